@@ -1,0 +1,1 @@
+"""HOW to choose: controllers see nothing but decisions and return the actions they took."""

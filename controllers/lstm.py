@@ -1,0 +1,195 @@
+"""The LSTM policy of ENAS (Pham et al. 2018, arXiv:1802.03268, §2.2–2.4; constants of the authors' code).
+
+Decision by decision, one LSTM step each. What was chosen is fed into the next step: the embedding of an op, the hidden
+state ("anchor") of the block that an input points at. Inputs are chosen by attention over the anchors. The state flows
+on from one cell into the next, whose anchors start afresh.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from controllers.protocol import Samples, check_num_samples, choose, decision_entropy
+from search_spaces.genotype import Decision
+
+
+class LSTMPolicy(nn.Module):
+    """A distribution over the answers to a list of decisions.
+
+    Op logits are `tanh_constant / op_tanh_reduction * tanh(h W + b)`; input logits are
+    `tanh_constant * tanh(vᵀ tanh(anchor W₁ + h W₂))`.
+
+    Args:
+        decisions: Of the search space, T of them, the steps of a group one after the other.
+        hidden_size: Units of the LSTM (64 in ENAS's code, 100 in the papers).
+        tanh_constant: Bound of the input logits; None leaves all logits unbounded.
+        op_tanh_reduction: Divides the bound for every decision that is not an input.
+        temperature: Divides the logits before the bound.
+        init_range: Weights start uniform in ± this.
+
+    Raises:
+        ValueError: If an argument is out of range, or decisions of one kind differ in their choices.
+    """
+
+    def __init__(
+        self,
+        decisions: Sequence[Decision],
+        *,
+        hidden_size: int = 64,
+        tanh_constant: float | None = 1.10,
+        op_tanh_reduction: float = 2.5,
+        temperature: float = 1.0,
+        init_range: float = 0.1,
+    ) -> None:
+        super().__init__()
+        for name, value in (
+            ("hidden_size", hidden_size),
+            ("tanh_constant", 1 if tanh_constant is None else tanh_constant),
+            ("op_tanh_reduction", op_tanh_reduction),
+            ("temperature", temperature),
+            ("init_range", init_range),
+        ):
+            if value <= 0:
+                raise ValueError(f"{name} must be above 0, got {value}")
+        self.decisions = tuple(decisions)
+        self.hidden_size = hidden_size
+        self.tanh_constant = tanh_constant
+        self.op_tanh_reduction = op_tanh_reduction
+        self.temperature = temperature
+
+        self.lstm = nn.LSTMCell(hidden_size, hidden_size, bias=False)
+        self.start = nn.Parameter(torch.empty(1, hidden_size))
+        self.anchor_key = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.anchor_query = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.anchor_score = nn.Linear(hidden_size, 1, bias=False)
+        vocabularies = _vocabularies(decisions)
+        self.heads = nn.ModuleDict(
+            {kind: nn.Linear(hidden_size, len(choices)) for kind, choices in vocabularies.items()}
+        )
+        self.embeddings = nn.ModuleDict(
+            {kind: nn.Embedding(len(choices), hidden_size) for kind, choices in vocabularies.items()}
+        )
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -init_range, init_range)
+        for head in self.heads.values():
+            nn.init.zeros_(head.bias)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def sample(self, num_samples: int, *, greedy: bool = False) -> Samples:
+        """Draws N architectures in one batched pass, without a gradient.
+
+        Args:
+            num_samples: N, at least 1.
+            greedy: Take the likeliest choice of every decision; all N are then equal.
+
+        Raises:
+            ValueError: If `num_samples` is below 1.
+        """
+        check_num_samples(num_samples)
+        actions, log_probs, entropies = self._unroll(num_samples, actions=None, greedy=greedy)
+        return Samples(actions=actions, log_prob=log_probs.sum(dim=1), entropy=entropies.sum(dim=1))
+
+    def evaluate(self, actions: Tensor) -> Samples:
+        """Returns log-probability and entropy of given actions (N, T), with gradients.
+
+        Raises:
+            ValueError: If `actions` is not of shape (N, T).
+        """
+        actions, log_probs, entropies = self.evaluate_decisions(actions)
+        return Samples(actions=actions, log_prob=log_probs.sum(dim=1), entropy=entropies.sum(dim=1))
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Returns the log-probability, (N,), of actions (N, T), with gradients."""
+        return self.evaluate(actions).log_prob
+
+    def evaluate_decisions(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns actions, log-probabilities and entropies decision by decision, each (N, T), with gradients.
+
+        Raises:
+            ValueError: If `actions` is not of shape (N, T).
+        """
+        if actions.ndim != 2 or actions.shape[1] != len(self.decisions):
+            raise ValueError(f"actions must be of shape (N, {len(self.decisions)}), got {tuple(actions.shape)}")
+        return self._unroll(actions.shape[0], actions=actions, greedy=False)
+
+    def _unroll(
+        self, num_samples: int, *, actions: Tensor | None, greedy: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Walks through the decisions, choosing or following `actions`; returns three tensors (N, T)."""
+        start = self.start.expand(num_samples, -1)  # (N, H)
+        x, state = start, (torch.zeros_like(start), torch.zeros_like(start))
+        chosen, log_probs, entropies = [], [], []
+        for _, group in itertools.groupby(self.decisions, key=lambda decision: decision.group):
+            anchors: list[Tensor] = []
+            keys: list[Tensor] = []
+            steps = [list(step) for _, step in itertools.groupby(group, key=lambda decision: decision.step)]
+            for _ in range(_num_group_inputs(steps)):
+                state = self.lstm(start, state)
+                anchors.append(torch.zeros_like(start))
+                keys.append(self.anchor_key(state[0]))
+            for step in steps:
+                x = start
+                for decision in step:
+                    state = self.lstm(x, state)
+                    step_log_probs = F.log_softmax(self._logits(decision, state[0], keys), dim=-1)  # (N, K)
+                    index = len(chosen)
+                    choice = (
+                        choose(step_log_probs, greedy=greedy) if actions is None else actions[:, index]
+                    )  # (N,)
+                    chosen.append(choice)
+                    log_probs.append(step_log_probs.gather(1, choice[:, None]).squeeze(1))
+                    entropies.append(decision_entropy(step_log_probs))
+                    x = self._embed(decision, choice, anchors)
+                state = self.lstm(x, state)
+                anchors.append(state[0])
+                keys.append(self.anchor_key(state[0]))
+        return torch.stack(chosen, dim=1), torch.stack(log_probs, dim=1), torch.stack(entropies, dim=1)
+
+    def _logits(self, decision: Decision, hidden: Tensor, keys: list[Tensor]) -> Tensor:
+        """Returns the logits (N, K) of a decision from the hidden state (N, H)."""
+        if decision.kind == "input":
+            query = torch.tanh(torch.stack(keys, dim=1) + self.anchor_query(hidden)[:, None])  # (N, K, H)
+            logits: Tensor = self.anchor_score(query).squeeze(-1)
+            bound = self.tanh_constant
+        else:
+            logits = self.heads[decision.kind](hidden)
+            bound = None if self.tanh_constant is None else self.tanh_constant / self.op_tanh_reduction
+        logits = logits / self.temperature
+        return logits if bound is None else bound * torch.tanh(logits)
+
+    def _embed(self, decision: Decision, choice: Tensor, anchors: list[Tensor]) -> Tensor:
+        """Returns what the next step reads, (N, H): the anchor pointed at, or the embedding of the word chosen."""
+        if decision.kind == "input":
+            return torch.stack(anchors, dim=1)[torch.arange(len(choice)), choice]
+        embedding: Tensor = self.embeddings[decision.kind](choice)
+        return embedding
+
+
+def _vocabularies(decisions: Sequence[Decision]) -> dict[str, tuple[str, ...]]:
+    """Returns the choices of every kind but inputs; raises ValueError if two decisions of a kind differ."""
+    vocabularies: dict[str, tuple[str, ...]] = {}
+    for decision in decisions:
+        if decision.kind == "input":
+            continue
+        if vocabularies.setdefault(decision.kind, decision.choices) != decision.choices:
+            raise ValueError(f"{decision.name} has other choices than earlier decisions of its kind")
+    if not decisions:
+        raise ValueError("a policy needs at least one decision")
+    return vocabularies
+
+
+def _num_group_inputs(steps: Sequence[Sequence[Decision]]) -> int:
+    """Returns how many nodes of a group exist before its first step: the choices of its first input decision.
+
+    Raises:
+        ValueError: If an input decision does not offer exactly the nodes that exist at its step.
+    """
+    num_inputs = next((len(d.choices) - i for i, step in enumerate(steps) for d in step if d.kind == "input"), 0)
+    for i, step in enumerate(steps):
+        for decision in step:
+            if decision.kind == "input" and len(decision.choices) != num_inputs + i:
+                raise ValueError(f"{decision.name} must offer {num_inputs + i} nodes, got {len(decision.choices)}")
+    return num_inputs

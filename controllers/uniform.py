@@ -1,0 +1,45 @@
+"""Random search: every choice of every decision equally likely, nothing learned."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from controllers.protocol import Samples, check_num_samples
+from search_spaces.genotype import Decision
+
+
+class Uniform:
+    """The baseline every learned controller must beat under the same budget.
+
+    Args:
+        decisions: Of the search space, T of them.
+    """
+
+    def __init__(self, decisions: Sequence[Decision]) -> None:
+        self.num_choices = torch.tensor([len(decision.choices) for decision in decisions])
+        self.entropy = sum(math.log(len(decision.choices)) for decision in decisions)
+
+    def sample(self, num_samples: int, *, greedy: bool = False) -> Samples:
+        """Draws architectures uniformly; greedy takes the first choice of every decision, all being equally likely."""
+        check_num_samples(num_samples)
+        draws = torch.rand((num_samples, len(self.num_choices))) * (0.0 if greedy else 1.0)
+        actions = (draws * self.num_choices).long().clamp(max=self.num_choices - 1)
+        entropy = torch.full((num_samples,), self.entropy)
+        return Samples(actions=actions, log_prob=-entropy, entropy=entropy)
+
+    def observe(self, actions: Tensor, rewards: Tensor) -> Mapping[str, float]:  # noqa: ARG002
+        """Learns nothing."""
+        return {}
+
+    def set_learning_rate_scale(self, scale: float) -> None:
+        """Has no learning rate."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Has no state."""
+        return {}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Has no state."""

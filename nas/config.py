@@ -1,0 +1,156 @@
+"""From the composed config to objects: builds what a `_target_` names, and says plainly what is wrong with a value.
+
+Config objects end here: everything built gets plain keyword arguments.
+"""
+
+import inspect
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+FREE_TO_CHANGE = ("name", "logger", "runtime")
+"""Top-level keys in which a resumed run may differ from the one it continues."""
+
+
+def build(node: DictConfig, where: str, *arguments: Any, **given: Any) -> Any:
+    """Calls the `_target_` of a config node with the node's other keys.
+
+    Args:
+        node: Has a `_target_`, the dotted name of a class or function.
+        where: The node's key, for messages.
+        arguments: Positional arguments beside the node's keys.
+        given: Keyword arguments beside the node's keys.
+
+    Raises:
+        ValueError: If a key is unknown, has a value of the wrong type or out of range, or is not set.
+        FileNotFoundError: If what is built needs a file that is not there.
+    """
+    settings = plain(node, where)
+    _check_types(settings, where, num_positional=len(arguments))
+    try:
+        return instantiate(settings, *arguments, _convert_="all", **given)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, FileNotFoundError):
+            raise FileNotFoundError(str(cause)) from cause
+        if isinstance(cause, ValueError | TypeError | ImportError):
+            raise ValueError(f"{where}: {cause}") from cause
+        raise
+
+
+def plain(node: DictConfig, where: str) -> dict[str, Any]:
+    """Returns a config node as dicts and lists, interpolations resolved.
+
+    Raises:
+        ValueError: If a mandatory value is not set or an interpolation fails.
+    """
+    try:
+        settings = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        key = getattr(error, "full_key", None) or where
+        raise ValueError(f"{key} is not set; add {key}=VALUE to the command") from None
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{where}: {error}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{where} must be a group of keys, got {settings!r}")
+    return {str(key): value for key, value in settings.items()}
+
+
+def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Returns the dotted keys, free ones left out, whose values differ between two configs."""
+    before, after = _flatten(old), _flatten(new)
+    return [
+        f"{key} (was {before.get(key, 'absent')}, is {after.get(key, 'absent')})"
+        for key in dict.fromkeys([*before, *after])
+        if before.get(key) != after.get(key) and key.split(".")[0] not in FREE_TO_CHANGE
+    ]
+
+
+def check_resumable(old_config: Path, new: Mapping[str, Any]) -> None:
+    """Refuses to continue a run with another config.
+
+    Raises:
+        ValueError: If they differ in a key that matters; the message names the keys.
+    """
+    old = OmegaConf.to_container(OmegaConf.load(old_config))
+    if not isinstance(old, dict):
+        raise ValueError(f"{old_config} is not a config")
+    if differences := differing_keys({str(key): value for key, value in old.items()}, new):
+        raise ValueError(
+            f"the run {old_config.parent} was started with another config; choose another name, or set back:\n  "
+            + "\n  ".join(differences)
+        )
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _check_types(settings: Mapping[str, Any], where: str, *, num_positional: int) -> None:
+    """Raises ValueError for a key the target does not take, or a value of another type than its annotation."""
+    target = settings.get("_target_")
+    if target is None:
+        raise ValueError(f"{where} has no _target_ to build")
+    try:
+        function = get_object(target)
+        parameters = dict(list(inspect.signature(function).parameters.items())[num_positional:])
+        hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    except (TypeError, NameError):  # not introspectable: the call itself will tell
+        return
+    except Exception as error:
+        raise ValueError(f"{where}: cannot import {target!r}: {error}") from error
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for key, value in settings.items():
+        if key in ("_target_", "_partial_"):
+            continue
+        if key not in parameters:
+            raise ValueError(f"{where}.{key} is unknown; {target} takes {', '.join(parameters)}")
+        if isinstance(value, dict) and "_target_" in value:
+            _check_types(value, f"{where}.{key}", num_positional=1 if value.get("_partial_") else 0)
+        elif not _fits(value, hints.get(key, Any)):
+            raise ValueError(f"{where}.{key} must be {_describe(hints[key])}, got {value!r}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a config value is of a plain annotated type; True for annotations that are not plain."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, part) for part in inner)
+    if hint is type(None):
+        return value is None
+    if hint is bool:
+        return isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is str:
+        return isinstance(value, str)
+    if origin is not None and inspect.isclass(origin) and issubclass(origin, list | tuple | typing.Sequence):
+        elements = [part for part in inner if part is not Ellipsis] or [Any]
+        return isinstance(value, list) and all(_fits(item, elements[0]) for item in value)
+    return True
+
+
+def _describe(hint: Any) -> str:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(_describe(part) for part in typing.get_args(hint))
+    if typing.get_origin(hint) is not None:
+        elements = [part for part in typing.get_args(hint) if part is not Ellipsis]
+        return "a list of " + " or ".join(dict.fromkeys(_describe(part) for part in elements))
+    return names.get(hint, str(getattr(hint, "__name__", hint)))

@@ -1,0 +1,128 @@
+"""What a person sees: a header, a progress bar with the time left, fixed-width rows, and the next command.
+
+Everything but a job's result goes to stderr.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+stdout = Console(highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table of epochs.
+
+    Attributes:
+        key: Of the row.
+        title: Printed above it.
+        form: Format of a number, `.4f` for instance.
+        scale: The number is multiplied by this first.
+    """
+
+    key: str
+    title: str
+    form: str
+    scale: float = 1.0
+
+    @property
+    def width(self) -> int:
+        """Characters of the column."""
+        return max(len(self.title), 8)
+
+
+class Table:
+    """Prints rows of fixed width as they come, the titles before the first.
+
+    Args:
+        columns: From left to right.
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self.columns = columns
+        self._titled = False
+
+    def row(self, values: Mapping[str, object]) -> None:
+        """Prints one row."""
+        if not self._titled:
+            stderr.print("  ".join(f"{column.title:>{column.width}}" for column in self.columns), style="bold", markup=False)
+            self._titled = True
+        stderr.print("  ".join(_cell(column, values.get(column.key)) for column in self.columns), markup=False)
+
+
+@contextmanager
+def progress(description: str, *, total: int, done: int = 0) -> Iterator["Bar"]:
+    """Shows a progress bar on a terminal while the context lasts; elsewhere nothing."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=stderr,
+        transient=True,
+        disable=not stderr.is_terminal,
+    )
+    with bar:
+        yield Bar(bar, bar.add_task(description, total=total, completed=done))
+
+
+class Bar:
+    """A running progress bar.
+
+    Args:
+        bar: The display.
+        task: Its only task.
+    """
+
+    def __init__(self, bar: Progress, task: object) -> None:
+        self._bar = bar
+        self._task = task
+
+    def advance(self) -> None:
+        """Counts one more as done."""
+        self._bar.advance(self._task)  # type: ignore[arg-type]
+
+
+def header(title: str, fields: Mapping[str, object]) -> None:
+    """Prints what a job is about to do, one field a line."""
+    stderr.print(title, style="bold", markup=False)
+    width = max(len(name) for name in fields)
+    for name, value in fields.items():
+        stderr.print(f"  {name:<{width}}  {value}", markup=False)
+
+
+def note(text: str) -> None:
+    """Prints a line that is not a result."""
+    stderr.print(text, markup=False)
+
+
+def result(text: str) -> None:
+    """Prints a result, to stdout."""
+    stdout.print(text, markup=False)
+
+
+def next_command(command: str) -> None:
+    """Prints the command that goes on from here."""
+    stderr.print(f"next: {command}", style="green", markup=False)
+
+
+def shown(path: Path) -> str:
+    """Returns a path as a user would type it: relative to the current folder where it lies below it."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd().resolve())) or "."
+    except ValueError:
+        return str(path)
+
+
+def _cell(column: Column, value: object) -> str:
+    if not isinstance(value, int | float) or (isinstance(value, float) and math.isnan(value)):
+        return f"{'-' if value is None or isinstance(value, float) else value!s:>{column.width}}"
+    return f"{value * column.scale:>{column.width}{column.form}}"

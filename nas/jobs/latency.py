@@ -1,0 +1,130 @@
+"""Latency: time a derived model's forward pass over batch sizes on the chosen device."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from nas.checkpoint import write_json
+from nas.config import build
+from nas.console import Column, Table, header, progress, result, shown
+from nas.genotypes import load_genotype
+from nas.jobs.parts import build_data, build_network, build_runtime, measure_size
+from nas.latency import measure_latency
+from nas.networks import DerivedModel
+from nas.plots import latency_plot
+from nas.runtime import Runtime, environment, seed_everything
+from nas.tracking import FilesOnly, Tracker
+from search_spaces.shufflenas import genotype_candidates
+
+COLUMNS = (
+    Column("batch_size", "batch", "d"),
+    Column("median_ms", "median ms", ".3f"),
+    Column("p95_ms", "p95 ms", ".3f"),
+    Column("images_per_second", "images/s", ".0f"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencySettings:
+    """What is timed.
+
+    Attributes:
+        batch_sizes: Images in a pass, one measurement each.
+        warmup: Passes before the first timed one.
+        repeats: Passes timed at each batch size.
+        image_shape: (C, H, W); null takes the data set's, which must then be there.
+        num_classes: Null takes the data set's.
+    """
+
+    batch_sizes: Sequence[int] = (1, 32, 128)
+    warmup: int = 10
+    repeats: int = 100
+    image_shape: Sequence[int] | None = None
+    num_classes: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.batch_sizes or min(self.batch_sizes) < 1:
+            raise ValueError(f"batch_sizes must list sizes of at least 1, got {list(self.batch_sizes)}")
+        if self.warmup < 0 or self.repeats < 1:
+            raise ValueError(f"needs warmup ≥ 0 and repeats ≥ 1, got {self.warmup} and {self.repeats}")
+        if self.image_shape is not None and (len(self.image_shape) != 3 or min(self.image_shape) < 1):
+            raise ValueError(f"image_shape must be [channels, height, width], got {list(self.image_shape)}")
+
+
+def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:
+    """Measures the model of `cfg.genotype` and writes `latency.json` into the run folder `out`.
+
+    Returns:
+        What `latency.json` holds.
+
+    Raises:
+        ValueError: If a setting is out of range or the genotype file is not valid.
+        FileNotFoundError: If the genotype file, or the data set where it is needed, is not there.
+    """
+    tracker = tracker or FilesOnly()
+    settings = read_settings(cfg)
+    genotype = load_genotype(cfg.genotype)
+    runtime = build_runtime(cfg)
+    image_shape, num_classes = _image_facts(settings, cfg, runtime)
+    seed_everything(0)
+    network = build_network(
+        cfg, genotype_candidates(genotype), image_shape=image_shape, num_classes=num_classes
+    )
+    model = DerivedModel(runtime.place(network), genotype).eval()
+    header(
+        "latency",
+        {
+            "run folder": shown(out),
+            "images": "x".join(map(str, image_shape)),
+            "passes": f"{settings.repeats} timed after {settings.warmup} for warming up, one by one",
+            "device": f"{runtime.device}, {torch.get_num_threads()} threads",
+        },
+    )
+    table, measured = Table(COLUMNS), []
+    with progress("timing", total=len(settings.batch_sizes)) as bar:
+        for batch_size in settings.batch_sizes:
+            latency = measure_latency(
+                model,
+                image_shape=image_shape,
+                batch_size=batch_size,
+                warmup=settings.warmup,
+                repeats=settings.repeats,
+                runtime=runtime,
+            )
+            measured.append(latency.to_dict())
+            tracker.log(latency.to_dict(), step=batch_size, section="latency")
+            table.row(latency.to_dict())
+            bar.advance()
+    figures = {
+        "genotype": genotype.to_dict(),
+        "image_shape": list(image_shape),
+        **measure_size(cfg, genotype, image_shape=image_shape, num_classes=num_classes),
+        "latency": measured,
+        "environment": environment(runtime, seed=cfg.seed),
+    }
+    write_json(out / "latency.json", figures)
+    latency_plot({out.name: measured}, out / "latency.svg")
+    fastest = measured[0]
+    result(f"latency at batch {fastest['batch_size']}: {fastest['median_ms']:.3f} ms (p95 {fastest['p95_ms']:.3f} ms)")
+    return figures
+
+
+def read_settings(cfg: DictConfig) -> LatencySettings:
+    """Returns the settings under `cfg.latency`; raises ValueError for one out of range."""
+    settings: LatencySettings = build(cfg.latency, "latency")
+    return settings
+
+
+def _image_facts(
+    settings: LatencySettings, cfg: DictConfig, runtime: Runtime
+) -> tuple[tuple[int, int, int], int]:
+    """Returns image shape and number of classes, from the settings or else from the data set."""
+    if settings.image_shape is not None and settings.num_classes is not None:
+        channels, height, width = settings.image_shape
+        return (channels, height, width), settings.num_classes
+    data = build_data(cfg, runtime)
+    return data.image_shape, data.num_classes

@@ -1,0 +1,194 @@
+"""Retrain: train derived models from a found cell, beside random ones at the same budget, and measure them."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from nas.checkpoint import save_weights, write_csv, write_json, write_text
+from nas.config import build
+from nas.console import Column, Table, header, next_command, note, progress, result, shown
+from nas.data import ImageData
+from nas.drawing import genotype_svg
+from nas.genotypes import load_genotype, load_genotypes
+from nas.jobs.parts import build_data, build_network, build_runtime, command_line, measure_size
+from nas.jobs.search import shared_weights
+from nas.networks import copy_shared_weights
+from nas.plots import training_curves
+from nas.retraining import Member, RetrainSettings, final_accuracy, train_member
+from nas.runtime import Runtime, derive_seed, seed_everything
+from nas.statistics import spread, verdict
+from nas.tracking import FilesOnly, Tracker
+from search_spaces.genotype import Genotype
+from search_spaces.shufflenas import genotype_candidates
+
+COLUMNS = (
+    Column("label", "cell", "s"),
+    Column("seed", "seed", "d"),
+    Column("epoch", "epoch", "d"),
+    Column("loss", "loss", ".4f"),
+    Column("train_accuracy", "train %", ".2f", 100),
+    Column("test_accuracy", "test %", ".2f", 100),
+    Column("seconds", "seconds", ".2f"),
+)
+
+
+def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:
+    """Trains every member, or goes on with those not done, in the run folder `out`.
+
+    Returns:
+        What `metrics.json` holds: accuracies with their spread, and the comparison with random cells.
+
+    Raises:
+        ValueError: If a setting is out of range or a genotype file is not valid.
+        FileNotFoundError: If a genotype file or the data set is not there.
+    """
+    tracker = tracker or FilesOnly()
+    settings = read_settings(cfg)
+    genotype = load_genotype(cfg.genotype)
+    random_cells = [] if cfg.random_cells is None else load_genotypes(cfg.random_cells)
+    members = [Member(label="found", seed=seed, genotype=genotype) for seed in settings.seeds] + [
+        Member(label=f"random-{i}", seed=seed, genotype=cell)
+        for i, cell in enumerate(random_cells)
+        for seed in settings.random_seeds
+    ]
+    network_cfg = derived_network_config(cfg, settings)
+    runtime = build_runtime(cfg)
+    data = build_data(cfg, runtime)
+    write_json(out / "data.json", data.record)
+    write_text(out / "genotype.json", genotype.to_json())
+    write_text(out / "cells.svg", genotype_svg(genotype, title=out.name))
+    _describe(members, settings, data, runtime, out)
+
+    rows: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    table = Table(COLUMNS)
+    with progress("retraining", total=len(members) * settings.epochs) as bar:
+        for number, member in enumerate(members):
+            network = runtime.place(_initial_network(member, network_cfg, data, settings))
+
+            def on_epoch(row: dict[str, Any], offset: int = number * settings.epochs) -> None:
+                tracker.log(row, step=offset + row["epoch"], section="retrain")
+                table.row(row)
+                bar.advance()
+
+            member_rows = train_member(
+                member,
+                network,
+                data=data,
+                settings=settings,
+                runtime=runtime,
+                checkpoint=out / "members" / f"{member.name}.pt",
+                on_epoch=on_epoch,
+            )
+            rows += member_rows
+            accuracy = final_accuracy(member_rows, last_epochs=settings.last_epochs)
+            results.append({"label": member.label, "seed": member.seed, "test_accuracy": accuracy})
+            if number == 0:
+                save_weights(
+                    out / "weights.safetensors",
+                    network.state_dict(),
+                    metadata={"genotype": genotype.to_json(), "network": OmegaConf.to_yaml(network_cfg.network)},
+                )
+            write_csv(out / "retrain.csv", rows)
+    metrics = summarise(
+        results,
+        settings=settings,
+        data=data,
+        sizes={
+            member.label: measure_size(
+                network_cfg, member.genotype, image_shape=data.image_shape, num_classes=data.num_classes
+            )
+            for member in members
+        },
+    )
+    write_json(out / "metrics.json", metrics)
+    training_curves(rows, out / "retrain.svg")
+    _conclude(metrics, out)
+    return metrics
+
+
+def read_settings(cfg: DictConfig) -> RetrainSettings:
+    """Returns the settings under `cfg.retrain`; raises ValueError for one out of range."""
+    settings: RetrainSettings = build(cfg.retrain, "retrain")
+    _ = settings.schedule
+    return settings
+
+
+def derived_network_config(cfg: DictConfig, settings: RetrainSettings) -> DictConfig:
+    """Returns the config with the derived model's filters and cells where the settings name them."""
+    sizes = {"filters": settings.filters, "cells_per_stage": settings.cells_per_stage}
+    changed = {name: value for name, value in sizes.items() if value is not None}
+    merged = OmegaConf.merge(cfg, {"network": changed})
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _initial_network(
+    member: Member, cfg: DictConfig, data: ImageData, settings: RetrainSettings
+) -> Any:
+    """Makes a member's model with its initial weights, from scratch or from a supernet's."""
+    seed_everything(derive_seed(member.seed, "retrain weights"))
+    network = build_network(
+        cfg, genotype_candidates(member.genotype), image_shape=data.image_shape, num_classes=data.num_classes
+    )
+    if settings.warm_start is not None:
+        copy_shared_weights(network, shared_weights(Path(settings.warm_start)))
+    return network
+
+
+def summarise(
+    results: list[dict[str, Any]],
+    *,
+    settings: RetrainSettings,
+    data: ImageData,
+    sizes: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+    """Puts the members' accuracies together.
+
+    A value of `found` is one training; a value of `random` is one cell, the mean over its trainings.
+    """
+    found = [entry["test_accuracy"] for entry in results if entry["label"] == "found"]
+    labels = list(dict.fromkeys(entry["label"] for entry in results if entry["label"] != "found"))
+    cells = [
+        spread([entry["test_accuracy"] for entry in results if entry["label"] == label]).mean for label in labels
+    ]
+    metrics: dict[str, Any] = {
+        "data": data.name,
+        "epochs": settings.epochs,
+        "test_images": len(data.test),
+        "accuracy": f"mean of the last {min(settings.last_epochs, settings.epochs)} epochs, fraction of test images",
+        "found": {"test_accuracy": spread(found).to_dict(), **sizes["found"]},
+        "members": [{**entry, **sizes[entry["label"]]} for entry in results],
+    }
+    if cells:
+        metrics["random"] = {"test_accuracy": spread(cells).to_dict(), "cells": len(cells)}
+        metrics["comparison"] = verdict(found, cells, names=("the found cell", "the average random cell"))
+    return metrics
+
+
+def _describe(
+    members: list[Member], settings: RetrainSettings, data: ImageData, runtime: Runtime, out: Path
+) -> None:
+    labels = dict.fromkeys(member.label for member in members)
+    header(
+        "retrain",
+        {
+            "run folder": shown(out),
+            "data": f"{data.name}: {len(data.full)} train, {len(data.test)} test images",
+            "cells": f"{', '.join(labels)}: {len(members)} trainings of {settings.epochs} epochs",
+            "start": f"shared weights of {settings.warm_start}" if settings.warm_start else "from scratch",
+            "device": str(runtime.device),
+        },
+    )
+
+
+def _conclude(metrics: dict[str, Any], out: Path) -> None:
+    found = spread(metrics["found"]["test_accuracy"]["values"])
+    result(f"found cell:   test accuracy {found.percent()}, {metrics['found']['parameters']:,} parameters")
+    if "random" in metrics:
+        random = spread(metrics["random"]["test_accuracy"]["values"])
+        result(f"random cells: test accuracy {random.percent()}, one value a cell")
+        result(f"comparison:   {metrics['comparison']}")
+    note(f"weights in {shown(out / 'weights.safetensors')}, figures in {shown(out / 'metrics.json')}")
+    next_command(command_line("latency", f"genotype={shown(out)}"))

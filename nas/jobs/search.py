@@ -1,0 +1,174 @@
+"""Search: train shared weights and controller in turns, then derive the best cells and write them down."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from controllers.protocol import Controller
+from nas.checkpoint import load_checkpoint, save_checkpoint, write_csv, write_json, write_text
+from nas.config import build
+from nas.console import Column, Table, header, next_command, note, progress, result, shown
+from nas.drawing import genotype_svg
+from nas.jobs.parts import build_data, build_network, build_runtime, command_line, measure_size
+from nas.plots import search_curves
+from nas.rewards import SupernetEvaluator
+from nas.runtime import Runtime, derive_seed, seed_everything
+from nas.search import Search, SearchSettings
+from nas.tracking import FilesOnly, Tracker
+from nas.training import WeightTrainer, make_sgd
+from search_spaces.genotype import Genotype
+from search_spaces.space import SearchSpace, size
+
+COLUMNS = (
+    Column("epoch", "epoch", "d"),
+    Column("loss", "loss", ".4f"),
+    Column("train_accuracy", "train %", ".2f", 100),
+    Column("reward", "reward", ".4f"),
+    Column("best", "best", ".4f"),
+    Column("baseline", "baseline", ".4f"),
+    Column("entropy", "entropy", ".3f"),
+    Column("seconds", "seconds", ".2f"),
+)
+
+
+def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:
+    """Searches, or goes on searching, in the run folder `out`.
+
+    Returns:
+        The best candidate: its genotype, shared-weight score, parameters and multiply-adds.
+
+    Raises:
+        ValueError: If a setting is out of range.
+        FileNotFoundError: If the data set is not there.
+    """
+    tracker = tracker or FilesOnly()
+    runtime = build_runtime(cfg)
+    search = build_search(cfg, runtime)
+    state = load_checkpoint(out / "checkpoint.pt")
+    if state is not None:
+        search.load_state_dict(state)
+    epochs = search.settings.epochs
+    describe(search, cfg, out, runtime)
+    write_json(out / "data.json", search.data.record)
+
+    table, saved = Table(COLUMNS), time.monotonic()
+    with progress("searching", total=epochs, done=len(search.rows)) as bar:
+        while len(search.rows) < epochs:
+            row = search.epoch()
+            last = len(search.rows) == epochs
+            if last or time.monotonic() - saved >= search.settings.checkpoint_seconds:
+                save_checkpoint(out / "checkpoint.pt", search.state_dict())
+                saved = time.monotonic()
+            write_csv(out / "search.csv", search.rows)
+            tracker.log(row, step=int(row["epoch"]), section="search")
+            table.row(row)
+            bar.advance()
+    return conclude(search, cfg, out)
+
+
+def build_search(cfg: DictConfig, runtime: Runtime) -> Search:
+    """Builds all parts of a search from the config, cheap ones first so that mistakes show early."""
+    settings: SearchSettings = build(cfg.search, "search")
+    schedule = settings.schedule
+    space: SearchSpace = build(cfg.search_space, "search_space")
+    seed_everything(derive_seed(cfg.seed, "controller"))
+    controller: Controller = build(cfg.controller, "controller", space.decisions)
+    data = build_data(cfg, runtime)
+    seed_everything(derive_seed(cfg.seed, "weights"))
+    network = runtime.place(
+        build_network(cfg, space.candidates(), image_shape=data.image_shape, num_classes=data.num_classes)
+    )
+    trainer = WeightTrainer(
+        network=network,
+        optimizer=make_sgd(network, momentum=settings.momentum, weight_decay=settings.weight_decay),
+        learning_rate=schedule.learning_rate,
+        drop_prob=lambda epoch: settings.drop_path * epoch / settings.epochs,
+        max_grad_norm=settings.max_grad_norm,
+        autocast=runtime.autocast,
+    )
+    evaluator = SupernetEvaluator(
+        network,
+        train=data.train,
+        reward=data.reward,
+        batch_size=settings.batch_size,
+        reward_function=build(cfg.reward, "reward"),
+        bn=settings.bn,
+        calibration_batches=settings.calibration_batches,
+        autocast=runtime.autocast,
+    )
+    return Search(
+        settings=settings,
+        seed=cfg.seed,
+        space=space,
+        controller=controller,
+        data=data,
+        trainer=trainer,
+        evaluator=evaluator,
+        rows=[],
+        best=(-math.inf, []),
+    )
+
+
+def describe(search: Search, cfg: DictConfig, out: Path, runtime: Runtime) -> None:
+    """Prints the header of a search."""
+    data = search.data
+    header(
+        "search",
+        {
+            "run folder": shown(out),
+            "data": f"{data.name}: {len(data.train)} train, {len(data.reward)} reward images of "
+            f"{'x'.join(map(str, data.image_shape))}, {data.num_classes} classes",
+            "space": f"{search.space.name}: {len(search.space.decisions)} decisions, {size(search.space):.3g} genotypes",
+            "controller": OmegaConf.select(cfg, "controller.policy._target_") or cfg.controller._target_,
+            "device": f"{runtime.device}, {torch.get_num_threads()} threads, "
+            f"{'float32' if runtime.autocast is None else str(runtime.autocast).removeprefix('torch.')}",
+            "seed": cfg.seed,
+            "epochs": f"{search.settings.epochs}"
+            + (f", going on after {len(search.rows)}" if search.rows else ""),
+        },
+    )
+
+
+def conclude(search: Search, cfg: DictConfig, out: Path) -> dict[str, Any]:
+    """Derives the best cells and writes them down, unless that is done."""
+    write_csv(out / "search.csv", search.rows)
+    candidates = search.candidates()[: search.settings.top_k]
+    random_cells = search.random_cells()
+    for entry in [*candidates, *random_cells]:
+        entry |= measure_size(
+            cfg,
+            Genotype.from_dict(entry["genotype"]),
+            image_shape=search.data.image_shape,
+            num_classes=search.data.num_classes,
+        )
+    best = Genotype.from_dict(candidates[0]["genotype"])
+    write_json(out / "candidates.json", candidates)
+    write_json(out / "random.json", random_cells)
+    write_text(out / "genotype.json", best.to_json())
+    write_text(out / "cells.svg", genotype_svg(best, title=out.name))
+    search_curves(search.rows, out / "search.svg")
+    result(
+        f"found {shown(out / 'genotype.json')}: shared-weight accuracy {100 * candidates[0]['shared_accuracy']:.2f} %, "
+        f"{candidates[0]['parameters']:,} parameters, {candidates[0]['multiply_adds'] / 1e6:.1f} M multiply-adds"
+    )
+    if len(candidates) > 1:
+        note(f"{len(candidates)} candidates in {shown(out / 'candidates.json')}, the others as candidates.json#1 …")
+    next_command(command_line("retrain", f"genotype={shown(out)}"))
+    return candidates[0]
+
+
+def shared_weights(run: Path) -> dict[str, torch.Tensor]:
+    """Returns the supernet's weights of a search run.
+
+    Raises:
+        FileNotFoundError: If the folder holds no checkpoint of a search.
+    """
+    state = load_checkpoint(run / "checkpoint.pt")
+    if state is None or "network" not in state:
+        raise FileNotFoundError(f"no shared weights at {run / 'checkpoint.pt'}; `nas search` writes them")
+    weights: dict[str, torch.Tensor] = state["network"]
+    return weights

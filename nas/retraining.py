@@ -1,0 +1,207 @@
+"""Training one derived model to its end, and the protocol for it (arXiv:1812.02975, §IV-A)."""
+
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from nas.checkpoint import load_checkpoint, save_checkpoint
+from nas.data import ImageData
+from nas.runtime import Runtime, derive_seed, seed_everything
+from nas.training import CosineRestarts, WeightTrainer, evaluate, make_sgd
+from search_spaces.genotype import Genotype
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrainSettings:
+    """The protocol of retraining.
+
+    Attributes:
+        epochs: 630 in the paper.
+        batch_size: Images in a batch.
+        lr_max: At a restart.
+        lr_min: At the end of a cycle.
+        first_cycle: T0 in epochs.
+        cycle_factor: Tmul.
+        momentum: Of Nesterov's SGD.
+        weight_decay: Twice ENAS's l2.
+        max_grad_norm: Of every gradient tensor; null leaves them.
+        drop_path: Drop probability at the last layer at the end, in [0, 1): 1 − keep.
+        cutout: Side of the square cut out, in pixels; 0 for none.
+        label_smoothing: In [0, 1).
+        last_epochs: The accuracy reported is the mean over this many last epochs.
+        evaluate_every: Epochs between two looks at the test images before those; 0 looks only at the last epochs.
+        seeds: The found cell is trained once for each.
+        random_seeds: Each cell of the random baseline is trained once for each.
+        filters: F of the derived model; null takes `network.filters`.
+        cells_per_stage: Null takes `network.cells_per_stage`.
+        warm_start: Run folder of a search whose shared weights the model starts from; in a pipeline `search` means its
+            own; null starts from scratch.
+        checkpoint_seconds: Least time between two checkpoints.
+    """
+
+    epochs: int
+    batch_size: int = 144
+    lr_max: float = 0.05
+    lr_min: float = 0.0001
+    first_cycle: float = 10
+    cycle_factor: float = 2
+    momentum: float = 0.9
+    weight_decay: float = 4e-4
+    max_grad_norm: float | None = 5.0
+    drop_path: float = 0.0
+    cutout: int = 0
+    label_smoothing: float = 0.0
+    last_epochs: int = 5
+    evaluate_every: int = 1
+    seeds: Sequence[int] = (0,)
+    random_seeds: Sequence[int] = (0,)
+    filters: int | None = None
+    cells_per_stage: int | None = None
+    warm_start: str | None = None
+    checkpoint_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "last_epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("drop_path", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        for name in ("cutout", "evaluate_every", "checkpoint_seconds"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.max_grad_norm is not None and self.max_grad_norm <= 0:
+            raise ValueError(f"max_grad_norm must be above 0, got {self.max_grad_norm}")
+        for name in ("seeds", "random_seeds"):
+            seeds = getattr(self, name)
+            if not seeds or len(set(seeds)) != len(seeds):
+                raise ValueError(f"{name} must list at least one seed, each once, got {list(seeds)}")
+
+    @property
+    def schedule(self) -> CosineRestarts:
+        """The learning rate."""
+        return CosineRestarts(
+            lr_max=self.lr_max,
+            lr_min=self.lr_min,
+            first_cycle=self.first_cycle,
+            cycle_factor=self.cycle_factor,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One training of one cell.
+
+    Attributes:
+        label: What the cell is, such as `found` or `random-0`.
+        seed: Of the weights and of the order and augmentation of the images.
+        genotype: The cell.
+    """
+
+    label: str
+    seed: int
+    genotype: Genotype
+
+    @property
+    def name(self) -> str:
+        """Name of the member's files."""
+        return f"{self.label}-seed{self.seed}"
+
+
+def train_member(
+    member: Member,
+    network: nn.Module,
+    *,
+    data: ImageData,
+    settings: RetrainSettings,
+    runtime: Runtime,
+    checkpoint: Path,
+    on_epoch: Callable[[dict[str, Any]], None],
+) -> list[dict[str, Any]]:
+    """Trains a derived model on all training images, or goes on where its checkpoint stands.
+
+    Args:
+        member: What is trained.
+        network: Its model with initial weights, trained in place.
+        data: Trained on `full`; `test` is only looked at.
+        settings: The protocol.
+        runtime: Number format.
+        checkpoint: File of the state in between.
+        on_epoch: Called with each epoch's row.
+
+    Returns:
+        One row an epoch: label, seed, epoch, learning rate, loss, train and test accuracy in [0, 1], seconds.
+    """
+    optimizer = make_sgd(network, momentum=settings.momentum, weight_decay=settings.weight_decay)
+    trainer = WeightTrainer(
+        network=network,
+        optimizer=optimizer,
+        learning_rate=settings.schedule.learning_rate,
+        drop_prob=lambda epoch: settings.drop_path * epoch / settings.epochs,
+        max_grad_norm=settings.max_grad_norm,
+        label_smoothing=settings.label_smoothing,
+        autocast=runtime.autocast,
+    )
+    rows: list[dict[str, Any]] = []
+    state = load_checkpoint(checkpoint)
+    if state is not None:
+        rows = state["rows"]
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+    saved = time.monotonic()
+    while len(rows) < settings.epochs:
+        rows.append(_train_epoch(member, trainer, data=data, settings=settings, epoch=len(rows)))
+        if len(rows) == settings.epochs or time.monotonic() - saved >= settings.checkpoint_seconds:
+            state = {"rows": rows, "network": network.state_dict(), "optimizer": optimizer.state_dict()}
+            save_checkpoint(checkpoint, state)
+            saved = time.monotonic()
+        on_epoch(rows[-1])
+    return rows
+
+
+def _train_epoch(
+    member: Member, trainer: WeightTrainer, *, data: ImageData, settings: RetrainSettings, epoch: int
+) -> dict[str, Any]:
+    started = time.perf_counter()
+    seed_everything(derive_seed(member.seed, "retrain epoch", epoch))
+    score = trainer.train_epoch(
+        data.full.batches(
+            settings.batch_size,
+            seed=derive_seed(member.seed, "retrain", epoch),
+            augmentation=replace(data.augmentation, cutout=settings.cutout),
+            drop_last=True,
+        ),
+        itertools.repeat(member.genotype),
+        epoch=epoch,
+        num_batches=data.full.num_batches(settings.batch_size, drop_last=True),
+    )
+    last = epoch >= settings.epochs - settings.last_epochs
+    due = settings.evaluate_every > 0 and (epoch + 1) % settings.evaluate_every == 0
+    test_accuracy = math.nan
+    if last or due:
+        batches = data.test.batches(settings.batch_size)
+        test_accuracy = evaluate(
+            trainer.network.eval(), batches, member.genotype, autocast=trainer.autocast
+        ).accuracy
+    return {
+        "label": member.label,
+        "seed": member.seed,
+        "epoch": epoch,
+        "learning_rate": trainer.learning_rate(epoch),
+        "loss": score.loss,
+        "train_accuracy": score.accuracy,
+        "test_accuracy": test_accuracy,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def final_accuracy(rows: Sequence[dict[str, Any]], *, last_epochs: int) -> float:
+    """Returns the test accuracy in the paper's way: the mean over the last epochs (§IV-B)."""
+    return statistics.fmean(row["test_accuracy"] for row in rows[-last_epochs:])

@@ -1,0 +1,242 @@
+"""The search itself: shared weights and controller trained in turns (ENAS, arXiv:1802.03268, §2.2).
+
+An epoch trains the shared weights on one sampled cell (or one a batch), then rewards sampled cells on held-out images
+and lets the controller learn from them. At the end many cells are sampled, and scored on all held-out images.
+"""
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from controllers.protocol import Controller
+from controllers.uniform import Uniform
+from nas.console import progress
+from nas.data import ImageData
+from nas.rewards import SupernetEvaluator
+from nas.runtime import derive_seed, seed_everything
+from nas.training import CosineRestarts, WeightTrainer
+from search_spaces.genotype import Genotype
+from search_spaces.space import SearchSpace
+
+RESAMPLE = ("epoch", "batch")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSettings:
+    """The protocol of a search.
+
+    Attributes:
+        epochs: Turns of training weights and controller (papers: 150 for ENAS, 630 for ShuffleNASNet).
+        resample: `epoch` trains the weights of one sampled cell for a whole epoch (arXiv:1812.02975, §IV-A), `batch`
+            samples a cell for every batch (ENAS).
+        batch_size: Images in a batch, of training and reward alike.
+        lr_max: Of the weights, at a restart.
+        lr_min: Of the weights, at the end of a cycle.
+        first_cycle: T0 in epochs.
+        cycle_factor: Tmul.
+        momentum: Of Nesterov's SGD.
+        weight_decay: Twice ENAS's l2.
+        max_grad_norm: Of every gradient tensor; null leaves them.
+        drop_path: Drop probability at the last layer at the end of the search, in [0, 1).
+        cutout: Side of the square cut out, in pixels; 0 for none.
+        controller_samples: Cells rewarded an epoch, one batch each.
+        samples_per_update: Cells averaged in one update of the controller.
+        anneal_controller: Whether the controller's learning rate follows the weights' schedule.
+        bn: Batch norm when whole-split scores are taken: `recalibrate` or `batch`.
+        calibration_batches: Training batches for `recalibrate`.
+        final_samples: Cells sampled at the end, duplicates dropped before scoring.
+        top_k: Cells written to `candidates.json`.
+        random_cells: Uniformly drawn cells kept in `random.json`, to be retrained beside the found one.
+        checkpoint_seconds: Least time between two checkpoints.
+    """
+
+    epochs: int
+    resample: str = "epoch"
+    batch_size: int = 144
+    lr_max: float = 0.05
+    lr_min: float = 0.0005
+    first_cycle: float = 10
+    cycle_factor: float = 2
+    momentum: float = 0.9
+    weight_decay: float = 2e-4
+    max_grad_norm: float | None = 5.0
+    drop_path: float = 0.0
+    cutout: int = 0
+    controller_samples: int = 10
+    samples_per_update: int = 10
+    anneal_controller: bool = False
+    bn: str = "recalibrate"
+    calibration_batches: int = 4
+    final_samples: int = 100
+    top_k: int = 10
+    random_cells: int = 3
+    checkpoint_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "controller_samples", "samples_per_update", "final_samples", "top_k"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.resample not in RESAMPLE:
+            raise ValueError(f"resample must be one of {', '.join(RESAMPLE)}, got {self.resample!r}")
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"drop_path must lie in [0, 1), got {self.drop_path}")
+        if self.max_grad_norm is not None and self.max_grad_norm <= 0:
+            raise ValueError(f"max_grad_norm must be above 0, got {self.max_grad_norm}")
+        for name in ("random_cells", "cutout", "checkpoint_seconds"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+
+    @property
+    def schedule(self) -> CosineRestarts:
+        """The learning rate of the weights."""
+        return CosineRestarts(
+            lr_max=self.lr_max,
+            lr_min=self.lr_min,
+            first_cycle=self.first_cycle,
+            cycle_factor=self.cycle_factor,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Search:
+    """The state of a search, and its steps.
+
+    Attributes:
+        settings: The protocol.
+        seed: All random streams derive from it.
+        space: What is searched.
+        controller: Samples cells and learns from rewards.
+        data: Train images train weights, reward images reward cells.
+        trainer: Of the shared weights.
+        evaluator: Scores cells with the shared weights.
+        rows: What was logged, one an epoch.
+        best: Highest reward so far, and the actions that got it.
+    """
+
+    settings: SearchSettings
+    seed: int
+    space: SearchSpace
+    controller: Controller
+    data: ImageData
+    trainer: WeightTrainer
+    evaluator: SupernetEvaluator
+    rows: list[dict[str, float]]
+    best: tuple[float, list[int]]
+
+    def epoch(self) -> dict[str, float]:
+        """Trains the shared weights, then the controller; returns what to log."""
+        epoch, started = len(self.rows), time.perf_counter()
+        seed_everything(derive_seed(self.seed, "epoch", epoch))
+        weights = self._train_weights(epoch)
+        controller = self._train_controller(epoch)
+        row = {"epoch": epoch, **weights, **controller, "seconds": time.perf_counter() - started}
+        self.rows.append(row)
+        return row
+
+    def _train_weights(self, epoch: int) -> dict[str, float]:
+        settings, train = self.settings, self.data.train
+        num_batches = train.num_batches(settings.batch_size, drop_last=True)
+        batches = train.batches(
+            settings.batch_size,
+            seed=derive_seed(self.seed, "train", epoch),
+            augmentation=replace(self.data.augmentation, cutout=settings.cutout),
+            drop_last=True,
+        )
+        score = self.trainer.train_epoch(
+            batches, self._paths(num_batches), epoch=epoch, num_batches=num_batches
+        )
+        learning_rate = self.trainer.learning_rate(epoch)
+        return {"learning_rate": learning_rate, "loss": score.loss, "train_accuracy": score.accuracy}
+
+    def _paths(self, num_batches: int) -> Iterator[Genotype]:
+        """The cells whose weights an epoch trains, one a batch."""
+        if self.settings.resample == "epoch":
+            return itertools.repeat(self._decode(self.controller.sample(1).actions)[0])
+        return iter(self._decode(self.controller.sample(num_batches).actions))
+
+    def _train_controller(self, epoch: int) -> dict[str, float]:
+        settings = self.settings
+        if settings.anneal_controller:
+            self.controller.set_learning_rate_scale(self.trainer.learning_rate(epoch) / settings.lr_max)
+        rewards, logged = [], []
+        for first in range(0, settings.controller_samples, settings.samples_per_update):
+            count = min(settings.samples_per_update, settings.controller_samples - first)
+            samples = self.controller.sample(count)
+            batch_rewards = self.evaluator.rewards(
+                self._decode(samples.actions), seed=derive_seed(self.seed, "reward", epoch, first)
+            )
+            learned = self.controller.observe(samples.actions, batch_rewards)
+            logged.append({"entropy": samples.entropy.mean().item(), **learned})
+            rewards.append(batch_rewards)
+            winner = int(batch_rewards.argmax())
+            if batch_rewards[winner] > self.best[0]:
+                self.best = batch_rewards[winner].item(), samples.actions[winner].tolist()
+        all_rewards = torch.cat(rewards)
+        return {
+            "reward": all_rewards.mean().item(),
+            "reward_max": all_rewards.max().item(),
+            "best": self.best[0],
+            **logged[-1],
+        }
+
+    def candidates(self) -> list[dict[str, Any]]:
+        """Samples many cells, drops duplicates, scores the rest on all reward images; best first."""
+        seed_everything(derive_seed(self.seed, "candidates"))
+        greedy = self._decode(self.controller.sample(1, greedy=True).actions)
+        sampled = self._decode(self.controller.sample(self.settings.final_samples).actions)
+        return sorted(
+            self.scored(self.distinct([*greedy, *sampled])), key=lambda entry: -float(entry["shared_accuracy"])
+        )
+
+    def random_cells(self) -> list[dict[str, Any]]:
+        """Draws the cells of the random baseline and scores them like the candidates."""
+        if self.settings.random_cells == 0:
+            return []
+        seed_everything(derive_seed(self.seed, "random cells"))
+        sampled = Uniform(self.space.decisions).sample(10 * self.settings.random_cells)
+        return self.scored(self.distinct(self._decode(sampled.actions))[: self.settings.random_cells])
+
+    def distinct(self, genotypes: list[Genotype]) -> list[Genotype]:
+        """Keeps the first of every set of genotypes that compute the same."""
+        return list({self.space.canonical(genotype): genotype for genotype in reversed(genotypes)}.values())[::-1]
+
+    def scored(self, genotypes: list[Genotype]) -> list[dict[str, Any]]:
+        """Scores cells on all reward images."""
+        entries = []
+        with progress("scoring cells", total=len(genotypes)) as bar:
+            for genotype in genotypes:
+                score = self.evaluator.score(genotype)
+                entries.append(
+                    {
+                        "genotype": genotype.to_dict(),
+                        "shared_accuracy": score.accuracy,
+                        "shared_loss": score.loss,
+                    }
+                )
+                bar.advance()
+        return entries
+
+    def _decode(self, actions: torch.Tensor) -> list[Genotype]:
+        return [self.space.decode(row) for row in actions.tolist()]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns everything a resumed search needs; random streams need nothing, they start anew every epoch."""
+        return {
+            "rows": self.rows,
+            "best": list(self.best),
+            "controller": self.controller.state_dict(),
+            "network": self.trainer.network.state_dict(),
+            "optimizer": self.trainer.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what `state_dict` returned."""
+        self.rows = state["rows"]
+        self.best = state["best"][0], state["best"][1]
+        self.controller.load_state_dict(state["controller"])
+        self.trainer.network.load_state_dict(state["network"])
+        self.trainer.optimizer.load_state_dict(state["optimizer"])

@@ -1,0 +1,226 @@
+"""Training and evaluating the weights of a network, one epoch at a time."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from search_spaces.genotype import Genotype
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+"""Pairs of images (N, C, H, W), normalised, and labels (N,)."""
+
+
+class Score(NamedTuple):
+    """Means over images: cross-entropy in nats, and accuracy in [0, 1]."""
+
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CosineRestarts:
+    """SGDR: cosine annealing with warm restarts (Loshchilov & Hutter, arXiv:1608.03983, eq. 5).
+
+    Attributes:
+        lr_max: At the start of every cycle.
+        lr_min: Approached at the end of every cycle.
+        first_cycle: T0, epochs of the first cycle.
+        cycle_factor: Tmul, growth of the cycles.
+    """
+
+    lr_max: float = 0.05
+    lr_min: float = 0.0001
+    first_cycle: float = 10
+    cycle_factor: float = 2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.lr_min <= self.lr_max:
+            raise ValueError(f"needs 0 ≤ lr_min ≤ lr_max, got lr_min {self.lr_min}, lr_max {self.lr_max}")
+        if self.first_cycle <= 0:
+            raise ValueError(f"first_cycle must be above 0 epochs, got {self.first_cycle}")
+        if self.cycle_factor < 1:
+            raise ValueError(f"cycle_factor must be at least 1, got {self.cycle_factor}")
+
+    def learning_rate(self, epoch: float) -> float:
+        """Returns the learning rate at a point in time, in epochs from 0; fractions are meant."""
+        start, length = 0.0, float(self.first_cycle)
+        while epoch >= start + length:
+            start, length = start + length, length * self.cycle_factor
+        wave = 0.5 * (1 + math.cos(math.pi * (epoch - start) / length))
+        return self.lr_min + (self.lr_max - self.lr_min) * wave
+
+
+def make_sgd(network: nn.Module, *, momentum: float, weight_decay: float) -> torch.optim.SGD:
+    """Makes SGD with Nesterov momentum; ENAS's l2 · sum(w²) is a weight decay of 2 · l2.
+
+    Parameters that a step does not touch have no gradient and stay as they are, momentum included.
+
+    Raises:
+        ValueError: If momentum is not in [0, 1) or weight_decay is below 0.
+    """
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
+    if weight_decay < 0:
+        raise ValueError(f"weight_decay must be at least 0, got {weight_decay}")
+    optimizer = torch.optim.SGD(
+        network.parameters(),
+        lr=0.0,
+        momentum=momentum,
+        nesterov=momentum > 0,
+        weight_decay=weight_decay,
+        fused=True,
+    )
+    if momentum > 0:
+        # The fused step takes buffers for all its parameters or for none, and a path touches ever other ones.
+        for parameter in network.parameters():
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
+
+
+def clip_gradients(parameters: Iterable[Tensor], *, max_norm: float) -> None:
+    """Scales every gradient tensor of norm above `max_norm` down to it, each on its own, as in ENAS's code."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norms = torch._foreach_norm(gradients)
+    scales = [(max_norm / norm).clamp(max=1.0) for norm in norms]
+    torch._foreach_mul_(gradients, scales)
+
+
+@dataclass(slots=True, kw_only=True)
+class WeightTrainer:
+    """Trains a network's weights.
+
+    Attributes:
+        network: `network(images, genotype, drop_prob=…)` returns logits.
+        optimizer: Of its weights.
+        learning_rate: From the time in epochs.
+        drop_prob: From the time in epochs, drop-path probability in [0, 1).
+        max_grad_norm: Clips every gradient tensor; None leaves them.
+        label_smoothing: In [0, 1).
+        autocast: Data type of the forward pass; None stays in float32.
+    """
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    learning_rate: Callable[[float], float]
+    drop_prob: Callable[[float], float]
+    max_grad_norm: float | None = 5.0
+    label_smoothing: float = 0.0
+    autocast: torch.dtype | None = None
+
+    def train_epoch(
+        self, batches: Batches, genotypes: Iterator[Genotype], *, epoch: int, num_batches: int
+    ) -> Score:
+        """Takes one step a batch.
+
+        Args:
+            batches: Of the training images.
+            genotypes: The path of each step.
+            epoch: Number of the epoch, from 0.
+            num_batches: How many batches there are, for the schedules.
+
+        Returns:
+            The means over the epoch, of the weights as they were at each step.
+        """
+        self.network.train()
+        totals: Tensor | None = None
+        num_images = 0
+        for step, (images, labels) in enumerate(batches):
+            now = epoch + step / num_batches
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.learning_rate(now)
+            step_totals = self._step(images, labels, next(genotypes), drop_prob=self.drop_prob(now))
+            totals = step_totals if totals is None else totals + step_totals
+            num_images += len(labels)
+        return _score(totals, num_images)
+
+    def _step(self, images: Tensor, labels: Tensor, genotype: Genotype, *, drop_prob: float) -> Tensor:
+        self.optimizer.zero_grad(set_to_none=True)
+        with _autocast(images, self.autocast):
+            logits = self.network(images, genotype, drop_prob=drop_prob)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.max_grad_norm is not None:
+            clip_gradients(self.network.parameters(), max_norm=self.max_grad_norm)
+        self.optimizer.step()
+        return _totals(loss.detach(), logits.detach(), labels)
+
+
+@torch.no_grad()
+def evaluate(
+    network: nn.Module, batches: Batches, genotype: Genotype, *, autocast: torch.dtype | None = None
+) -> Score:
+    """Scores a path in the mode the network is in; see `batch_statistics` and `network.eval()`."""
+    totals: Tensor | None = None
+    num_images = 0
+    for images, labels in batches:
+        with _autocast(images, autocast):
+            logits = network(images, genotype)
+        step_totals = _totals(F.cross_entropy(logits.float(), labels), logits, labels)
+        totals = step_totals if totals is None else totals + step_totals
+        num_images += len(labels)
+    return _score(totals, num_images)
+
+
+@contextlib.contextmanager
+def batch_statistics(network: nn.Module) -> Iterator[None]:
+    """Within the context the network evaluates with the statistics of each batch and keeps none of them.
+
+    ENAS rewards a path this way: the running statistics of a supernet are a mixture over all its paths.
+    """
+    training = network.training
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    network.eval()
+    for norm in norms:
+        norm.train()
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+        network.train(training)
+
+
+@torch.no_grad()
+def recalibrate_batch_norm(
+    network: nn.Module, batches: Batches, genotype: Genotype, *, autocast: torch.dtype | None = None
+) -> None:
+    """Sets the path's running statistics to the mean over the batches (of training images), weights untouched."""
+    training = network.training
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative average
+        norm.train()
+    for images, _ in batches:
+        with _autocast(images, autocast):
+            network(images, genotype)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.train(training)
+
+
+def _autocast(images: Tensor, dtype: torch.dtype | None) -> torch.autocast:
+    return torch.autocast(images.device.type, dtype=dtype, enabled=dtype is not None)
+
+
+def _totals(mean_loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+    """Returns (summed loss, number right) on the device, shape (2,)."""
+    right = (logits.argmax(dim=1) == labels).sum()
+    return torch.stack([mean_loss * len(labels), right.to(mean_loss.dtype)])
+
+
+def _score(totals: Tensor | None, num_images: int) -> Score:
+    """Reads the totals back, the one synchronisation of an epoch."""
+    if totals is None:
+        raise ValueError("there are no batches: the split is empty, or smaller than one batch")
+    loss, right = (totals / num_images).tolist()
+    return Score(loss=loss, accuracy=right)

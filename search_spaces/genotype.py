@@ -1,0 +1,267 @@
+"""The pure data of a search: decisions (what is asked) and genotypes (what was answered).
+
+A genotype says which ops a cell is made of and how they are wired; it knows nothing of weights, channels or
+devices. Everything here is frozen and hashable, checks itself on construction, and turns into JSON and back.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+MAX_BLOCKS = 64
+MAX_NAME_LENGTH = 64
+MAX_JSON_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One question a controller answers, by the index of a choice.
+
+    Decisions of one `group` (a cell) are asked step by step (block by block). A decision of kind `"input"` points
+    at an earlier node of its group: first the group's inputs, then its earlier steps; every other kind picks a word
+    out of `choices`, and decisions of the same kind share that vocabulary.
+
+    Attributes:
+        group: The cell that is being decided, `"normal"` for instance.
+        step: Number of the block within the group, from 0.
+        kind: `"input"` for a pointer to an earlier node, else the name of the vocabulary.
+        choices: What can be chosen, as text.
+    """
+
+    group: str
+    step: int
+    kind: Literal["input", "op", "mixer"]
+    choices: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.choices:
+            raise ValueError(f"decision {self.name} has no choices")
+        if len(set(self.choices)) != len(self.choices):
+            raise ValueError(f"decision {self.name} lists a choice twice: {', '.join(self.choices)}")
+
+    @property
+    def name(self) -> str:
+        """A readable name such as `normal.2.op`."""
+        return f"{self.group}.{self.step}.{self.kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One node of a cell: the sum of `ops[i]` applied to node `inputs[i]`.
+
+    Attributes:
+        inputs: Numbers of the nodes read, one an op. The cell's inputs come first, then its blocks in order.
+        ops: Names in the op table, as many as inputs.
+    """
+
+    inputs: tuple[int, ...]
+    ops: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.ops or len(self.inputs) != len(self.ops):
+            raise ValueError(
+                f"a block needs as many inputs as ops, at least one, got {len(self.inputs)} inputs, {len(self.ops)} ops"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class CellGenotype:
+    """The wiring of one cell type.
+
+    Nodes are numbered: first the cell's inputs, `0 … num_inputs - 1`, then its blocks.
+
+    Attributes:
+        blocks: At least one, each reading only earlier nodes.
+        mixer: Name of the module that mixes the channels after the layer.
+        num_inputs: How many earlier layers the cell reads.
+        outputs: Nodes merged into the cell's output; None means the loose ends, the blocks no other block reads.
+    """
+
+    blocks: tuple[Block, ...]
+    mixer: str = "channel_shuffle"
+    num_inputs: int = 1
+    outputs: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.blocks) <= MAX_BLOCKS:
+            raise ValueError(f"a cell needs 1 to {MAX_BLOCKS} blocks, got {len(self.blocks)}")
+        if not 1 <= self.num_inputs <= MAX_BLOCKS:
+            raise ValueError(f"num_inputs must lie in 1 … {MAX_BLOCKS}, got {self.num_inputs}")
+        for node, block in enumerate(self.blocks, start=self.num_inputs):
+            for source in block.inputs:
+                if not 0 <= source < node:
+                    raise ValueError(f"block {node - self.num_inputs} reads node {source}, not one of 0 … {node - 1}")
+        if self.outputs is not None:
+            last = self.num_inputs + len(self.blocks) - 1
+            if not self.outputs or len(set(self.outputs)) != len(self.outputs):
+                raise ValueError(f"outputs must name at least one node, each once, got {self.outputs}")
+            if any(not 0 <= node <= last for node in self.outputs):
+                raise ValueError(f"outputs must lie in 0 … {last}, got {self.outputs}")
+
+    @property
+    def loose_ends(self) -> tuple[int, ...]:
+        """Numbers of the blocks' nodes that no other block reads, in order."""
+        read = {source for block in self.blocks for source in block.inputs}
+        nodes = range(self.num_inputs, self.num_inputs + len(self.blocks))
+        return tuple(node for node in nodes if node not in read)
+
+    @property
+    def output_nodes(self) -> tuple[int, ...]:
+        """Numbers of the nodes merged into the output."""
+        return self.loose_ends if self.outputs is None else self.outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Genotype:
+    """An architecture: what a search finds and every later step takes.
+
+    Attributes:
+        space: Name of the search space it belongs to.
+        normal: The cell of the layers that keep the resolution.
+        reduction: The cell of the layers that halve it; None in spaces with one cell type.
+    """
+
+    space: str
+    normal: CellGenotype
+    reduction: CellGenotype | None = None
+
+    @property
+    def cells(self) -> dict[str, CellGenotype]:
+        """The cells by name, in the order in which they are decided."""
+        cells = {"normal": self.normal}
+        if self.reduction is not None:
+            cells["reduction"] = self.reduction
+        return cells
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the genotype as JSON-ready data; `from_dict` is the inverse."""
+        return {"space": self.space, **{name: _cell_to_dict(cell) for name, cell in self.cells.items()}}
+
+    def to_json(self) -> str:
+        """Returns the genotype as JSON, one block a line."""
+        cells = [
+            f'  "{name}": {{\n    "blocks": [\n'
+            + ",\n".join(f"      {json.dumps(block)}" for block in cell.pop("blocks"))
+            + "\n    ]"
+            + "".join(f',\n    "{key}": {json.dumps(value)}' for key, value in cell.items())
+            + "\n  }"
+            for name, cell in ((name, _cell_to_dict(cell)) for name, cell in self.cells.items())
+        ]
+        return "{\n" + ",\n".join([f'  "space": {json.dumps(self.space)}', *cells]) + "\n}\n"
+
+    @classmethod
+    def from_dict(cls, data: object) -> "Genotype":
+        """Builds a genotype from what `json.loads` returned.
+
+        Raises:
+            ValueError: If `data` is not of the form that `to_dict` writes; the message names the field and the rule.
+        """
+        fields = _mapping(data, "genotype", required=("space", "normal"), optional=("reduction",))
+        return cls(
+            space=_name(fields["space"], "space"),
+            normal=_cell_from_data(fields["normal"], "normal"),
+            reduction=_cell_from_data(fields["reduction"], "reduction") if "reduction" in fields else None,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "Genotype":
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: If `text` is not JSON, is over 1 MB, or breaks a rule of `from_dict`.
+        """
+        return cls.from_dict(parse_json(text))
+
+
+def parse_json(text: str) -> object:
+    """Parses untrusted JSON.
+
+    Raises:
+        ValueError: If `text` is over 1 MB, nested too deeply, or not JSON.
+    """
+    if len(text) > MAX_JSON_BYTES:
+        raise ValueError(f"the JSON text is {len(text)} characters long, more than {MAX_JSON_BYTES}")
+    try:
+        data: object = json.loads(text)
+    except RecursionError:
+        raise ValueError("the JSON text is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"not valid JSON: {error}") from None
+    return data
+
+
+def _cell_to_dict(cell: CellGenotype) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "blocks": [{"inputs": list(block.inputs), "ops": list(block.ops)} for block in cell.blocks],
+        "mixer": cell.mixer,
+    }
+    if cell.num_inputs != 1:
+        data["num_inputs"] = cell.num_inputs
+    if cell.outputs is not None:
+        data["outputs"] = list(cell.outputs)
+    return data
+
+
+def _cell_from_data(data: object, where: str) -> CellGenotype:
+    fields = _mapping(data, where, required=("blocks",), optional=("mixer", "num_inputs", "outputs"))
+    blocks = [
+        _mapping(block, f"{where}.blocks[{i}]", required=("inputs", "ops"), optional=())
+        for i, block in enumerate(_list(fields["blocks"], f"{where}.blocks"))
+    ]
+    outputs = fields.get("outputs")
+    try:
+        return CellGenotype(
+            blocks=tuple(
+                Block(
+                    inputs=tuple(_integers(block["inputs"], f"{where}.blocks[{i}].inputs")),
+                    ops=tuple(
+                        _name(op, f"{where}.blocks[{i}].ops") for op in _list(block["ops"], f"{where}.blocks[{i}].ops")
+                    ),
+                )
+                for i, block in enumerate(blocks)
+            ),
+            mixer=_name(fields.get("mixer", "channel_shuffle"), f"{where}.mixer"),
+            num_inputs=_integers([fields.get("num_inputs", 1)], f"{where}.num_inputs")[0],
+            outputs=None if outputs is None else tuple(_integers(outputs, f"{where}.outputs")),
+        )
+    except ValueError as error:
+        prefix = "" if str(error).startswith(where) else f"{where}: "
+        raise ValueError(f"{prefix}{error}") from None
+
+
+def _mapping(
+    data: object, where: str, *, required: tuple[str, ...], optional: tuple[str, ...]
+) -> Mapping[str, object]:
+    if not isinstance(data, dict):
+        raise ValueError(f"{where} must be an object, got {type(data).__name__}")
+    for key in required:
+        if key not in data:
+            raise ValueError(f"{where} lacks the field {key!r}")
+    if unknown := [str(key) for key in data if key not in required + optional]:
+        raise ValueError(
+            f"{where} has the unknown field {unknown[0][:MAX_NAME_LENGTH]!r}; known: {', '.join(required + optional)}"
+        )
+    return data
+
+
+def _list(data: object, where: str) -> list[object]:
+    if not isinstance(data, list):
+        raise ValueError(f"{where} must be a list, got {type(data).__name__}")
+    if len(data) > MAX_BLOCKS:
+        raise ValueError(f"{where} has {len(data)} entries, more than {MAX_BLOCKS}")
+    return data
+
+
+def _integers(data: object, where: str) -> list[int]:
+    values = _list(data, where)
+    for value in values:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"{where} must hold whole numbers, got {type(value).__name__}")
+    return [value for value in values if isinstance(value, int)]
+
+
+def _name(data: object, where: str) -> str:
+    if not isinstance(data, str) or not 0 < len(data) <= MAX_NAME_LENGTH:
+        raise ValueError(f"{where} must be a text of 1 to {MAX_NAME_LENGTH} characters")
+    return data

@@ -1,0 +1,182 @@
+"""The op table: every op a cell can be made of, by name.
+
+An op keeps the number of channels (guideline G1 of ShuffleNet V2, arXiv:1807.11164) and has stride 1 or 2. A new op
+is one function under `@register_op`; search spaces name it in their YAML.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+BN_EPSILON = 1e-5
+BN_MOMENTUM = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """An entry of the op table.
+
+    Attributes:
+        build: Makes the module from (channels, stride).
+        weight_free: Whether the op has no weights, so that two of them on one input compute the same.
+    """
+
+    build: Callable[[int, int], nn.Module]
+    weight_free: bool
+
+
+OPS: dict[str, Op] = {}
+
+
+def register_op(
+    name: str, *, weight_free: bool = False
+) -> Callable[[Callable[[int, int], nn.Module]], Callable[[int, int], nn.Module]]:
+    """Enters the decorated builder `(channels, stride) -> nn.Module` into the op table under `name`.
+
+    The module maps (N, C, H, W) to (N, C, ⌈H / stride⌉, ⌈W / stride⌉).
+
+    Raises:
+        ValueError: If the name is taken.
+    """
+
+    def enter(build: Callable[[int, int], nn.Module]) -> Callable[[int, int], nn.Module]:
+        if name in OPS:
+            raise ValueError(f"the op {name!r} is registered twice")
+        OPS[name] = Op(build=build, weight_free=weight_free)
+        return build
+
+    return enter
+
+
+def find_op(name: str) -> Op:
+    """Returns the op of that name.
+
+    Raises:
+        ValueError: If there is none; the message lists the known ones.
+    """
+    if name not in OPS:
+        raise ValueError(f"unknown op {name!r}; known: {', '.join(sorted(OPS))}")
+    return OPS[name]
+
+
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    """Batch norm with ENAS's constants (papers: ε = 1e-5, torch momentum 0.1)."""
+    return nn.BatchNorm2d(channels, eps=BN_EPSILON, momentum=BN_MOMENTUM)
+
+
+def relu_conv_bn(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Sequential:
+    """The 1x1 convolution in the order relu–conv–BN, without bias (ShuffleNASNet, arXiv:1812.02975, §III-A)."""
+    return nn.Sequential(
+        nn.ReLU(), nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), batch_norm(out_channels)
+    )
+
+
+class SeparableConv(nn.Sequential):
+    """Depthwise-separable convolution, applied twice as in ENAS: (relu–depthwise–pointwise–BN) × 2.
+
+    Batch norm only after the pointwise convolution; the first depthwise convolution carries the stride
+    (arXiv:1812.02975, §III-A).
+
+    Args:
+        channels: C, in and out.
+        stride: 1 or 2.
+        kernel_size: Odd side of the depthwise kernel.
+        dilation: Of the depthwise kernel.
+        repeats: How often the group of four is applied.
+    """
+
+    def __init__(
+        self, channels: int, *, stride: int, kernel_size: int, dilation: int = 1, repeats: int = 2
+    ) -> None:
+        layers: list[nn.Module] = []
+        for i in range(repeats):
+            depthwise = nn.Conv2d(
+                channels,
+                channels,
+                kernel_size,
+                stride if i == 0 else 1,
+                padding=dilation * (kernel_size // 2),
+                dilation=dilation,
+                groups=channels,
+                bias=False,
+            )
+            pointwise = nn.Conv2d(channels, channels, 1, bias=False)
+            layers += [nn.ReLU(), depthwise, pointwise, batch_norm(channels)]
+        super().__init__(*layers)
+
+
+class MinPool(nn.Module):
+    """3x3 min pooling: the negated max pooling of the negated input."""
+
+    def __init__(self, *, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to (N, C, ⌈H / stride⌉, ⌈W / stride⌉)."""
+        return -F.max_pool2d(-x, 3, self.stride, padding=1)
+
+
+class FactorizedReduction(nn.Module):
+    """Halves the resolution with two strided 1x1 convolutions, the second shifted by one pixel.
+
+    relu; each convolution yields half of the output channels; concatenated, then batch norm (arXiv:1812.02975,
+    Figure 5, the reduction of ENAS). With an odd number of channels the first convolution yields the extra one.
+
+    Args:
+        in_channels: C.
+        out_channels: C', at least 2.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        if out_channels < 2:
+            raise ValueError(f"a factorized reduction needs at least 2 output channels, got {out_channels}")
+        self.even = nn.Conv2d(in_channels, out_channels - out_channels // 2, 1, 2, bias=False)
+        self.odd = nn.Conv2d(in_channels, out_channels // 2, 1, 2, bias=False)
+        self.bn = batch_norm(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to (N, C', ⌈H / 2⌉, ⌈W / 2⌉)."""
+        x = F.relu(x)
+        shifted = F.pad(x[:, :, 1:, 1:], (0, 1, 0, 1))
+        out: Tensor = self.bn(torch.cat([self.even(x), self.odd(shifted)], dim=1))
+        return out
+
+
+@register_op("sep_conv_3x3")
+def _sep_conv_3x3(channels: int, stride: int) -> nn.Module:
+    return SeparableConv(channels, stride=stride, kernel_size=3)
+
+
+@register_op("sep_conv_5x5")
+def _sep_conv_5x5(channels: int, stride: int) -> nn.Module:
+    return SeparableConv(channels, stride=stride, kernel_size=5)
+
+
+@register_op("max_pool_3x3", weight_free=True)
+def _max_pool_3x3(channels: int, stride: int) -> nn.Module:  # noqa: ARG001
+    return nn.MaxPool2d(3, stride, padding=1)
+
+
+@register_op("min_pool_3x3", weight_free=True)
+def _min_pool_3x3(channels: int, stride: int) -> nn.Module:  # noqa: ARG001
+    return MinPool(stride=stride)
+
+
+@register_op("avg_pool_3x3", weight_free=True)
+def _avg_pool_3x3(channels: int, stride: int) -> nn.Module:  # noqa: ARG001
+    return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
+
+
+@register_op("identity", weight_free=True)
+def _identity(channels: int, stride: int) -> nn.Module:
+    return nn.Identity() if stride == 1 else FactorizedReduction(channels, channels)
+
+
+@register_op("conv_1x1")
+def _conv_1x1(channels: int, stride: int) -> nn.Module:
+    return relu_conv_bn(channels, channels, stride=stride)

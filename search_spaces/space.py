@@ -1,0 +1,41 @@
+"""What every search space offers: a list of decisions, and the way from answers to a genotype and back."""
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import Protocol
+
+from search_spaces.genotype import Decision, Genotype
+
+
+class SearchSpace(Protocol):
+    """The interface through which controllers and jobs see a search space."""
+
+    name: str
+    decisions: tuple[Decision, ...]
+
+    def decode(self, actions: Sequence[int]) -> Genotype:
+        """Returns the genotype that T answers, one a decision, describe."""
+
+    def encode(self, genotype: Genotype) -> tuple[int, ...]:
+        """Returns the T answers that describe a genotype; the inverse of `decode`."""
+
+    def canonical(self, genotype: Genotype) -> Hashable:
+        """Returns a key that is equal for two genotypes exactly if they compute the same family of functions."""
+
+
+def size(space: SearchSpace) -> int:
+    """Returns the number of different answers to the decisions, equivalent genotypes counted apart."""
+    return math.prod(len(decision.choices) for decision in space.decisions)
+
+
+def check_actions(decisions: Sequence[Decision], actions: Sequence[int]) -> None:
+    """Checks that `actions` answers `decisions`.
+
+    Raises:
+        ValueError: If the lengths differ or an answer is out of range.
+    """
+    if len(actions) != len(decisions):
+        raise ValueError(f"expected {len(decisions)} actions, got {len(actions)}")
+    for decision, action in zip(decisions, actions, strict=True):
+        if not 0 <= action < len(decision.choices):
+            raise ValueError(f"{decision.name} has choices 0 … {len(decision.choices) - 1}, got {action}")
