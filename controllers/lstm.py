@@ -6,7 +6,7 @@ on from one cell into the next, whose anchors start afresh.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,8 @@ class LSTMPolicy(nn.Module):
             if value <= 0:
                 raise ValueError(f"{name} must be above 0, got {value}")
         self.decisions = tuple(decisions)
+        self._groups = [_steps(group) for _, group in itertools.groupby(self.decisions, key=lambda d: d.group)]
+        self._num_inputs = [_num_group_inputs(steps) for steps in self._groups]
         self.hidden_size = hidden_size
         self.tanh_constant = tanh_constant
         self.op_tanh_reduction = op_tanh_reduction
@@ -115,18 +117,17 @@ class LSTMPolicy(nn.Module):
             raise ValueError(f"actions must be of shape (N, {len(self.decisions)}), got {tuple(actions.shape)}")
         return self._unroll(actions.shape[0], actions=actions, greedy=False)
 
-    def _unroll(
-        self, num_samples: int, *, actions: Tensor | None, greedy: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _unroll(self, num_samples: int, *, actions: Tensor | None, greedy: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Walks through the decisions, choosing or following `actions`; returns three tensors (N, T)."""
         start = self.start.expand(num_samples, -1)  # (N, H)
         x, state = start, (torch.zeros_like(start), torch.zeros_like(start))
-        chosen, log_probs, entropies = [], [], []
-        for _, group in itertools.groupby(self.decisions, key=lambda decision: decision.group):
+        chosen: list[Tensor] = []
+        log_probs: list[Tensor] = []
+        entropies: list[Tensor] = []
+        for steps, num_inputs in zip(self._groups, self._num_inputs, strict=True):
             anchors: list[Tensor] = []
             keys: list[Tensor] = []
-            steps = [list(step) for _, step in itertools.groupby(group, key=lambda decision: decision.step)]
-            for _ in range(_num_group_inputs(steps)):
+            for _ in range(num_inputs):
                 state = self.lstm(start, state)
                 anchors.append(torch.zeros_like(start))
                 keys.append(self.anchor_key(state[0]))
@@ -136,9 +137,7 @@ class LSTMPolicy(nn.Module):
                     state = self.lstm(x, state)
                     step_log_probs = F.log_softmax(self._logits(decision, state[0], keys), dim=-1)  # (N, K)
                     index = len(chosen)
-                    choice = (
-                        choose(step_log_probs, greedy=greedy) if actions is None else actions[:, index]
-                    )  # (N,)
+                    choice = choose(step_log_probs, greedy=greedy) if actions is None else actions[:, index]  # (N,)
                     chosen.append(choice)
                     log_probs.append(step_log_probs.gather(1, choice[:, None]).squeeze(1))
                     entropies.append(decision_entropy(step_log_probs))
@@ -179,6 +178,11 @@ def _vocabularies(decisions: Sequence[Decision]) -> dict[str, tuple[str, ...]]:
     if not decisions:
         raise ValueError("a policy needs at least one decision")
     return vocabularies
+
+
+def _steps(group: Iterable[Decision]) -> list[list[Decision]]:
+    """Returns the decisions of a group step by step."""
+    return [list(step) for _, step in itertools.groupby(group, key=lambda decision: decision.step)]
 
 
 def _num_group_inputs(steps: Sequence[Sequence[Decision]]) -> int:

@@ -16,6 +16,7 @@ COMMANDS = {
     "search": "find a cell with a controller and a weight-shared supernet",
     "retrain": "train a found cell from scratch and test it: genotype=RUN or FILE.json",
     "latency": "time a cell's forward pass on this device: genotype=RUN or FILE.json",
+    "bench": "time a supernet step against the same cell as a plain network",
     "show": "draw a cell in the terminal and count it: genotype=RUN or FILE.json",
 }
 WITHOUT_RUN_FOLDER = ("show",)

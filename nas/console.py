@@ -125,4 +125,5 @@ def shown(path: Path) -> str:
 def _cell(column: Column, value: object) -> str:
     if not isinstance(value, int | float) or (isinstance(value, float) and math.isnan(value)):
         return f"{'-' if value is None or isinstance(value, float) else value!s:>{column.width}}"
-    return f"{value * column.scale:>{column.width}{column.form}}"
+    scaled = value if column.scale == 1 else value * column.scale
+    return f"{scaled:>{column.width}{column.form}}"

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from search_spaces.cells import Cell, CellCandidates
 from search_spaces.genotype import CellGenotype, Genotype
 from search_spaces.ops import FactorizedReduction, SeparableConv, batch_norm, relu_conv_bn
-from search_spaces.shufflenas import Cell, CellCandidates
 from search_spaces.shuffles import build_mixer
 
 SHORTCUTS = ("factorized_reduction", "sep_conv", "reduction_cell")
@@ -30,19 +30,15 @@ class NormalLayer(nn.Module):
         merge_batch_norm: See `Cell`.
     """
 
-    def __init__(
-        self, channels: int, candidates: CellCandidates, *, merge: str, merge_batch_norm: bool
-    ) -> None:
+    def __init__(self, channels: int, candidates: CellCandidates, *, merge: str, merge_batch_norm: bool) -> None:
         super().__init__()
-        self.cell = Cell(
-            channels // 2, candidates, strided=False, merge=merge, merge_batch_norm=merge_batch_norm
-        )
+        self.cell = Cell(channels // 2, candidates, strided=False, merge=merge, merge_batch_norm=merge_batch_norm)
         self.mixers = _build_mixers(candidates, channels)
 
     def forward(self, x: Tensor, genotype: Genotype, *, drop_prob: float | Tensor = 0.0) -> Tensor:
         """Maps (N, C, H, W) to the same shape."""
         first, second = x.chunk(2, dim=1)
-        first = self.cell(first, genotype.normal, drop_prob=drop_prob)
+        first = self.cell([first], genotype.normal, drop_prob=drop_prob)
         out: Tensor = self.mixers[genotype.normal.mixer](torch.cat([first, second], dim=1))
         return out
 
@@ -82,11 +78,8 @@ class ReductionLayer(nn.Module):
     def forward(self, x: Tensor, genotype: Genotype, *, drop_prob: float | Tensor = 0.0) -> Tensor:
         """Maps (N, C, H, W) to (N, 2C, ⌈H / 2⌉, ⌈W / 2⌉)."""
         cell = _reduction_cell(genotype)
-        main = self.cell(x, cell, drop_prob=drop_prob)
-        if isinstance(self.shortcut, Cell):
-            bypass = self.shortcut(x, cell, drop_prob=drop_prob)
-        else:
-            bypass = self.shortcut(x)
+        main = self.cell([x], cell, drop_prob=drop_prob)
+        bypass = self.shortcut([x], cell, drop_prob=drop_prob) if isinstance(self.shortcut, Cell) else self.shortcut(x)
         out: Tensor = self.mixers[cell.mixer](torch.cat([main, bypass], dim=1))
         return out
 
@@ -131,6 +124,14 @@ class ShuffleNASNet(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if set(candidates) != {"normal", "reduction"}:
+            raise ValueError(f"ShuffleNASNet needs a normal and a reduction cell, got {', '.join(candidates)}")
+        for name, cell in candidates.items():
+            if cell.num_inputs != 1:
+                raise ValueError(
+                    f"cells of ShuffleNASNet read one layer, the {name} cell reads {cell.num_inputs}; "
+                    "this genotype needs another network"
+                )
         if filters < 4 or filters % 2:
             raise ValueError(f"filters must be even and at least 4 (half of them pass a cell), got {filters}")
         if not 1 <= cells_per_stage <= 100:
@@ -139,6 +140,8 @@ class ShuffleNASNet(nn.Module):
             raise ValueError(f"stages must lie in 1 … 8, got {stages}")
         if stem not in STEMS:
             raise ValueError(f"stem must be one of {', '.join(STEMS)}, got {stem!r}")
+        if merge not in ("sum", "concat_conv1x1"):
+            raise ValueError(f"merge must be sum or concat_conv1x1, got {merge!r}")
         if shortcut not in SHORTCUTS:
             raise ValueError(f"shortcut must be one of {', '.join(SHORTCUTS)}, got {shortcut!r}")
         if not 0 <= dropout < 1:
@@ -157,9 +160,7 @@ class ShuffleNASNet(nn.Module):
                     )
                 )
             layers += [
-                NormalLayer(
-                    filters * 2**stage, candidates["normal"], merge=merge, merge_batch_norm=merge_batch_norm
-                )
+                NormalLayer(filters * 2**stage, candidates["normal"], merge=merge, merge_batch_norm=merge_batch_norm)
                 for _ in range(cells_per_stage)
             ]
         self.layers = nn.ModuleList(layers)

@@ -126,7 +126,7 @@ def environment(runtime: Runtime, *, seed: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cuda": torch.version.cuda if cuda else None,
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in PACKAGES} | {"torch": torch.__version__},
         "git_commit": _git_commit(),
     }
 

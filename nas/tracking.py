@@ -71,9 +71,10 @@ class WandbTracker:
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
+        init: Any = wandb.init  # its annotation lists the modes as literals
         record = out / "wandb.json"
         run_id = json.loads(record.read_text())["id"] if record.exists() else None
-        self._run = wandb.init(
+        self._run = init(
             project=self.project,
             entity=self.entity,
             mode=self.mode,

@@ -230,9 +230,7 @@ def _cell_from_data(data: object, where: str) -> CellGenotype:
         raise ValueError(f"{prefix}{error}") from None
 
 
-def _mapping(
-    data: object, where: str, *, required: tuple[str, ...], optional: tuple[str, ...]
-) -> Mapping[str, object]:
+def _mapping(data: object, where: str, *, required: tuple[str, ...], optional: tuple[str, ...]) -> Mapping[str, object]:
     if not isinstance(data, dict):
         raise ValueError(f"{where} must be an object, got {type(data).__name__}")
     for key in required:

@@ -88,9 +88,7 @@ class SeparableConv(nn.Sequential):
         repeats: How often the group of four is applied.
     """
 
-    def __init__(
-        self, channels: int, *, stride: int, kernel_size: int, dilation: int = 1, repeats: int = 2
-    ) -> None:
+    def __init__(self, channels: int, *, stride: int, kernel_size: int, dilation: int = 1, repeats: int = 2) -> None:
         layers: list[nn.Module] = []
         for i in range(repeats):
             depthwise = nn.Conv2d(

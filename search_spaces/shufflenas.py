@@ -1,4 +1,4 @@
-"""The search space of ShuffleNASNet (Laube & Zell 2018, arXiv:1812.02975, §III-A) and the cell it describes.
+"""The search space of ShuffleNASNet (Laube & Zell 2018, arXiv:1812.02975, §III-A).
 
 A cell has B blocks; a block is one op on one input, the cell's input or an earlier block. The channel count never
 changes inside a cell, and the output is the sum of the loose ends. So the space of B blocks contains that of B − 1:
@@ -6,36 +6,15 @@ any block can be followed by an identity without changing the function.
 """
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
+from search_spaces.cells import CellCandidates, resolve_identities
 from search_spaces.genotype import MAX_BLOCKS, Block, CellGenotype, Decision, Genotype
-from search_spaces.ops import batch_norm, find_op
+from search_spaces.ops import find_op
 from search_spaces.shuffles import MIXERS
 from search_spaces.space import check_actions
 
 PAPER_OPS = ("sep_conv_3x3", "sep_conv_5x5", "max_pool_3x3", "min_pool_3x3", "identity", "conv_1x1")
 CELLS = ("normal", "reduction")
-
-Edge = tuple[int, int, str]
-"""(block, input node, op): what carries weights in a cell. As in ENAS's code, an op has its own weights for every
-input it may read."""
-
-
-@dataclass(frozen=True, slots=True)
-class CellCandidates:
-    """What a cell module must hold.
-
-    Attributes:
-        edges: The edges that may be chosen.
-        mixers: The mixers that may be chosen.
-    """
-
-    edges: frozenset[Edge]
-    mixers: frozenset[str]
 
 
 class ShuffleNASSpace:
@@ -131,9 +110,10 @@ class ShuffleNASSpace:
     def candidates(self) -> dict[str, CellCandidates]:
         """Returns what a supernet of this space holds, by cell name."""
         edges = frozenset(
-            (block, source, op) for block in range(self.blocks) for source in range(block + 1) for op in self.ops
+            (block, 0, source, op) for block in range(self.blocks) for source in range(block + 1) for op in self.ops
         )
-        return {cell: CellCandidates(edges=edges, mixers=frozenset(self.mixers)) for cell in CELLS}
+        outputs = frozenset(range(1, self.blocks + 1))
+        return {cell: CellCandidates(edges=edges, outputs=outputs, mixers=frozenset(self.mixers)) for cell in CELLS}
 
     def canonical(self, genotype: Genotype) -> Hashable:
         """Returns a key that two genotypes share exactly if they compute the same family of functions.
@@ -144,21 +124,6 @@ class ShuffleNASSpace:
             (_canonical_cell(cell, strided=name == "reduction"), cell.mixer)
             for name, cell in _check_genotype(genotype).items()
         )
-
-
-def genotype_candidates(genotype: Genotype) -> dict[str, CellCandidates]:
-    """Returns what a derived model holds: the genotype's own edges and mixers, by cell name.
-
-    Raises:
-        ValueError: If the genotype is not made of the cells of this space.
-    """
-    return {
-        name: CellCandidates(
-            edges=frozenset((i, block.inputs[0], block.ops[0]) for i, block in enumerate(cell.blocks)),
-            mixers=frozenset((cell.mixer,)),
-        )
-        for name, cell in _check_genotype(genotype).items()
-    }
 
 
 def _check_genotype(genotype: Genotype) -> dict[str, CellGenotype]:
@@ -185,19 +150,9 @@ def _index(choices: Sequence[str], name: str, kind: str) -> int:
     return choices.index(name)
 
 
-def _resolve(cell: CellGenotype, *, strided: bool) -> list[int]:
-    """Returns for every node the first node with the same value, following identities of stride 1."""
-    resolved = [0]
-    for node, block in enumerate(cell.blocks, start=1):
-        source = resolved[block.inputs[0]]
-        plain = block.ops[0] == "identity" and not (strided and source == 0)
-        resolved.append(source if plain else node)
-    return resolved
-
-
 def _canonical_cell(cell: CellGenotype, *, strided: bool) -> Hashable:
     """A cell is a tree of ops rooted at its input: its key is the tree's, children in sorted order."""
-    value = _resolve(cell, strided=strided)
+    value = resolve_identities(cell, strided=strided)
     children: dict[int, list[tuple[str, int]]] = {}
     weight_free: dict[tuple[int, str], int] = {}
     for node, block in enumerate(cell.blocks, start=1):
@@ -216,99 +171,3 @@ def _canonical_cell(cell: CellGenotype, *, strided: bool) -> Hashable:
         return sum(value[output] == node for output in cell.output_nodes), tuple(sorted(used))
 
     return key(0)
-
-
-def drop_path(x: Tensor, drop_prob: float | Tensor) -> Tensor:
-    """Zeroes whole samples of a path with probability `drop_prob` and scales the others up (FractalNet).
-
-    Args:
-        x: (N, C, H, W).
-        drop_prob: In [0, 1), a number or a tensor of shape ().
-    """
-    keep_prob = 1.0 - drop_prob
-    kept = torch.rand((x.shape[0], 1, 1, 1), device=x.device, dtype=x.dtype) < keep_prob
-    return x * (kept / keep_prob).to(x.dtype)
-
-
-class Cell(nn.Module):
-    """A cell of the network: holds the ops of its candidates, computes the genotype it is given.
-
-    The module has the same parameter names whether built with every candidate (a layer of the supernet) or with one
-    genotype's (a layer of the derived model).
-
-    Args:
-        channels: C, in and out.
-        candidates: What may be chosen.
-        strided: Whether this is a reduction cell: ops that read the cell's input have stride 2.
-        merge: `sum`, or `concat_conv1x1`: relu–1x1 convolution of the concatenated outputs–BN (§IV-D).
-        merge_batch_norm: Whether batch norm follows the sum (§IV-D).
-
-    Raises:
-        ValueError: If `merge` is unknown.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        candidates: CellCandidates,
-        *,
-        strided: bool,
-        merge: str = "sum",
-        merge_batch_norm: bool = False,
-    ) -> None:
-        super().__init__()
-        if merge not in ("sum", "concat_conv1x1"):
-            raise ValueError(f"merge must be sum or concat_conv1x1, got {merge!r}")
-        self.strided = strided
-        self.ops = nn.ModuleDict(
-            {
-                f"{block}_{source}_{op}": find_op(op).build(channels, 2 if strided and source == 0 else 1)
-                for block, source, op in sorted(candidates.edges)
-            }
-        )
-        self.merge_weights: nn.ParameterDict | None = None
-        if merge == "concat_conv1x1":
-            blocks = sorted({block for block, _, _ in candidates.edges})
-            self.merge_weights = nn.ParameterDict(
-                {str(block): nn.Parameter(torch.empty(channels, channels, 1, 1)) for block in blocks}
-            )
-            for weight in self.merge_weights.values():
-                nn.init.kaiming_normal_(weight, nonlinearity="relu")
-        self.merge_bn = batch_norm(channels) if merge_batch_norm or merge == "concat_conv1x1" else None
-
-    def forward(self, x: Tensor, cell: CellGenotype, *, drop_prob: float | Tensor = 0.0) -> Tensor:
-        """Computes `cell` on x.
-
-        Args:
-            x: (N, C, H, W).
-            cell: The genotype of this cell, among the candidates.
-            drop_prob: Drop-path probability of every op but identities; 0.0 switches it off.
-
-        Returns:
-            (N, C, H, W), or half the resolution for a strided cell.
-        """
-        nodes = [x]
-        resolved = _resolve(cell, strided=self.strided)
-        for i, block in enumerate(cell.blocks):
-            source, op = block.inputs[0], block.ops[0]
-            out = nodes[source]
-            if resolved[i + 1] == i + 1:
-                out = self.ops[f"{i}_{source}_{op}"](out)
-                if not isinstance(drop_prob, float) or drop_prob > 0:
-                    out = drop_path(out, drop_prob)
-            nodes.append(out)
-        # Ordered by the node whose value it is, so that a cell padded with identities adds in the same order.
-        outputs = sorted(cell.output_nodes, key=lambda node: (resolved[node], node))
-        return self._merge([nodes[node] for node in outputs], outputs)
-
-    def _merge(self, values: list[Tensor], outputs: Sequence[int]) -> Tensor:
-        if self.merge_weights is not None:
-            weight = torch.cat([self.merge_weights[str(node - 1)] for node in outputs], dim=1)  # (C, kC, 1, 1)
-            merged = F.conv2d(F.relu(torch.cat(values, dim=1)), weight)
-        else:
-            merged = values[0]
-            for value in values[1:]:
-                merged = merged + value
-        out: Tensor = merged if self.merge_bn is None else self.merge_bn(merged)
-        return out
-

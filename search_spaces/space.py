@@ -1,8 +1,8 @@
 """What every search space offers: a list of decisions, and the way from answers to a genotype and back."""
 
 import math
-from collections.abc import Hashable, Sequence
-from typing import Protocol
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Protocol
 
 from search_spaces.genotype import Decision, Genotype
 
@@ -21,6 +21,13 @@ class SearchSpace(Protocol):
 
     def canonical(self, genotype: Genotype) -> Hashable:
         """Returns a key that is equal for two genotypes exactly if they compute the same family of functions."""
+
+
+class WeightSharingSpace(SearchSpace, Protocol):
+    """A search space whose genotypes are paths through a supernet."""
+
+    def candidates(self) -> Mapping[str, Any]:
+        """Returns what the supernet holds, by cell name, for the network's constructor."""
 
 
 def size(space: SearchSpace) -> int:

@@ -18,7 +18,7 @@ from nas.networks import DerivedModel
 from nas.plots import latency_plot
 from nas.runtime import Runtime, environment, seed_everything
 from nas.tracking import FilesOnly, Tracker
-from search_spaces.shufflenas import genotype_candidates
+from search_spaces.cells import genotype_candidates
 
 COLUMNS = (
     Column("batch_size", "batch", "d"),
@@ -71,9 +71,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     runtime = build_runtime(cfg)
     image_shape, num_classes = _image_facts(settings, cfg, runtime)
     seed_everything(0)
-    network = build_network(
-        cfg, genotype_candidates(genotype), image_shape=image_shape, num_classes=num_classes
-    )
+    network = build_network(cfg, genotype_candidates(genotype), image_shape=image_shape, num_classes=num_classes)
     model = DerivedModel(runtime.place(network), genotype).eval()
     header(
         "latency",
@@ -119,9 +117,7 @@ def read_settings(cfg: DictConfig) -> LatencySettings:
     return settings
 
 
-def _image_facts(
-    settings: LatencySettings, cfg: DictConfig, runtime: Runtime
-) -> tuple[tuple[int, int, int], int]:
+def _image_facts(settings: LatencySettings, cfg: DictConfig, runtime: Runtime) -> tuple[tuple[int, int, int], int]:
     """Returns image shape and number of classes, from the settings or else from the data set."""
     if settings.image_shape is not None and settings.num_classes is not None:
         channels, height, width = settings.image_shape

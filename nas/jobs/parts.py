@@ -13,7 +13,7 @@ from nas.data import ImageData
 from nas.networks import ShuffleNASNet, count_multiply_adds, count_parameters
 from nas.runtime import Runtime
 from search_spaces.genotype import Genotype
-from search_spaces.shufflenas import CellCandidates, genotype_candidates
+from search_spaces.cells import CellCandidates, genotype_candidates
 
 
 def build_runtime(cfg: DictConfig) -> Runtime:
@@ -36,9 +36,7 @@ def build_network(
     Raises:
         ValueError: If the images are too small for the network's reductions.
     """
-    network: nn.Module = build(
-        cfg.network, "network", candidates, in_channels=image_shape[0], num_classes=num_classes
-    )
+    network: nn.Module = build(cfg.network, "network", candidates, in_channels=image_shape[0], num_classes=num_classes)
     if isinstance(network, ShuffleNASNet):
         smallest = 2 ** (cfg.network.stages - 1)
         if min(image_shape[1:]) < smallest:
@@ -54,9 +52,7 @@ def measure_size(
 ) -> dict[str, Any]:
     """Returns `parameters` and `multiply_adds` of the derived model, without allocating it."""
     with torch.device("meta"):
-        network = build_network(
-            cfg, genotype_candidates(genotype), image_shape=image_shape, num_classes=num_classes
-        )
+        network = build_network(cfg, genotype_candidates(genotype), image_shape=image_shape, num_classes=num_classes)
     return {
         "parameters": count_parameters(network),
         "multiply_adds": count_multiply_adds(network, genotype, image_shape=image_shape),

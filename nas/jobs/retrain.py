@@ -20,7 +20,7 @@ from nas.runtime import Runtime, derive_seed, seed_everything
 from nas.statistics import spread, verdict
 from nas.tracking import FilesOnly, Tracker
 from search_spaces.genotype import Genotype
-from search_spaces.shufflenas import genotype_candidates
+from search_spaces.cells import genotype_candidates
 
 COLUMNS = (
     Column("label", "cell", "s"),
@@ -124,9 +124,7 @@ def derived_network_config(cfg: DictConfig, settings: RetrainSettings) -> DictCo
     return merged
 
 
-def _initial_network(
-    member: Member, cfg: DictConfig, data: ImageData, settings: RetrainSettings
-) -> Any:
+def _initial_network(member: Member, cfg: DictConfig, data: ImageData, settings: RetrainSettings) -> Any:
     """Makes a member's model with its initial weights, from scratch or from a supernet's."""
     seed_everything(derive_seed(member.seed, "retrain weights"))
     network = build_network(
@@ -150,9 +148,7 @@ def summarise(
     """
     found = [entry["test_accuracy"] for entry in results if entry["label"] == "found"]
     labels = list(dict.fromkeys(entry["label"] for entry in results if entry["label"] != "found"))
-    cells = [
-        spread([entry["test_accuracy"] for entry in results if entry["label"] == label]).mean for label in labels
-    ]
+    cells = [spread([entry["test_accuracy"] for entry in results if entry["label"] == label]).mean for label in labels]
     metrics: dict[str, Any] = {
         "data": data.name,
         "epochs": settings.epochs,
@@ -167,9 +163,7 @@ def summarise(
     return metrics
 
 
-def _describe(
-    members: list[Member], settings: RetrainSettings, data: ImageData, runtime: Runtime, out: Path
-) -> None:
+def _describe(members: list[Member], settings: RetrainSettings, data: ImageData, runtime: Runtime, out: Path) -> None:
     labels = dict.fromkeys(member.label for member in members)
     header(
         "retrain",

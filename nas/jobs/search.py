@@ -21,7 +21,7 @@ from nas.search import Search, SearchSettings
 from nas.tracking import FilesOnly, Tracker
 from nas.training import WeightTrainer, make_sgd
 from search_spaces.genotype import Genotype
-from search_spaces.space import SearchSpace, size
+from search_spaces.space import WeightSharingSpace, size
 
 COLUMNS = (
     Column("epoch", "epoch", "d"),
@@ -74,7 +74,7 @@ def build_search(cfg: DictConfig, runtime: Runtime) -> Search:
     """Builds all parts of a search from the config, cheap ones first so that mistakes show early."""
     settings: SearchSettings = build(cfg.search, "search")
     schedule = settings.schedule
-    space: SearchSpace = build(cfg.search_space, "search_space")
+    space: WeightSharingSpace = build(cfg.search_space, "search_space")
     seed_everything(derive_seed(cfg.seed, "controller"))
     controller: Controller = build(cfg.controller, "controller", space.decisions)
     data = build_data(cfg, runtime)
@@ -127,8 +127,7 @@ def describe(search: Search, cfg: DictConfig, out: Path, runtime: Runtime) -> No
             "device": f"{runtime.device}, {torch.get_num_threads()} threads, "
             f"{'float32' if runtime.autocast is None else str(runtime.autocast).removeprefix('torch.')}",
             "seed": cfg.seed,
-            "epochs": f"{search.settings.epochs}"
-            + (f", going on after {len(search.rows)}" if search.rows else ""),
+            "epochs": f"{search.settings.epochs}" + (f", going on after {len(search.rows)}" if search.rows else ""),
         },
     )
 

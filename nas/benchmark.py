@@ -1,0 +1,66 @@
+"""Timing pieces of work side by side, in turns, so that a drifting machine hits all alike."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Times of one piece of work over the rounds, in milliseconds."""
+
+    median_ms: float
+    min_ms: float
+    max_ms: float
+    rounds: int
+
+
+def time_in_turns(
+    work: Mapping[str, Callable[[], object]], *, rounds: int, warmup: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Times each piece of work once a round, in turns: A B C, A B C, …
+
+    Args:
+        work: What to time, by name.
+        rounds: Rounds timed, at least 1.
+        warmup: Rounds before that.
+        device: Waited for before and after each piece.
+
+    Returns:
+        Milliseconds, one a round, by name.
+
+    Raises:
+        ValueError: If a count is out of range.
+    """
+    if rounds < 1 or warmup < 0:
+        raise ValueError(f"needs rounds ≥ 1 and warmup ≥ 0, got {rounds} and {warmup}")
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for number in range(warmup + rounds):
+        for name, piece in work.items():
+            _wait(device)
+            started = time.perf_counter_ns()
+            piece()
+            _wait(device)
+            if number >= warmup:
+                times[name].append((time.perf_counter_ns() - started) / 1e6)
+    return times
+
+
+def timing(times: list[float]) -> Timing:
+    """Summarises times in milliseconds."""
+    return Timing(
+        median_ms=statistics.median(times), min_ms=min(times), max_ms=max(times), rounds=len(times)
+    )
+
+
+def median_ratio(first: list[float], second: list[float]) -> float:
+    """Returns the median over the rounds of first / second."""
+    return statistics.median(a / b for a, b in zip(first, second, strict=True))
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,132 @@
+"""Image folders: which files belong to which class, and how a file of any kind becomes the bytes of one image."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".jfif", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+TEST_FOLDERS = ("test", "val")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFiles:
+    """The files of an image folder, training images first.
+
+    Attributes:
+        paths: Every image, classes and files in order of name.
+        labels: (N,) class of each.
+        class_names: Names of the class folders.
+        num_train: Where the test images begin; None where the folder has no test split.
+    """
+
+    paths: tuple[Path, ...]
+    labels: npt.NDArray[np.int64]
+    class_names: tuple[str, ...]
+    num_train: int | None
+
+
+def scan_folder(root: Path) -> ImageFiles:
+    """Lists a folder of class folders, or of `train` and `test` (else `val`) that hold class folders.
+
+    Files are told by their suffix and not opened; hidden files and folders are passed over.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        Its files.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it holds fewer than two class folders, a class folder holds no image, or a class of the test
+            folder has none in the training folder.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"no such folder: {root}")
+    test_root = next((root / name for name in TEST_FOLDERS if (root / name).is_dir()), None)
+    if test_root is None or not (root / "train").is_dir():
+        classes = _class_folders(root)
+        paths, labels = _files(root, classes=classes, class_names=classes)
+        return ImageFiles(tuple(paths), np.array(labels), classes, num_train=None)
+    classes, test_classes = _class_folders(root / "train"), _class_folders(test_root, at_least=1)
+    for name in test_classes:
+        if name not in classes:
+            raise ValueError(f"class folder {test_root / name} has no counterpart in {root / 'train'}")
+    paths, labels = _files(root / "train", classes=classes, class_names=classes)
+    test_paths, test_labels = _files(test_root, classes=test_classes, class_names=classes)
+    return ImageFiles((*paths, *test_paths), np.array(labels + test_labels), classes, num_train=len(paths))
+
+
+def decode_image(path: Path, *, image_size: int, channels: int) -> npt.NDArray[np.uint8]:
+    """Decodes one file, cuts out its central square and scales it.
+
+    16-bit grey is reduced to its upper 8 bits; palettes are resolved; transparency is dropped, as torchvision does; of
+    an animation the first frame is taken. Large JPEGs are decoded at a fraction of their size, not below twice
+    `image_size`.
+
+    Args:
+        path: The file.
+        image_size: Side of the result in pixels.
+        channels: 3 for RGB, 1 for grey.
+
+    Returns:
+        (image_size, image_size, channels) uint8.
+
+    Raises:
+        ValueError: If the file cannot be decoded, or holds numbers that are not pixels of 8 or 16 bits.
+    """
+    try:
+        with Image.open(path) as image:
+            image.draft(None, (2 * image_size, 2 * image_size))
+            plain = _eight_bits(image).convert("RGB" if channels == 3 else "L")
+        square = ImageOps.fit(plain, (image_size, image_size), method=Image.Resampling.BILINEAR)
+    except Exception as error:  # a broken file can make a decoder raise almost anything
+        raise ValueError(f"{path}: cannot be read as an image: {error}") from error
+    return np.array(square).reshape(image_size, image_size, channels)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Makes an image of 8 bits a channel, without palette."""
+    if image.mode in ("P", "PA"):
+        return image.convert("RGBA")
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers")
+    if image.mode != "I" and not image.mode.startswith("I;16"):
+        return image
+    pixels = np.asarray(image).astype(np.int64)
+    if pixels.min() < 0 or pixels.max() >= 1 << 16:
+        raise ValueError(f"its pixels lie in [{pixels.min()}, {pixels.max()}], not in 16 bits")
+    return Image.fromarray((pixels >> 8).astype(np.uint8))
+
+
+def _class_folders(root: Path, *, at_least: int = 2) -> tuple[str, ...]:
+    """Names of the class folders in order."""
+    names = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")))
+    if len(names) < at_least:
+        raise ValueError(f"{root} must hold at least {at_least} class folders, got {len(names)}")
+    return names
+
+
+def _files(root: Path, *, classes: tuple[str, ...], class_names: tuple[str, ...]) -> tuple[list[Path], list[int]]:
+    """Images below the class folders of `root`, and their labels as numbers in `class_names`."""
+    paths: list[Path] = []
+    labels: list[int] = []
+    for name in classes:
+        found: list[Path] = []
+        for folder, subfolders, files in os.walk(root / name):
+            subfolders[:] = [subfolder for subfolder in subfolders if not subfolder.startswith(".")]
+            found += [Path(folder, file) for file in files if _is_image(file)]
+        if not found:
+            raise ValueError(f"class folder {root / name} holds no image ({', '.join(sorted(SUFFIXES))})")
+        paths += sorted(found)
+        labels += [class_names.index(name)] * len(found)
+    return paths, labels
+
+
+def _is_image(file: str) -> bool:
+    """Whether a name is that of an image to read."""
+    return not file.startswith(".") and Path(file).suffix.lower() in SUFFIXES

@@ -1,0 +1,194 @@
+"""A user's own images as a data set: arrays in an .npz file, or files in folders.
+
+The arguments both share with all data sets are told in `nas.data`.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nas.augment import Augmentation
+from nas.datasets import Images, Labels, as_images, as_label_names, read_npz
+from nas.folders import scan_folder
+from nas.image_data import ImageData, resident_data, streaming_data
+from nas.partition import partition
+from nas.streaming import ImageSource
+
+
+def arrays(
+    *,
+    path: str | Path,
+    device: torch.device | str = "cpu",
+    split_seed: int = 0,
+    held_out: float = 0.1,
+    test_fraction: float = 0.25,
+    crop_padding: int = 0,
+    flip: bool = False,
+    max_train: int | None = None,
+    max_test: int | None = None,
+) -> ImageData:
+    """Anyone's images in an .npz file.
+
+    It holds `images`, (N, C, H, W), (N, H, W, C) or (N, H, W) with 1 or 3 channels, uint8 or floats in [0, 1]; and
+    `labels`, (N,) integers or strings, each distinct one a class; and, if it likes, `test_images` and `test_labels`.
+
+    Args:
+        path: The file.
+        device: Where the images live.
+        split_seed: Drives the division, in [0, 2³²).
+        held_out: Training images kept as reward images: a fraction in (0, 1), or their number.
+        test_fraction: Share of all images kept for the test, in (0, 1); unused where the file holds test images.
+        crop_padding: Pixels a random crop may shift a training image by.
+        flip: Whether training images are mirrored at random.
+        max_train: At most so many train and reward images, a stratified sample; None keeps all.
+        max_test: At most so many test images, likewise.
+
+    Returns:
+        The data set.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If an array is missing or breaks the rules above, or the file has fewer than two classes.
+    """
+    file = Path(path).expanduser()
+    images, labels, class_names, num_train = _read_arrays(file)
+    parts = partition(
+        labels,
+        class_names=class_names,
+        split_seed=split_seed,
+        held_out=held_out,
+        num_train=num_train,
+        test_fraction=test_fraction,
+        max_train=max_train,
+        max_test=max_test,
+    )
+    return resident_data(
+        parts.select(images),
+        labels,
+        name=file.stem,
+        class_names=class_names,
+        parts=parts,
+        split_seed=split_seed,
+        augmentation=Augmentation(crop_padding=crop_padding, flip=flip),
+        device=device,
+    )
+
+
+def image_folder(
+    *,
+    root: str | Path,
+    image_size: int,
+    channels: int = 3,
+    workers: int = 2,
+    resident: bool | Literal["auto"] = "auto",
+    resident_mb: float = 2048,
+    device: torch.device | str = "cpu",
+    split_seed: int = 0,
+    held_out: float = 0.1,
+    test_fraction: float = 0.25,
+    crop_padding: int = 4,
+    flip: bool = True,
+    max_train: int | None = None,
+    max_test: int | None = None,
+) -> ImageData:
+    """A folder with one folder of images a class, or with `train` and `test` (else `val`) that hold such folders.
+
+    Images of any size and kind become squares of one size, see `nas.folders.decode_image`.
+
+    Args:
+        root: The folder.
+        image_size: Side in pixels that images are scaled to, after their central square has been cut out.
+        channels: 3 for RGB, 1 for grey.
+        workers: Processes that decode; 0 decodes in this one.
+        resident: Whether to decode everything once onto the device; else batches are decoded as they are
+            needed. `auto` does what `resident_mb` allows.
+        resident_mb: MiB that the decoded images may take up for `auto`.
+        device: Where the images live.
+        split_seed: Drives the division, in [0, 2³²).
+        held_out: Training images kept as reward images: a fraction in (0, 1), or their number.
+        test_fraction: Share of all images kept for the test, in (0, 1); unused where there is a test folder.
+        crop_padding: Pixels a random crop may shift a training image by.
+        flip: Whether training images are mirrored at random.
+        max_train: At most so many train and reward images, a stratified sample; None keeps all.
+        max_test: At most so many test images, likewise.
+
+    Returns:
+        The data set, with resident or streaming splits.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If there are fewer than two classes or an empty one, or a file cannot be decoded (a
+            streamed one when its turn comes).
+    """
+    if image_size < 1 or channels not in (1, 3) or workers < 0:
+        raise ValueError(
+            "image_size must be at least 1, channels 1 or 3 and workers at least 0, "
+            f"got {image_size}, {channels} and {workers}"
+        )
+    if resident not in (True, False, "auto"):
+        raise ValueError(f"resident must be true, false or auto, got {resident!r}")
+    folder = Path(root).expanduser()
+    files = scan_folder(folder)
+    parts = partition(
+        files.labels,
+        class_names=files.class_names,
+        split_seed=split_seed,
+        held_out=held_out,
+        num_train=files.num_train,
+        test_fraction=test_fraction,
+        max_train=max_train,
+        max_test=max_test,
+    )
+    source = ImageSource(files.paths, files.labels, image_size=image_size, channels=channels, workers=workers)
+    common: dict[str, Any] = {
+        "name": folder.resolve().name,
+        "class_names": files.class_names,
+        "parts": parts,
+        "split_seed": split_seed,
+        "augmentation": Augmentation(crop_padding=crop_padding, flip=flip),
+        "device": device,
+    }
+    if resident == "auto":
+        resident = len(parts.used) * channels * image_size**2 <= resident_mb * 2**20
+    if resident:
+        return resident_data(source.decode_all(parts.used), files.labels, **common)
+    return streaming_data(source, root=folder, **common)
+
+
+def _read_arrays(file: Path) -> tuple[Images, Labels, tuple[str, ...], int | None]:
+    """Images (N, C, H, W), labels (N,), class names, and where the test images begin if there are any."""
+    found = read_npz(file, required=("images", "labels"), optional=("test_images", "test_labels"))
+    images, names = _images_and_labels(found, prefix="", file=file)
+    classes, labels = np.unique(names, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"{file}: array 'labels' must name at least 2 classes, got {len(classes)}")
+    class_names = tuple(str(value) for value in classes)
+    if "test_images" not in found and "test_labels" not in found:
+        return images, labels.astype(np.int64), class_names, None
+    if "test_images" not in found or "test_labels" not in found:
+        raise ValueError(f"{file}: must hold both 'test_images' and 'test_labels' or neither, holds one")
+    test_images, test_names = _images_and_labels(found, prefix="test_", file=file)
+    if test_images.shape[1:] != images.shape[1:]:
+        raise ValueError(
+            f"{file}: array 'test_images' must hold images of shape {images.shape[1:]} as 'images' does, "
+            f"got {test_images.shape[1:]}"
+        )
+    number = {name: label for label, name in enumerate(classes.tolist())}
+    for name in np.unique(test_names).tolist():
+        if name not in number:
+            raise ValueError(f"{file}: array 'test_labels' holds {name!r}, which 'labels' does not")
+    test_labels = np.array([number[name] for name in test_names.tolist()], dtype=np.int64)
+    joined = np.concatenate([images, test_images]), np.concatenate([labels, test_labels]).astype(np.int64)
+    return *joined, class_names, len(images)
+
+
+def _images_and_labels(
+    found: dict[str, npt.NDArray[Any]], *, prefix: str, file: Path
+) -> tuple[Images, npt.NDArray[Any]]:
+    """Images (N, C, H, W) and labels (N,) of a file, checked."""
+    images = as_images(found[f"{prefix}images"], name=f"{file}: array '{prefix}images'")
+    name = f"{file}: array '{prefix}labels'"
+    return images, as_label_names(found[f"{prefix}labels"], num_images=len(images), name=name)

@@ -1,0 +1,174 @@
+"""Figures of a run, from the rows it leaves behind to an SVG file that is the same whenever the rows are.
+
+Every function takes values and a path. Matplotlib is loaded on first use, since most commands never draw, and only
+its `Figure` objects are touched: no window, no backend and no current figure is shared with the caller.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import isfinite, nan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#b0578d", "#7d8590"
+PALETTE = (BLUE, ORANGE, GREEN, PURPLE, "#b58900", "#56b4e9", GREY)  # Okabe and Ito's, safe for colour-blind readers
+STYLE: Any = {  # matplotlib names every key in its types, and not the same ones in each version
+    "svg.hashsalt": "shufflenas",
+    "svg.fonttype": "path",
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.parse_math": False,
+    "figure.constrained_layout.h_pad": 0.08,
+    "figure.constrained_layout.w_pad": 0.08,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#57606a",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e8eb",
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.solid_capstyle": "round",
+}
+
+
+def search_curves(rows: Sequence[Mapping[str, float]], path: str | Path) -> None:
+    """Draws how a search went: the rewards and their baseline, the policy's entropy, the loss of the shared weights.
+
+    Args:
+        rows: One an epoch, with `epoch` and any of `reward` (mean of the sampled architectures), `best` (highest so
+            far), `baseline`, `entropy` in nats, and `loss` in nats. What is missing, None or NaN is left out.
+        path: Where the SVG goes.
+
+    Raises:
+        ValueError: If `rows` is empty.
+    """
+    panels = {
+        "reward": {"best": ("best", GREEN), "reward": ("mean", BLUE), "baseline": ("baseline", GREY)},
+        "policy entropy (nats)": {"entropy": ("", BLUE)},
+        "shared-weight training loss (nats)": {"loss": ("", BLUE)},
+    }
+    with _figure(rows, path, width=10.0, panels=len(panels)) as all_axes:
+        for axes, (title, curves) in zip(all_axes, panels.items(), strict=True):
+            known = [(key, *_curve(rows, key)) for key in curves if _curve(rows, key)[0]]
+            for key, epochs, values in known:
+                label, color = curves[key]
+                dashes = "--" if key == "baseline" else "-"
+                axes.plot(epochs, values, dashes, color=color, label=label, marker=_marker(epochs))
+            axes.set(title=title, xlabel="epoch")
+            _whole_epochs(axes)
+            if known and len(curves) > 1:
+                axes.legend()
+            if not known:
+                axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=GREY)
+                axes.set(xticks=[], yticks=[])
+
+
+def training_curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
+    """Draws the test accuracy of retrained architectures, a line each, in one colour per label.
+
+    The legend gives the number of runs of each label; what they reached is for the report to state.
+
+    Args:
+        rows: One an epoch of each run, with `label` ("found", "random"), `seed`, `epoch` and `test_accuracy` in
+            0 … 1. Epochs without a test accuracy (missing, None or NaN) are left out; other keys are not read.
+        path: Where the SVG goes.
+
+    Raises:
+        ValueError: If `rows` is empty.
+    """
+    runs: dict[str, dict[Any, list[Mapping[str, Any]]]] = {}
+    for row in rows:
+        runs.setdefault(str(row["label"]), {}).setdefault(row.get("seed"), []).append(row)
+    with _figure(rows, path, width=5.6, panels=1) as (axes,):
+        for index, (label, by_seed) in enumerate(runs.items()):
+            color = PALETTE[index % len(PALETTE)]
+            for run in by_seed.values():
+                epochs, accuracies = _curve(run, "test_accuracy", scale=100.0)
+                axes.plot(epochs, accuracies, color=color, alpha=0.75, linewidth=1.3, marker=_marker(epochs))
+            axes.plot([], [], color=color, label=f"{label} (n = {len(by_seed)})")
+        axes.set(title="test accuracy (%)", xlabel="epoch")
+        _whole_epochs(axes)
+        axes.legend(loc="lower right")
+
+
+def latency_plot(results: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Path) -> None:
+    """Draws latency against batch size, both logarithmic: the median as a line, up to the 95th percentile as a band.
+
+    Args:
+        results: For each model its measurements, with `batch_size`, `median_ms` and `p95_ms`.
+        path: Where the SVG goes.
+
+    Raises:
+        ValueError: If there is nothing to draw.
+    """
+    from matplotlib.ticker import LogLocator
+
+    rows = [row for measured in results.values() for row in measured]
+    with _figure(rows, path, width=5.6, panels=1) as (axes,):
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        for index, (name, measured) in enumerate(results.items()):
+            color = PALETTE[index % len(PALETTE)]
+            sizes, medians = _curve(measured, "median_ms", along="batch_size")
+            axes.plot(sizes, medians, color=color, label=name, marker="o", markersize=3.5)
+            banded = [row for row in measured if isfinite(_number(row, "median_ms") + _number(row, "p95_ms"))]
+            sizes, tops = _curve(banded, "p95_ms", along="batch_size")
+            axes.fill_between(
+                sizes, _curve(banded, "median_ms", along="batch_size")[1], tops, color=color, alpha=0.18, lw=0
+            )
+        sizes = sorted({int(row["batch_size"]) for row in rows})
+        axes.set_xticks(sizes, labels=[str(size) for size in sizes])
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
+        axes.margins(y=0.1)
+        axes.set(title="latency (ms): median, band up to p95", xlabel="batch size")
+        axes.legend()
+
+
+@contextmanager
+def _figure(rows: Sequence[object], path: str | Path, *, width: float, panels: int) -> Iterator[Sequence["Axes"]]:
+    """Gives `panels` axes side by side, `width` inches in all, and writes them to `path` when the caller is done."""
+    if not rows:
+        raise ValueError(f"nothing to draw in {path}: there are no rows")
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, 3.2 if panels == 1 else 2.7), layout="constrained")
+        yield figure.subplots(1, panels, squeeze=False)[0]
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def _curve(
+    rows: Sequence[Mapping[str, Any]], key: str, *, along: str = "epoch", scale: float = 1.0
+) -> tuple[list[float], list[float]]:
+    """Returns the points whose two coordinates are known, from left to right."""
+    points = sorted((_number(row, along), scale * _number(row, key)) for row in rows)
+    points = [point for point in points if all(isfinite(value) for value in point)]
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _number(row: Mapping[str, Any], key: str) -> float:
+    value = row.get(key)
+    return nan if value is None else float(value)
+
+
+def _marker(epochs: Sequence[float]) -> str:
+    """Returns the mark that makes a single point visible."""
+    return "o" if len(epochs) == 1 else ""
+
+
+def _whole_epochs(axes: "Axes") -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))

@@ -1,0 +1,184 @@
+"""The cell: one module for every cell-based space, for supernet and derived model alike.
+
+A cell is a small graph. Each block sums its ops' outputs, each op reading an earlier node; the cell merges its output
+nodes. What a genotype needs and what a supernet offers are both `CellCandidates`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from search_spaces.genotype import CellGenotype, Genotype
+from search_spaces.ops import batch_norm, find_op
+
+MERGES = ("sum", "concat", "concat_conv1x1")
+
+Edge = tuple[int, int, int, str]
+"""(block, slot, input node, op): what carries weights in a cell. As in ENAS's code, an op has its own weights for every
+input it may read."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellCandidates:
+    """What a cell module must hold.
+
+    Attributes:
+        edges: The edges that may be chosen.
+        outputs: The nodes that may be merged into the output.
+        mixers: The mixers that may be chosen.
+        num_inputs: How many earlier layers the cell reads.
+    """
+
+    edges: frozenset[Edge]
+    outputs: frozenset[int]
+    mixers: frozenset[str]
+    num_inputs: int = 1
+
+
+def genotype_candidates(genotype: Genotype) -> dict[str, CellCandidates]:
+    """Returns what a derived model holds: the genotype's own edges and mixers, by cell name.
+
+    Raises:
+        ValueError: If an op is unknown.
+    """
+    return {name: _own_candidates(cell) for name, cell in genotype.cells.items()}
+
+
+def _own_candidates(cell: CellGenotype) -> CellCandidates:
+    edges = {
+        (number, slot, source, op)
+        for number, block in enumerate(cell.blocks)
+        for slot, (source, op) in enumerate(zip(block.inputs, block.ops, strict=True))
+    }
+    for _, _, _, op in edges:
+        find_op(op)
+    return CellCandidates(
+        edges=frozenset(edges),
+        outputs=frozenset(cell.output_nodes),
+        mixers=frozenset((cell.mixer,)),
+        num_inputs=cell.num_inputs,
+    )
+
+
+def resolve_identities(cell: CellGenotype, *, strided: bool) -> list[int]:
+    """Returns for every node the first node with the same value, following blocks that are one identity of stride 1."""
+    resolved = list(range(cell.num_inputs))
+    for node, block in enumerate(cell.blocks, start=cell.num_inputs):
+        source = resolved[block.inputs[0]]
+        plain = block.ops == ("identity",) and not (strided and source < cell.num_inputs)
+        resolved.append(source if plain else node)
+    return resolved
+
+
+def drop_path(x: Tensor, drop_prob: float | Tensor) -> Tensor:
+    """Zeroes whole samples of a path with probability `drop_prob` and scales the others up (FractalNet).
+
+    Args:
+        x: (N, C, H, W).
+        drop_prob: In [0, 1), a number or a tensor of shape ().
+    """
+    keep_prob = 1.0 - drop_prob
+    kept = torch.rand((x.shape[0], 1, 1, 1), device=x.device, dtype=x.dtype) < keep_prob
+    return x * (kept / keep_prob).to(x.dtype)
+
+
+class Cell(nn.Module):
+    """A cell of the network: holds the ops of its candidates, computes the genotype it is given.
+
+    The module has the same parameter names whether built with every candidate (a layer of the supernet) or with one
+    genotype's (a layer of the derived model).
+
+    Args:
+        channels: C, in and out.
+        candidates: What may be chosen.
+        strided: Whether this is a reduction cell: ops that read a cell's input have stride 2.
+        merge: `sum`; `concat`, which multiplies the channels by the number of outputs; or `concat_conv1x1`, relu–1x1
+            convolution of the concatenated outputs–BN (arXiv:1812.02975, §IV-D).
+        merge_batch_norm: Whether batch norm follows the sum (§IV-D).
+
+    Raises:
+        ValueError: If `merge` is unknown.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        candidates: CellCandidates,
+        *,
+        strided: bool,
+        merge: str = "sum",
+        merge_batch_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        if merge not in MERGES:
+            raise ValueError(f"merge must be one of {', '.join(MERGES)}, got {merge!r}")
+        self.strided = strided
+        self.merge = merge
+        self.num_inputs = candidates.num_inputs
+        self.ops = nn.ModuleDict(
+            {
+                op_key(*edge): find_op(edge[3]).build(channels, 2 if strided and edge[2] < self.num_inputs else 1)
+                for edge in sorted(candidates.edges)
+            }
+        )
+        self.merge_weights: nn.ParameterDict | None = None
+        if merge == "concat_conv1x1":
+            self.merge_weights = nn.ParameterDict(
+                {str(node): nn.Parameter(torch.empty(channels, channels, 1, 1)) for node in sorted(candidates.outputs)}
+            )
+            for weight in self.merge_weights.values():
+                nn.init.kaiming_normal_(weight, nonlinearity="relu")
+        self.merge_bn = batch_norm(channels) if merge_batch_norm or merge == "concat_conv1x1" else None
+
+    def forward(self, inputs: Sequence[Tensor], cell: CellGenotype, *, drop_prob: float | Tensor = 0.0) -> Tensor:
+        """Computes `cell` on its inputs.
+
+        Args:
+            inputs: As many as the cell reads, each (N, C, H, W).
+            cell: The genotype of this cell, among the candidates.
+            drop_prob: Drop-path probability of every op but identities; 0.0 switches it off.
+
+        Returns:
+            (N, C, H, W), or half the resolution for a strided cell; with `concat`, kC channels for k outputs.
+        """
+        nodes = list(inputs)
+        resolved = resolve_identities(cell, strided=self.strided)
+        for number, block in enumerate(cell.blocks):
+            total: Tensor | None = None
+            for slot, (source, op) in enumerate(zip(block.inputs, block.ops, strict=True)):
+                value = self._op_output((number, slot, source, op), nodes[source], drop_prob=drop_prob)
+                total = value if total is None else total + value
+            assert total is not None
+            nodes.append(total)
+        # Ordered by the node whose value it is, so that a cell padded with identities adds in the same order.
+        outputs = sorted(cell.output_nodes, key=lambda node: (resolved[node], node))
+        return self._merge([nodes[node] for node in outputs], outputs)
+
+    def _op_output(self, edge: Edge, x: Tensor, *, drop_prob: float | Tensor) -> Tensor:
+        op = edge[3]
+        if op == "identity" and not (self.strided and edge[2] < self.num_inputs):
+            return x
+        out: Tensor = self.ops[op_key(*edge)](x)
+        dropped = op != "identity" and not (isinstance(drop_prob, float) and drop_prob == 0)
+        return drop_path(out, drop_prob) if dropped else out
+
+    def _merge(self, values: list[Tensor], outputs: Sequence[int]) -> Tensor:
+        if self.merge_weights is not None:
+            weight = torch.cat([self.merge_weights[str(node)] for node in outputs], dim=1)  # (C, kC, 1, 1)
+            merged = F.conv2d(F.relu(torch.cat(values, dim=1)), weight)
+        elif self.merge == "concat":
+            merged = torch.cat(values, dim=1)
+        else:
+            merged = values[0]
+            for value in values[1:]:
+                merged = merged + value
+        out: Tensor = merged if self.merge_bn is None else self.merge_bn(merged)
+        return out
+
+
+def op_key(block: int, slot: int, source: int, op: str) -> str:
+    """Returns the name under which a cell holds an edge's op."""
+    return f"{block}_{slot}_{source}_{op}"

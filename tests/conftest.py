@@ -1,0 +1,41 @@
+"""Fixtures and settings shared by all tests."""
+
+import os
+
+import hypothesis
+import pytest
+import torch
+
+from search_spaces.genotype import Block, CellGenotype, Genotype
+
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, max_examples=50)
+hypothesis.settings.load_profile("ci")
+os.environ.setdefault("WANDB_MODE", "offline")
+
+
+def make_cell(*pairs: tuple[int, str], mixer: str = "channel_shuffle") -> CellGenotype:
+    """A cell of one-input blocks from (input, op) pairs."""
+    return CellGenotype(blocks=tuple(Block((source,), (op,)) for source, op in pairs), mixer=mixer)
+
+
+@pytest.fixture
+def genotype() -> Genotype:
+    """A genotype with every op of the paper in it."""
+    return Genotype(
+        space="shufflenas",
+        normal=make_cell((0, "sep_conv_3x3"), (1, "max_pool_3x3"), (0, "identity"), (3, "conv_1x1")),
+        reduction=make_cell((0, "sep_conv_5x5"), (0, "identity"), (1, "min_pool_3x3"), (2, "conv_1x1")),
+    )
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Every test starts from the same torch seed."""
+    torch.manual_seed(0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not torch.cuda.is_available():
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))

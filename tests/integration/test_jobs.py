@@ -1,0 +1,151 @@
+"""The jobs in this process, at toy size: every config composes, every experiment runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig
+
+from nas.checkpoint import load_checkpoint, load_weights
+from nas.genotypes import load_genotype, load_genotypes
+from nas.jobs import latency, pipeline, retrain, search
+from nas.networks import ShuffleNASNet
+from search_spaces.cells import genotype_candidates
+from search_spaces.genotype import Genotype
+from search_spaces.shufflenas import ShuffleNASSpace
+
+CONF = Path(__file__).parents[2] / "conf"
+COMMANDS = ("search", "retrain", "latency", "pipeline", "show")
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+TINY = (
+    "data=synthetic",
+    "data.num_images=120",
+    "data.image_size=8",
+    "network.filters=4",
+    "network.cells_per_stage=1",
+    "search.epochs=1",
+    "search.batch_size=16",
+    "search.controller_samples=2",
+    "search.samples_per_update=2",
+    "search.final_samples=2",
+    "search.random_cells=1",
+    "retrain.epochs=1",
+    "retrain.batch_size=16",
+    "retrain.seeds=[0]",
+    "latency.batch_sizes=[2]",
+    "latency.repeats=2",
+)
+
+
+def config(command: str, *overrides: str) -> DictConfig:
+    with initialize_config_module("conf", version_base="1.3"):
+        return compose(command, overrides=list(overrides))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_composes(command):
+    assert config(command) is not None
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        f"{path.parent.name}={path.stem}"
+        for path in sorted(CONF.glob("*/*.yaml"))
+        if path.parent.name not in ("trainer", "hydra")
+    ],
+)
+def test_every_option_of_every_group_composes(override):
+    assert config("pipeline", override) is not None
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_runs_at_toy_size(experiment, tmp_path):
+    results = pipeline.run(config("pipeline", f"experiment={experiment}", *TINY), tmp_path)
+    assert 0 <= results["retrain"]["found"]["test_accuracy"]["mean"] <= 1
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("controller=uniform",),
+        ("search.resample=batch", "search.bn=batch", "search.anneal_controller=true"),
+        ("search_space.mixers=[channel_shuffle,identity]", "search_space.output=all"),
+        ("network.merge=concat_conv1x1", "network.shortcut=reduction_cell", "network.stem=plain"),
+        ("search.drop_path=0.5", "search.cutout=2", "search.max_grad_norm=null", "search.random_cells=0"),
+        ("runtime.channels_last=false", "runtime.autocast=bf16"),
+    ],
+)
+def test_searches_with_every_kind_of_setting(overrides, tmp_path):
+    tiny = [override for override in TINY if not override.startswith(("retrain", "latency"))]
+    tiny = [override for override in tiny if override.split("=")[0] not in {o.split("=")[0] for o in overrides}]
+    best = search.run(config("search", *tiny, *overrides), tmp_path)
+    assert Genotype.from_dict(best["genotype"]) == load_genotype(tmp_path)
+    assert best["parameters"] > 0
+
+
+def test_candidates_are_distinct_sorted_and_scored_on_all_reward_images(tmp_path):
+    tiny = [override for override in TINY if not override.startswith(("retrain", "latency", "search.final"))]
+    cfg = config("search", *tiny, "search.final_samples=30", "search_space.blocks=1", "search.top_k=50")
+    search.run(cfg, tmp_path)
+    entries = json.loads((tmp_path / "candidates.json").read_text())
+    accuracies = [entry["shared_accuracy"] for entry in entries]
+    assert accuracies == sorted(accuracies, reverse=True)
+    space = ShuffleNASSpace(blocks=1)
+    keys = {space.canonical(genotype) for genotype in load_genotypes(tmp_path / "candidates.json")}
+    assert 1 < len(keys) == len(entries)
+    reward_images = json.loads((tmp_path / "data.json").read_text())["num_reward"]
+    assert all(abs(a * reward_images - round(a * reward_images)) < 1e-4 for a in accuracies)
+
+
+def test_warm_start_takes_the_shared_weights(tmp_path):
+    pipeline_cfg = config("pipeline", *TINY, "retrain.warm_start=search", "retrain.lr_max=1e-9", "retrain.lr_min=0")
+    pipeline.run(pipeline_cfg, tmp_path)
+    shared = load_checkpoint(tmp_path / "checkpoint.pt")["network"]
+    trained = load_weights(tmp_path / "weights.safetensors")
+    for name, value in trained.items():
+        if name.endswith("weight"):
+            assert torch.allclose(value, shared[name], atol=1e-5), name
+
+
+def test_saved_weights_fit_the_derived_model(tmp_path):
+    pipeline.run(config("pipeline", *TINY), tmp_path)
+    genotype = load_genotype(tmp_path)
+    network = ShuffleNASNet(genotype_candidates(genotype), in_channels=3, num_classes=10, filters=4, cells_per_stage=1)
+    network.load_state_dict(load_weights(tmp_path / "weights.safetensors"))
+
+
+def test_latency_needs_no_data_when_told_the_shape(tmp_path, genotype):
+    (tmp_path / "genotype.json").write_text(genotype.to_json())
+    cfg = config(
+        "latency",
+        f"genotype={tmp_path}",
+        "data=cifar10",
+        "data.root=nowhere",
+        "latency.image_shape=[3,16,16]",
+        "latency.num_classes=7",
+        "latency.batch_sizes=[1]",
+        "latency.repeats=2",
+    )
+    figures = latency.run(cfg, tmp_path)
+    assert figures["latency"][0]["median_ms"] > 0
+    assert figures["parameters"] > 0
+
+
+def test_a_wrong_retrain_setting_shows_before_the_search(tmp_path):
+    with pytest.raises(ValueError, match=r"retrain: epochs must be at least 1"):
+        pipeline.run(config("pipeline", *TINY[:-5], "retrain.epochs=0"), tmp_path)
+    assert not (tmp_path / "search.csv").exists()
+
+
+def test_random_cells_are_retrained_at_the_same_budget(tmp_path, genotype):
+    (tmp_path / "genotype.json").write_text(genotype.to_json())
+    (tmp_path / "random.json").write_text(json.dumps([genotype.to_dict()] * 2))
+    tiny = [override for override in TINY if not override.startswith(("search", "latency"))]
+    cfg = config("retrain", *tiny, f"genotype={tmp_path}", f"random_cells={tmp_path / 'random.json'}")
+    metrics = retrain.run(cfg, tmp_path)
+    assert [member["label"] for member in metrics["members"]] == ["found", "random-0", "random-1"]
+    same = {member["test_accuracy"] for member in metrics["members"]}
+    assert len(same) == 1  # one cell, one seed, one budget: one result

@@ -1,0 +1,77 @@
+import pytest
+from omegaconf import OmegaConf
+
+from nas.config import build, check_resumable, differing_keys, plain
+
+
+def node(target: str, **keys):
+    return OmegaConf.create({"_target_": target, **keys})
+
+
+SPACE = "search_spaces.shufflenas.ShuffleNASSpace"
+
+
+def test_build_calls_the_target_with_its_keys():
+    assert build(node(SPACE, blocks=3), "search_space").blocks == 3
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"blocks": 0}, "search_space: blocks must lie in 1 … 64, got 0"),
+        ({"blocks": "abc"}, "search_space.blocks must be a whole number, got 'abc'"),
+        ({"blocks": 2.5}, "search_space.blocks must be a whole number, got 2.5"),
+        ({"blocks": True}, "search_space.blocks must be a whole number, got True"),
+        ({"ops": "conv_1x1"}, "search_space.ops must be a list of a text"),
+        ({"ops": [1]}, "search_space.ops must be a list of a text"),
+        ({"depth": 3}, "search_space.depth is unknown; .* takes blocks, ops, mixers, output"),
+        ({"blocks": "???"}, "search_space.blocks is not set|blocks is not set"),
+        ({"blocks": "${nowhere}"}, "search_space: "),
+    ],
+)
+def test_mistakes_name_key_and_rule(keys, message):
+    with pytest.raises(ValueError, match=message):
+        build(node(SPACE, **keys), "search_space")
+
+
+def test_nested_targets_are_checked_too():
+    policy = {"_target_": "controllers.lstm.LSTMPolicy", "_partial_": True, "hidden_size": "big"}
+    with pytest.raises(ValueError, match=r"controller\.policy\.hidden_size must be a whole number, got 'big'"):
+        build(node("nas.reinforce.Reinforce", policy=policy), "controller", [])
+
+
+def test_a_target_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match=r"reward: cannot import 'nowhere\.Reward'"):
+        build(node("nowhere.Reward"), "reward")
+    with pytest.raises(ValueError, match="no _target_"):
+        build(OmegaConf.create({"a": 1}), "reward")
+
+
+def test_optional_numbers_take_null():
+    settings = build(node("nas.search.SearchSettings", epochs=1, max_grad_norm=None), "search")
+    assert settings.max_grad_norm is None
+    with pytest.raises(ValueError, match=r"search\.max_grad_norm must be a number or null, got 'x'"):
+        build(node("nas.search.SearchSettings", epochs=1, max_grad_norm="x"), "search")
+
+
+def test_differences_are_named_and_free_keys_left_out():
+    old = {"name": "a", "seed": 0, "search": {"epochs": 3, "bn": "batch"}, "logger": {"mode": "x"}}
+    new = {"name": "b", "seed": 0, "search": {"epochs": 4, "more": 1}, "logger": {"mode": "y"}}
+    assert differing_keys(old, new) == [
+        "search.epochs (was 3, is 4)",
+        "search.bn (was batch, is absent)",
+        "search.more (was absent, is 1)",
+    ]
+
+
+def test_a_run_is_not_resumed_with_another_config(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("seed: 0\nsearch: {epochs: 3}\n")
+    check_resumable(path, {"seed": 0, "search": {"epochs": 3}})
+    with pytest.raises(ValueError, match=r"search\.epochs \(was 3, is 5\)"):
+        check_resumable(path, {"seed": 0, "search": {"epochs": 5}})
+
+
+def test_plain_refuses_what_is_no_group():
+    with pytest.raises(ValueError, match="must be a group of keys"):
+        plain(OmegaConf.create([1]), "search")
