@@ -21,7 +21,7 @@ class Timing:
 def time_in_turns(
     work: Mapping[str, Callable[[], object]], *, rounds: int, warmup: int, device: torch.device
 ) -> dict[str, list[float]]:
-    """Times each piece of work once a round, in turns: A B C, A B C, …
+    """Times each piece of work once a round, in turns.
 
     Args:
         work: What to time, by name.
@@ -51,9 +51,7 @@ def time_in_turns(
 
 def timing(times: list[float]) -> Timing:
     """Summarises times in milliseconds."""
-    return Timing(
-        median_ms=statistics.median(times), min_ms=min(times), max_ms=max(times), rounds=len(times)
-    )
+    return Timing(median_ms=statistics.median(times), min_ms=min(times), max_ms=max(times), rounds=len(times))
 
 
 def median_ratio(first: list[float], second: list[float]) -> float:

@@ -52,7 +52,9 @@ class Table:
     def row(self, values: Mapping[str, object]) -> None:
         """Prints one row."""
         if not self._titled:
-            stderr.print("  ".join(f"{column.title:>{column.width}}" for column in self.columns), style="bold", markup=False)
+            stderr.print(
+                "  ".join(f"{column.title:>{column.width}}" for column in self.columns), style="bold", markup=False
+            )
             self._titled = True
         stderr.print("  ".join(_cell(column, values.get(column.key)) for column in self.columns), markup=False)
 

@@ -4,7 +4,8 @@ Built with every candidate it is the supernet; built with one genotype's edges i
 the same names in both, so weights move between them by key and give bitwise equal outputs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,9 @@ from search_spaces.genotype import CellGenotype, Genotype
 from search_spaces.ops import FactorizedReduction, SeparableConv, batch_norm, relu_conv_bn
 from search_spaces.shuffles import build_mixer
 
+CellBuilder = Callable[..., Cell]
+"""Makes a cell from channels, candidates and `strided`."""
+
 SHORTCUTS = ("factorized_reduction", "sep_conv", "reduction_cell")
 STEMS = ("enas", "plain")
 
@@ -26,13 +30,12 @@ class NormalLayer(nn.Module):
     Args:
         channels: C, even.
         candidates: Of the normal cell.
-        merge: See `Cell`.
-        merge_batch_norm: See `Cell`.
+        build_cell: Makes the cell.
     """
 
-    def __init__(self, channels: int, candidates: CellCandidates, *, merge: str, merge_batch_norm: bool) -> None:
+    def __init__(self, channels: int, candidates: CellCandidates, *, build_cell: CellBuilder = Cell) -> None:
         super().__init__()
-        self.cell = Cell(channels // 2, candidates, strided=False, merge=merge, merge_batch_norm=merge_batch_norm)
+        self.cell = build_cell(channels // 2, candidates, strided=False)
         self.mixers = _build_mixers(candidates, channels)
 
     def forward(self, x: Tensor, genotype: Genotype, *, drop_prob: float | Tensor = 0.0) -> Tensor:
@@ -53,22 +56,17 @@ class ReductionLayer(nn.Module):
         channels: C of the input.
         candidates: Of the reduction cell.
         shortcut: One of `SHORTCUTS`.
-        merge: See `Cell`.
-        merge_batch_norm: See `Cell`.
+        build_cell: Makes the cell.
     """
 
     def __init__(
-        self, channels: int, candidates: CellCandidates, *, shortcut: str, merge: str, merge_batch_norm: bool
+        self, channels: int, candidates: CellCandidates, *, shortcut: str, build_cell: CellBuilder = Cell
     ) -> None:
         super().__init__()
-
-        def build_cell() -> Cell:
-            return Cell(channels, candidates, strided=True, merge=merge, merge_batch_norm=merge_batch_norm)
-
-        self.cell = build_cell()
+        self.cell = build_cell(channels, candidates, strided=True)
         self.shortcut: nn.Module
         if shortcut == "reduction_cell":
-            self.shortcut = build_cell()
+            self.shortcut = build_cell(channels, candidates, strided=True)
         elif shortcut == "sep_conv":
             self.shortcut = SeparableConv(channels, stride=2, kernel_size=3)
         else:
@@ -102,6 +100,7 @@ class ShuffleNASNet(nn.Module):
         shortcut: Past the reduction cells: one of `SHORTCUTS` (§IV-E).
         merge: `sum` or `concat_conv1x1` (§IV-D).
         merge_batch_norm: Whether batch norm follows the sum (§IV-D).
+        sharing: `op` or `edge`: what has shared weights of its own in the supernet, see `Cell`.
         dropout: Probability before the linear layer, in [0, 1).
 
     Raises:
@@ -121,6 +120,7 @@ class ShuffleNASNet(nn.Module):
         shortcut: str = "factorized_reduction",
         merge: str = "sum",
         merge_batch_norm: bool = False,
+        sharing: str = "op",
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -146,6 +146,7 @@ class ShuffleNASNet(nn.Module):
             raise ValueError(f"shortcut must be one of {', '.join(SHORTCUTS)}, got {shortcut!r}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
+        build_cell = partial(Cell, merge=merge, merge_batch_norm=merge_batch_norm, sharing=sharing)
         self.stem = _build_stem(stem, in_channels=in_channels, filters=filters)
         layers: list[nn.Module] = []
         for stage in range(stages):
@@ -155,12 +156,11 @@ class ShuffleNASNet(nn.Module):
                         filters * 2 ** (stage - 1),
                         candidates["reduction"],
                         shortcut=shortcut,
-                        merge=merge,
-                        merge_batch_norm=merge_batch_norm,
+                        build_cell=build_cell,
                     )
                 )
             layers += [
-                NormalLayer(filters * 2**stage, candidates["normal"], merge=merge, merge_batch_norm=merge_batch_norm)
+                NormalLayer(filters * 2**stage, candidates["normal"], build_cell=build_cell)
                 for _ in range(cells_per_stage)
             ]
         self.layers = nn.ModuleList(layers)

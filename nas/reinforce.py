@@ -43,7 +43,8 @@ def reinforce_loss(log_prob: Tensor, advantage: Tensor) -> Tensor:
     """
     if log_prob.ndim != 1 or log_prob.shape != advantage.shape:
         raise ValueError(
-            f"log_prob and advantage must be of one shape (N,), got {tuple(log_prob.shape)} and {tuple(advantage.shape)}"
+            "log_prob and advantage must be of one shape (N,), "
+            f"got {tuple(log_prob.shape)} and {tuple(advantage.shape)}"
         )
     return -(log_prob * advantage.detach()).mean()
 

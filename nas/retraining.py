@@ -187,9 +187,7 @@ def _train_epoch(
     test_accuracy = math.nan
     if last or due:
         batches = data.test.batches(settings.batch_size)
-        test_accuracy = evaluate(
-            trainer.network.eval(), batches, member.genotype, autocast=trainer.autocast
-        ).accuracy
+        test_accuracy = evaluate(trainer.network.eval(), batches, member.genotype, autocast=trainer.autocast).accuracy
     return {
         "label": member.label,
         "seed": member.seed,

@@ -146,9 +146,7 @@ class Search:
             augmentation=replace(self.data.augmentation, cutout=settings.cutout),
             drop_last=True,
         )
-        score = self.trainer.train_epoch(
-            batches, self._paths(num_batches), epoch=epoch, num_batches=num_batches
-        )
+        score = self.trainer.train_epoch(batches, self._paths(num_batches), epoch=epoch, num_batches=num_batches)
         learning_rate = self.trainer.learning_rate(epoch)
         return {"learning_rate": learning_rate, "loss": score.loss, "train_accuracy": score.accuracy}
 

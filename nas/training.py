@@ -113,9 +113,7 @@ class WeightTrainer:
     label_smoothing: float = 0.0
     autocast: torch.dtype | None = None
 
-    def train_epoch(
-        self, batches: Batches, genotypes: Iterator[Genotype], *, epoch: int, num_batches: int
-    ) -> Score:
+    def train_epoch(self, batches: Batches, genotypes: Iterator[Genotype], *, epoch: int, num_batches: int) -> Score:
         """Takes one step a batch.
 
         Args:
@@ -152,9 +150,7 @@ class WeightTrainer:
 
 
 @torch.no_grad()
-def evaluate(
-    network: nn.Module, batches: Batches, genotype: Genotype, *, autocast: torch.dtype | None = None
-) -> Score:
+def evaluate(network: nn.Module, batches: Batches, genotype: Genotype, *, autocast: torch.dtype | None = None) -> Score:
     """Scores a path in the mode the network is in; see `batch_statistics` and `network.eval()`."""
     totals: Tensor | None = None
     num_images = 0

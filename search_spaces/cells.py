@@ -16,9 +16,10 @@ from search_spaces.ops import batch_norm, find_op
 
 MERGES = ("sum", "concat", "concat_conv1x1")
 
+SHARING = ("op", "edge")
+
 Edge = tuple[int, int, int, str]
-"""(block, slot, input node, op): what carries weights in a cell. As in ENAS's code, an op has its own weights for every
-input it may read."""
+"""(block, slot, input node, op)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +99,12 @@ class Cell(nn.Module):
         merge: `sum`; `concat`, which multiplies the channels by the number of outputs; or `concat_conv1x1`, relu–1x1
             convolution of the concatenated outputs–BN (arXiv:1812.02975, §IV-D).
         merge_batch_norm: Whether batch norm follows the sum (§IV-D).
+        sharing: `op` reuses an op's weights whatever input its block reads, as long as the stride is the same; `edge`
+            holds weights of their own for every input, as ENAS's code does. A derived model has the same number
+            either way.
 
     Raises:
-        ValueError: If `merge` is unknown.
+        ValueError: If `merge` or `sharing` is unknown.
     """
 
     def __init__(
@@ -111,19 +115,21 @@ class Cell(nn.Module):
         strided: bool,
         merge: str = "sum",
         merge_batch_norm: bool = False,
+        sharing: str = "op",
     ) -> None:
         super().__init__()
+        if sharing not in SHARING:
+            raise ValueError(f"sharing must be one of {', '.join(SHARING)}, got {sharing!r}")
         if merge not in MERGES:
             raise ValueError(f"merge must be one of {', '.join(MERGES)}, got {merge!r}")
         self.strided = strided
         self.merge = merge
+        self.sharing = sharing
         self.num_inputs = candidates.num_inputs
-        self.ops = nn.ModuleDict(
-            {
-                op_key(*edge): find_op(edge[3]).build(channels, 2 if strided and edge[2] < self.num_inputs else 1)
-                for edge in sorted(candidates.edges)
-            }
-        )
+        self.ops = nn.ModuleDict()
+        for edge in sorted(candidates.edges):
+            if self._key(edge) not in self.ops:
+                self.ops[self._key(edge)] = find_op(edge[3]).build(channels, 2 if self._reduces(edge) else 1)
         self.merge_weights: nn.ParameterDict | None = None
         if merge == "concat_conv1x1":
             self.merge_weights = nn.ParameterDict(
@@ -157,11 +163,22 @@ class Cell(nn.Module):
         outputs = sorted(cell.output_nodes, key=lambda node: (resolved[node], node))
         return self._merge([nodes[node] for node in outputs], outputs)
 
+    def _reduces(self, edge: Edge) -> bool:
+        """Whether an edge's op has stride 2."""
+        return self.strided and edge[2] < self.num_inputs
+
+    def _key(self, edge: Edge) -> str:
+        """Returns the name under which an edge's op is held."""
+        block, slot, source, op = edge
+        if self.sharing == "edge":
+            return f"{block}_{slot}_{source}_{op}"
+        return f"{block}_{slot}_{'reducing' if self._reduces(edge) else 'keeping'}_{op}"
+
     def _op_output(self, edge: Edge, x: Tensor, *, drop_prob: float | Tensor) -> Tensor:
         op = edge[3]
-        if op == "identity" and not (self.strided and edge[2] < self.num_inputs):
+        if op == "identity" and not self._reduces(edge):
             return x
-        out: Tensor = self.ops[op_key(*edge)](x)
+        out: Tensor = self.ops[self._key(edge)](x)
         dropped = op != "identity" and not (isinstance(drop_prob, float) and drop_prob == 0)
         return drop_path(out, drop_prob) if dropped else out
 
@@ -177,8 +194,3 @@ class Cell(nn.Module):
                 merged = merged + value
         out: Tensor = merged if self.merge_bn is None else self.merge_bn(merged)
         return out
-
-
-def op_key(block: int, slot: int, source: int, op: str) -> str:
-    """Returns the name under which a cell holds an edge's op."""
-    return f"{block}_{slot}_{source}_{op}"

@@ -67,11 +67,30 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=BN_EPSILON, momentum=BN_MOMENTUM)
 
 
+class PointwiseConv(nn.Conv2d):
+    """1x1 convolution without bias; a stride picks pixels first.
+
+    That is the same function as a strided convolution. It spares the CPU kernel of torch 2.15 for the weight gradient
+    of strided 1x1 convolutions, which in channels-last layout with fewer than 8 channels writes out of bounds.
+
+    Args:
+        in_channels: C.
+        out_channels: C'.
+        stride: 1 or 2.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1) -> None:
+        super().__init__(in_channels, out_channels, 1, bias=False)
+        self.pixel_stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to (N, C', ⌈H / stride⌉, ⌈W / stride⌉)."""
+        return super().forward(x if self.pixel_stride == 1 else x[:, :, :: self.pixel_stride, :: self.pixel_stride])
+
+
 def relu_conv_bn(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Sequential:
     """The 1x1 convolution in the order relu–conv–BN, without bias (ShuffleNASNet, arXiv:1812.02975, §III-A)."""
-    return nn.Sequential(
-        nn.ReLU(), nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), batch_norm(out_channels)
-    )
+    return nn.Sequential(nn.ReLU(), PointwiseConv(in_channels, out_channels, stride=stride), batch_norm(out_channels))
 
 
 class SeparableConv(nn.Sequential):
@@ -133,14 +152,14 @@ class FactorizedReduction(nn.Module):
         super().__init__()
         if out_channels < 2:
             raise ValueError(f"a factorized reduction needs at least 2 output channels, got {out_channels}")
-        self.even = nn.Conv2d(in_channels, out_channels - out_channels // 2, 1, 2, bias=False)
-        self.odd = nn.Conv2d(in_channels, out_channels // 2, 1, 2, bias=False)
+        self.even = PointwiseConv(in_channels, out_channels - out_channels // 2, stride=2)
+        self.odd = PointwiseConv(in_channels, out_channels // 2, stride=2)
         self.bn = batch_norm(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N, C', ⌈H / 2⌉, ⌈W / 2⌉)."""
         x = F.relu(x)
-        shifted = F.pad(x[:, :, 1:, 1:], (0, 1, 0, 1))
+        shifted = F.pad(x[:, :, 1:, 1:], (0, 1, 0, 1))  # the missing last row and column are zeros
         out: Tensor = self.bn(torch.cat([self.even(x), self.odd(shifted)], dim=1))
         return out
 

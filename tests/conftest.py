@@ -11,6 +11,7 @@ from search_spaces.genotype import Block, CellGenotype, Genotype
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("ci")
 os.environ.setdefault("WANDB_MODE", "offline")
+torch.set_num_threads(1)  # a second thread gains little at these sizes and stalls when another program runs
 
 
 def make_cell(*pairs: tuple[int, str], mixer: str = "channel_shuffle") -> CellGenotype:

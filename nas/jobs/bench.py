@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from nas.networks import copy_shared_weights
 from nas.runtime import Runtime, derive_seed, environment, seed_everything
 from nas.tracking import Tracker
 from nas.training import WeightTrainer, make_sgd
-from search_spaces.genotype import Genotype
 from search_spaces.cells import genotype_candidates
+from search_spaces.genotype import Genotype
 from search_spaces.space import WeightSharingSpace
 
 
@@ -70,7 +71,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     supernet = runtime.place(build_network(cfg, space.candidates(), **shape))  # type: ignore[arg-type]
     header("bench", {"run folder": shown(out), "device": str(runtime.device), "threads": torch.get_num_threads()})
     supernet_step = step_of(supernet, settings, runtime)
-    cells = []
+    cells: list[dict[str, Any]] = []
     with progress("timing", total=settings.genotypes) as bar:
         for actions in Uniform(space.decisions).sample(settings.genotypes).actions.tolist():
             genotype = space.decode(actions)
@@ -78,10 +79,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
             copy_shared_weights(plain, supernet.state_dict())
             plain_step = step_of(runtime.place(plain), settings, runtime)
             times = time_in_turns(
-                {
-                    "supernet": lambda genotype=genotype: supernet_step(genotype),
-                    "plain": lambda genotype=genotype, step=plain_step: step(genotype),
-                },
+                {"supernet": partial(supernet_step, genotype), "plain": partial(plain_step, genotype)},
                 rounds=settings.rounds,
                 warmup=settings.warmup,
                 device=runtime.device,

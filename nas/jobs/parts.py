@@ -12,8 +12,8 @@ from nas.config import build
 from nas.data import ImageData
 from nas.networks import ShuffleNASNet, count_multiply_adds, count_parameters
 from nas.runtime import Runtime
-from search_spaces.genotype import Genotype
 from search_spaces.cells import CellCandidates, genotype_candidates
+from search_spaces.genotype import Genotype
 
 
 def build_runtime(cfg: DictConfig) -> Runtime:

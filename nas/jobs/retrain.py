@@ -19,7 +19,6 @@ from nas.retraining import Member, RetrainSettings, final_accuracy, train_member
 from nas.runtime import Runtime, derive_seed, seed_everything
 from nas.statistics import spread, verdict
 from nas.tracking import FilesOnly, Tracker
-from search_spaces.genotype import Genotype
 from search_spaces.cells import genotype_candidates
 
 COLUMNS = (

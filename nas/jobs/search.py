@@ -122,7 +122,8 @@ def describe(search: Search, cfg: DictConfig, out: Path, runtime: Runtime) -> No
             "run folder": shown(out),
             "data": f"{data.name}: {len(data.train)} train, {len(data.reward)} reward images of "
             f"{'x'.join(map(str, data.image_shape))}, {data.num_classes} classes",
-            "space": f"{search.space.name}: {len(search.space.decisions)} decisions, {size(search.space):.3g} genotypes",
+            "space": f"{search.space.name}: {len(search.space.decisions)} decisions, "
+            f"{size(search.space):.3g} genotypes",
             "controller": OmegaConf.select(cfg, "controller.policy._target_") or cfg.controller._target_,
             "device": f"{runtime.device}, {torch.get_num_threads()} threads, "
             f"{'float32' if runtime.autocast is None else str(runtime.autocast).removeprefix('torch.')}",

@@ -32,8 +32,9 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     encoding = sys.stdout.encoding or "ascii"
     result(genotype_text(genotype, unicode=encoding.lower().replace("-", "") in ("utf8", "utf16")))
     result(
-        f"{size['parameters']:,} parameters, {size['multiply_adds']:,} multiply-adds with filters={cfg.network.filters}, "
-        f"cells_per_stage={cfg.network.cells_per_stage} on {channels}x{height}x{width} images"
+        f"{size['parameters']:,} parameters, {size['multiply_adds']:,} multiply-adds with "
+        f"filters={cfg.network.filters}, cells_per_stage={cfg.network.cells_per_stage} "
+        f"on {channels}x{height}x{width} images"
     )
     if cfg.svg is not None:
         write_text(Path(cfg.svg), genotype_svg(genotype))

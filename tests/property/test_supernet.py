@@ -25,11 +25,11 @@ def test_encode_inverts_decode(genotype):
     assert Genotype.from_json(genotype.to_json()) == genotype
 
 
-@given(genotypes(SPACE), st.sampled_from(["sum", "concat_conv1x1"]), st.booleans())
-def test_a_path_of_the_supernet_is_bitwise_the_derived_model(genotype, merge, training):
+@given(genotypes(SPACE), st.sampled_from(["sum", "concat_conv1x1"]), st.sampled_from(["op", "edge"]), st.booleans())
+def test_a_path_of_the_supernet_is_bitwise_the_derived_model(genotype, merge, sharing, training):
     torch.manual_seed(1)
-    supernet = ShuffleNASNet(SPACE.candidates(), merge=merge, **SETTINGS)
-    derived = ShuffleNASNet(genotype_candidates(genotype), merge=merge, **SETTINGS)
+    supernet = ShuffleNASNet(SPACE.candidates(), merge=merge, sharing=sharing, **SETTINGS)
+    derived = ShuffleNASNet(genotype_candidates(genotype), merge=merge, sharing=sharing, **SETTINGS)
     copy_shared_weights(derived, supernet.state_dict())
     supernet.train(training)
     derived.train(training)

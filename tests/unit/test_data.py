@@ -121,6 +121,7 @@ def test_synthetic_images_can_be_told_apart_by_their_pattern():
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_config_sets_every_argument_but_the_device(path):
     config = OmegaConf.load(path)
+    config = config.get("data", config)
     module, name = config.pop("_target_").rsplit(".", 1)
     assert module == "nas.data"
     assert set(config) == set(inspect.signature(getattr(nas.data, name)).parameters) - {"device"}

@@ -118,7 +118,7 @@ def test_a_strided_identity_has_weights_and_does_not_vanish():
 def test_cells_of_one_key_compute_the_same_and_others_do_not(strided):
     """Every cell of two blocks, each op given one set of weights wherever it stands."""
     space = ShuffleNASSpace(blocks=2)
-    module = Cell(4, space.candidates()["normal"], strided=strided).eval().double()
+    module = Cell(4, space.candidates()["normal"], strided=strided, sharing="edge").eval().double()
     first: dict[tuple[str, int], torch.nn.Module] = {}
     for name, op in module.ops.items():
         _, _, source, op_name = name.split("_", 3)
