@@ -113,7 +113,8 @@ def test_warm_start_takes_the_shared_weights(tmp_path):
 def test_saved_weights_fit_the_derived_model(tmp_path):
     pipeline.run(config("pipeline", *TINY), tmp_path)
     genotype = load_genotype(tmp_path)
-    network = ShuffleNASNet(genotype_candidates(genotype), in_channels=3, num_classes=10, filters=4, cells_per_stage=1)
+    settings = {"in_channels": 3, "num_classes": 10, "filters": 4, "cells_per_stage": 1, "merge_batch_norm": True}
+    network = ShuffleNASNet(genotype_candidates(genotype), **settings)
     network.load_state_dict(load_weights(tmp_path / "weights.safetensors"))
 
 
