@@ -120,7 +120,7 @@ class LSTMPolicy(nn.Module):
     def _unroll(self, num_samples: int, *, actions: Tensor | None, greedy: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Walks through the decisions, choosing or following `actions`; returns three tensors (N, T)."""
         start = self.start.expand(num_samples, -1)  # (N, H)
-        x, state = start, (torch.zeros_like(start), torch.zeros_like(start))
+        state = (torch.zeros_like(start), torch.zeros_like(start))
         chosen: list[Tensor] = []
         log_probs: list[Tensor] = []
         entropies: list[Tensor] = []

@@ -98,8 +98,8 @@ def run_job(command: str, cfg: "DictConfig", overrides: Sequence[str]) -> Any:
         sys.stderr.write(f"\nstopped; to go on: {_again(command, out, overrides)}\n")
         sys.exit(130)
     except (ValueError, FileNotFoundError) as error:
-        if out.is_dir() and command not in WITHOUT_RUN_FOLDER:
-            _remove_if_bare(out)
+        if command not in WITHOUT_RUN_FOLDER and out.is_dir() and not any(out.iterdir()):
+            out.rmdir()  # Hydra made it, and nothing came of it
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         raise CompactHydraException(f"error: {error}") from error
@@ -132,15 +132,6 @@ def _run_job(command: str, cfg: "DictConfig", out: Path) -> Any:
 def _again(command: str, out: Path, overrides: Sequence[str]) -> str:
     kept = [override for override in overrides if not override.startswith("name=")]
     return " ".join(["nas", command, f"name={out.name}", *kept])
-
-
-def _remove_if_bare(out: Path) -> None:
-    """Removes a run folder in which nothing but the setup was written."""
-    setup = {".lock", "config.yaml", "environment.json", "data.json"}
-    if {path.name for path in out.iterdir()} <= setup:
-        for path in out.iterdir():
-            path.unlink()
-        out.rmdir()
 
 
 def suggest_keys(command: str, overrides: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 stdout = Console(highlight=False, soft_wrap=True)
@@ -84,13 +84,17 @@ class Bar:
         task: Its only task.
     """
 
-    def __init__(self, bar: Progress, task: object) -> None:
+    def __init__(self, bar: Progress, task: TaskID) -> None:
         self._bar = bar
         self._task = task
 
     def advance(self) -> None:
         """Counts one more as done."""
-        self._bar.advance(self._task)  # type: ignore[arg-type]
+        self._bar.advance(self._task)
+
+    def reach(self, done: int) -> None:
+        """Counts so many as done, those of an earlier start included."""
+        self._bar.update(self._task, completed=done)
 
 
 def header(title: str, fields: Mapping[str, object]) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from nas.checkpoint import load_checkpoint, save_checkpoint
 from nas.data import ImageData
 from nas.runtime import Runtime, derive_seed, seed_everything
-from nas.training import CosineRestarts, WeightTrainer, evaluate, make_sgd
+from nas.training import CosineRestarts, WeightTrainer, check_sgd, evaluate, make_sgd
 from search_spaces.genotype import Genotype
 
 
@@ -37,8 +37,8 @@ class RetrainSettings:
         label_smoothing: In [0, 1).
         last_epochs: The accuracy reported is the mean over this many last epochs.
         evaluate_every: Epochs between two looks at the test images before those; 0 looks only at the last epochs.
-        seeds: The found cell is trained once for each.
-        random_seeds: Each cell of the random baseline is trained once for each.
+        seeds: The found cell is trained once for each, added to the run's own seed.
+        random_seeds: Each cell of the random baseline is trained once for each, likewise.
         filters: F of the derived model; null takes `network.filters`.
         cells_per_stage: Null takes `network.cells_per_stage`.
         warm_start: Run folder of a search whose shared weights the model starts from; in a pipeline `search` means its
@@ -77,6 +77,8 @@ class RetrainSettings:
         for name in ("cutout", "evaluate_every", "checkpoint_seconds"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        check_sgd(momentum=self.momentum, weight_decay=self.weight_decay)
+        _ = self.schedule
         if self.max_grad_norm is not None and self.max_grad_norm <= 0:
             raise ValueError(f"max_grad_norm must be above 0, got {self.max_grad_norm}")
         for name in ("seeds", "random_seeds"):
@@ -136,6 +138,9 @@ def train_member(
         checkpoint: File of the state in between.
         on_epoch: Called with each epoch's row.
 
+    Raises:
+        ValueError: If the checkpoint is of another cell.
+
     Returns:
         One row an epoch: label, seed, epoch, learning rate, loss, train and test accuracy in [0, 1], seconds.
     """
@@ -152,6 +157,8 @@ def train_member(
     rows: list[dict[str, Any]] = []
     state = load_checkpoint(checkpoint)
     if state is not None:
+        if state["genotype"] != member.genotype.to_json():
+            raise ValueError(f"{checkpoint} is of another cell than {member.label} now; choose another run name")
         rows = state["rows"]
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
@@ -159,8 +166,15 @@ def train_member(
     while len(rows) < settings.epochs:
         rows.append(_train_epoch(member, trainer, data=data, settings=settings, epoch=len(rows)))
         if len(rows) == settings.epochs or time.monotonic() - saved >= settings.checkpoint_seconds:
-            state = {"rows": rows, "network": network.state_dict(), "optimizer": optimizer.state_dict()}
-            save_checkpoint(checkpoint, state)
+            save_checkpoint(
+                checkpoint,
+                {
+                    "genotype": member.genotype.to_json(),
+                    "rows": rows,
+                    "network": network.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                },
+            )
             saved = time.monotonic()
         on_epoch(rows[-1])
     return rows

@@ -18,7 +18,7 @@ from nas.console import progress
 from nas.data import ImageData
 from nas.rewards import SupernetEvaluator
 from nas.runtime import derive_seed, seed_everything
-from nas.training import CosineRestarts, WeightTrainer
+from nas.training import CosineRestarts, WeightTrainer, check_sgd
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
 
@@ -84,6 +84,8 @@ class SearchSettings:
             raise ValueError(f"resample must be one of {', '.join(RESAMPLE)}, got {self.resample!r}")
         if not 0 <= self.drop_path < 1:
             raise ValueError(f"drop_path must lie in [0, 1), got {self.drop_path}")
+        check_sgd(momentum=self.momentum, weight_decay=self.weight_decay)
+        _ = self.schedule
         if self.max_grad_norm is not None and self.max_grad_norm <= 0:
             raise ValueError(f"max_grad_norm must be above 0, got {self.max_grad_norm}")
         for name in ("random_cells", "cutout", "checkpoint_seconds"):

@@ -40,8 +40,10 @@ class CosineRestarts:
     cycle_factor: float = 2
 
     def __post_init__(self) -> None:
-        if not 0 <= self.lr_min <= self.lr_max:
-            raise ValueError(f"needs 0 ≤ lr_min ≤ lr_max, got lr_min {self.lr_min}, lr_max {self.lr_max}")
+        if not 0 <= self.lr_min <= self.lr_max or self.lr_max == 0:
+            raise ValueError(
+                f"needs 0 ≤ lr_min ≤ lr_max and lr_max above 0, got lr_min {self.lr_min}, lr_max {self.lr_max}"
+            )
         if self.first_cycle <= 0:
             raise ValueError(f"first_cycle must be above 0 epochs, got {self.first_cycle}")
         if self.cycle_factor < 1:
@@ -56,6 +58,14 @@ class CosineRestarts:
         return self.lr_min + (self.lr_max - self.lr_min) * wave
 
 
+def check_sgd(*, momentum: float, weight_decay: float) -> None:
+    """Raises ValueError if momentum is not in [0, 1) or weight_decay is below 0."""
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
+    if weight_decay < 0:
+        raise ValueError(f"weight_decay must be at least 0, got {weight_decay}")
+
+
 def make_sgd(network: nn.Module, *, momentum: float, weight_decay: float) -> torch.optim.SGD:
     """Makes SGD with Nesterov momentum; ENAS's l2 · sum(w²) is a weight decay of 2 · l2.
 
@@ -64,10 +74,7 @@ def make_sgd(network: nn.Module, *, momentum: float, weight_decay: float) -> tor
     Raises:
         ValueError: If momentum is not in [0, 1) or weight_decay is below 0.
     """
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
-    if weight_decay < 0:
-        raise ValueError(f"weight_decay must be at least 0, got {weight_decay}")
+    check_sgd(momentum=momentum, weight_decay=weight_decay)
     optimizer = torch.optim.SGD(
         network.parameters(),
         lr=0.0,

@@ -1,5 +1,6 @@
 """What jobs build from the config: space, data, networks."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,5 +63,7 @@ def measure_size(
 def command_line(command: str, *overrides: str) -> str:
     """Returns a command to suggest: `overrides`, and those of this run that concern data, network and device."""
     given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    kept = [override for override in given if override.startswith(("data", "network", "device", "experiment="))]
-    return " ".join(["nas", command, *overrides, *kept])
+    kept = [
+        override for override in given if override.startswith(("data", "network", "device", "runtime", "experiment="))
+    ]
+    return shlex.join(["nas", command, *overrides, *kept])

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
+from nas.config import build
 from nas.console import note, shown
 from nas.jobs import latency, retrain, search
 from nas.tracking import FilesOnly, Tracker
@@ -32,9 +34,24 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """Builds the settings of the later jobs, so that a mistake in them shows before the search."""
-    retrain.read_settings(cfg)
+    """Checks what the later jobs need, so that a mistake in it shows before the search.
+
+    Raises:
+        ValueError: If a setting is out of range, or the derived model cannot be built or started as asked.
+        FileNotFoundError: If the weights to start from are not there.
+    """
+    settings = retrain.read_settings(cfg)
     latency.read_settings(cfg)
+    derived = retrain.derived_network_config(cfg, settings).network
+    if settings.warm_start == "search" and derived != cfg.network:
+        raise ValueError(
+            "retrain.warm_start=search needs a derived model of the supernet's filters and cells_per_stage"
+        )
+    if settings.warm_start not in (None, "search"):
+        search.shared_weights(Path(settings.warm_start))
+    with torch.device("meta"):
+        space = build(cfg.search_space, "search_space")
+        build(derived, "network", space.candidates(), in_channels=3, num_classes=2)
 
 
 def with_genotype(cfg: DictConfig, out: Path) -> DictConfig:

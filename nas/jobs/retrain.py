@@ -20,6 +20,7 @@ from nas.runtime import Runtime, derive_seed, seed_everything
 from nas.statistics import spread, verdict
 from nas.tracking import FilesOnly, Tracker
 from search_spaces.cells import genotype_candidates
+from search_spaces.genotype import Genotype
 
 COLUMNS = (
     Column("label", "cell", "s"),
@@ -46,8 +47,8 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     settings = read_settings(cfg)
     genotype = load_genotype(cfg.genotype)
     random_cells = [] if cfg.random_cells is None else load_genotypes(cfg.random_cells)
-    members = [Member(label="found", seed=seed, genotype=genotype) for seed in settings.seeds] + [
-        Member(label=f"random-{i}", seed=seed, genotype=cell)
+    members = [Member(label="found", seed=cfg.seed + seed, genotype=genotype) for seed in settings.seeds] + [
+        Member(label=f"random-{i}", seed=cfg.seed + seed, genotype=cell)
         for i, cell in enumerate(random_cells)
         for seed in settings.random_seeds
     ]
@@ -55,8 +56,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     runtime = build_runtime(cfg)
     data = build_data(cfg, runtime)
     write_json(out / "data.json", data.record)
-    write_text(out / "genotype.json", genotype.to_json())
-    write_text(out / "cells.svg", genotype_svg(genotype, title=out.name))
+    _keep_genotype(genotype, out)
     _describe(members, settings, data, runtime, out)
 
     rows: list[dict[str, Any]] = []
@@ -80,6 +80,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
                 checkpoint=out / "members" / f"{member.name}.pt",
                 on_epoch=on_epoch,
             )
+            bar.reach((number + 1) * settings.epochs)
             rows += member_rows
             accuracy = final_accuracy(member_rows, last_epochs=settings.last_epochs)
             results.append({"label": member.label, "seed": member.seed, "test_accuracy": accuracy})
@@ -103,14 +104,25 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     )
     write_json(out / "metrics.json", metrics)
     training_curves(rows, out / "retrain.svg")
-    _conclude(metrics, out)
+    _conclude(metrics, settings, out)
     return metrics
+
+
+def _keep_genotype(genotype: Genotype, out: Path) -> None:
+    """Writes the cell down; a run that goes on must find the same one.
+
+    Raises:
+        ValueError: If the run folder holds another cell.
+    """
+    if (out / "genotype.json").exists() and load_genotype(out) != genotype:
+        raise ValueError(f"the run {out} retrains another cell; choose another name")
+    write_text(out / "genotype.json", genotype.to_json())
+    write_text(out / "cells.svg", genotype_svg(genotype, title=out.name))
 
 
 def read_settings(cfg: DictConfig) -> RetrainSettings:
     """Returns the settings under `cfg.retrain`; raises ValueError for one out of range."""
     settings: RetrainSettings = build(cfg.retrain, "retrain")
-    _ = settings.schedule
     return settings
 
 
@@ -176,7 +188,7 @@ def _describe(members: list[Member], settings: RetrainSettings, data: ImageData,
     )
 
 
-def _conclude(metrics: dict[str, Any], out: Path) -> None:
+def _conclude(metrics: dict[str, Any], settings: RetrainSettings, out: Path) -> None:
     found = spread(metrics["found"]["test_accuracy"]["values"])
     result(f"found cell:   test accuracy {found.percent()}, {metrics['found']['parameters']:,} parameters")
     if "random" in metrics:
@@ -184,4 +196,6 @@ def _conclude(metrics: dict[str, Any], out: Path) -> None:
         result(f"random cells: test accuracy {random.percent()}, one value a cell")
         result(f"comparison:   {metrics['comparison']}")
     note(f"weights in {shown(out / 'weights.safetensors')}, figures in {shown(out / 'metrics.json')}")
-    next_command(command_line("latency", f"genotype={shown(out)}"))
+    sizes = {"filters": settings.filters, "cells_per_stage": settings.cells_per_stage}
+    derived = [f"network.{name}={value}" for name, value in sizes.items() if value is not None]
+    next_command(command_line("latency", f"genotype={shown(out)}", *derived))

@@ -1,5 +1,6 @@
 """Search: train shared weights and controller in turns, then derive the best cells and write them down."""
 
+import json
 import math
 import time
 from pathlib import Path
@@ -135,6 +136,8 @@ def describe(search: Search, cfg: DictConfig, out: Path, runtime: Runtime) -> No
 
 def conclude(search: Search, cfg: DictConfig, out: Path) -> dict[str, Any]:
     """Derives the best cells and writes them down, unless that is done."""
+    if finished(out):
+        return report(cfg, out)
     write_csv(out / "search.csv", search.rows)
     candidates = search.candidates()[: search.settings.top_k]
     random_cells = search.random_cells()
@@ -146,18 +149,30 @@ def conclude(search: Search, cfg: DictConfig, out: Path) -> dict[str, Any]:
             num_classes=search.data.num_classes,
         )
     best = Genotype.from_dict(candidates[0]["genotype"])
-    write_json(out / "candidates.json", candidates)
-    write_json(out / "random.json", random_cells)
-    write_text(out / "genotype.json", best.to_json())
-    write_text(out / "cells.svg", genotype_svg(best, title=out.name))
     search_curves(search.rows, out / "search.svg")
+    write_json(out / "random.json", random_cells)
+    write_text(out / "cells.svg", genotype_svg(best, title=out.name))
+    write_text(out / "genotype.json", best.to_json())
+    write_json(out / "candidates.json", candidates)  # last: it says that the search is finished
+    return report(cfg, out)
+
+
+def finished(out: Path) -> bool:
+    """Whether the search of a run folder has written down what it found."""
+    return (out / "candidates.json").exists()
+
+
+def report(cfg: DictConfig, out: Path) -> dict[str, Any]:
+    """Prints what a finished search found, and the next command; returns the best candidate."""
+    candidates: list[dict[str, Any]] = json.loads((out / "candidates.json").read_text(encoding="utf-8"))
     result(
         f"found {shown(out / 'genotype.json')}: shared-weight accuracy {100 * candidates[0]['shared_accuracy']:.2f} %, "
         f"{candidates[0]['parameters']:,} parameters, {candidates[0]['multiply_adds'] / 1e6:.1f} M multiply-adds"
     )
     if len(candidates) > 1:
         note(f"{len(candidates)} candidates in {shown(out / 'candidates.json')}, the others as candidates.json#1 …")
-    next_command(command_line("retrain", f"genotype={shown(out)}"))
+    baseline = [f"random_cells={shown(out / 'random.json')}"] if cfg.search.random_cells else []
+    next_command(command_line("retrain", f"genotype={shown(out)}", *baseline))
     return candidates[0]
 
 

@@ -25,6 +25,10 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         FileNotFoundError: If the genotype file is not there.
     """
     genotype = load_genotype(cfg.genotype)
+    if len(cfg.image_shape) != 3:
+        raise ValueError(f"image_shape must be [channels, height, width], got {list(cfg.image_shape)}")
+    if not isinstance(cfg.num_classes, int):
+        raise ValueError(f"num_classes must be a whole number, got {cfg.num_classes!r}")
     channels, height, width = cfg.image_shape
     size: dict[str, Any] = measure_size(
         cfg, genotype, image_shape=(channels, height, width), num_classes=cfg.num_classes

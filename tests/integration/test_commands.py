@@ -1,6 +1,7 @@
 """The commands as a user starts them: as processes, in a folder of their own."""
 
 import csv
+import fcntl
 import json
 import os
 import re
@@ -199,3 +200,15 @@ def test_a_search_killed_at_any_moment_goes_on_and_ends_the_same(tmp_path):
     other = nas("search", *settings[:-1], "data.num_images=401", "name=killed", cwd=tmp_path)
     assert other.returncode != 0
     assert "data.num_images (was 400, is 401)" in other.stderr
+
+
+def test_a_second_process_leaves_the_first_ones_folder_alone(tmp_path):
+    run = tmp_path / "results" / "runs" / "busy"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("seed: 0\n")
+    with (run / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = nas("search", "experiment=toy", "name=busy", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "another process is at work" in done.stderr
+    assert (run / "config.yaml").read_text() == "seed: 0\n"

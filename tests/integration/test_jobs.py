@@ -150,3 +150,38 @@ def test_random_cells_are_retrained_at_the_same_budget(tmp_path, genotype):
     assert [member["label"] for member in metrics["members"]] == ["found", "random-0", "random-1"]
     same = {member["test_accuracy"] for member in metrics["members"]}
     assert len(same) == 1  # one cell, one seed, one budget: one result
+
+
+def test_a_retrain_run_refuses_to_go_on_with_another_cell(tmp_path, genotype):
+    file = tmp_path / "cell.json"
+    file.write_text(genotype.to_json())
+    tiny = [override for override in TINY if not override.startswith(("search", "latency"))]
+    cfg = config("retrain", *tiny, f"genotype={file}")
+    retrain.run(cfg, tmp_path / "run")
+    metrics = (tmp_path / "run" / "metrics.json").read_bytes()
+    file.write_text(Genotype(genotype.space, genotype.normal, genotype.normal).to_json())
+    with pytest.raises(ValueError, match="retrains another cell"):
+        retrain.run(cfg, tmp_path / "run")
+    assert (tmp_path / "run" / "metrics.json").read_bytes() == metrics
+
+
+def test_a_run_of_another_seed_retrains_with_other_seeds(tmp_path, genotype):
+    file = tmp_path / "cell.json"
+    file.write_text(genotype.to_json())
+    tiny = [override for override in TINY if not override.startswith(("search", "latency"))]
+    metrics = retrain.run(config("retrain", *tiny, f"genotype={file}", "seed=7"), tmp_path / "run")
+    assert [member["seed"] for member in metrics["members"]] == [7]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("retrain.momentum=2", "retrain: momentum must lie in"),
+        ("retrain.filters=7", "network: filters must be even"),
+        ("retrain.warm_start=nowhere", "no shared weights at nowhere"),
+    ],
+)
+def test_mistakes_about_later_jobs_show_before_the_search(override, message, tmp_path):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        pipeline.run(config("pipeline", *TINY, override), tmp_path)
+    assert not (tmp_path / "search.csv").exists()
