@@ -1,5 +1,6 @@
 """Retrain: train derived models from a found cell, beside random ones at the same budget, and measure them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
                 save_weights(
                     out / "weights.safetensors",
                     network.state_dict(),
-                    metadata={"genotype": genotype.to_json(), "network": OmegaConf.to_yaml(network_cfg.network)},
+                    metadata={"model": _model_record(genotype, network_cfg)},
                 )
             write_csv(out / "retrain.csv", rows)
     metrics = summarise(
@@ -118,6 +119,11 @@ def _keep_genotype(genotype: Genotype, out: Path) -> None:
         raise ValueError(f"the run {out} retrains another cell; choose another name")
     write_text(out / "genotype.json", genotype.to_json())
     write_text(out / "cells.svg", genotype_svg(genotype, title=out.name))
+
+
+def _model_record(genotype: Genotype, cfg: DictConfig) -> str:
+    """Returns what the weights belong to, as JSON; one text, since safetensors keeps no order of several."""
+    return json.dumps({"genotype": genotype.to_dict(), "network": OmegaConf.to_container(cfg.network)})
 
 
 def read_settings(cfg: DictConfig) -> RetrainSettings:

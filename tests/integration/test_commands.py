@@ -87,7 +87,10 @@ def test_console_shows_header_rows_and_next_command(pipeline):
     _, done = pipeline
     assert "run folder" in done.stderr
     assert "space" in done.stderr
-    assert "next: nas retrain genotype=results/runs/toy experiment=toy" in done.stderr
+    assert (
+        "next: nas retrain genotype=results/runs/toy random_cells=results/runs/toy/random.json experiment=toy"
+        in done.stderr
+    )
     widths = {len(line) for line in done.stderr.splitlines() if re.match(r" +[01]  +\d\.\d{4} ", line)}
     assert len(widths) == 1
     assert "found cell:   test accuracy" in done.stdout
