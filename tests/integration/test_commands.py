@@ -215,3 +215,11 @@ def test_a_second_process_leaves_the_first_ones_folder_alone(tmp_path):
     assert done.returncode != 0
     assert "another process is at work" in done.stderr
     assert (run / "config.yaml").read_text() == "seed: 0\n"
+
+
+def test_wandb_offline_writes_a_run_into_the_folder(tmp_path):
+    done = nas("search", "experiment=toy", "name=offline", "logger=wandb", "logger.mode=offline", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "results" / "runs" / "offline"
+    assert json.loads((run / "wandb.json").read_text())["mode"] == "offline"
+    assert list(run.glob("wandb/offline-run-*/*.wandb"))
