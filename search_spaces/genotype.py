@@ -27,12 +27,14 @@ class Decision:
         step: Number of the block within the group, from 0.
         kind: `"input"` for a pointer to an earlier node, else the name of the vocabulary.
         choices: What can be chosen, as text.
+        slot: Number of the edge within the block, from 0.
     """
 
     group: str
     step: int
     kind: Literal["input", "op", "mixer"]
     choices: tuple[str, ...]
+    slot: int = 0
 
     def __post_init__(self) -> None:
         if not self.choices:
@@ -42,8 +44,8 @@ class Decision:
 
     @property
     def name(self) -> str:
-        """A readable name such as `normal.2.op`."""
-        return f"{self.group}.{self.step}.{self.kind}"
+        """A readable name such as `normal.2.op`, or `normal.2.op.1` for a block's second edge."""
+        return f"{self.group}.{self.step}.{self.kind}" + (f".{self.slot}" if self.slot else "")
 
 
 @dataclass(frozen=True, slots=True)

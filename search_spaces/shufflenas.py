@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from search_spaces.cells import CellCandidates, resolve_identities
 from search_spaces.genotype import MAX_BLOCKS, Block, CellGenotype, Decision, Genotype
 from search_spaces.ops import find_op
-from search_spaces.shuffles import MIXERS
+from search_spaces.shuffles import check_mixer
 from search_spaces.space import check_actions
 
 PAPER_OPS = ("sep_conv_3x3", "sep_conv_5x5", "max_pool_3x3", "min_pool_3x3", "identity", "conv_1x1")
@@ -44,8 +44,8 @@ class ShuffleNASSpace:
             raise ValueError(f"output must be loose_ends or all, got {output!r}")
         for op in ops:
             find_op(op)
-        if unknown := [mixer for mixer in mixers if mixer not in MIXERS]:
-            raise ValueError(f"unknown mixer {unknown[0]!r}; known: {', '.join(sorted(MIXERS))}")
+        for mixer in mixers:
+            check_mixer(mixer)
         if not mixers:
             raise ValueError("mixers must name at least one mixer")
         self.name = "shufflenas"
@@ -139,8 +139,7 @@ def _check_genotype(genotype: Genotype) -> dict[str, CellGenotype]:
             raise ValueError(f"the {name} cell needs one input, and one op a block")
         for block in cell.blocks:
             find_op(block.ops[0])
-        if cell.mixer not in MIXERS:
-            raise ValueError(f"{name}: unknown mixer {cell.mixer!r}; known: {', '.join(sorted(MIXERS))}")
+        check_mixer(cell.mixer)
     return cells
 
 

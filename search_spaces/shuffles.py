@@ -1,44 +1,33 @@
-"""The mixers: modules that mix the channels after a layer, by name.
-
-Every mixer maps (N, C, H, W) to the same shape. A new one is one function under `@register_mixer`.
-"""
-
-from collections.abc import Callable
+"""The mixers that come with the project, and how to make one by name."""
 
 import torch
 from torch import Tensor, nn
 
-MIXERS: dict[str, Callable[[int], nn.Module]] = {}
+from search_spaces.mixers import MIXERS, Mixer, register_mixer
 
 
-def register_mixer(name: str) -> Callable[[Callable[[int], nn.Module]], Callable[[int], nn.Module]]:
-    """Enters the decorated builder `(channels) -> nn.Module` into the mixer table under `name`.
-
-    Raises:
-        ValueError: If the name is taken.
-    """
-
-    def enter(build: Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:
-        if name in MIXERS:
-            raise ValueError(f"the mixer {name!r} is registered twice")
-        MIXERS[name] = build
-        return build
-
-    return enter
-
-
-def build_mixer(name: str, channels: int) -> nn.Module:
-    """Makes the mixer of that name for C = `channels`.
-
-    Raises:
-        ValueError: If there is no such mixer; the message lists the known ones.
-    """
+def check_mixer(name: str) -> None:
+    """Raises ValueError if there is no mixer of that name; the message lists the known ones."""
     if name not in MIXERS:
         raise ValueError(f"unknown mixer {name!r}; known: {', '.join(sorted(MIXERS))}")
-    return MIXERS[name](channels)
 
 
-class ChannelShuffle(nn.Module):
+def build_mixer(name: str, channels: int, groups: int = 2) -> nn.Module:
+    """Makes the mixer of that name.
+
+    Args:
+        name: In the mixer table.
+        channels: C.
+        groups: Of the channel shuffle whose place it takes; learned mixers start near that shuffle.
+
+    Raises:
+        ValueError: If there is no such mixer, or it cannot have so many channels or groups.
+    """
+    check_mixer(name)
+    return MIXERS[name](channels, groups)
+
+
+class ChannelShuffle(Mixer):
     """The channel shuffle of ShuffleNet (arXiv:1707.01083, §3.1): (g, C/g) transposed to (C/g, g).
 
     Args:
@@ -50,7 +39,7 @@ class ChannelShuffle(nn.Module):
     """
 
     def __init__(self, channels: int, *, groups: int = 2) -> None:
-        super().__init__()
+        super().__init__(channels)
         if groups < 1 or channels % groups:
             raise ValueError(f"channel shuffle needs groups that divide {channels} channels, got {groups}")
         self.groups = groups
@@ -64,11 +53,19 @@ class ChannelShuffle(nn.Module):
         return x.reshape(n, self.groups, c // self.groups, h, w).transpose(1, 2).reshape(n, c, h, w)
 
 
+class IdentityMixer(Mixer):
+    """Leaves the channels where they are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns `x`."""
+        return x
+
+
 @register_mixer("channel_shuffle")
-def _channel_shuffle(channels: int) -> nn.Module:
-    return ChannelShuffle(channels)
+def _channel_shuffle(channels: int, groups: int) -> nn.Module:
+    return ChannelShuffle(channels, groups=groups)
 
 
 @register_mixer("identity")
-def _identity(channels: int) -> nn.Module:  # noqa: ARG001
-    return nn.Identity()
+def _identity(channels: int, groups: int) -> nn.Module:  # noqa: ARG001
+    return IdentityMixer(channels)

@@ -1,0 +1,98 @@
+"""What a mixer is: the module that mixes the channels after a layer, and the table of mixers by name.
+
+A mixer maps (N, C, H, W) to the same shape. Fixed ones do nothing else. A learned one is soft while it trains: its
+penalty drives it to a permutation, `project` keeps it feasible after every step of the optimizer, and `harden` turns
+it into what inference needs, for a permutation one index vector.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+MixerBuilder = Callable[[int, int], nn.Module]
+"""Makes a mixer from C and the number of groups of the channel shuffle whose place it takes."""
+
+MIXERS: dict[str, MixerBuilder] = {}
+
+
+class Mixer(nn.Module):
+    """The interface of mixers; the defaults are those of a mixer without weights.
+
+    Args:
+        channels: C, in and out.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        if channels < 1:
+            raise ValueError(f"a mixer needs at least 1 channel, got {channels}")
+        self.channels = channels
+
+    def regularization(self) -> Tensor:
+        """Returns the penalty, shape (), ≥ 0, and 0 where the mixer is a permutation; with gradients, in float32."""
+        return torch.zeros(())
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Brings the weights back to the feasible set; to be called after every step of the optimizer."""
+
+    def harden(self) -> nn.Module:
+        """Returns the mixer for inference; for a learned permutation, one with the nearest exact permutation."""
+        return self
+
+    def distance(self) -> Tensor:
+        """Returns the largest difference of a matrix entry to those of the hardened mixer, shape (), ≥ 0."""
+        return torch.zeros(())
+
+
+class Permutation(Mixer):
+    """A fixed permutation of the channels: output channel i is input channel `index[i]`.
+
+    Args:
+        index: (C,), each of 0 … C − 1 once.
+
+    Raises:
+        ValueError: If `index` is not a permutation.
+    """
+
+    index: Tensor
+
+    def __init__(self, index: Tensor) -> None:
+        super().__init__(len(index))
+        if not torch.equal(index.sort().values.cpu(), torch.arange(len(index))):
+            raise ValueError(f"expected a permutation of 0 … {len(index) - 1}, got {index.tolist()}")
+        self.register_buffer("index", index.long())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to the same shape and memory format, channels permuted."""
+        if x.is_contiguous(memory_format=torch.channels_last):
+            return x.permute(0, 2, 3, 1).index_select(3, self.index).permute(0, 3, 1, 2)
+        return x.index_select(1, self.index)
+
+
+def shuffle_index(channels: int, groups: int) -> Tensor:
+    """Returns the permutation (C,) of ShuffleNet's channel shuffle: output i is input `index[i]`.
+
+    Raises:
+        ValueError: If `groups` does not divide `channels`.
+    """
+    if groups < 1 or channels % groups:
+        raise ValueError(f"channel shuffle needs groups that divide {channels} channels, got {groups}")
+    return torch.arange(channels).view(groups, channels // groups).t().reshape(-1)
+
+
+def register_mixer(name: str) -> Callable[[MixerBuilder], MixerBuilder]:
+    """Enters the decorated builder `(channels, groups) -> nn.Module` into the mixer table under `name`.
+
+    Raises:
+        ValueError: If the name is taken.
+    """
+
+    def enter(build: MixerBuilder) -> MixerBuilder:
+        if name in MIXERS:
+            raise ValueError(f"the mixer {name!r} is registered twice")
+        MIXERS[name] = build
+        return build
+
+    return enter
