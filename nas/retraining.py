@@ -14,27 +14,18 @@ from torch import nn
 from nas.checkpoint import load_checkpoint, save_checkpoint
 from nas.data import ImageData
 from nas.runtime import Runtime, derive_seed, seed_everything
-from nas.training import CosineRestarts, WeightTrainer, check_sgd, evaluate, make_sgd
+from nas.schedules import TrainingSettings
+from nas.training import WeightTrainer, evaluate, make_sgd
 from search_spaces.genotype import Genotype
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetrainSettings:
-    """The protocol of retraining.
+class RetrainSettings(TrainingSettings):
+    """The protocol of retraining (630 epochs in the paper).
 
     Attributes:
-        epochs: 630 in the paper.
-        batch_size: Images in a batch.
-        lr_max: At a restart.
-        lr_min: At the end of a cycle.
-        first_cycle: T0 in epochs.
-        cycle_factor: Tmul.
-        momentum: Of Nesterov's SGD.
-        weight_decay: Twice ENAS's l2.
-        max_grad_norm: Of every gradient tensor; null leaves them.
-        drop_path: Drop probability at the last layer at the end, in [0, 1): 1 − keep.
-        cutout: Side of the square cut out, in pixels; 0 for none.
         label_smoothing: In [0, 1).
+        auxiliary_weight: Of the auxiliary head's loss, for networks that have one (0.4 in ENAS and DARTS).
         last_epochs: The accuracy reported is the mean over this many last epochs.
         evaluate_every: Epochs between two looks at the test images before those; 0 looks only at the last epochs.
         seeds: The found cell is trained once for each, added to the run's own seed.
@@ -43,58 +34,31 @@ class RetrainSettings:
         cells_per_stage: Null takes `network.cells_per_stage`.
         warm_start: Run folder of a search whose shared weights the model starts from; in a pipeline `search` means its
             own; null starts from scratch.
-        checkpoint_seconds: Least time between two checkpoints.
     """
 
-    epochs: int
-    batch_size: int = 144
-    lr_max: float = 0.05
-    lr_min: float = 0.0001
-    first_cycle: float = 10
-    cycle_factor: float = 2
-    momentum: float = 0.9
-    weight_decay: float = 4e-4
-    max_grad_norm: float | None = 5.0
-    drop_path: float = 0.0
-    cutout: int = 0
     label_smoothing: float = 0.0
+    auxiliary_weight: float = 0.0
     last_epochs: int = 5
     evaluate_every: int = 1
     seeds: Sequence[int] = (0,)
     random_seeds: Sequence[int] = (0,)
     filters: int | None = None
-    cells_per_stage: int | None = None
+    cells_per_stage: int | Sequence[int] | None = None
     warm_start: str | None = None
-    checkpoint_seconds: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "last_epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("drop_path", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        for name in ("cutout", "evaluate_every", "checkpoint_seconds"):
+        TrainingSettings.__post_init__(self)
+        if self.last_epochs < 1:
+            raise ValueError(f"last_epochs must be at least 1, got {self.last_epochs}")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing must lie in [0, 1), got {self.label_smoothing}")
+        for name in ("evaluate_every", "auxiliary_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        check_sgd(momentum=self.momentum, weight_decay=self.weight_decay)
-        _ = self.schedule
-        if self.max_grad_norm is not None and self.max_grad_norm <= 0:
-            raise ValueError(f"max_grad_norm must be above 0, got {self.max_grad_norm}")
         for name in ("seeds", "random_seeds"):
             seeds = getattr(self, name)
             if not seeds or len(set(seeds)) != len(seeds):
                 raise ValueError(f"{name} must list at least one seed, each once, got {list(seeds)}")
-
-    @property
-    def schedule(self) -> CosineRestarts:
-        """The learning rate."""
-        return CosineRestarts(
-            lr_max=self.lr_max,
-            lr_min=self.lr_min,
-            first_cycle=self.first_cycle,
-            cycle_factor=self.cycle_factor,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,9 +113,10 @@ def train_member(
         network=network,
         optimizer=optimizer,
         learning_rate=settings.schedule.learning_rate,
-        drop_prob=lambda epoch: settings.drop_path * epoch / settings.epochs,
+        drop_prob=settings.drop_prob,
         max_grad_norm=settings.max_grad_norm,
         label_smoothing=settings.label_smoothing,
+        auxiliary_weight=settings.auxiliary_weight,
         autocast=runtime.autocast,
     )
     rows: list[dict[str, Any]] = []

@@ -18,7 +18,8 @@ from nas.console import progress
 from nas.data import ImageData
 from nas.rewards import SupernetEvaluator
 from nas.runtime import derive_seed, seed_everything
-from nas.training import CosineRestarts, WeightTrainer, check_sgd
+from nas.schedules import TrainingSettings
+from nas.training import WeightTrainer
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
 
@@ -26,23 +27,12 @@ RESAMPLE = ("epoch", "batch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SearchSettings:
-    """The protocol of a search.
+class SearchSettings(TrainingSettings):
+    """The protocol of a search; an epoch is a turn of training weights and controller (150 in ENAS, 630 in the paper).
 
     Attributes:
-        epochs: Turns of training weights and controller (papers: 150 for ENAS, 630 for ShuffleNASNet).
         resample: `epoch` trains the weights of one sampled cell for a whole epoch (arXiv:1812.02975, §IV-A), `batch`
             samples a cell for every batch (ENAS).
-        batch_size: Images in a batch, of training and reward alike.
-        lr_max: Of the weights, at a restart.
-        lr_min: Of the weights, at the end of a cycle.
-        first_cycle: T0 in epochs.
-        cycle_factor: Tmul.
-        momentum: Of Nesterov's SGD.
-        weight_decay: Twice ENAS's l2.
-        max_grad_norm: Of every gradient tensor; null leaves them.
-        drop_path: Drop probability at the last layer at the end of the search, in [0, 1).
-        cutout: Side of the square cut out, in pixels; 0 for none.
         controller_samples: Cells rewarded an epoch, one batch each.
         samples_per_update: Cells averaged in one update of the controller.
         anneal_controller: Whether the controller's learning rate follows the weights' schedule.
@@ -51,21 +41,11 @@ class SearchSettings:
         final_samples: Cells sampled at the end, duplicates dropped before scoring.
         top_k: Cells written to `candidates.json`.
         random_cells: Uniformly drawn cells kept in `random.json`, to be retrained beside the found one.
-        checkpoint_seconds: Least time between two checkpoints.
     """
 
-    epochs: int
-    resample: str = "epoch"
-    batch_size: int = 144
-    lr_max: float = 0.05
     lr_min: float = 0.0005
-    first_cycle: float = 10
-    cycle_factor: float = 2
-    momentum: float = 0.9
     weight_decay: float = 2e-4
-    max_grad_norm: float | None = 5.0
-    drop_path: float = 0.0
-    cutout: int = 0
+    resample: str = "epoch"
     controller_samples: int = 10
     samples_per_update: int = 10
     anneal_controller: bool = False
@@ -74,33 +54,16 @@ class SearchSettings:
     final_samples: int = 100
     top_k: int = 10
     random_cells: int = 3
-    checkpoint_seconds: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "controller_samples", "samples_per_update", "final_samples", "top_k"):
+        TrainingSettings.__post_init__(self)
+        for name in ("controller_samples", "samples_per_update", "final_samples", "top_k"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.resample not in RESAMPLE:
             raise ValueError(f"resample must be one of {', '.join(RESAMPLE)}, got {self.resample!r}")
-        if not 0 <= self.drop_path < 1:
-            raise ValueError(f"drop_path must lie in [0, 1), got {self.drop_path}")
-        check_sgd(momentum=self.momentum, weight_decay=self.weight_decay)
-        _ = self.schedule
-        if self.max_grad_norm is not None and self.max_grad_norm <= 0:
-            raise ValueError(f"max_grad_norm must be above 0, got {self.max_grad_norm}")
-        for name in ("random_cells", "cutout", "checkpoint_seconds"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-
-    @property
-    def schedule(self) -> CosineRestarts:
-        """The learning rate of the weights."""
-        return CosineRestarts(
-            lr_max=self.lr_max,
-            lr_min=self.lr_min,
-            first_cycle=self.first_cycle,
-            cycle_factor=self.cycle_factor,
-        )
+        if self.random_cells < 0:
+            raise ValueError(f"random_cells must be at least 0, got {self.random_cells}")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,7 +1,6 @@
 """Training and evaluating the weights of a network, one epoch at a time."""
 
 import contextlib
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas.schedules import check_sgd
 from search_spaces.genotype import Genotype
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -21,49 +21,6 @@ class Score(NamedTuple):
 
     loss: float
     accuracy: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CosineRestarts:
-    """SGDR: cosine annealing with warm restarts (Loshchilov & Hutter, arXiv:1608.03983, eq. 5).
-
-    Attributes:
-        lr_max: At the start of every cycle.
-        lr_min: Approached at the end of every cycle.
-        first_cycle: T0, epochs of the first cycle.
-        cycle_factor: Tmul, growth of the cycles.
-    """
-
-    lr_max: float = 0.05
-    lr_min: float = 0.0001
-    first_cycle: float = 10
-    cycle_factor: float = 2
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.lr_min <= self.lr_max or self.lr_max == 0:
-            raise ValueError(
-                f"needs 0 ≤ lr_min ≤ lr_max and lr_max above 0, got lr_min {self.lr_min}, lr_max {self.lr_max}"
-            )
-        if self.first_cycle <= 0:
-            raise ValueError(f"first_cycle must be above 0 epochs, got {self.first_cycle}")
-        if self.cycle_factor < 1:
-            raise ValueError(f"cycle_factor must be at least 1, got {self.cycle_factor}")
-
-    def learning_rate(self, epoch: float) -> float:
-        """Returns the learning rate at a point in time, in epochs from 0; fractions are meant."""
-        start, length = 0.0, float(self.first_cycle)
-        while epoch >= start + length:
-            start, length = start + length, length * self.cycle_factor
-        wave = 0.5 * (1 + math.cos(math.pi * (epoch - start) / length))
-        return self.lr_min + (self.lr_max - self.lr_min) * wave
-
-
-def check_sgd(*, momentum: float, weight_decay: float) -> None:
-    """Raises ValueError if momentum is not in [0, 1) or weight_decay is below 0."""
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
-    if weight_decay < 0:
-        raise ValueError(f"weight_decay must be at least 0, got {weight_decay}")
 
 
 def make_sgd(network: nn.Module, *, momentum: float, weight_decay: float) -> torch.optim.SGD:
@@ -103,12 +60,14 @@ class WeightTrainer:
     """Trains a network's weights.
 
     Attributes:
-        network: `network(images, genotype, drop_prob=…)` returns logits.
+        network: `network(images, genotype, drop_prob=…)` returns logits; with an auxiliary head,
+            `network.forward_auxiliary` returns both.
         optimizer: Of its weights.
         learning_rate: From the time in epochs.
         drop_prob: From the time in epochs, drop-path probability in [0, 1).
         max_grad_norm: Clips every gradient tensor; None leaves them.
         label_smoothing: In [0, 1).
+        auxiliary_weight: Of the auxiliary head's loss; 0 leaves the head out.
         autocast: Data type of the forward pass; None stays in float32.
     """
 
@@ -118,6 +77,7 @@ class WeightTrainer:
     drop_prob: Callable[[float], float]
     max_grad_norm: float | None = 5.0
     label_smoothing: float = 0.0
+    auxiliary_weight: float = 0.0
     autocast: torch.dtype | None = None
 
     def train_epoch(self, batches: Batches, genotypes: Iterator[Genotype], *, epoch: int, num_batches: int) -> Score:
@@ -146,16 +106,24 @@ class WeightTrainer:
 
     def _step(self, images: Tensor, labels: Tensor, genotype: Genotype, *, drop_prob: float) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
+        auxiliary: Tensor | None = None
         with _autocast(images, self.autocast):
-            logits = self.network(images, genotype, drop_prob=drop_prob)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
-        loss.backward()  # type: ignore[no-untyped-call]
+            if self.auxiliary_weight > 0:
+                logits, auxiliary = self.network.forward_auxiliary(images, genotype, drop_prob=drop_prob)  # type: ignore[operator]
+            else:
+                logits = self.network(images, genotype, drop_prob=drop_prob)
+        loss = self._loss(logits, labels)
+        total = loss if auxiliary is None else loss + self.auxiliary_weight * self._loss(auxiliary, labels)
+        total.backward()  # type: ignore[no-untyped-call]
         if self.max_grad_norm is not None:
             # The optimizer's list, since walking through a supernet's modules at every step costs more than clipping.
             parameters = (parameter for group in self.optimizer.param_groups for parameter in group["params"])
             clip_gradients(parameters, max_norm=self.max_grad_norm)
         self.optimizer.step()
         return _totals(loss.detach(), logits.detach(), labels)
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.genotype import CellGenotype, Genotype
-from search_spaces.ops import batch_norm, find_op
+from search_spaces.ops import FactorizedReduction, batch_norm, find_op
 
 MERGES = ("sum", "concat", "concat_conv1x1")
 
@@ -31,12 +31,14 @@ class CellCandidates:
         outputs: The nodes that may be merged into the output.
         mixers: The mixers that may be chosen.
         num_inputs: How many earlier layers the cell reads.
+        fixed_outputs: Whether every genotype merges all of `outputs`.
     """
 
     edges: frozenset[Edge]
     outputs: frozenset[int]
     mixers: frozenset[str]
     num_inputs: int = 1
+    fixed_outputs: bool = True
 
 
 def genotype_candidates(genotype: Genotype) -> dict[str, CellCandidates]:
@@ -96,15 +98,18 @@ class Cell(nn.Module):
         channels: C, in and out.
         candidates: What may be chosen.
         strided: Whether this is a reduction cell: ops that read a cell's input have stride 2.
-        merge: `sum`; `concat`, which multiplies the channels by the number of outputs; or `concat_conv1x1`, relu–1x1
-            convolution of the concatenated outputs–BN (arXiv:1812.02975, §IV-D).
+        merge: `sum`; `concat`, which multiplies the channels by the number of outputs and needs the same number of
+            every genotype; or `concat_conv1x1`, relu–1x1 convolution of the concatenated outputs–BN
+            (arXiv:1812.02975, §IV-D; the search network of ENAS).
         merge_batch_norm: Whether batch norm follows the sum (§IV-D).
         sharing: `op` reuses an op's weights whatever input its block reads, as long as the stride is the same; `edge`
             holds weights of their own for every input, as ENAS's code does. A derived model has the same number
             either way.
 
+    A cell input that is merged into the output of a strided cell passes a factorized reduction, as in ENAS's code.
+
     Raises:
-        ValueError: If `merge` or `sharing` is unknown.
+        ValueError: If `merge` or `sharing` is unknown, or `concat` meets a varying number of outputs.
     """
 
     def __init__(
@@ -122,6 +127,11 @@ class Cell(nn.Module):
             raise ValueError(f"sharing must be one of {', '.join(SHARING)}, got {sharing!r}")
         if merge not in MERGES:
             raise ValueError(f"merge must be one of {', '.join(MERGES)}, got {merge!r}")
+        if merge == "concat" and not candidates.fixed_outputs:
+            raise ValueError(
+                "merge=concat needs genotypes of one number of outputs: take output=all in the search space, "
+                "or merge=concat_conv1x1"
+            )
         self.strided = strided
         self.merge = merge
         self.sharing = sharing
@@ -137,7 +147,16 @@ class Cell(nn.Module):
             )
             for weight in self.merge_weights.values():
                 nn.init.kaiming_normal_(weight, nonlinearity="relu")
-        self.merge_bn = batch_norm(channels) if merge_batch_norm or merge == "concat_conv1x1" else None
+        self.passed_inputs = nn.ModuleDict(
+            {
+                str(node): FactorizedReduction(channels, channels)
+                for node in sorted(candidates.outputs)
+                if strided and node < candidates.num_inputs
+            }
+        )
+        self.out_channels = channels * (len(candidates.outputs) if merge == "concat" else 1)
+        needs_batch_norm = merge_batch_norm or merge == "concat_conv1x1"
+        self.merge_bn = batch_norm(self.out_channels) if needs_batch_norm else None
 
     def forward(self, inputs: Sequence[Tensor], cell: CellGenotype, *, drop_prob: float | Tensor = 0.0) -> Tensor:
         """Computes `cell` on its inputs.
@@ -161,7 +180,14 @@ class Cell(nn.Module):
             nodes.append(total)
         # Ordered by the node whose value it is, so that a cell padded with identities adds in the same order.
         outputs = sorted(cell.output_nodes, key=lambda node: (resolved[node], node))
-        return self._merge([nodes[node] for node in outputs], outputs)
+        return self._merge([self._passed(node, nodes[node]) for node in outputs], outputs)
+
+    def _passed(self, node: int, value: Tensor) -> Tensor:
+        """Returns an output node's value at the cell's output resolution."""
+        if not (self.strided and node < self.num_inputs):
+            return value
+        reduced: Tensor = self.passed_inputs[str(node)](value)
+        return reduced
 
     def _reduces(self, edge: Edge) -> bool:
         """Whether an edge's op has stride 2."""

@@ -197,3 +197,29 @@ def _identity(channels: int, stride: int) -> nn.Module:
 @register_op("conv_1x1")
 def _conv_1x1(channels: int, stride: int) -> nn.Module:
     return relu_conv_bn(channels, channels, stride=stride)
+
+
+@register_op("sep_conv_7x7")
+def _sep_conv_7x7(channels: int, stride: int) -> nn.Module:
+    return SeparableConv(channels, stride=stride, kernel_size=7)
+
+
+@register_op("dil_conv_3x3")
+def _dil_conv_3x3(channels: int, stride: int) -> nn.Module:
+    return SeparableConv(channels, stride=stride, kernel_size=3, dilation=2, repeats=1)
+
+
+@register_op("dil_conv_5x5")
+def _dil_conv_5x5(channels: int, stride: int) -> nn.Module:
+    return SeparableConv(channels, stride=stride, kernel_size=5, dilation=2, repeats=1)
+
+
+@register_op("conv_7x1_1x7")
+def _conv_7x1_1x7(channels: int, stride: int) -> nn.Module:
+    """A 7x7 convolution in two: relu, a row, a column, BN (AmoebaNet-A, arXiv:1802.01548)."""
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, (1, 7), stride=(1, stride), padding=(0, 3), bias=False),
+        nn.Conv2d(channels, channels, (7, 1), stride=(stride, 1), padding=(3, 0), bias=False),
+        batch_norm(channels),
+    )

@@ -7,7 +7,8 @@ any block can be followed by an identity without changing the function.
 
 from collections.abc import Hashable, Iterable, Sequence
 
-from search_spaces.cells import CellCandidates, resolve_identities
+from search_spaces.canonical import canonical_cell
+from search_spaces.cells import CellCandidates
 from search_spaces.genotype import MAX_BLOCKS, Block, CellGenotype, Decision, Genotype
 from search_spaces.ops import find_op
 from search_spaces.shuffles import check_mixer
@@ -113,7 +114,10 @@ class ShuffleNASSpace:
             (block, 0, source, op) for block in range(self.blocks) for source in range(block + 1) for op in self.ops
         )
         outputs = frozenset(range(1, self.blocks + 1))
-        return {cell: CellCandidates(edges=edges, outputs=outputs, mixers=frozenset(self.mixers)) for cell in CELLS}
+        candidates = CellCandidates(
+            edges=edges, outputs=outputs, mixers=frozenset(self.mixers), fixed_outputs=self.output == "all"
+        )
+        return dict.fromkeys(CELLS, candidates)
 
     def canonical(self, genotype: Genotype) -> Hashable:
         """Returns a key that two genotypes share exactly if they compute the same family of functions.
@@ -121,7 +125,7 @@ class ShuffleNASSpace:
         Identities vanish, weight-free ops on the same value are one, and the order of blocks does not count.
         """
         return tuple(
-            (_canonical_cell(cell, strided=name == "reduction"), cell.mixer)
+            (canonical_cell(cell, strided=name == "reduction"), cell.mixer)
             for name, cell in _check_genotype(genotype).items()
         )
 
@@ -147,26 +151,3 @@ def _index(choices: Sequence[str], name: str, kind: str) -> int:
     if name not in choices:
         raise ValueError(f"the {kind} {name!r} is not in this space; it has {', '.join(choices)}")
     return choices.index(name)
-
-
-def _canonical_cell(cell: CellGenotype, *, strided: bool) -> Hashable:
-    """A cell is a tree of ops rooted at its input: its key is the tree's, children in sorted order."""
-    value = resolve_identities(cell, strided=strided)
-    children: dict[int, list[tuple[str, int]]] = {}
-    weight_free: dict[tuple[int, str], int] = {}
-    for node, block in enumerate(cell.blocks, start=1):
-        if value[node] != node:
-            value[node] = value[value[node]]
-            continue
-        source, op = value[block.inputs[0]], block.ops[0]
-        if find_op(op).weight_free and op != "identity":
-            value[node] = weight_free.setdefault((source, op), node)
-        if value[node] == node:
-            children.setdefault(source, []).append((op, node))
-
-    def key(node: int) -> tuple[int, tuple[tuple[str, Hashable], ...]]:
-        branches = [(op, key(child)) for op, child in children.get(node, [])]
-        used = [(op, branch) for op, branch in branches if branch != (0, ())]
-        return sum(value[output] == node for output in cell.output_nodes), tuple(sorted(used))
-
-    return key(0)

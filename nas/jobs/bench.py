@@ -15,8 +15,8 @@ from nas.benchmark import median_ratio, time_in_turns, timing
 from nas.checkpoint import write_json
 from nas.config import build
 from nas.console import header, progress, result, shown
+from nas.derived import copy_shared_weights
 from nas.jobs.parts import build_network, build_runtime
-from nas.networks import copy_shared_weights
 from nas.runtime import Runtime, derive_seed, environment, seed_everything
 from nas.tracking import Tracker
 from nas.training import WeightTrainer, make_sgd

@@ -11,10 +11,10 @@ from omegaconf import DictConfig
 from nas.checkpoint import write_json
 from nas.config import build
 from nas.console import Column, Table, header, progress, result, shown
+from nas.derived import DerivedModel
 from nas.genotypes import load_genotype
 from nas.jobs.parts import build_data, build_network, build_runtime, measure_size
 from nas.latency import measure_latency
-from nas.networks import DerivedModel
 from nas.plots import latency_plot
 from nas.runtime import Runtime, environment, seed_everything
 from nas.tracking import FilesOnly, Tracker

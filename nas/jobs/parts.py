@@ -11,7 +11,8 @@ from torch import nn
 
 from nas.config import build
 from nas.data import ImageData
-from nas.networks import ShuffleNASNet, count_multiply_adds, count_parameters
+from nas.derived import count_multiply_adds, count_parameters
+from nas.networks import ShuffleNASNet
 from nas.runtime import Runtime
 from search_spaces.cells import CellCandidates, genotype_candidates
 from search_spaces.genotype import Genotype

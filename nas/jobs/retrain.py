@@ -10,11 +10,11 @@ from nas.checkpoint import save_weights, write_csv, write_json, write_text
 from nas.config import build
 from nas.console import Column, Table, header, next_command, note, progress, result, shown
 from nas.data import ImageData
+from nas.derived import copy_shared_weights
 from nas.drawing import genotype_svg
 from nas.genotypes import load_genotype, load_genotypes
 from nas.jobs.parts import build_data, build_network, build_runtime, command_line, measure_size
 from nas.jobs.search import shared_weights
-from nas.networks import copy_shared_weights
 from nas.plots import training_curves
 from nas.retraining import Member, RetrainSettings, final_accuracy, train_member
 from nas.runtime import Runtime, derive_seed, seed_everything

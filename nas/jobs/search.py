@@ -87,7 +87,7 @@ def build_search(cfg: DictConfig, runtime: Runtime) -> Search:
         network=network,
         optimizer=make_sgd(network, momentum=settings.momentum, weight_decay=settings.weight_decay),
         learning_rate=schedule.learning_rate,
-        drop_prob=lambda epoch: settings.drop_path * epoch / settings.epochs,
+        drop_prob=settings.drop_prob,
         max_grad_norm=settings.max_grad_norm,
         autocast=runtime.autocast,
     )

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from nas.networks import count_parameters
+from nas.derived import count_parameters
 from nas.shufflenets import (
     MACROS,
     ShuffleNetV1,

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from nas.networks import ShuffleNASNet
+from nas.schedules import CosineRestarts
 from nas.training import (
-    CosineRestarts,
     WeightTrainer,
     batch_statistics,
     clip_gradients,

@@ -1,0 +1,61 @@
+"""What the macro-architectures have in common: stems, numbers of cells, mixers, initial weights."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from search_spaces.cells import CellCandidates
+from search_spaces.genotype import CellGenotype, Genotype
+from search_spaces.mixers import Mixer
+from search_spaces.shuffles import build_mixer
+
+MAX_CELLS = 100  # in a stage
+
+
+def cells_of_stages(cells_per_stage: int | Sequence[int], stages: int) -> list[int]:
+    """Returns the number of normal cells of each stage; one number stands for all stages.
+
+    Raises:
+        ValueError: If a number is out of range or there are not as many as stages.
+    """
+    if not 1 <= stages <= 8:
+        raise ValueError(f"stages must lie in 1 … 8, got {stages}")
+    cells = [cells_per_stage] * stages if isinstance(cells_per_stage, int) else list(cells_per_stage)
+    if len(cells) != stages:
+        raise ValueError(f"cells_per_stage must be one number or {stages}, one a stage, got {cells}")
+    if any(not 1 <= number <= MAX_CELLS for number in cells):
+        raise ValueError(f"cells_per_stage must lie in 1 … {MAX_CELLS}, got {cells_per_stage}")
+    return cells
+
+
+def check_dropout(dropout: float) -> None:
+    """Raises ValueError unless the probability lies in [0, 1)."""
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
+
+
+def build_mixers(candidates: CellCandidates, channels: int) -> nn.ModuleDict:
+    """Makes every mixer that may follow a layer of C = `channels`."""
+    return nn.ModuleDict({name: build_mixer(name, channels) for name in sorted(candidates.mixers)})
+
+
+def reduction_cell(genotype: Genotype) -> CellGenotype:
+    """Returns the genotype's reduction cell.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    if genotype.reduction is None:
+        raise ValueError("the genotype has no reduction cell")
+    return genotype.reduction
+
+
+def initialise(module: nn.Module) -> None:
+    """Gives convolutions and linear layers He-normal weights, as in ENAS's code; mixers keep their own start."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    for child in module.children():
+        if not isinstance(child, Mixer):
+            initialise(child)

@@ -1,0 +1,116 @@
+"""What training weights needs to know beforehand: learning rate, drop-path and SGD over the epochs."""
+
+import math
+from dataclasses import dataclass
+
+DROP_PATH_SCHEDULES = ("linear", "constant")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CosineRestarts:
+    """SGDR: cosine annealing with warm restarts (Loshchilov & Hutter, arXiv:1608.03983, eq. 5).
+
+    Attributes:
+        lr_max: At the start of every cycle.
+        lr_min: Approached at the end of every cycle.
+        first_cycle: T0, epochs of the first cycle.
+        cycle_factor: Tmul, growth of the cycles.
+    """
+
+    lr_max: float = 0.05
+    lr_min: float = 0.0001
+    first_cycle: float = 10
+    cycle_factor: float = 2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.lr_min <= self.lr_max or self.lr_max == 0:
+            raise ValueError(
+                f"needs 0 ≤ lr_min ≤ lr_max and lr_max above 0, got lr_min {self.lr_min}, lr_max {self.lr_max}"
+            )
+        if self.first_cycle <= 0:
+            raise ValueError(f"first_cycle must be above 0 epochs, got {self.first_cycle}")
+        if self.cycle_factor < 1:
+            raise ValueError(f"cycle_factor must be at least 1, got {self.cycle_factor}")
+
+    def learning_rate(self, epoch: float) -> float:
+        """Returns the learning rate at a point in time, in epochs from 0; fractions are meant."""
+        start, length = 0.0, float(self.first_cycle)
+        while epoch >= start + length:
+            start, length = start + length, length * self.cycle_factor
+        wave = 0.5 * (1 + math.cos(math.pi * (epoch - start) / length))
+        return self.lr_min + (self.lr_max - self.lr_min) * wave
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSettings:
+    """How weights train, in a search and afterwards.
+
+    Attributes:
+        epochs: Passes through the training images.
+        batch_size: Images in a batch.
+        lr_max: Learning rate at a restart.
+        lr_min: Learning rate at the end of a cycle.
+        first_cycle: T0 in epochs.
+        cycle_factor: Tmul.
+        momentum: Of Nesterov's SGD.
+        weight_decay: Twice ENAS's l2.
+        max_grad_norm: Of every gradient tensor; null leaves them.
+        drop_path: Drop probability at the last layer, 1 − keep, in [0, 1) (arXiv:1812.02975, §IV-D).
+        drop_path_schedule: `linear` grows from 0 to it over the epochs (ENAS), `constant` has it from the start.
+        cutout: Side of the square cut out, in pixels; 0 for none.
+        checkpoint_seconds: Least time between two checkpoints.
+    """
+
+    epochs: int
+    batch_size: int = 144
+    lr_max: float = 0.05
+    lr_min: float = 0.0001
+    first_cycle: float = 10
+    cycle_factor: float = 2
+    momentum: float = 0.9
+    weight_decay: float = 4e-4
+    max_grad_norm: float | None = 5.0
+    drop_path: float = 0.0
+    drop_path_schedule: str = "linear"
+    cutout: int = 0
+    checkpoint_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("cutout", "checkpoint_seconds"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"drop_path must lie in [0, 1), got {self.drop_path}")
+        if self.drop_path_schedule not in DROP_PATH_SCHEDULES:
+            raise ValueError(
+                f"drop_path_schedule must be one of {', '.join(DROP_PATH_SCHEDULES)}, got {self.drop_path_schedule!r}"
+            )
+        if self.max_grad_norm is not None and self.max_grad_norm <= 0:
+            raise ValueError(f"max_grad_norm must be above 0, got {self.max_grad_norm}")
+        check_sgd(momentum=self.momentum, weight_decay=self.weight_decay)
+        _ = self.schedule
+
+    @property
+    def schedule(self) -> CosineRestarts:
+        """The learning rate."""
+        return CosineRestarts(
+            lr_max=self.lr_max,
+            lr_min=self.lr_min,
+            first_cycle=self.first_cycle,
+            cycle_factor=self.cycle_factor,
+        )
+
+    def drop_prob(self, epoch: float) -> float:
+        """Returns the drop-path probability of the last layer at a point in time, in epochs from 0."""
+        return self.drop_path * (epoch / self.epochs if self.drop_path_schedule == "linear" else 1.0)
+
+
+def check_sgd(*, momentum: float, weight_decay: float) -> None:
+    """Raises ValueError if momentum is not in [0, 1) or weight_decay is below 0."""
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
+    if weight_decay < 0:
+        raise ValueError(f"weight_decay must be at least 0, got {weight_decay}")

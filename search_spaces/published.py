@@ -1,0 +1,223 @@
+"""Cells that papers published, by name, and the figures their papers give.
+
+A name stands wherever a genotype file does: `genotype=darts_v2`. The cells are written as in `_cell`: op@node, the two
+ops of a block joined by a plus.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from search_spaces.genotype import Block, CellGenotype, Genotype
+
+OPS = {
+    "s3": "sep_conv_3x3",
+    "s5": "sep_conv_5x5",
+    "s7": "sep_conv_7x7",
+    "d3": "dil_conv_3x3",
+    "d5": "dil_conv_5x5",
+    "c1": "conv_1x1",
+    "c7": "conv_7x1_1x7",
+    "m3": "max_pool_3x3",
+    "n3": "min_pool_3x3",
+    "a3": "avg_pool_3x3",
+    "id": "identity",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedModel:
+    """A network made of a published cell, and what is written of it.
+
+    Attributes:
+        cells: Normal and reduction cells as papers write it, "15+2".
+        network: The config group of its network.
+        settings: Settings of that network; `filters` among them.
+        parameters: As this code counts them, without an auxiliary head.
+        published_parameters: As the paper prints them.
+        error: Test error on CIFAR-10 in percent.
+        cutout_error: The same, trained with Cutout.
+    """
+
+    cells: str
+    network: str
+    settings: Mapping[str, Any]
+    parameters: int
+    published_parameters: str
+    error: float | None = None
+    cutout_error: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedCell:
+    """A cell with a name.
+
+    Attributes:
+        title: As papers call it.
+        genotype: The cell.
+        source: Paper, and where the wiring is from.
+        models: Networks made of it.
+    """
+
+    title: str
+    genotype: Genotype
+    source: str
+    models: tuple[PublishedModel, ...] = field(default=())
+
+
+def published_genotype(name: str) -> Genotype:
+    """Returns the published genotype of that name.
+
+    Raises:
+        ValueError: If there is none; the message lists the known ones.
+    """
+    if name not in PUBLISHED:
+        raise ValueError(f"no published cell {name!r}; known: {', '.join(PUBLISHED)}")
+    return PUBLISHED[name].genotype
+
+
+def _blocks(text: str) -> tuple[Block, ...]:
+    """Reads blocks such as `s5@1+s3@0, a3@1+id@0`."""
+    edges = [[edge.split("@") for edge in block.split("+")] for block in text.split(", ")]
+    return tuple(
+        Block(inputs=tuple(int(node) for _, node in block), ops=tuple(OPS[op] for op, _ in block)) for block in edges
+    )
+
+
+def _cell(text: str, outputs: tuple[int, ...]) -> CellGenotype:
+    """A pair-block cell; nodes 0 and 1 are the layer before the last and the last."""
+    return CellGenotype(blocks=_blocks(text), mixer="identity", num_inputs=2, outputs=outputs)
+
+
+def _pair_block(normal: CellGenotype, reduction: CellGenotype) -> Genotype:
+    return Genotype(space="nasnet", normal=normal, reduction=reduction)
+
+
+def _shufflenas(normal: str, reduction: str) -> Genotype:
+    return Genotype(
+        space="shufflenas",
+        normal=CellGenotype(blocks=_blocks(normal)),
+        reduction=CellGenotype(blocks=_blocks(reduction)),
+    )
+
+
+def _shufflenasnet(
+    filters: int,
+    cells_per_stage: int,
+    parameters: int,
+    published: str,
+    error: float,
+    cutout_error: float,
+    *,
+    batch_norm: bool,
+) -> PublishedModel:
+    return PublishedModel(
+        cells=f"{3 * cells_per_stage}+2",
+        network="shufflenasnet",
+        settings={"filters": filters, "cells_per_stage": cells_per_stage, "merge_batch_norm": batch_norm},
+        parameters=parameters,
+        published_parameters=published,
+        error=error,
+        cutout_error=cutout_error,
+    )
+
+
+def _stacked(
+    cells: str,
+    network: str,
+    filters: int,
+    cells_per_stage: int | tuple[int, ...],
+    parameters: int,
+    published: str,
+    error: float | None,
+    cutout_error: float | None,
+) -> PublishedModel:
+    return PublishedModel(
+        cells=cells,
+        network=network,
+        settings={"filters": filters, "cells_per_stage": cells_per_stage, "merge": "concat"},
+        parameters=parameters,
+        published_parameters=published,
+        error=error,
+        cutout_error=cutout_error,
+    )
+
+
+_PNAS_CELL = _cell("s5@0+m3@0, s7@1+m3@1, s5@1+s3@1, s3@4+m3@1, s3@0+id@1", (2, 3, 4, 5, 6))
+_RECONSTRUCTED = (
+    "Laube & Zell 2018, arXiv:1812.02975, Figure 1 and Table I; the ops follow from the parameter counts, "
+    "the wiring and the weight-free ops are ours"
+)
+
+PUBLISHED: dict[str, PublishedCell] = {
+    "shufflenasnet_a": PublishedCell(
+        title="ShuffleNASNet-A",
+        genotype=_shufflenas("s3@0, s5@0, c1@0, id@0, m3@0", "s5@0, c1@0, c1@0, id@0, id@0"),
+        source=_RECONSTRUCTED,
+        models=(
+            _shufflenasnet(36, 4, 236_196, "0.24M", 4.93, 4.31, batch_norm=False),
+            _shufflenasnet(48, 5, 470_880, "0.47M", 4.40, 3.85, batch_norm=False),
+            _shufflenasnet(64, 5, 801_152, "0.80M", 4.10, 3.49, batch_norm=False),
+        ),
+    ),
+    "shufflenasnet_b": PublishedCell(
+        title="ShuffleNASNet-B",
+        genotype=_shufflenas("s3@0, s5@0, c1@0, id@0, m3@0", "s5@0, s5@0, c1@0, id@0, id@0"),
+        source=_RECONSTRUCTED,
+        models=(
+            _shufflenasnet(96, 5, 1_786_656, "1.79M", 3.69, 3.05, batch_norm=True),
+            _shufflenasnet(128, 5, 3_095_936, "3.10M", 3.57, 2.85, batch_norm=True),
+        ),
+    ),
+    "enas": PublishedCell(
+        title="ENAS",
+        genotype=_pair_block(
+            _cell("a3@0+s3@0, id@0+s5@0, id@0+s5@1, s3@1+s5@0, a3@0+s5@1", (2, 3, 4, 5, 6)),
+            _cell("s3@1+s3@1, m3@0+a3@0, s5@1+s5@3, s3@1+id@0, m3@0+s5@1", (2, 4, 5, 6)),
+        ),
+        source="Pham et al. 2018, arXiv:1802.03268; the arc of the authors' final script",
+        models=(_stacked("15+2", "enas", 36, 5, 3_894_372, "4.6M", 3.54, 2.89),),
+    ),
+    "nasnet_a": PublishedCell(
+        title="NASNet-A",
+        genotype=_pair_block(
+            _cell("s5@1+s3@0, s5@0+s3@0, a3@1+id@0, a3@0+a3@0, s3@1+id@1", (2, 3, 4, 5, 6)),
+            _cell("s5@1+s7@0, m3@1+s7@0, a3@1+s5@0, id@3+a3@2, s3@2+m3@1", (4, 5, 6)),
+        ),
+        source="Zoph et al. 2018, arXiv:1707.07012, Figure 4",
+        models=(_stacked("18+2", "darts", 33, 6, 3_245_989, "3.3M", 3.41, 2.65),),
+    ),
+    "amoebanet_a": PublishedCell(
+        title="AmoebaNet-A",
+        genotype=_pair_block(
+            _cell("a3@0+m3@1, s3@0+s5@2, s3@0+a3@3, s3@1+id@1, id@0+a3@1", (4, 5, 6)),
+            _cell("a3@0+s3@1, m3@0+s7@2, s7@0+a3@1, m3@0+m3@1, c7@0+s3@5", (3, 4, 6)),
+        ),
+        source="Real et al. 2018, arXiv:1802.01548, Figure 5",
+        models=(_stacked("18+2", "darts", 36, 6, 3_145_078, "3.2M", 3.34, None),),
+    ),
+    "pnas_5": PublishedCell(
+        title="PNAS-5",
+        genotype=_pair_block(_PNAS_CELL, _PNAS_CELL),
+        source="Liu et al. 2018, arXiv:1712.00559, Figure 1",
+        models=(_stacked("7+2", "darts", 48, (3, 2, 2), 3_176_602, "3.2M", 3.41, None),),
+    ),
+    "darts_v1": PublishedCell(
+        title="DARTS (first order)",
+        genotype=_pair_block(
+            _cell("s3@1+s3@0, id@0+s3@1, id@0+s3@1, s3@0+id@2", (2, 3, 4, 5)),
+            _cell("m3@0+m3@1, id@2+m3@0, m3@0+id@2, id@2+a3@0", (2, 3, 4, 5)),
+        ),
+        source="Liu et al. 2018, arXiv:1806.09055; the authors' code",
+        models=(_stacked("18+2", "darts", 36, 6, 3_169_414, "2.9M", None, 2.94),),
+    ),
+    "darts_v2": PublishedCell(
+        title="DARTS (second order)",
+        genotype=_pair_block(
+            _cell("s3@0+s3@1, s3@0+s3@1, s3@1+id@0, id@0+d3@2", (2, 3, 4, 5)),
+            _cell("m3@0+m3@1, id@2+m3@1, m3@0+id@2, id@2+m3@1", (2, 3, 4, 5)),
+        ),
+        source="Liu et al. 2018, arXiv:1806.09055; the authors' code",
+        models=(_stacked("18+2", "darts", 36, 6, 3_349_342, "3.4M", None, 2.83),),
+    ),
+}
