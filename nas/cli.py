@@ -17,9 +17,10 @@ COMMANDS = {
     "retrain": "train a found cell from scratch and test it: genotype=RUN or FILE.json",
     "latency": "time a cell's forward pass on this device: genotype=RUN or FILE.json",
     "bench": "time a supernet step against the same cell as a plain network",
-    "show": "draw a cell in the terminal and count it: genotype=RUN or FILE.json",
+    "show": "draw a cell in the terminal, count it, check it against G1-G4: genotype=RUN, FILE.json or darts_v2",
+    "table": "the published figures beside what this code counts, and what runs measured",
 }
-WITHOUT_RUN_FOLDER = ("show",)
+WITHOUT_RUN_FOLDER = ("show", "table")
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
         hint = f"; did you mean {near[0]}?" if near else ""
         sys.stderr.write(f"nas: unknown command {command!r}{hint}\n\n{usage()}")
         sys.exit(2)
-    _run_hydra(command, [quote_hash(override) for override in overrides])
+    _run_hydra(command, [quote(override) for override in follow_genotype(overrides)])
 
 
 def usage() -> str:
@@ -57,13 +58,26 @@ def usage() -> str:
     )
 
 
-def quote_hash(override: str) -> str:
-    """Quotes a value like `run/candidates.json#3`, which Hydra's grammar does not take bare."""
+def quote(override: str) -> str:
+    """Quotes a value that Hydra's grammar does not take bare: `run/candidates.json#3`, or a genotype as text."""
     key, equals, value = override.partition("=")
-    if not equals or "#" not in value or value[0] in "'\"[{":
+    is_text = key == "genotype" and any(sign in value for sign in "({[ ")
+    if not equals or not ("#" in value or is_text) or value[:1] in ("'", '"') or (value[:1] in "[{" and not is_text):
         return override
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"{key}='{escaped}'"
+
+
+def follow_genotype(overrides: Sequence[str]) -> list[str]:
+    """Adds the network that the genotype's cells are made for, unless the command names a network."""
+    values = dict(override.split("=", 1) for override in overrides if "=" in override)
+    reference = values.get("genotype", "")
+    if "network" in values or reference in ("", "null"):
+        return list(overrides)
+    from nas.genotypes import network_group
+
+    group = network_group(reference)
+    return list(overrides) if group is None else [f"network={group}", *overrides]
 
 
 def _run_hydra(command: str, overrides: Sequence[str]) -> None:

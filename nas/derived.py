@@ -14,10 +14,10 @@ class DerivedModel(nn.Module):
 
     Args:
         network: Holds the genotype's edges.
-        genotype: The path to compute.
+        genotype: The path to compute; None for a network without choices.
     """
 
-    def __init__(self, network: nn.Module, genotype: Genotype) -> None:
+    def __init__(self, network: nn.Module, genotype: Genotype | None) -> None:
         super().__init__()
         self.network = network
         self.genotype = genotype
@@ -47,16 +47,19 @@ def copy_shared_weights(target: nn.Module, source: Mapping[str, Tensor]) -> None
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Returns the number of weights of a network; for a supernet, of all its candidates together."""
-    return sum(parameter.numel() for parameter in network.parameters())
+    """Returns the number of weights of a network; for a supernet, of all its candidates together.
+
+    An auxiliary head, which only training uses, does not count, as in papers.
+    """
+    return sum(weight.numel() for name, weight in network.named_parameters() if not name.startswith("auxiliary."))
 
 
-def count_multiply_adds(network: nn.Module, genotype: Genotype, *, image_shape: tuple[int, int, int]) -> int:
+def count_multiply_adds(network: nn.Module, genotype: Genotype | None, *, image_shape: tuple[int, int, int]) -> int:
     """Returns the multiply-adds of the convolutions and matrix products for one image.
 
     Args:
         network: Any device, "meta" included.
-        genotype: The path to count.
+        genotype: The path to count; None for a network without choices.
         image_shape: (C, H, W).
     """
     device = next(network.parameters()).device

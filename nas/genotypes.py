@@ -1,36 +1,57 @@
-"""Finding the genotype a user means: a file, an entry of a file, or a run folder."""
+"""Finding the genotype a user means: a file or an entry of it, a run folder, a published name, another tool's text."""
 
 from pathlib import Path
 
 from search_spaces.genotype import MAX_JSON_BYTES, Genotype, parse_json
+from search_spaces.notations import read_notation
+from search_spaces.published import PUBLISHED
 
 
 def load_genotype(reference: str | Path) -> Genotype:
     """Reads a genotype.
 
     Args:
-        reference: A JSON file with one genotype; a run folder, meaning its `genotype.json`; or `FILE#INDEX`, an entry
-            of a list such as a search's `candidates.json`, counted from 0.
+        reference: A file with one genotype, as JSON or in the notation of DARTS, ENAS, NNI or NASLib; a run folder,
+            meaning its `genotype.json`; `FILE#INDEX`, an entry of a list such as a search's `candidates.json`, counted
+            from 0; the name of a published cell; or another tool's notation itself. A file or folder of a published
+            cell's name comes first.
 
     Raises:
-        FileNotFoundError: If there is no such file; the message names the command that makes it.
-        ValueError: If the file does not hold a valid genotype.
+        FileNotFoundError: If it is none of these; the message lists the published names.
+        ValueError: If the file or text does not hold a valid genotype.
     """
     text = str(reference)
+    if "(" in text or "{" in text or len(text.split()) > 1:  # no file name: the genotype itself
+        return _read(text, source="the text given")
     name, hash_sign, index = text.rpartition("#")
     path, entry = (Path(name), index) if hash_sign else (Path(text), None)
+    if not path.exists() and text in PUBLISHED:
+        return PUBLISHED[text].genotype
     if path.is_dir():
         path = path / "genotype.json"
     if not path.is_file():
-        raise FileNotFoundError(f"no genotype at {path}; `nas search` writes one into its run folder")
+        raise FileNotFoundError(
+            f"no genotype at {path}; `nas search` writes one into its run folder, and published ones are "
+            f"{', '.join(PUBLISHED)}"
+        )
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise ValueError(f"{text}: the file is larger than {MAX_JSON_BYTES} bytes")
+    content = path.read_text(encoding="utf-8", errors="replace")
+    return _read(content, source=text) if entry is None else _read_entry(content, entry, source=text)
+
+
+def network_group(reference: str) -> str | None:
+    """Returns the config group of the network that a genotype's cells are made for; None if that is not known.
+
+    Published cells know theirs; of the pair-block space, DARTS's network is taken for all others.
+    """
+    if reference in PUBLISHED and not Path(reference).exists():
+        return PUBLISHED[reference].models[0].network
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise ValueError(f"the file is larger than {MAX_JSON_BYTES} bytes")
-        data = parse_json(path.read_text(encoding="utf-8"))
-        return Genotype.from_dict(data if entry is None else _entry(data, entry))
-    except ValueError as error:
-        hint = "; choose an entry of the list with #INDEX" if entry is None and "got list" in str(error) else ""
-        raise ValueError(f"{text}: {error}{hint}") from None
+        space = load_genotype(reference).space
+    except (ValueError, OSError):  # the job itself will say what is wrong
+        return None
+    return {"nasnet": "darts", "shufflenas": "shufflenasnet"}.get(space)
 
 
 def load_genotypes(path: str | Path) -> list[Genotype]:
@@ -46,6 +67,28 @@ def load_genotypes(path: str | Path) -> list[Genotype]:
     if not isinstance(data, list):
         raise ValueError(f"{path} must hold a list, got {type(data).__name__}")
     return [load_genotype(f"{path}#{i}") for i in range(len(data))]
+
+
+def _read(text: str, *, source: str) -> Genotype:
+    """Reads this project's JSON, or else another tool's notation."""
+    try:
+        if not text.lstrip().startswith(("{", "[")):
+            return read_notation(text)
+        data = parse_json(text)
+        if isinstance(data, dict) and ("space" in data or isinstance(data.get("normal"), dict)):
+            return Genotype.from_dict(data)
+        if isinstance(data, list) and (not data or isinstance(data[0], dict)):
+            raise ValueError("got a list of genotypes; choose an entry of the list with #INDEX")
+        return read_notation(text)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+
+
+def _read_entry(text: str, index: str, *, source: str) -> Genotype:
+    try:
+        return Genotype.from_dict(_entry(parse_json(text), index))
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
 
 
 def _entry(data: object, index: str) -> object:

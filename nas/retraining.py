@@ -68,17 +68,22 @@ class Member:
     Attributes:
         label: What the cell is, such as `found` or `random-0`.
         seed: Of the weights and of the order and augmentation of the images.
-        genotype: The cell.
+        genotype: The cell; None for a network without choices.
     """
 
     label: str
     seed: int
-    genotype: Genotype
+    genotype: Genotype | None
 
     @property
     def name(self) -> str:
         """Name of the member's files."""
         return f"{self.label}-seed{self.seed}"
+
+    @property
+    def record(self) -> str:
+        """The cell as text, by which a checkpoint knows its member."""
+        return "" if self.genotype is None else self.genotype.to_json()
 
 
 def train_member(
@@ -122,7 +127,7 @@ def train_member(
     rows: list[dict[str, Any]] = []
     state = load_checkpoint(checkpoint)
     if state is not None:
-        if state["genotype"] != member.genotype.to_json():
+        if state["genotype"] != member.record:
             raise ValueError(f"{checkpoint} is of another cell than {member.label} now; choose another run name")
         rows = state["rows"]
         network.load_state_dict(state["network"])
@@ -134,7 +139,7 @@ def train_member(
             save_checkpoint(
                 checkpoint,
                 {
-                    "genotype": member.genotype.to_json(),
+                    "genotype": member.record,
                     "rows": rows,
                     "network": network.state_dict(),
                     "optimizer": optimizer.state_dict(),

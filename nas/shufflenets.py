@@ -1,20 +1,20 @@
 """ShuffleNet v1 and v2, the bodies in which AutoShuffleNet, dynamic shuffle and kaleidoscope matrices were measured.
 
-The channel shuffle of every unit is a module named `mixer`, made by the builder that the network is given: identity,
-the fixed shuffle or a learned one, all else being equal. The architecture is the papers'; there is no genotype.
+The channel shuffle of every unit is a module named `mixer`: any of the mixer table, or what a builder makes, all else
+being equal. The architecture is the papers'; there is no genotype, and `forward` takes None in its place.
 """
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from search_spaces.mixers import MixerBuilder
 from search_spaces.ops import batch_norm
-from search_spaces.shuffles import ChannelShuffle
-
-MixerBuilder = Callable[[int, int], nn.Module]  # from C and the groups of the channel shuffle whose place it takes
+from search_spaces.shuffles import build_mixer, check_mixer
 
 MACROS = ("imagenet", "cifar")
 STAGE_UNITS = (4, 8, 4)
@@ -23,11 +23,6 @@ V1_CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
 V2_CHANNELS = {0.5: 48, 1.0: 116, 1.5: 176, 2.0: 244}
 V1_STEM_CHANNELS = {0.25: 6, 0.5: 12, 1.0: 24, 1.5: 24, 2.0: 48}
 V2_STEM_CHANNELS = 24
-
-
-def channel_shuffle(channels: int, groups: int) -> nn.Module:
-    """Makes the papers' own mixer, the fixed channel shuffle of C = `channels` in g = `groups`."""
-    return ChannelShuffle(channels, groups=groups)
 
 
 class ShuffleUnitV1(nn.Module):
@@ -108,11 +103,14 @@ class ShuffleNetV1(nn.Module):
         width: Factor of the channels: 0.25, 0.5, 1.0, 1.5 or 2.0; with 2 or 4 groups, 1.0 or 2.0.
         in_channels: Of the images.
         macro: `imagenet` (strided stem and max pooling: 224x224 ends at 7x7) or `cifar` (neither: 32x32 ends at 4x4).
-        mixer: Makes the mixer of each unit, on its bottleneck channels in g groups; by default the channel shuffle.
+        mixer: Of each unit, on its bottleneck channels in g groups: a name in the mixer table, or a builder.
 
     Raises:
         ValueError: If an argument is out of range or unknown, or g does not divide the channels of that width.
     """
+
+    takes_genotype: ClassVar[bool] = False
+    smallest_image: int
 
     def __init__(
         self,
@@ -122,7 +120,7 @@ class ShuffleNetV1(nn.Module):
         width: float = 1.0,
         in_channels: int = 3,
         macro: str = "imagenet",
-        mixer: MixerBuilder = channel_shuffle,
+        mixer: str | MixerBuilder = "channel_shuffle",
     ) -> None:
         super().__init__()
         if groups not in V1_CHANNELS:
@@ -132,20 +130,22 @@ class ShuffleNetV1(nn.Module):
         stage_channels = round(width * V1_CHANNELS[groups])
         if stage_channels % (4 * groups):  # the bottlenecks have a quarter
             raise ValueError(f"width must be 1.0 or 2.0 with {groups} groups, which divide no other, got {width}")
+        build = _mixer_builder(mixer)
         stem_channels = -(-V1_STEM_CHANNELS[width] // groups) * groups
 
         def build_unit(in_channels: int, out_channels: int, *, strided: bool) -> nn.Module:
             first_groups = 1 if in_channels == stem_channels else groups  # no groups on the few channels of the stem
             return ShuffleUnitV1(
-                in_channels, out_channels, strided=strided, groups=groups, first_groups=first_groups, mixer=mixer
+                in_channels, out_channels, strided=strided, groups=groups, first_groups=first_groups, mixer=build
             )
 
+        self.smallest_image = 2 ** (len(STAGE_UNITS) + (2 if macro == "imagenet" else 0))
         self.stem = _build_stem(in_channels, stem_channels, macro=macro)
         self.stages = _build_stages(stem_channels, stage_channels, build_unit)
         self.classifier = nn.Linear(stage_channels * 2 ** (len(STAGE_UNITS) - 1), num_classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Maps images (N, in_channels, H, W), normalised, to logits (N, num_classes)."""
+    def forward(self, images: Tensor, genotype: None = None, *, drop_prob: float | Tensor = 0.0) -> Tensor:  # noqa: ARG002
+        """Maps images (N, in_channels, H, W), normalised, to logits (N, num_classes); there is no path to drop."""
         logits: Tensor = self.classifier(self.stages(self.stem(images)).mean(dim=(2, 3)))
         return logits
 
@@ -158,11 +158,14 @@ class ShuffleNetV2(nn.Module):
         width: One of 0.5, 1.0, 1.5, 2.0.
         in_channels: Of the images.
         macro: `imagenet` or `cifar`, see `ShuffleNetV1`.
-        mixer: Makes the mixer of each unit, on all its channels in 2 groups; by default the channel shuffle.
+        mixer: Of each unit, on all its channels in 2 groups: a name in the mixer table, or a builder.
 
     Raises:
         ValueError: If an argument is out of range or unknown.
     """
+
+    takes_genotype: ClassVar[bool] = False
+    smallest_image: int
 
     def __init__(
         self,
@@ -171,19 +174,22 @@ class ShuffleNetV2(nn.Module):
         width: float = 1.0,
         in_channels: int = 3,
         macro: str = "imagenet",
-        mixer: MixerBuilder = channel_shuffle,
+        mixer: str | MixerBuilder = "channel_shuffle",
     ) -> None:
         super().__init__()
         if width not in V2_CHANNELS:
             raise ValueError(f"width must be one of {', '.join(map(str, V2_CHANNELS))}, got {width}")
         final_channels = 2048 if width == 2.0 else 1024
+        self.smallest_image = 2 ** (len(STAGE_UNITS) + (2 if macro == "imagenet" else 0))
         self.stem = _build_stem(in_channels, V2_STEM_CHANNELS, macro=macro)
-        self.stages = _build_stages(V2_STEM_CHANNELS, V2_CHANNELS[width], partial(ShuffleUnitV2, mixer=mixer))
+        self.stages = _build_stages(
+            V2_STEM_CHANNELS, V2_CHANNELS[width], partial(ShuffleUnitV2, mixer=_mixer_builder(mixer))
+        )
         self.final = _conv_bn(V2_CHANNELS[width] * 2 ** (len(STAGE_UNITS) - 1), final_channels)
         self.classifier = nn.Linear(final_channels, num_classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Maps images (N, in_channels, H, W), normalised, to logits (N, num_classes)."""
+    def forward(self, images: Tensor, genotype: None = None, *, drop_prob: float | Tensor = 0.0) -> Tensor:  # noqa: ARG002
+        """Maps images (N, in_channels, H, W), normalised, to logits (N, num_classes); there is no path to drop."""
         logits: Tensor = self.classifier(self.final(self.stages(self.stem(images))).mean(dim=(2, 3)))
         return logits
 
@@ -214,6 +220,13 @@ def _torchvision_name(name: str) -> str:
         return ".".join([{"stem": "conv1", "final": "conv5", "classifier": "fc"}[top], *rest])
     stage, unit, path, *rest = rest
     return ".".join([f"stage{int(stage) + 2}", unit, {"shortcut": "branch1", "branch": "branch2"}[path], *rest])
+
+
+def _mixer_builder(mixer: str | MixerBuilder) -> MixerBuilder:
+    if not isinstance(mixer, str):
+        return mixer
+    check_mixer(mixer)
+    return partial(build_mixer, mixer)
 
 
 def _conv_bn(

@@ -80,12 +80,14 @@ class WeightTrainer:
     auxiliary_weight: float = 0.0
     autocast: torch.dtype | None = None
 
-    def train_epoch(self, batches: Batches, genotypes: Iterator[Genotype], *, epoch: int, num_batches: int) -> Score:
+    def train_epoch(
+        self, batches: Batches, genotypes: Iterator[Genotype | None], *, epoch: int, num_batches: int
+    ) -> Score:
         """Takes one step a batch.
 
         Args:
             batches: Of the training images.
-            genotypes: The path of each step.
+            genotypes: The path of each step; None for a network without choices.
             epoch: Number of the epoch, from 0.
             num_batches: How many batches there are, for the schedules.
 
@@ -104,7 +106,7 @@ class WeightTrainer:
             num_images += len(labels)
         return _score(totals, num_images)
 
-    def _step(self, images: Tensor, labels: Tensor, genotype: Genotype, *, drop_prob: float) -> Tensor:
+    def _step(self, images: Tensor, labels: Tensor, genotype: Genotype | None, *, drop_prob: float) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         auxiliary: Tensor | None = None
         with _autocast(images, self.autocast):
@@ -127,7 +129,9 @@ class WeightTrainer:
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, batches: Batches, genotype: Genotype, *, autocast: torch.dtype | None = None) -> Score:
+def evaluate(
+    network: nn.Module, batches: Batches, genotype: Genotype | None, *, autocast: torch.dtype | None = None
+) -> Score:
     """Scores a path in the mode the network is in; see `batch_statistics` and `network.eval()`."""
     totals: Tensor | None = None
     num_images = 0

@@ -194,7 +194,7 @@ PUBLISHED: dict[str, PublishedCell] = {
             _cell("a3@0+s3@1, m3@0+s7@2, s7@0+a3@1, m3@0+m3@1, c7@0+s3@5", (3, 4, 6)),
         ),
         source="Real et al. 2018, arXiv:1802.01548, Figure 5",
-        models=(_stacked("18+2", "darts", 36, 6, 3_145_078, "3.2M", 3.34, None),),
+        models=(_stacked("18+2", "darts", 36, 6, 3_145_078, "", None, None),),
     ),
     "pnas_5": PublishedCell(
         title="PNAS-5",

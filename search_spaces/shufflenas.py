@@ -12,10 +12,9 @@ from search_spaces.cells import CellCandidates
 from search_spaces.genotype import MAX_BLOCKS, Block, CellGenotype, Decision, Genotype
 from search_spaces.ops import find_op
 from search_spaces.shuffles import check_mixer
-from search_spaces.space import check_actions
+from search_spaces.space import CELLS, check_actions, check_cells, index_of
 
 PAPER_OPS = ("sep_conv_3x3", "sep_conv_5x5", "max_pool_3x3", "min_pool_3x3", "identity", "conv_1x1")
-CELLS = ("normal", "reduction")
 
 
 class ShuffleNASSpace:
@@ -92,7 +91,7 @@ class ShuffleNASSpace:
         Raises:
             ValueError: If the genotype is not in this space.
         """
-        cells = _check_genotype(genotype)
+        cells = check_cells(genotype, space=self.name, num_inputs=1, num_edges=1)
         actions = tuple(action for cell in cells.values() for action in self._encode_cell(cell))
         if self.decode(actions) != genotype:
             raise ValueError(f"the genotype merges other nodes than output={self.output} does")
@@ -103,8 +102,8 @@ class ShuffleNASSpace:
             raise ValueError(f"the space has {self.blocks} blocks a cell, the genotype {len(cell.blocks)}")
         for block in cell.blocks:
             yield block.inputs[0]
-            yield _index(self.ops, block.ops[0], "op")
-        mixer = _index(self.mixers, cell.mixer, "mixer")
+            yield index_of(self.ops, block.ops[0], "op")
+        mixer = index_of(self.mixers, cell.mixer, "mixer")
         if len(self.mixers) > 1:
             yield mixer
 
@@ -126,28 +125,5 @@ class ShuffleNASSpace:
         """
         return tuple(
             (canonical_cell(cell, strided=name == "reduction"), cell.mixer)
-            for name, cell in _check_genotype(genotype).items()
+            for name, cell in check_cells(genotype, space=self.name, num_inputs=1, num_edges=1).items()
         )
-
-
-def _check_genotype(genotype: Genotype) -> dict[str, CellGenotype]:
-    """Returns the cells by name; raises ValueError unless they are two cells of one-input, one-op blocks."""
-    cells = genotype.cells
-    if genotype.space != "shufflenas" or tuple(cells) != CELLS:
-        raise ValueError(
-            f"expected a genotype of the space shufflenas with a normal and a reduction cell, "
-            f"got {genotype.space!r} with {', '.join(cells)}"
-        )
-    for name, cell in cells.items():
-        if cell.num_inputs != 1 or any(len(block.ops) != 1 for block in cell.blocks):
-            raise ValueError(f"the {name} cell needs one input, and one op a block")
-        for block in cell.blocks:
-            find_op(block.ops[0])
-        check_mixer(cell.mixer)
-    return cells
-
-
-def _index(choices: Sequence[str], name: str, kind: str) -> int:
-    if name not in choices:
-        raise ValueError(f"the {kind} {name!r} is not in this space; it has {', '.join(choices)}")
-    return choices.index(name)

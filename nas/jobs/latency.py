@@ -6,19 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from nas.checkpoint import write_json
 from nas.config import build
 from nas.console import Column, Table, header, progress, result, shown
 from nas.derived import DerivedModel
-from nas.genotypes import load_genotype
-from nas.jobs.parts import build_data, build_network, build_runtime, measure_size
+from nas.jobs.parts import build_data, build_derived, build_runtime, measure_size, read_genotype
 from nas.latency import measure_latency
 from nas.plots import latency_plot
 from nas.runtime import Runtime, environment, seed_everything
 from nas.tracking import FilesOnly, Tracker
-from search_spaces.cells import genotype_candidates
 
 COLUMNS = (
     Column("batch_size", "batch", "d"),
@@ -67,11 +65,11 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     """
     tracker = tracker or FilesOnly()
     settings = read_settings(cfg)
-    genotype = load_genotype(cfg.genotype)
+    genotype = read_genotype(cfg)
     runtime = build_runtime(cfg)
     image_shape, num_classes = _image_facts(settings, cfg, runtime)
     seed_everything(0)
-    network = build_network(cfg, genotype_candidates(genotype), image_shape=image_shape, num_classes=num_classes)
+    network = build_derived(cfg, genotype, image_shape=image_shape, num_classes=num_classes)
     model = DerivedModel(runtime.place(network), genotype).eval()
     header(
         "latency",
@@ -98,7 +96,8 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
             table.row(latency.to_dict())
             bar.advance()
     figures = {
-        "genotype": genotype.to_dict(),
+        "genotype": None if genotype is None else genotype.to_dict(),
+        "network": OmegaConf.to_container(cfg.network),
         "image_shape": list(image_shape),
         **measure_size(cfg, genotype, image_shape=image_shape, num_classes=num_classes),
         "latency": measured,

@@ -1,21 +1,25 @@
 """What jobs build from the config: space, data, networks."""
 
+import math
 import shlex
 from collections.abc import Mapping
+from importlib import resources
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from nas.config import build
 from nas.data import ImageData
 from nas.derived import count_multiply_adds, count_parameters
-from nas.networks import ShuffleNASNet
+from nas.genotypes import load_genotype
 from nas.runtime import Runtime
 from search_spaces.cells import CellCandidates, genotype_candidates
 from search_spaces.genotype import Genotype
+from search_spaces.published import PUBLISHED
 
 
 def build_runtime(cfg: DictConfig) -> Runtime:
@@ -30,31 +34,82 @@ def build_data(cfg: DictConfig, runtime: Runtime) -> ImageData:
     return data
 
 
+def takes_genotype(cfg: DictConfig) -> bool:
+    """Whether the network of `cfg.network` is made of cells; ShuffleNet v1 and v2 are not."""
+    return bool(getattr(get_object(cfg.network._target_), "takes_genotype", True))
+
+
+def read_genotype(cfg: DictConfig) -> Genotype | None:
+    """Loads `cfg.genotype`; None for a network without choices.
+
+    Raises:
+        ValueError: If the genotype is not set or not valid, or is given to a network that takes none.
+        FileNotFoundError: If there is no such genotype.
+    """
+    given = None if OmegaConf.is_missing(cfg, "genotype") else cfg.genotype
+    if takes_genotype(cfg):
+        if given is None:
+            raise ValueError(
+                f"genotype is not set; add genotype=RUN, genotype=FILE.json or one of {', '.join(PUBLISHED)}"
+            )
+        return load_genotype(given)
+    if given is not None:
+        raise ValueError(f"{cfg.network._target_} has no cells to choose; leave genotype={given} out")
+    return None
+
+
 def build_network(
-    cfg: DictConfig, candidates: Mapping[str, CellCandidates], *, image_shape: tuple[int, int, int], num_classes: int
+    cfg: DictConfig,
+    candidates: Mapping[str, CellCandidates] | None,
+    *,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
 ) -> nn.Module:
     """Makes the network of `cfg.network` for images of shape (C, H, W).
 
     Raises:
-        ValueError: If the images are too small for the network's reductions.
+        ValueError: If the network has no cells and candidates are given, or the images are too small for it.
     """
-    network: nn.Module = build(cfg.network, "network", candidates, in_channels=image_shape[0], num_classes=num_classes)
-    if isinstance(network, ShuffleNASNet):
-        smallest = 2 ** (cfg.network.stages - 1)
-        if min(image_shape[1:]) < smallest:
-            raise ValueError(
-                f"network.stages={cfg.network.stages} halves the image {cfg.network.stages - 1} times; that needs at "
-                f"least {smallest} pixels a side, the images have {image_shape[1]}x{image_shape[2]}"
-            )
+    if candidates is not None and not takes_genotype(cfg):
+        raise ValueError(f"{cfg.network._target_} has no cells to choose; take network=shufflenasnet, enas or darts")
+    chosen = [] if candidates is None else [candidates]
+    network: nn.Module = build(cfg.network, "network", *chosen, in_channels=image_shape[0], num_classes=num_classes)
+    smallest = getattr(network, "smallest_image", 1)
+    if min(image_shape[1:]) < smallest:
+        raise ValueError(
+            f"the network halves the image {int(math.log2(smallest))} times; that needs at least {smallest} pixels "
+            f"a side, the images have {image_shape[1]}x{image_shape[2]}"
+        )
     return network
 
 
+def build_derived(
+    cfg: DictConfig, genotype: Genotype | None, *, image_shape: tuple[int, int, int], num_classes: int
+) -> nn.Module:
+    """Makes the network of `cfg.network` with a genotype's ops, or, without one, a network that has no choices."""
+    candidates = None if genotype is None else genotype_candidates(genotype)
+    return build_network(cfg, candidates, image_shape=image_shape, num_classes=num_classes)
+
+
+def network_config(group: str, settings: Mapping[str, Any]) -> DictConfig:
+    """Returns a config whose `network` is a config group with other settings.
+
+    Raises:
+        ValueError: If there is no such group.
+    """
+    file = resources.files("conf") / "network" / f"{group}.yaml"
+    if not file.is_file():
+        raise ValueError(f"unknown network {group!r}")
+    network = OmegaConf.merge(OmegaConf.create(file.read_text(encoding="utf-8")), dict(settings))
+    return OmegaConf.create({"network": network})
+
+
 def measure_size(
-    cfg: DictConfig, genotype: Genotype, *, image_shape: tuple[int, int, int], num_classes: int
+    cfg: DictConfig, genotype: Genotype | None, *, image_shape: tuple[int, int, int], num_classes: int
 ) -> dict[str, Any]:
     """Returns `parameters` and `multiply_adds` of the derived model, without allocating it."""
     with torch.device("meta"):
-        network = build_network(cfg, genotype_candidates(genotype), image_shape=image_shape, num_classes=num_classes)
+        network = build_derived(cfg, genotype, image_shape=image_shape, num_classes=num_classes)
     return {
         "parameters": count_parameters(network),
         "multiply_adds": count_multiply_adds(network, genotype, image_shape=image_shape),

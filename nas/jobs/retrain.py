@@ -13,14 +13,13 @@ from nas.data import ImageData
 from nas.derived import copy_shared_weights
 from nas.drawing import genotype_svg
 from nas.genotypes import load_genotype, load_genotypes
-from nas.jobs.parts import build_data, build_network, build_runtime, command_line, measure_size
+from nas.jobs.parts import build_data, build_derived, build_runtime, command_line, measure_size, read_genotype
 from nas.jobs.search import shared_weights
 from nas.plots import training_curves
 from nas.retraining import Member, RetrainSettings, final_accuracy, train_member
 from nas.runtime import Runtime, derive_seed, seed_everything
 from nas.statistics import spread, verdict
 from nas.tracking import FilesOnly, Tracker
-from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 
 COLUMNS = (
@@ -46,8 +45,10 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     """
     tracker = tracker or FilesOnly()
     settings = read_settings(cfg)
-    genotype = load_genotype(cfg.genotype)
+    genotype = read_genotype(cfg)
     random_cells = [] if cfg.random_cells is None else load_genotypes(cfg.random_cells)
+    if genotype is None and random_cells:
+        raise ValueError("random_cells needs a network made of cells: network=shufflenasnet, enas or darts")
     members = [Member(label="found", seed=cfg.seed + seed, genotype=genotype) for seed in settings.seeds] + [
         Member(label=f"random-{i}", seed=cfg.seed + seed, genotype=cell)
         for i, cell in enumerate(random_cells)
@@ -57,7 +58,8 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     runtime = build_runtime(cfg)
     data = build_data(cfg, runtime)
     write_json(out / "data.json", data.record)
-    _keep_genotype(genotype, out)
+    if genotype is not None:
+        _keep_genotype(genotype, out)
     _describe(members, settings, data, runtime, out)
 
     rows: list[dict[str, Any]] = []
@@ -121,9 +123,10 @@ def _keep_genotype(genotype: Genotype, out: Path) -> None:
     write_text(out / "cells.svg", genotype_svg(genotype, title=out.name))
 
 
-def _model_record(genotype: Genotype, cfg: DictConfig) -> str:
+def _model_record(genotype: Genotype | None, cfg: DictConfig) -> str:
     """Returns what the weights belong to, as JSON; one text, since safetensors keeps no order of several."""
-    return json.dumps({"genotype": genotype.to_dict(), "network": OmegaConf.to_container(cfg.network)})
+    cell = None if genotype is None else genotype.to_dict()
+    return json.dumps({"genotype": cell, "network": OmegaConf.to_container(cfg.network)})
 
 
 def read_settings(cfg: DictConfig) -> RetrainSettings:
@@ -144,9 +147,9 @@ def derived_network_config(cfg: DictConfig, settings: RetrainSettings) -> DictCo
 def _initial_network(member: Member, cfg: DictConfig, data: ImageData, settings: RetrainSettings) -> Any:
     """Makes a member's model with its initial weights, from scratch or from a supernet's."""
     seed_everything(derive_seed(member.seed, "retrain weights"))
-    network = build_network(
-        cfg, genotype_candidates(member.genotype), image_shape=data.image_shape, num_classes=data.num_classes
-    )
+    network = build_derived(cfg, member.genotype, image_shape=data.image_shape, num_classes=data.num_classes)
+    if settings.auxiliary_weight > 0 and getattr(network, "auxiliary", None) is None:
+        raise ValueError("retrain.auxiliary_weight needs network=enas or darts with network.auxiliary=true")
     if settings.warm_start is not None:
         copy_shared_weights(network, shared_weights(Path(settings.warm_start)))
     return network
@@ -204,4 +207,5 @@ def _conclude(metrics: dict[str, Any], settings: RetrainSettings, out: Path) -> 
     note(f"weights in {shown(out / 'weights.safetensors')}, figures in {shown(out / 'metrics.json')}")
     sizes = {"filters": settings.filters, "cells_per_stage": settings.cells_per_stage}
     derived = [f"network.{name}={value}" for name, value in sizes.items() if value is not None]
-    next_command(command_line("latency", f"genotype={shown(out)}", *derived))
+    cell = [f"genotype={shown(out)}"] if (out / "genotype.json").exists() else []
+    next_command(command_line("latency", *cell, *derived))

@@ -1,46 +1,101 @@
-"""Show: draw a genotype in the terminal, and as SVG where asked."""
+"""Show: draw a genotype in the terminal, count the model it makes, and hold it against the guidelines."""
 
 import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 
-from nas.checkpoint import write_text
+from nas.checkpoint import write_json, write_text
 from nas.console import note, result, shown
+from nas.derived import count_multiply_adds, count_parameters
 from nas.drawing import genotype_svg, genotype_text
-from nas.genotypes import load_genotype
-from nas.jobs.parts import measure_size
+from nas.guidelines import examine
+from nas.guidelines_text import guidelines_text
+from nas.jobs.parts import build_derived, measure_size, network_config, read_genotype
 from nas.tracking import Tracker
+from search_spaces.genotype import Genotype
+from search_spaces.published import PUBLISHED, PublishedCell
 
 
 def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
-    """Draws `cfg.genotype` and counts the model it makes with `cfg.network`.
+    """Draws `cfg.genotype`, and examines the model that it makes with `cfg.network`.
 
     Returns:
-        `parameters` and `multiply_adds`.
+        `parameters`, `multiply_adds` and `guidelines`, what `cfg.json` holds where it is named.
 
     Raises:
-        ValueError: If the genotype file is not valid or a setting is out of range.
+        ValueError: If the genotype is not valid or a setting is out of range.
         FileNotFoundError: If the genotype file is not there.
     """
-    genotype = load_genotype(cfg.genotype)
+    genotype = read_genotype(cfg)
+    channels, height, width = _image_shape(cfg)
+    with torch.device("meta"):
+        network = build_derived(cfg, genotype, image_shape=(channels, height, width), num_classes=cfg.num_classes)
+    if genotype is not None:
+        encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+        merge = cfg.network.merge.partition("_")[0]
+        result(genotype_text(genotype, unicode=encoding in ("utf8", "utf16"), merge=merge))
+    figures: dict[str, Any] = {
+        "parameters": count_parameters(network),
+        "multiply_adds": count_multiply_adds(network, genotype, image_shape=(channels, height, width)),
+    }
+    result(
+        f"{figures['parameters']:,} parameters, {figures['multiply_adds']:,} multiply-adds with "
+        f"{_size_settings(cfg)} on {channels}x{height}x{width} images"
+    )
+    if cell := PUBLISHED.get(str(cfg.genotype)):
+        result("\n".join(_published_lines(cell)))
+    guidelines = examine(network, genotype, image_shape=(channels, height, width))
+    result("\n" + guidelines_text(guidelines))
+    figures["guidelines"] = guidelines.to_dict()
+    if cfg.svg is not None:
+        if genotype is None:
+            raise ValueError("svg draws the cells of a genotype, and this network has none")
+        write_text(Path(cfg.svg), genotype_svg(genotype, merge=merge))
+        note(f"drawing in {shown(Path(cfg.svg))}")
+    if cfg.json is not None:
+        write_json(Path(cfg.json), {"genotype": _record(genotype), **figures})
+        note(f"figures in {shown(Path(cfg.json))}")
+    return figures
+
+
+def _image_shape(cfg: DictConfig) -> tuple[int, int, int]:
     if len(cfg.image_shape) != 3:
         raise ValueError(f"image_shape must be [channels, height, width], got {list(cfg.image_shape)}")
     if not isinstance(cfg.num_classes, int):
         raise ValueError(f"num_classes must be a whole number, got {cfg.num_classes!r}")
     channels, height, width = cfg.image_shape
-    size: dict[str, Any] = measure_size(
-        cfg, genotype, image_shape=(channels, height, width), num_classes=cfg.num_classes
-    )
-    encoding = sys.stdout.encoding or "ascii"
-    result(genotype_text(genotype, unicode=encoding.lower().replace("-", "") in ("utf8", "utf16")))
-    result(
-        f"{size['parameters']:,} parameters, {size['multiply_adds']:,} multiply-adds with "
-        f"filters={cfg.network.filters}, cells_per_stage={cfg.network.cells_per_stage} "
-        f"on {channels}x{height}x{width} images"
-    )
-    if cfg.svg is not None:
-        write_text(Path(cfg.svg), genotype_svg(genotype))
-        note(f"drawing in {shown(Path(cfg.svg))}")
-    return size
+    return channels, height, width
+
+
+def _size_settings(cfg: DictConfig) -> str:
+    """Returns the settings that make the network as large as it is."""
+    names = ("filters", "cells_per_stage", "groups", "width", "mixer")
+    return ", ".join(f"{name}={cfg.network[name]}" for name in names if name in cfg.network)
+
+
+def _published_lines(cell: PublishedCell) -> list[str]:
+    """Returns where a cell was published, and a line for each network made of it."""
+    lines = [f"{cell.title}: {cell.source}"]
+    for model in cell.models:
+        settings = {name: value for name, value in model.settings.items() if name != "merge_batch_norm" or value}
+        size = measure_size(
+            network_config(model.network, model.settings), cell.genotype, image_shape=(3, 32, 32), num_classes=10
+        )
+        overrides = " ".join(f"network.{name}={_value(value)}" for name, value in settings.items())
+        published = model.published_parameters or "not known"
+        lines.append(
+            f"  {size['parameters']:,} parameters (published: {published}) as {model.cells}, "
+            f"network={model.network} {overrides}"
+        )
+    return lines
+
+
+def _value(value: Any) -> str:
+    return "[" + ",".join(map(str, value)) + "]" if isinstance(value, tuple) else str(value).replace("True", "true")
+
+
+def _record(genotype: Genotype | None) -> dict[str, Any] | None:
+    return None if genotype is None else genotype.to_dict()

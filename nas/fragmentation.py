@@ -1,0 +1,110 @@
+"""The graph of a cell as guideline G3 of ShuffleNet V2 sees it (Ma et al. 2018, arXiv:1807.11164, §2).
+
+"Network fragmentation reduces degree of parallelism": many small ops side by side or in a row are slower than few large
+ones. This is the graph alone; no weights, no channels.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from search_spaces.genotype import CellGenotype
+
+
+@dataclass(frozen=True, slots=True)
+class CellShape:
+    """The graph of a cell. Identities that return their input are not ops here.
+
+    Attributes:
+        num_ops: Ops that compute.
+        branches: Most ops of which none waits for another, so that all could run at once.
+        longest_path_ops: Ops in the longest chain.
+        loose_ends: Blocks that no other reads.
+        outputs: Nodes merged into the cell's output.
+        additions: Element-wise additions if the outputs are summed, those inside blocks included.
+    """
+
+    num_ops: int
+    branches: int
+    longest_path_ops: int
+    loose_ends: int
+    outputs: int
+    additions: int
+
+
+def cell_shape(cell: CellGenotype, *, strided: bool = False) -> CellShape:
+    """Measures the graph of a cell.
+
+    Args:
+        cell: Any number of inputs, and of ops a block.
+        strided: Whether it is a reduction cell, in which an identity of a cell's input computes.
+    """
+    ancestors: list[int] = []  # by op, a bit for each op that it waits for
+    depths: list[int] = []  # by op, ops in the longest chain that ends with it
+    producers: list[list[int]] = [[] for _ in range(cell.num_inputs)]  # by node, ops whose outputs it is the sum of
+    for block in cell.blocks:
+        own: list[int] = []
+        for source, op in zip(block.inputs, block.ops, strict=True):
+            if op == "identity" and not (strided and source < cell.num_inputs):
+                own += producers[source]
+                continue
+            own.append(len(ancestors))
+            waits = 0
+            for producer in producers[source]:
+                waits |= ancestors[producer] | 1 << producer
+            depths.append(1 + max((depths[producer] for producer in producers[source]), default=0))
+            ancestors.append(waits)
+        producers.append(sorted(set(own)))
+    summands = len(cell.output_nodes) + sum(len(block.ops) - 1 for block in cell.blocks)
+    return CellShape(
+        num_ops=len(ancestors),
+        branches=_largest_antichain(ancestors),
+        longest_path_ops=max(depths, default=0),
+        loose_ends=len(cell.loose_ends),
+        outputs=len(cell.output_nodes),
+        additions=summands - 1,
+    )
+
+
+def _largest_antichain(ancestors: Sequence[int]) -> int:
+    """Returns how many elements of a partial order are at most pairwise incomparable.
+
+    By Dilworth's theorem that is the least number of chains that cover all, and so their number less a maximum matching
+    of elements with later ones (Fulkerson, 1956).
+
+    Args:
+        ancestors: By element, a bit for every earlier one, transitively closed.
+    """
+    after: dict[int, int] = {}  # the element that follows in a chain
+    before: dict[int, int] = {}  # its inverse
+    for element in range(len(ancestors)):
+        _append(element, ancestors, after, before)
+    return len(ancestors) - len(after)
+
+
+def _append(element: int, ancestors: Sequence[int], after: dict[int, int], before: dict[int, int]) -> None:
+    """Appends an element to a chain, rearranging the chains if need be, where that is possible."""
+    unseen = (1 << len(ancestors)) - 1
+    reached_from: dict[int, int] = {}
+    queue = deque([element])
+    while queue:
+        later = queue.popleft()
+        while found := ancestors[later] & unseen:
+            earlier = (found & -found).bit_length() - 1
+            unseen ^= 1 << earlier
+            reached_from[earlier] = later
+            if earlier in after:
+                queue.append(after[earlier])
+            else:
+                _rearrange(earlier, reached_from, after, before)
+                return
+
+
+def _rearrange(end: int, reached_from: dict[int, int], after: dict[int, int], before: dict[int, int]) -> None:
+    """Follows the alternating path from `end`, the end of a chain, back to the new element."""
+    earlier: int | None = end
+    while earlier is not None:
+        later = reached_from[earlier]
+        freed = before.get(later)  # None for the new element
+        after[earlier], before[later] = later, earlier
+        earlier = freed

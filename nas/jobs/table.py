@@ -1,0 +1,199 @@
+"""Table: the published figures of Table I beside what this code counts and what runs measured."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from nas.checkpoint import write_csv, write_json
+from nas.console import note, result, shown
+from nas.genotypes import load_genotype
+from nas.jobs.parts import measure_size, network_config
+from nas.published_table import TABLE_I, Row
+from nas.tracking import Tracker
+from search_spaces.genotype import Genotype
+from search_spaces.published import PUBLISHED
+
+IMAGE_SHAPE, NUM_CLASSES = (3, 32, 32), 10  # CIFAR-10's
+TITLES = (
+    "method",
+    "cells",
+    "F",
+    "published",
+    "counted",
+    "M mult-adds",
+    "counted as",
+    "error %",
+    "+ Cutout",
+    "measured here",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredRun:
+    """What a retraining on CIFAR-10 measured.
+
+    Attributes:
+        name: Of the run folder.
+        genotype: Its cell.
+        parameters: Of its model.
+        error: Mean test error in percent.
+        std: Standard deviation over the seeds, in percent points.
+        seeds: How many.
+        epochs: Trained for.
+        cutout: Side of the square cut out, in pixels.
+    """
+
+    name: str
+    genotype: Genotype
+    parameters: int
+    error: float
+    std: float
+    seeds: int
+    epochs: int
+    cutout: int
+
+    def text(self) -> str:
+        """Says what was measured, and by how much training."""
+        spread = f" ± {self.std:.2f}" if self.seeds > 1 else ""
+        cutout = ", Cutout" if self.cutout else ""
+        return f"{self.error:.2f}{spread} ({self.seeds} seed{'s'[: self.seeds > 1]}, {self.epochs} epochs{cutout})"
+
+
+def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> list[dict[str, Any]]:  # noqa: ARG001
+    """Prints the table, and writes it into the folder `cfg.folder` where one is named.
+
+    Returns:
+        A dictionary a row.
+
+    Raises:
+        ValueError: If a run folder holds what cannot be read.
+    """
+    runs = measured_runs(cfg.runs)
+    rows = [filled(row, runs) for row in TABLE_I] + [own_row(found) for found in runs if not is_published(found)]
+    result("\n".join(table_text(rows)))
+    result(
+        "Published: arXiv:1812.02975, Table I, CIFAR-10 (AmoebaNet-A is not in it). Counted: this code, without\n"
+        "auxiliary head; `counted as` where the macro-architecture, DARTS's, has other cells and filters. Measured here:\n"
+        "mean ± standard deviation over seeds; fewer than 630 epochs do not compare with the paper."
+    )
+    if cfg.folder is not None:
+        folder = Path(cfg.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "table.json", rows)
+        write_csv(folder / "table.csv", rows)
+        note(f"table in {shown(folder / 'table.json')} and table.csv")
+    return rows
+
+
+def filled(row: Row, runs: Sequence[MeasuredRun]) -> dict[str, Any]:
+    """Counts the model of a row and looks for runs that trained it."""
+    figures: dict[str, Any] = {
+        "method": row.method,
+        "cells": row.cells,
+        "filters": row.filters,
+        "published_parameters": row.published_parameters,
+        "parameters": None,
+        "multiply_adds": None,
+        "counted_as": "",
+        "error_percent": row.error,
+        "cutout_error_percent": row.cutout_error,
+        "measured": "",
+    }
+    if row.name is not None and row.model is not None:
+        genotype = PUBLISHED[row.name].genotype
+        cfg = network_config(row.model.network, row.model.settings)
+        figures |= measure_size(cfg, genotype, image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES)
+        if (row.model.cells, row.model.settings["filters"]) != (row.cells, row.filters):
+            figures["counted_as"] = f"{row.model.cells}, F {row.model.settings['filters']}"
+        same = [found for found in runs if found.genotype == genotype and found.parameters == figures["parameters"]]
+        figures["measured"] = "; ".join(found.text() for found in same)
+    return figures
+
+
+def own_row(found: MeasuredRun) -> dict[str, Any]:
+    """Makes the row of a run whose model is not published."""
+    return {
+        "method": found.name,
+        "cells": "",
+        "filters": None,
+        "published_parameters": "",
+        "parameters": found.parameters,
+        "multiply_adds": None,
+        "counted_as": "",
+        "error_percent": None,
+        "cutout_error_percent": None,
+        "measured": found.text(),
+    }
+
+
+def is_published(found: MeasuredRun) -> bool:
+    """Whether a run trained a model of the table."""
+    return any(
+        row.name is not None
+        and row.model is not None
+        and found.genotype == PUBLISHED[row.name].genotype
+        and found.parameters == row.model.parameters
+        for row in TABLE_I
+    )
+
+
+def measured_runs(folders: Iterable[str]) -> list[MeasuredRun]:
+    """Finds the retrainings on CIFAR-10 in folders and their subfolders.
+
+    Raises:
+        ValueError: If a run's files cannot be read.
+    """
+    found = []
+    for folder in folders:
+        for metrics_file in sorted(Path(folder).rglob("metrics.json")):
+            metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
+            if metrics.get("data") == "cifar10" and (metrics_file.parent / "genotype.json").exists():
+                found.append(_measured_run(metrics_file.parent, metrics))
+    return found
+
+
+def _measured_run(run: Path, metrics: dict[str, Any]) -> MeasuredRun:
+    config = OmegaConf.load(run / "config.yaml") if (run / "config.yaml").exists() else OmegaConf.create({})
+    try:
+        accuracies = metrics["found"]["test_accuracy"]
+        return MeasuredRun(
+            name=run.name,
+            genotype=load_genotype(run),
+            parameters=metrics["found"]["parameters"],
+            error=100 * (1 - accuracies["mean"]),
+            std=100 * (accuracies["std"] or 0.0),
+            seeds=len(accuracies["values"]),
+            epochs=metrics["epochs"],
+            cutout=OmegaConf.select(config, "retrain.cutout") or 0,
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{run / 'metrics.json'} is not what nas retrain writes: {error!r}") from None
+
+
+def table_text(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Sets the rows in columns of fixed width."""
+    cells = [list(TITLES), *([_shown_value(row, key) for key in row] for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(TITLES))]
+    left = (0, len(TITLES) - 1)
+    return [
+        "  ".join(
+            f"{text:<{width}}" if column in left else f"{text:>{width}}"
+            for column, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    ]
+
+
+def _shown_value(row: dict[str, Any], key: str) -> str:
+    value = row[key]
+    if value is None:
+        return ""
+    if key == "multiply_adds":
+        return f"{value / 1e6:.1f}"
+    if key.endswith("_percent"):
+        return f"{value:.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,93 @@
+"""The learned permutation of AutoShuffleNet: a doubly stochastic matrix that its penalty drives to a permutation."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from search_spaces.mixers import Mixer, Permutation, shuffle_index
+from search_spaces.permutations import (
+    distance_to_permutation,
+    nearest_permutation,
+    permutation_matrix,
+    permutation_penalty,
+    project_doubly_stochastic,
+)
+
+STARTS = ("near_shuffle", "near_identity", "perturbed_uniform")
+START_SHARE = 0.5
+"""Share of the permutation in a start near one; the rest is the uniform matrix, so that every entry can still grow."""
+START_ITERATIONS = 30
+"""Normalisations of the start; with half a permutation in it each divides the error by about 4."""
+
+
+class AutoShuffle(Mixer):
+    """Mixes the channels by a learned matrix M, y = M x at every pixel (arXiv:1901.08624).
+
+    M is kept nonnegative with rows that sum to 1 by `project`, so every output is a weighted mean of the inputs.
+    Training minimises loss + λ · `regularization()`, which brings M to a permutation; `harden` rounds what is left.
+
+    The penalty's gradient is about 2 for every small entry, and those are about 1/C. So a step η, λ times the learning
+    rate (over 1 − momentum), should stay below 0.3/C; at 1/C rows collapse onto one column and stay there. By the
+    penalty alone M is a permutation when the steps sum to 1 … 2 from `perturbed_uniform`, whatever C, but to only
+    0.5/C from `near_shuffle`: there λ has to grow from 0 for the loss to have a say.
+
+    Args:
+        channels: C.
+        groups: g, of the channel shuffle whose place it takes; a divisor of C.
+        start: `near_shuffle` and `near_identity` are half that permutation and half uniform; `perturbed_uniform` leans
+            to no permutation.
+        noise: In [0, 1], the uniform part's entries are drawn between (1 − noise) / C and (1 + noise) / C. Without it a
+            uniform start would be a saddle that the penalty cannot leave.
+
+    Raises:
+        ValueError: If g does not divide C, `start` is unknown, `noise` is out of range, or 0 for a uniform start.
+    """
+
+    def __init__(self, channels: int, *, groups: int = 2, start: str = "near_shuffle", noise: float = 0.5) -> None:
+        super().__init__(channels)
+        self.matrix = nn.Parameter(start_matrix(channels, groups=groups, start=start, noise=noise))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to the same shape and memory format, channels mixed."""
+        # A convolution, not a matrix product: it reads both memory formats as they are, and under autocast it rounds
+        # M to half precision but adds up in float32.
+        return F.conv2d(x, self.matrix[:, :, None, None])  # weight (C, C, 1, 1)
+
+    def regularization(self) -> Tensor:
+        """Returns the penalty P(M), shape (), in float32, with gradients."""
+        return permutation_penalty(self.matrix)
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Clamps M at 0 and normalises columns, then rows, in place; to be called after every step of the optimizer."""
+        self.matrix.copy_(project_doubly_stochastic(self.matrix))
+
+    def harden(self) -> Permutation:
+        """Returns the nearest permutation as a mixer, on the same device."""
+        return Permutation(nearest_permutation(self.matrix))
+
+    def distance(self) -> Tensor:
+        """Returns the largest difference of an entry of M to that of the nearest permutation, shape (), ≥ 0."""
+        return distance_to_permutation(self.matrix)
+
+
+@torch.no_grad()
+def start_matrix(channels: int, *, groups: int, start: str, noise: float) -> Tensor:
+    """Returns a doubly stochastic matrix (C, C) to start from, as `AutoShuffle` describes.
+
+    Raises:
+        ValueError: Under the conditions of `AutoShuffle`.
+    """
+    shuffle = shuffle_index(channels, groups)
+    if start not in STARTS:
+        raise ValueError(f"start must be one of {', '.join(STARTS)}, got {start!r}")
+    if not 0 <= noise <= 1:
+        raise ValueError(f"noise must lie in [0, 1], got {noise}")
+    if start == "perturbed_uniform" and noise == 0:
+        raise ValueError("a uniform start needs noise above 0: without it the penalty has no direction to go")
+    uniform = (1 + noise * (2 * torch.rand(channels, channels) - 1)) / channels
+    if start == "perturbed_uniform":
+        return project_doubly_stochastic(uniform, iterations=START_ITERATIONS)
+    index = shuffle if start == "near_shuffle" else torch.arange(channels)
+    mixture = START_SHARE * permutation_matrix(index) + (1 - START_SHARE) * uniform
+    return project_doubly_stochastic(mixture, iterations=START_ITERATIONS)

@@ -1,0 +1,200 @@
+"""Switch networks: any permutation of n ≥ 1 positions as few layers of switches, each on two positions.
+
+A switch lets its pair pass (setting 1) or swaps it (setting 0); a soft one of setting p is [[p, 1 − p], [1 − p, p]]. So
+the matrix of a network is doubly stochastic whatever its settings, and a permutation as soon as they are 0 or 1.
+
+The network is that of Benes for any n (Beauquier & Darrot 2002, "On arbitrary size Waksman networks and their
+vulnerability"): a layer of switches on (i, i + ⌊n/2⌋), two networks of ⌊n/2⌋ and ⌈n/2⌉ positions, and the first layer
+again. It has 2⌈log₂ n⌉ − 1 layers. We keep the switch that theirs saves in every network of even size: for n a power of
+2, a layer is then a butterfly factor.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchTables:
+    """A switch network in the form in which it is applied.
+
+    Attributes:
+        partner: (D, n), by layer the position that each position is paired with, itself if it is in no pair.
+        switch: (D, n), by layer the number of each position's switch, `num_switches` if it is in no pair.
+        num_switches: S, over all layers; numbered layer by layer.
+    """
+
+    partner: Tensor
+    switch: Tensor
+    num_switches: int
+
+
+def switch_layers(n: int) -> tuple[Tensor, ...]:
+    """Returns the layers of the network on n positions, first applied first.
+
+    Returns:
+        Max(0, 2⌈log₂ n⌉ − 1) tensors (pairs, 2) of disjoint pairs of positions, the lower position first.
+
+    Raises:
+        ValueError: If n is below 1.
+    """
+    if n < 1:
+        raise ValueError(f"a switch network needs at least 1 position, got {n}")
+    return tuple(torch.tensor(layer) for layer in _pair_layers(0, n))
+
+
+def switch_tables(n: int) -> SwitchTables:
+    """Returns the network on n positions as tables.
+
+    Raises:
+        ValueError: If n is below 1.
+    """
+    layers = switch_layers(n)
+    num_switches = sum(len(layer) for layer in layers)
+    partner = torch.arange(n).repeat(len(layers), 1)
+    switch = torch.full((len(layers), n), num_switches)
+    first = 0
+    for number, layer in enumerate(layers):
+        partner[number, layer] = layer.flip(1)
+        switch[number, layer] = torch.arange(first, first + len(layer))[:, None]
+        first += len(layer)
+    return SwitchTables(partner=partner, switch=switch, num_switches=num_switches)
+
+
+def apply_switches(settings: Tensor, x: Tensor, tables: SwitchTables, *, dim: int = -1) -> Tensor:
+    """Applies soft switches layer by layer.
+
+    Args:
+        settings: (S,), in [0, 1]: 1 lets the pair of a switch pass, 0 swaps it.
+        x: Any shape with n entries along `dim`, of the dtype of `settings`.
+        tables: The network on n positions, on the device of `x`.
+        dim: The dimension that is mixed.
+
+    Returns:
+        The shape of `x`.
+
+    Raises:
+        ValueError: If the number of settings is not that of the network's switches.
+    """
+    if settings.shape != (tables.num_switches,):
+        raise ValueError(f"the network has {tables.num_switches} switches, got {settings.numel()} settings")
+    straight = torch.cat([settings, settings.new_ones(1)])[tables.switch]  # (D, n); 1 where no switch is
+    shape = [1] * x.dim()
+    shape[dim] = -1
+    for p, partner in zip(straight, tables.partner, strict=True):
+        x = torch.lerp(x.index_select(dim, partner), x, p.view(shape))  # exact at p = 0 and p = 1
+    return x
+
+
+def switch_matrix(settings: Tensor, tables: SwitchTables) -> Tensor:
+    """Returns the doubly stochastic matrix (n, n) of a network from its settings (S,); it acts on columns."""
+    n = tables.partner.shape[1]
+    return apply_switches(settings, torch.eye(n, dtype=settings.dtype, device=settings.device), tables, dim=0)
+
+
+def switch_permutation(settings: Tensor, n: int) -> Tensor:
+    """Returns the permutation of hard switches.
+
+    Args:
+        settings: (S,), bool: True lets the pair of a switch pass, False swaps it.
+        n: The number of positions.
+
+    Returns:
+        (n,): output i is input `index[i]`.
+    """
+    index = torch.arange(n, device=settings.device)
+    first = 0
+    for layer in switch_layers(n):
+        swapped = layer.to(settings.device)[~settings[first : first + len(layer)]]  # (swapped pairs, 2)
+        index[swapped] = index[swapped.flip(1)]
+        first += len(layer)
+    return index
+
+
+def route(index: Tensor) -> Tensor:
+    """Returns settings that apply a permutation, found by the looping algorithm in O(n log n).
+
+    Args:
+        index: (n,): output i shall be input `index[i]`.
+
+    Returns:
+        (S,), bool: True lets the pair of a switch pass, False swaps it.
+
+    Raises:
+        ValueError: If `index` is not a permutation.
+    """
+    sources: list[int] = index.tolist()
+    if not sources or sorted(sources) != list(range(len(sources))):
+        raise ValueError(f"expected a permutation of 0 … {len(sources) - 1}, got {sources}")
+    return torch.tensor([passes for layer in _route_layers(sources) for passes in layer], dtype=torch.bool)
+
+
+def _pair_layers(first: int, n: int) -> list[list[tuple[int, int]]]:
+    """Returns the pairs, by layer, of the network on the positions `first` … `first` + n − 1."""
+    if n == 1:
+        return []
+    half = n // 2
+    outer = [(first + i, first + i + half) for i in range(half)]
+    if n == 2:
+        return [outer]
+    return [outer, *_merge(_pair_layers(first, half), _pair_layers(first + half, n - half)), outer]
+
+
+def _route_layers(sources: Sequence[int]) -> list[list[bool]]:
+    """Returns the settings, by layer, in the order of `_pair_layers`."""
+    n = len(sources)
+    if n == 1:
+        return []
+    if n == 2:
+        return [[sources[0] == 0]]
+    half = n // 2
+    lower = _color(sources)
+    sent_lower = dict(zip(sources, lower, strict=True))
+    upper_sources, lower_sources = [0] * half, [0] * (n - half)
+    for output, source in enumerate(sources):
+        place, came_from = (value - half if value >= half else value for value in (output, source))
+        (lower_sources if lower[output] else upper_sources)[place] = came_from
+    inputs = [not sent_lower[i] for i in range(half)]
+    outputs = [not lower[i] for i in range(half)]
+    return [inputs, *_merge(_route_layers(upper_sources), _route_layers(lower_sources)), outputs]
+
+
+def _color(sources: Sequence[int]) -> list[bool]:
+    """Says for each output whether its value takes the lower inner network.
+
+    The two outputs of a switch take different networks, and so do the two inputs of one. Following these constraints
+    from output to input and back, all outputs fall into loops, which can be coloured one by one, and for odd n one path
+    from the last output to the last input, both without a switch and wired to the lower network.
+    """
+    n = len(sources)
+    half = n // 2
+    reader = {source: output for output, source in enumerate(sources)}
+    lower: dict[int, bool] = {}
+    for start in range(n - 1, -1, -1):
+        output = start
+        while output not in lower:
+            lower[output] = True
+            source = sources[output]
+            if source == 2 * half:  # the last of an odd number has no partner: the path ends
+                break
+            rival = reader[_partner(source, half)]
+            lower[rival] = False
+            output = _partner(rival, half)
+    return [lower[output] for output in range(n)]
+
+
+def _partner(position: int, half: int) -> int:
+    return position + half if position < half else position - half
+
+
+def _merge(upper: list[list[Item]], lower: list[list[Item]]) -> list[list[Item]]:
+    """Joins the layers of the inner networks; the upper one may be the shallower, and then sits in the middle."""
+    margin = (len(lower) - len(upper)) // 2
+    padded: list[list[Item]] = [[] for _ in range(margin)] + upper
+    padded += [[] for _ in range(len(lower) - len(padded))]
+    return [above + below for above, below in zip(padded, lower, strict=True)]
