@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import yaml
+
 from search_spaces.genotype import MAX_JSON_BYTES, Genotype, parse_json
 from search_spaces.notations import read_notation
 from search_spaces.published import PUBLISHED
@@ -21,7 +23,7 @@ def load_genotype(reference: str | Path) -> Genotype:
         ValueError: If the file or text does not hold a valid genotype.
     """
     text = str(reference)
-    if "(" in text or "{" in text or len(text.split()) > 1:  # no file name: the genotype itself
+    if _is_genotype_itself(text):
         return _read(text, source="the text given")
     name, hash_sign, index = text.rpartition("#")
     path, entry = (Path(name), index) if hash_sign else (Path(text), None)
@@ -43,15 +45,42 @@ def load_genotype(reference: str | Path) -> Genotype:
 def network_group(reference: str) -> str | None:
     """Returns the config group of the network that a genotype's cells are made for; None if that is not known.
 
-    Published cells know theirs; of the pair-block space, DARTS's network is taken for all others.
+    Published cells know theirs, and run folders have it in their config; of the pair-block space, DARTS's network is
+    taken for all others.
     """
-    if reference in PUBLISHED and not Path(reference).exists():
+    if _is_genotype_itself(reference):
+        return _network_of_space(reference)
+    path = Path(reference.rpartition("#")[0] or reference)
+    if reference in PUBLISHED and not path.exists():
         return PUBLISHED[reference].models[0].network
+    if used := _network_of_run(path if path.is_dir() else path.parent):
+        return used
+    return _network_of_space(reference)
+
+
+def _is_genotype_itself(reference: str) -> bool:
+    """Whether the text is no name of a file or cell but a genotype in another tool's notation."""
+    return "(" in reference or "{" in reference or len(reference.split()) > 1
+
+
+def _network_of_space(reference: str) -> str | None:
     try:
         space = load_genotype(reference).space
     except (ValueError, OSError):  # the job itself will say what is wrong
         return None
     return {"nasnet": "darts", "shufflenas": "shufflenasnet"}.get(space)
+
+
+def _network_of_run(run: Path) -> str | None:
+    """Returns the network group that a run's config was made with."""
+    try:
+        config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        network = config["network"]
+        groups = {"nas.networks.ShuffleNASNet": "shufflenasnet", "nas.stacked.StackedCells": network.get("macro")}
+        group: str | None = groups.get(network["_target_"])
+    except (OSError, yaml.YAMLError, LookupError, AttributeError, TypeError):  # no run's config
+        return None
+    return group
 
 
 def load_genotypes(path: str | Path) -> list[Genotype]:

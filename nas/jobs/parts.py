@@ -122,4 +122,7 @@ def command_line(command: str, *overrides: str) -> str:
     kept = [
         override for override in given if override.startswith(("data", "network", "device", "runtime", "experiment="))
     ]
+    network = HydraConfig.get().runtime.choices.get("network") if HydraConfig.initialized() else None
+    if network not in (None, "shufflenasnet") and f"network={network}" not in kept:
+        kept.append(f"network={network}")  # chosen by the search space or by the genotype
     return shlex.join(["nas", command, *overrides, *kept])

@@ -9,7 +9,10 @@ from omegaconf import DictConfig, OmegaConf
 from nas.config import build
 from nas.console import note, shown
 from nas.jobs import latency, retrain, search
+from nas.jobs.parts import build_network
 from nas.tracking import FilesOnly, Tracker
+
+ANY_IMAGE = (3, 1024, 1024)  # large enough for every network, where only settings are checked
 
 
 def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:
@@ -42,8 +45,8 @@ def check_settings(cfg: DictConfig) -> None:
     """
     settings = retrain.read_settings(cfg)
     latency.read_settings(cfg)
-    derived = retrain.derived_network_config(cfg, settings).network
-    if settings.warm_start == "search" and derived != cfg.network:
+    derived = retrain.derived_network_config(cfg, settings)
+    if settings.warm_start == "search" and derived.network != cfg.network:
         raise ValueError(
             "retrain.warm_start=search needs a derived model of the supernet's filters and cells_per_stage"
         )
@@ -51,7 +54,7 @@ def check_settings(cfg: DictConfig) -> None:
         search.shared_weights(Path(settings.warm_start))
     with torch.device("meta"):
         space = build(cfg.search_space, "search_space")
-        build(derived, "network", space.candidates(), in_channels=3, num_classes=2)
+        build_network(derived, space.candidates(), image_shape=ANY_IMAGE, num_classes=2)
 
 
 def with_genotype(cfg: DictConfig, out: Path) -> DictConfig:

@@ -76,9 +76,9 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> list[d
     rows = [filled(row, runs) for row in TABLE_I] + [own_row(found) for found in runs if not is_published(found)]
     result("\n".join(table_text(rows)))
     result(
-        "Published: arXiv:1812.02975, Table I, CIFAR-10 (AmoebaNet-A is not in it). Counted: this code, without\n"
-        "auxiliary head; `counted as` where the macro-architecture, DARTS's, has other cells and filters. Measured here:\n"
-        "mean ± standard deviation over seeds; fewer than 630 epochs do not compare with the paper."
+        "Published: arXiv:1812.02975, Table I, CIFAR-10 (without AmoebaNet-A). Counted: this code, no auxiliary head;\n"
+        "`counted as` where the macro-architecture, DARTS's, has other cells and filters. Measured here: mean ± standard\n"
+        "deviation over seeds; fewer than 630 epochs do not compare with the paper."
     )
     if cfg.folder is not None:
         folder = Path(cfg.folder)
