@@ -77,8 +77,8 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> list[d
     result("\n".join(table_text(rows)))
     result(
         "Published: arXiv:1812.02975, Table I, CIFAR-10 (without AmoebaNet-A). Counted: this code, no auxiliary head;\n"
-        "`counted as` where the macro-architecture, DARTS's, has other cells and filters. Measured here: mean ± standard\n"
-        "deviation over seeds; fewer than 630 epochs do not compare with the paper."
+        "`counted as` where the macro-architecture, DARTS's, has other cells and filters. Measured here: mean ±\n"
+        "standard deviation over seeds; fewer than 630 epochs do not compare with the paper."
     )
     if cfg.folder is not None:
         folder = Path(cfg.folder)
