@@ -149,6 +149,7 @@ class ShuffleNASNet(nn.Module):
         check_dropout(dropout)
         build_cell = partial(Cell, merge=merge, merge_batch_norm=merge_batch_norm, sharing=sharing)
         cells = cells_of_stages(cells_per_stage, stages)
+        self.filters = filters
         self.smallest_image = 2 ** (stages - 1 + (2 if macro == "imagenet" else 0))
         self.stem = _build_stem(stem, in_channels=in_channels, filters=filters, macro=macro)
         layers: list[nn.Module] = []

@@ -6,6 +6,8 @@ make their matrix (C, C) once per forward pass and apply it as a 1x1 convolution
 than applying the layers to every pixel as soon as there are more pixels than channels.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,6 +35,8 @@ class SwitchShuffle(Mixer):
     Raises:
         ValueError: If `groups` does not divide `channels`, or `start_logit` is not above 0.
     """
+
+    rounds: ClassVar[bool] = True
 
     partner: Tensor
     switch: Tensor

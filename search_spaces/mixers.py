@@ -6,6 +6,7 @@ it into what inference needs, for a permutation one index vector.
 """
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +20,17 @@ MIXERS: dict[str, MixerBuilder] = {}
 class Mixer(nn.Module):
     """The interface of mixers; the defaults are those of a mixer without weights.
 
+    Attributes:
+        rounds: Whether it is soft while it trains, so that `harden` rounds it to an exact permutation; such a mixer has
+            a penalty, and a learning rate of its own.
+        decays: Whether weight decay is meant for its weights.
+
     Args:
         channels: C, in and out.
     """
+
+    rounds: ClassVar[bool] = False
+    decays: ClassVar[bool] = False
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,9 +1,16 @@
 """The mixers that come with the project, and how to make one by name."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from search_spaces.mixers import MIXERS, Mixer, register_mixer
+from search_spaces.auto_shuffle import AutoShuffle
+from search_spaces.dynamic_shuffle import DynamicShuffle, StaticDynamicShuffle
+from search_spaces.kaleidoscope import Kaleidoscope, OrthogonalKaleidoscope, SwitchShuffle
+from search_spaces.mixers import MIXERS, Mixer, register_mixer, shuffle_index
+from search_spaces.permutations import permutation_matrix
 
 
 def check_mixer(name: str) -> None:
@@ -61,6 +68,32 @@ class IdentityMixer(Mixer):
         return x
 
 
+class DenseMixer(Mixer):
+    """A 1x1 convolution, the dense reference: every linear map of the channels, C² weights.
+
+    Unlike other learned mixers it is an ordinary layer: it is not rounded, and weight decay is meant for it.
+
+    Args:
+        channels: C.
+        groups: Of the channel shuffle at which it starts, a divisor of C.
+
+    Raises:
+        ValueError: If `groups` does not divide `channels`.
+    """
+
+    decays: ClassVar[bool] = True
+
+    def __init__(self, channels: int, *, groups: int = 2) -> None:
+        super().__init__(channels)
+        self.weight = nn.Parameter(
+            permutation_matrix(shuffle_index(channels, groups))[:, :, None, None]
+        )  # (C, C, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to the same shape and memory format, channels mixed."""
+        return F.conv2d(x, self.weight)
+
+
 @register_mixer("channel_shuffle")
 def _channel_shuffle(channels: int, groups: int) -> nn.Module:
     return ChannelShuffle(channels, groups=groups)
@@ -69,3 +102,38 @@ def _channel_shuffle(channels: int, groups: int) -> nn.Module:
 @register_mixer("identity")
 def _identity(channels: int, groups: int) -> nn.Module:  # noqa: ARG001
     return IdentityMixer(channels)
+
+
+@register_mixer("auto_shuffle")
+def _auto_shuffle(channels: int, groups: int) -> nn.Module:
+    return AutoShuffle(channels, groups=groups)
+
+
+@register_mixer("dynamic_shuffle")
+def _dynamic_shuffle(channels: int, groups: int) -> nn.Module:
+    return DynamicShuffle(channels, groups=groups)
+
+
+@register_mixer("static_dynamic_shuffle")
+def _static_dynamic_shuffle(channels: int, groups: int) -> nn.Module:
+    return StaticDynamicShuffle(channels, groups=groups)
+
+
+@register_mixer("kaleidoscope")
+def _kaleidoscope(channels: int, groups: int) -> nn.Module:
+    return SwitchShuffle(channels, groups=groups)
+
+
+@register_mixer("kaleidoscope_bb")
+def _kaleidoscope_bb(channels: int, groups: int) -> nn.Module:
+    return Kaleidoscope(channels, groups=groups)
+
+
+@register_mixer("kaleidoscope_odo")
+def _kaleidoscope_odo(channels: int, groups: int) -> nn.Module:
+    return OrthogonalKaleidoscope(channels, groups=groups)
+
+
+@register_mixer("conv1x1")
+def _conv1x1(channels: int, groups: int) -> nn.Module:
+    return DenseMixer(channels, groups=groups)

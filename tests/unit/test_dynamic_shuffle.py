@@ -9,9 +9,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from search_spaces.dynamic_shuffle import (
-    DynamicShuffle,
-    StaticDynamicShuffle,
+from search_spaces.dynamic_shuffle import DynamicShuffle, StaticDynamicShuffle
+from search_spaces.kronecker import (
     gather_channels,
     kronecker_shuffle,
     mix_groups,
