@@ -1,9 +1,11 @@
-"""Learned mixers on the way from soft to exact: finding them, their penalty, and putting permutations in their place."""
+"""Learned mixers on the way from soft to exact: which are in use, their penalty, permutations in their place."""
 
 from collections.abc import Iterator
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from search_spaces.genotype import Genotype
 from search_spaces.mixers import Mixer
 
 
@@ -14,6 +16,31 @@ def outermost_mixers(module: nn.Module) -> Iterator[Mixer]:
         return
     for child in module.children():
         yield from outermost_mixers(child)
+
+
+def soft_mixers(network: nn.Module, genotype: Genotype | None = None) -> list[Mixer]:
+    """Returns the mixers, as layers or as ops, that are still to become exact permutations, each once.
+
+    Args:
+        network: Supernet, derived model or network without choices.
+        genotype: Only those on its path; None takes all.
+    """
+    modules: list[nn.Module] = [network]
+    layers = getattr(network, "layers", None)
+    if genotype is not None and layers is not None:
+        modules = [module for layer in layers for module in layer.path_modules(genotype)]
+    mixers = [mixer for module in modules for mixer in outermost_mixers(module) if mixer.rounds]
+    return list(dict.fromkeys(mixers))
+
+
+def penalty(mixers: list[Mixer]) -> Tensor:
+    """Returns the sum of the mixers' penalties, shape (), with gradients."""
+    return torch.stack([mixer.regularization() for mixer in mixers]).sum()
+
+
+def largest_distance(mixers: list[Mixer]) -> float:
+    """Returns how far the mixers' matrices are at most from the exact permutations; 0 without mixers."""
+    return max((mixer.distance().item() for mixer in mixers), default=0.0)
 
 
 def harden_mixers(module: nn.Module, *, linear_maps: bool = False) -> None:
@@ -28,5 +55,4 @@ def harden_mixers(module: nn.Module, *, linear_maps: bool = False) -> None:
         if not isinstance(child, Mixer):
             harden_mixers(child, linear_maps=linear_maps)
         elif child.rounds or linear_maps:
-            hardened = child.harden().train(child.training)
-            setattr(module, name, hardened)
+            setattr(module, name, child.harden().train(child.training))

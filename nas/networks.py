@@ -45,6 +45,10 @@ class NormalLayer(nn.Module):
         out: Tensor = self.mixers[genotype.normal.mixer](torch.cat([first, second], dim=1))
         return out
 
+    def path_modules(self, genotype: Genotype) -> list[nn.Module]:
+        """Returns the ops and the mixer that `forward` would compute."""
+        return [*self.cell.path_ops(genotype.normal), self.mixers[genotype.normal.mixer]]
+
 
 class ReductionLayer(nn.Module):
     """All channels into the strided cell and into the shortcut, concatenate to 2C, mix (arXiv:1812.02975, §IV-E).
@@ -80,6 +84,12 @@ class ReductionLayer(nn.Module):
         bypass = self.shortcut([x], cell, drop_prob=drop_prob) if isinstance(self.shortcut, Cell) else self.shortcut(x)
         out: Tensor = self.mixers[cell.mixer](torch.cat([main, bypass], dim=1))
         return out
+
+    def path_modules(self, genotype: Genotype) -> list[nn.Module]:
+        """Returns the ops and the mixer that `forward` would compute."""
+        cell = reduction_cell(genotype)
+        bypass = self.shortcut.path_ops(cell) if isinstance(self.shortcut, Cell) else [self.shortcut]
+        return [*self.cell.path_ops(cell), *bypass, self.mixers[cell.mixer]]
 
 
 class ShuffleNASNet(nn.Module):

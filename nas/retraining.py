@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from nas.checkpoint import load_checkpoint, save_checkpoint
 from nas.data import ImageData
+from nas.hardening import harden_mixers, largest_distance, soft_mixers
 from nas.runtime import Runtime, derive_seed, seed_everything
 from nas.schedules import TrainingSettings
 from nas.training import WeightTrainer, evaluate, make_sgd
@@ -26,6 +28,8 @@ class RetrainSettings(TrainingSettings):
     Attributes:
         label_smoothing: In [0, 1).
         auxiliary_weight: Of the auxiliary head's loss, for networks that have one (0.4 in ENAS and DARTS).
+        harden_epoch: The epoch before which learned mixers become exact permutations, the rest being fine-tuning; null
+            takes two thirds of the epochs. The mixers' penalty is at its full height then.
         last_epochs: The accuracy reported is the mean over this many last epochs.
         evaluate_every: Epochs between two looks at the test images before those; 0 looks only at the last epochs.
         seeds: The found cell is trained once for each, added to the run's own seed.
@@ -38,6 +42,7 @@ class RetrainSettings(TrainingSettings):
 
     label_smoothing: float = 0.0
     auxiliary_weight: float = 0.0
+    harden_epoch: int | None = None
     last_epochs: int = 5
     evaluate_every: int = 1
     seeds: Sequence[int] = (0,)
@@ -50,6 +55,8 @@ class RetrainSettings(TrainingSettings):
         TrainingSettings.__post_init__(self)
         if self.last_epochs < 1:
             raise ValueError(f"last_epochs must be at least 1, got {self.last_epochs}")
+        if self.harden_epoch is not None and not 0 <= self.harden_epoch < self.epochs:
+            raise ValueError(f"harden_epoch must lie in 0 … epochs - 1 = {self.epochs - 1}, got {self.harden_epoch}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must lie in [0, 1), got {self.label_smoothing}")
         for name in ("evaluate_every", "auxiliary_weight"):
@@ -59,6 +66,16 @@ class RetrainSettings(TrainingSettings):
             seeds = getattr(self, name)
             if not seeds or len(set(seeds)) != len(seeds):
                 raise ValueError(f"{name} must list at least one seed, each once, got {list(seeds)}")
+
+    @property
+    def hardening(self) -> int:
+        """The epoch before which learned mixers are hardened."""
+        return 2 * self.epochs // 3 if self.harden_epoch is None else self.harden_epoch
+
+    @property
+    def penalty_epochs(self) -> float:
+        """Epochs in which the mixers' penalty grows to its full height."""
+        return self.hardening
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,10 +128,59 @@ def train_member(
         ValueError: If the checkpoint is of another cell.
 
     Returns:
-        One row an epoch: label, seed, epoch, learning rate, loss, train and test accuracy in [0, 1], seconds.
+        One row an epoch: label, seed, epoch, learning rate, loss, train and test accuracy in [0, 1], seconds. With
+        learned mixers also their distance from permutations and, in the epoch that begins with hardening them, the test
+        accuracy just before and after it.
     """
-    optimizer = make_sgd(network, momentum=settings.momentum, weight_decay=settings.weight_decay)
-    trainer = WeightTrainer(
+    trainer = _build_trainer(network, settings, runtime)
+    rows: list[dict[str, Any]] = []
+    state = load_checkpoint(checkpoint)
+    if state is not None:
+        if state["genotype"] != member.record:
+            raise ValueError(f"{checkpoint} is of another cell than {member.label} now; choose another run name")
+        rows = state["rows"]
+        if state["hardened"]:
+            harden_mixers(network)
+            trainer = _build_trainer(network, settings, runtime)
+        network.load_state_dict(state["network"])
+        trainer.optimizer.load_state_dict(state["optimizer"])
+    saved = time.monotonic()
+    while len(rows) < settings.epochs:
+        gap: dict[str, Any] = {}
+        if len(rows) == settings.hardening and soft_mixers(network):
+            gap = _harden(member, trainer, data=data, settings=settings)
+            trainer = _build_trainer(network, settings, runtime, before=trainer.optimizer)
+        rows.append(_train_epoch(member, trainer, data=data, settings=settings, epoch=len(rows)) | gap)
+        if len(rows) == settings.epochs or time.monotonic() - saved >= settings.checkpoint_seconds:
+            save_checkpoint(
+                checkpoint,
+                {
+                    "genotype": member.record,
+                    "rows": rows,
+                    "hardened": not soft_mixers(network),
+                    "network": network.state_dict(),
+                    "optimizer": trainer.optimizer.state_dict(),
+                },
+            )
+            saved = time.monotonic()
+        on_epoch(rows[-1])
+    return rows
+
+
+def _build_trainer(
+    network: nn.Module, settings: RetrainSettings, runtime: Runtime, *, before: torch.optim.Optimizer | None = None
+) -> WeightTrainer:
+    """Makes the trainer of a network; the momentum of weights that an earlier optimizer had is kept."""
+    optimizer = make_sgd(
+        network,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        mixer_lr_scale=settings.mixer_lr_scale,
+    )
+    for weight in network.parameters() if before is not None else ():
+        if weight in before.state:  # type: ignore[union-attr]
+            optimizer.state[weight] = before.state[weight]  # type: ignore[union-attr]
+    return WeightTrainer(
         network=network,
         optimizer=optimizer,
         learning_rate=settings.schedule.learning_rate,
@@ -122,32 +188,24 @@ def train_member(
         max_grad_norm=settings.max_grad_norm,
         label_smoothing=settings.label_smoothing,
         auxiliary_weight=settings.auxiliary_weight,
+        mixer_penalty=settings.penalty_weight,
         autocast=runtime.autocast,
     )
-    rows: list[dict[str, Any]] = []
-    state = load_checkpoint(checkpoint)
-    if state is not None:
-        if state["genotype"] != member.record:
-            raise ValueError(f"{checkpoint} is of another cell than {member.label} now; choose another run name")
-        rows = state["rows"]
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-    saved = time.monotonic()
-    while len(rows) < settings.epochs:
-        rows.append(_train_epoch(member, trainer, data=data, settings=settings, epoch=len(rows)))
-        if len(rows) == settings.epochs or time.monotonic() - saved >= settings.checkpoint_seconds:
-            save_checkpoint(
-                checkpoint,
-                {
-                    "genotype": member.record,
-                    "rows": rows,
-                    "network": network.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                },
-            )
-            saved = time.monotonic()
-        on_epoch(rows[-1])
-    return rows
+
+
+def _harden(member: Member, trainer: WeightTrainer, *, data: ImageData, settings: RetrainSettings) -> dict[str, Any]:
+    """Puts exact permutations in the place of learned mixers; returns the gap between soft and hard."""
+
+    def test_accuracy() -> float:
+        network = trainer.network.eval()
+        return evaluate(
+            network, data.test.batches(settings.batch_size), member.genotype, autocast=trainer.autocast
+        ).accuracy
+
+    soft = test_accuracy()
+    distance = largest_distance(soft_mixers(trainer.network))
+    harden_mixers(trainer.network)
+    return {"hardening_distance": distance, "soft_test_accuracy": soft, "hard_test_accuracy": test_accuracy()}
 
 
 def _train_epoch(
@@ -172,7 +230,7 @@ def _train_epoch(
     if last or due:
         batches = data.test.batches(settings.batch_size)
         test_accuracy = evaluate(trainer.network.eval(), batches, member.genotype, autocast=trainer.autocast).accuracy
-    return {
+    row = {
         "label": member.label,
         "seed": member.seed,
         "epoch": epoch,
@@ -182,6 +240,8 @@ def _train_epoch(
         "test_accuracy": test_accuracy,
         "seconds": time.perf_counter() - started,
     }
+    mixers = soft_mixers(trainer.network)
+    return {**row, "mixer_distance": largest_distance(mixers)} if mixers else row
 
 
 def final_accuracy(rows: Sequence[dict[str, Any]], *, last_epochs: int) -> float:

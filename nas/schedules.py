@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 DROP_PATH_SCHEDULES = ("linear", "constant")
+PENALTY_POWERS = {"constant": 0, "linear": 1, "quadratic": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,9 @@ class TrainingSettings:
         drop_path: Drop probability at the last layer, 1 − keep, in [0, 1) (arXiv:1812.02975, §IV-D).
         drop_path_schedule: `linear` grows from 0 to it over the epochs (ENAS), `constant` has it from the start.
         cutout: Side of the square cut out, in pixels; 0 for none.
+        mixer_penalty: λ of the learned mixers at its full height.
+        mixer_penalty_schedule: How it gets there from 0: `quadratic`, `linear`, or `constant` from the start.
+        mixer_lr_scale: Learning rate of the learned mixers, in learning rates of the weights.
         checkpoint_seconds: Least time between two checkpoints.
     """
 
@@ -73,13 +77,16 @@ class TrainingSettings:
     drop_path: float = 0.0
     drop_path_schedule: str = "linear"
     cutout: int = 0
+    mixer_penalty: float = 1e-3
+    mixer_penalty_schedule: str = "quadratic"
+    mixer_lr_scale: float = 1.0
     checkpoint_seconds: float = 10.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("cutout", "checkpoint_seconds"):
+        for name in ("cutout", "mixer_penalty", "mixer_lr_scale", "checkpoint_seconds"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not 0 <= self.drop_path < 1:
@@ -90,6 +97,9 @@ class TrainingSettings:
             )
         if self.max_grad_norm is not None and self.max_grad_norm <= 0:
             raise ValueError(f"max_grad_norm must be above 0, got {self.max_grad_norm}")
+        if self.mixer_penalty_schedule not in PENALTY_POWERS:
+            known = ", ".join(PENALTY_POWERS)
+            raise ValueError(f"mixer_penalty_schedule must be one of {known}, got {self.mixer_penalty_schedule!r}")
         check_sgd(momentum=self.momentum, weight_decay=self.weight_decay)
         _ = self.schedule
 
@@ -102,6 +112,16 @@ class TrainingSettings:
             first_cycle=self.first_cycle,
             cycle_factor=self.cycle_factor,
         )
+
+    @property
+    def penalty_epochs(self) -> float:
+        """Epochs in which the mixers' penalty grows to its full height."""
+        return self.epochs
+
+    def penalty_weight(self, epoch: float) -> float:
+        """Returns λ of the learned mixers at a point in time, in epochs from 0."""
+        grown = min(epoch / self.penalty_epochs, 1.0) if self.penalty_epochs else 1.0
+        return self.mixer_penalty * grown ** PENALTY_POWERS[self.mixer_penalty_schedule]
 
     def drop_prob(self, epoch: float) -> float:
         """Returns the drop-path probability of the last layer at a point in time, in epochs from 0."""

@@ -6,7 +6,7 @@ and lets the controller learn from them. At the end many cells are sampled, and 
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from nas.rewards import SupernetEvaluator
 from nas.runtime import derive_seed, seed_everything
 from nas.schedules import TrainingSettings
 from nas.training import WeightTrainer
-from search_spaces.genotype import Genotype
+from search_spaces.genotype import Decision, Genotype
 from search_spaces.space import SearchSpace
 
 RESAMPLE = ("epoch", "batch")
@@ -125,7 +125,7 @@ class Search:
         settings = self.settings
         if settings.anneal_controller:
             self.controller.set_learning_rate_scale(self.trainer.learning_rate(epoch) / settings.lr_max)
-        rewards, logged = [], []
+        rewards, logged, sampled = [], [], []
         for first in range(0, settings.controller_samples, settings.samples_per_update):
             count = min(settings.samples_per_update, settings.controller_samples - first)
             samples = self.controller.sample(count)
@@ -135,6 +135,7 @@ class Search:
             learned = self.controller.observe(samples.actions, batch_rewards)
             logged.append({"entropy": samples.entropy.mean().item(), **learned})
             rewards.append(batch_rewards)
+            sampled.append(samples.actions)
             winner = int(batch_rewards.argmax())
             if batch_rewards[winner] > self.best[0]:
                 self.best = batch_rewards[winner].item(), samples.actions[winner].tolist()
@@ -144,6 +145,7 @@ class Search:
             "reward_max": all_rewards.max().item(),
             "best": self.best[0],
             **logged[-1],
+            **choice_shares(self.space.decisions, torch.cat(sampled)),
         }
 
     def candidates(self) -> list[dict[str, Any]]:
@@ -203,3 +205,24 @@ class Search:
         self.controller.load_state_dict(state["controller"])
         self.trainer.network.load_state_dict(state["network"])
         self.trainer.optimizer.load_state_dict(state["optimizer"])
+
+
+def choice_shares(decisions: Sequence[Decision], actions: torch.Tensor) -> dict[str, float]:
+    """Returns how often each word of a vocabulary was chosen, as a share of the decisions of its kind.
+
+    Args:
+        decisions: T of them.
+        actions: (N, T).
+
+    Returns:
+        Shares by `kind.choice`, such as `op.conv_1x1`, of every kind but inputs; those of a kind sum to 1.
+    """
+    shares: dict[str, float] = {}
+    for kind in dict.fromkeys(decision.kind for decision in decisions if decision.kind != "input"):
+        columns = [i for i, decision in enumerate(decisions) if decision.kind == kind]
+        choices = decisions[columns[0]].choices
+        counts = torch.bincount(actions[:, columns].flatten(), minlength=len(choices))
+        shares |= {
+            f"{kind}.{choice}": share for choice, share in zip(choices, (counts / counts.sum()).tolist(), strict=True)
+        }
+    return shares

@@ -74,6 +74,11 @@ class StackedLayer(nn.Module):
         out: Tensor = self.mixers[cell.mixer](self.cell(inputs, cell, drop_prob=drop_prob))
         return out
 
+    def path_modules(self, genotype: Genotype) -> list[nn.Module]:
+        """Returns the ops and the mixer that `forward` would compute."""
+        cell = reduction_cell(genotype) if self.reducing else genotype.normal
+        return [*self.cell.path_ops(cell), self.mixers[cell.mixer]]
+
 
 class AuxiliaryHead(nn.Module):
     """A second classifier on an inner layer, for training only (the code of ENAS and DARTS; Szegedy et al. 2015).

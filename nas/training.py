@@ -3,14 +3,16 @@
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas.hardening import outermost_mixers, penalty, soft_mixers
 from nas.schedules import check_sgd
 from search_spaces.genotype import Genotype
+from search_spaces.mixers import Mixer
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """Pairs of images (N, C, H, W), normalised, and labels (N,)."""
@@ -23,22 +25,28 @@ class Score(NamedTuple):
     accuracy: float
 
 
-def make_sgd(network: nn.Module, *, momentum: float, weight_decay: float) -> torch.optim.SGD:
+def make_sgd(
+    network: nn.Module, *, momentum: float, weight_decay: float, mixer_lr_scale: float = 1.0
+) -> torch.optim.SGD:
     """Makes SGD with Nesterov momentum; ENAS's l2 · sum(w²) is a weight decay of 2 · l2.
 
-    Parameters that a step does not touch have no gradient and stay as they are, momentum included.
+    Learned mixers have no weight decay, and a learning rate of `mixer_lr_scale` times the others'. Parameters that a
+    step does not touch have no gradient and stay as they are, momentum included.
 
     Raises:
-        ValueError: If momentum is not in [0, 1) or weight_decay is below 0.
+        ValueError: If momentum is not in [0, 1), or weight_decay or mixer_lr_scale below 0.
     """
     check_sgd(momentum=momentum, weight_decay=weight_decay)
+    if mixer_lr_scale < 0:
+        raise ValueError(f"mixer_lr_scale must be at least 0, got {mixer_lr_scale}")
+    mixing = {id(weight) for mixer in outermost_mixers(network) if not mixer.decays for weight in mixer.parameters()}
+    weights = [weight for weight in network.parameters() if id(weight) not in mixing]
+    groups: list[dict[str, Any]] = [{"params": weights, "lr_scale": 1.0}]
+    if mixing:
+        mixers = [weight for weight in network.parameters() if id(weight) in mixing]
+        groups.append({"params": mixers, "lr_scale": mixer_lr_scale, "weight_decay": 0.0})
     optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=0.0,
-        momentum=momentum,
-        nesterov=momentum > 0,
-        weight_decay=weight_decay,
-        fused=True,
+        groups, lr=0.0, momentum=momentum, nesterov=momentum > 0, weight_decay=weight_decay, fused=True
     )
     if momentum > 0:
         # The fused step takes buffers for all its parameters or for none, and a path touches ever other ones.
@@ -68,6 +76,7 @@ class WeightTrainer:
         max_grad_norm: Clips every gradient tensor; None leaves them.
         label_smoothing: In [0, 1).
         auxiliary_weight: Of the auxiliary head's loss; 0 leaves the head out.
+        mixer_penalty: From the time in epochs, the weight of the learned mixers' penalty.
         autocast: Data type of the forward pass; None stays in float32.
     """
 
@@ -78,6 +87,7 @@ class WeightTrainer:
     max_grad_norm: float | None = 5.0
     label_smoothing: float = 0.0
     auxiliary_weight: float = 0.0
+    mixer_penalty: Callable[[float], float] = lambda epoch: 0.0  # noqa: ARG005
     autocast: torch.dtype | None = None
 
     def train_epoch(
@@ -95,18 +105,27 @@ class WeightTrainer:
             The means over the epoch, of the weights as they were at each step.
         """
         self.network.train()
+        learns_mixers = bool(soft_mixers(self.network))
+        mixers: list[Mixer] = []
+        path: Genotype | None = None
         totals: Tensor | None = None
         num_images = 0
         for step, (images, labels) in enumerate(batches):
             now = epoch + step / num_batches
             for group in self.optimizer.param_groups:
-                group["lr"] = self.learning_rate(now)
-            step_totals = self._step(images, labels, next(genotypes), drop_prob=self.drop_prob(now))
+                group["lr"] = self.learning_rate(now) * group["lr_scale"]
+            genotype = next(genotypes)
+            if learns_mixers and (step == 0 or genotype is not path):
+                mixers, path = soft_mixers(self.network, genotype), genotype
+            step_totals = self._step(images, labels, genotype, now=now, mixers=mixers)
             totals = step_totals if totals is None else totals + step_totals
             num_images += len(labels)
         return _score(totals, num_images)
 
-    def _step(self, images: Tensor, labels: Tensor, genotype: Genotype | None, *, drop_prob: float) -> Tensor:
+    def _step(
+        self, images: Tensor, labels: Tensor, genotype: Genotype | None, *, now: float, mixers: list[Mixer]
+    ) -> Tensor:
+        drop_prob = self.drop_prob(now)
         self.optimizer.zero_grad(set_to_none=True)
         auxiliary: Tensor | None = None
         with _autocast(images, self.autocast):
@@ -116,12 +135,16 @@ class WeightTrainer:
                 logits = self.network(images, genotype, drop_prob=drop_prob)
         loss = self._loss(logits, labels)
         total = loss if auxiliary is None else loss + self.auxiliary_weight * self._loss(auxiliary, labels)
+        if mixers:
+            total = total + self.mixer_penalty(now) * penalty(mixers)
         total.backward()  # type: ignore[no-untyped-call]
         if self.max_grad_norm is not None:
             # The optimizer's list, since walking through a supernet's modules at every step costs more than clipping.
             parameters = (parameter for group in self.optimizer.param_groups for parameter in group["params"])
             clip_gradients(parameters, max_norm=self.max_grad_norm)
         self.optimizer.step()
+        for mixer in mixers:
+            mixer.project()
         return _totals(loss.detach(), logits.detach(), labels)
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:

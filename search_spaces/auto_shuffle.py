@@ -1,7 +1,5 @@
 """The learned permutation of AutoShuffleNet: a doubly stochastic matrix that its penalty drives to a permutation."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -45,7 +43,7 @@ class AutoShuffle(Mixer):
         ValueError: If g does not divide C, `start` is unknown, `noise` is out of range, or 0 for a uniform start.
     """
 
-    rounds: ClassVar[bool] = True
+    rounds: bool = True
 
     def __init__(self, channels: int, *, groups: int = 2, start: str = "near_shuffle", noise: float = 0.5) -> None:
         super().__init__(channels)

@@ -182,6 +182,15 @@ class Cell(nn.Module):
         outputs = sorted(cell.output_nodes, key=lambda node: (resolved[node], node))
         return self._merge([self._passed(node, nodes[node]) for node in outputs], outputs)
 
+    def path_ops(self, cell: CellGenotype) -> list[nn.Module]:
+        """Returns the ops that `forward` would compute, those without a module left out."""
+        edges = [
+            (number, slot, source, op)
+            for number, block in enumerate(cell.blocks)
+            for slot, (source, op) in enumerate(zip(block.inputs, block.ops, strict=True))
+        ]
+        return [self.ops[self._key(edge)] for edge in edges]
+
     def _passed(self, node: int, value: Tensor) -> Tensor:
         """Returns an output node's value at the cell's output resolution."""
         if not (self.strided and node < self.num_inputs):

@@ -7,7 +7,6 @@ outline; sizes, start and rounding are our reading and said where they come up.
 
 import copy
 import math
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +57,7 @@ class DynamicShuffle(Mixer):
         ValueError: If g does not divide C, a group has a single channel, or `reduction` is below 1.
     """
 
-    rounds: ClassVar[bool] = True
+    rounds: bool = True
 
     def __init__(self, channels: int, *, groups: int = 2, reduction: int = 16, binary: bool = True) -> None:
         super().__init__(channels)
@@ -172,7 +171,7 @@ class StaticDynamicShuffle(Mixer):
         ValueError: Under the conditions of `DynamicShuffle`.
     """
 
-    rounds: ClassVar[bool] = True
+    rounds: bool = True
 
     def __init__(self, channels: int, *, groups: int = 2, reduction: int = 16, binary: bool = True) -> None:
         super().__init__(channels)
@@ -199,6 +198,7 @@ class StaticDynamicShuffle(Mixer):
         """Returns a copy for inference: the dynamic part permutes exactly, by one gather, the static part is kept."""
         hard = copy.deepcopy(self)
         hard.dynamic = hard.dynamic.harden()  # type: ignore[assignment]
+        hard.rounds = False
         return hard
 
     def distance(self) -> Tensor:

@@ -6,8 +6,6 @@ make their matrix (C, C) once per forward pass and apply it as a 1x1 convolution
 than applying the layers to every pixel as soon as there are more pixels than channels.
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -36,7 +34,7 @@ class SwitchShuffle(Mixer):
         ValueError: If `groups` does not divide `channels`, or `start_logit` is not above 0.
     """
 
-    rounds: ClassVar[bool] = True
+    rounds: bool = True
 
     partner: Tensor
     switch: Tensor

@@ -6,7 +6,6 @@ it into what inference needs, for a permutation one index vector.
 """
 
 from collections.abc import Callable
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +28,8 @@ class Mixer(nn.Module):
         channels: C, in and out.
     """
 
-    rounds: ClassVar[bool] = False
-    decays: ClassVar[bool] = False
+    rounds: bool = False
+    decays: bool = False
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from search_spaces.shuffles import build_mixer
+
 BN_EPSILON = 1e-5
 BN_MOMENTUM = 0.1
 
@@ -223,3 +225,16 @@ def _conv_7x1_1x7(channels: int, stride: int) -> nn.Module:
         nn.Conv2d(channels, channels, (7, 1), stride=(stride, 1), padding=(3, 0), bias=False),
         batch_norm(channels),
     )
+
+
+def _register_shuffle(name: str, *, weight_free: bool) -> None:
+    """Enters a mixer as an op: with stride 2 it follows a factorized reduction, as a strided identity has it."""
+
+    @register_op(name, weight_free=weight_free)
+    def build(channels: int, stride: int) -> nn.Module:
+        mixer = build_mixer(name, channels, groups=2 if channels % 2 == 0 else 1)
+        return mixer if stride == 1 else nn.Sequential(FactorizedReduction(channels, channels), mixer)
+
+
+for _name in ("auto_shuffle", "dynamic_shuffle", "static_dynamic_shuffle", "kaleidoscope"):
+    _register_shuffle(_name, weight_free=False)

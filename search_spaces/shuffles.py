@@ -1,7 +1,5 @@
 """The mixers that come with the project, and how to make one by name."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -31,7 +29,10 @@ def build_mixer(name: str, channels: int, groups: int = 2) -> nn.Module:
         ValueError: If there is no such mixer, or it cannot have so many channels or groups.
     """
     check_mixer(name)
-    return MIXERS[name](channels, groups)
+    device = torch.get_default_device()
+    with torch.device("cpu"):  # where starts are computed; the "meta" device could not
+        mixer = MIXERS[name](channels, groups)
+    return mixer.to(device)
 
 
 class ChannelShuffle(Mixer):
@@ -81,7 +82,7 @@ class DenseMixer(Mixer):
         ValueError: If `groups` does not divide `channels`.
     """
 
-    decays: ClassVar[bool] = True
+    decays: bool = True
 
     def __init__(self, channels: int, *, groups: int = 2) -> None:
         super().__init__(channels)

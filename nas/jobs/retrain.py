@@ -86,7 +86,9 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
             bar.reach((number + 1) * settings.epochs)
             rows += member_rows
             accuracy = final_accuracy(member_rows, last_epochs=settings.last_epochs)
-            results.append({"label": member.label, "seed": member.seed, "test_accuracy": accuracy})
+            results.append(
+                {"label": member.label, "seed": member.seed, "test_accuracy": accuracy, **_hardening(member_rows)}
+            )
             if number == 0:
                 save_weights(
                     out / "weights.safetensors",
@@ -121,6 +123,16 @@ def _keep_genotype(genotype: Genotype, out: Path) -> None:
         raise ValueError(f"the run {out} retrains another cell; choose another name")
     write_text(out / "genotype.json", genotype.to_json())
     write_text(out / "cells.svg", genotype_svg(genotype, title=out.name))
+
+
+def _hardening(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns what happened when learned mixers were hardened, if there were any."""
+    for row in rows:
+        if "hard_test_accuracy" in row:
+            names = {"epoch": "epoch", "distance": "hardening_distance"}
+            names |= {name: name for name in ("soft_test_accuracy", "hard_test_accuracy")}
+            return {"hardening": {name: row[key] for name, key in names.items()}}
+    return {}
 
 
 def _model_record(genotype: Genotype | None, cfg: DictConfig) -> str:
@@ -200,6 +212,13 @@ def _describe(members: list[Member], settings: RetrainSettings, data: ImageData,
 def _conclude(metrics: dict[str, Any], settings: RetrainSettings, out: Path) -> None:
     found = spread(metrics["found"]["test_accuracy"]["values"])
     result(f"found cell:   test accuracy {found.percent()}, {metrics['found']['parameters']:,} parameters")
+    for member in metrics["members"]:
+        if (gap := member.get("hardening")) and member["label"] == "found":
+            before, after = 100 * gap["soft_test_accuracy"], 100 * gap["hard_test_accuracy"]
+            result(
+                f"hardened:     before epoch {gap['epoch']} of seed {member['seed']}, {gap['distance']:.3f} from permutations; "
+                f"test accuracy {before:.2f} % soft, {after:.2f} % hard"
+            )
     if "random" in metrics:
         random = spread(metrics["random"]["test_accuracy"]["values"])
         result(f"random cells: test accuracy {random.percent()}, one value a cell")

@@ -85,9 +85,15 @@ def build_search(cfg: DictConfig, runtime: Runtime) -> Search:
     )
     trainer = WeightTrainer(
         network=network,
-        optimizer=make_sgd(network, momentum=settings.momentum, weight_decay=settings.weight_decay),
+        optimizer=make_sgd(
+            network,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            mixer_lr_scale=settings.mixer_lr_scale,
+        ),
         learning_rate=schedule.learning_rate,
         drop_prob=settings.drop_prob,
+        mixer_penalty=settings.penalty_weight,
         max_grad_norm=settings.max_grad_norm,
         autocast=runtime.autocast,
     )

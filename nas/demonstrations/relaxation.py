@@ -1,0 +1,160 @@
+"""Minimising over doubly stochastic matrices, many problems at once, with or without AutoShuffleNet's penalty.
+
+A batch (K, n, n) holds K problems or starts that know nothing of each other. Two deviations from AutoShuffleNet
+(arXiv:1901.08624), which takes additive steps, clamps at 0 and normalises once: the step is multiplicative, M ∘ exp(−η G)
+with momentum, and then normalised. Where that stands still is a stationary point on the doubly stochastic set, which is
+not so after an additive step; the demonstrations need that to say what a relaxation converged to.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from search_spaces.permutations import nearest_permutation, permutation_matrix, project_doubly_stochastic
+
+Gradient = Callable[[Tensor], Tensor]
+"""Maps matrices (K, n, n) to the gradients of their objectives, (K, n, n)."""
+
+NEAR = 0.01
+"""A matrix within this of a permutation in every entry counts as one, before any rounding."""
+SMALLEST = 1e-12
+"""Entries stay above this, so that each can grow again."""
+LARGEST_EXPONENT = 10.0
+FINAL_NORMALIZATIONS = 50
+START_NORMALIZATIONS = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Descent:
+    """How an objective is descended.
+
+    Attributes:
+        steps: At least 1.
+        step_size: η, above 0, for objectives of order n.
+        momentum: In [0, 1).
+        penalty: λ at the end, at least 0. It grows with the square of the step number; 0 is the plain relaxation.
+        warmup: Share of the steps before λ leaves 0, in [0, 1).
+        normalizations: Of columns and rows after each step, at least 1.
+    """
+
+    steps: int = 300
+    step_size: float = 0.03
+    momentum: float = 0.9
+    penalty: float = 8.0
+    warmup: float = 0.0
+    normalizations: int = 3
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.normalizations < 1:
+            raise ValueError(f"steps and normalizations must be at least 1, got {self.steps}, {self.normalizations}")
+        if self.step_size <= 0 or self.penalty < 0:
+            raise ValueError(f"step_size must be above 0 and penalty at least 0, got {self.step_size}, {self.penalty}")
+        if not 0 <= self.momentum < 1 or not 0 <= self.warmup < 1:
+            raise ValueError(f"momentum and warmup must lie in [0, 1), got {self.momentum}, {self.warmup}")
+
+    def penalty_at(self, step: int) -> float:
+        """Returns λ at a step from 0 to `steps`."""
+        return self.penalty * float(max(0.0, (step / self.steps - self.warmup) / (1 - self.warmup)) ** 2)
+
+
+def penalty_gradient(matrix: Tensor) -> Tensor:
+    """Returns the gradient of P(M) where no entry is below 0: 2 − Mᵢⱼ/‖Mᵢ,:‖₂ − Mᵢⱼ/‖M:,ⱼ‖₂, (K, n, n).
+
+    Args:
+        matrix: (K, n, n), without a row or column of zeros.
+    """
+    rows, columns = (torch.linalg.vector_norm(matrix, dim=dim, keepdim=True) for dim in (-1, -2))
+    return 2 - matrix / rows - matrix / columns
+
+
+def descend(
+    start: Tensor, gradient: Gradient, descent: Descent, *, on_step: Callable[[int, Tensor], None] | None = None
+) -> Tensor:
+    """Minimises objective + λ P(M) from doubly stochastic starts, λ growing from 0.
+
+    Args:
+        start: (K, n, n), entries above 0.
+        gradient: Of the objective alone.
+        descent: Steps, λ and the like.
+        on_step: Called with the number of steps taken, from 0 to all of them, and the matrices.
+
+    Returns:
+        (K, n, n), doubly stochastic up to rounding.
+    """
+    matrix, velocity = start, torch.zeros_like(start)
+    for step in range(descent.steps):
+        if on_step is not None:
+            on_step(step, matrix)
+        slope = gradient(matrix)
+        if weight := descent.penalty_at(step):
+            slope = slope + weight * penalty_gradient(matrix)
+        velocity = descent.momentum * velocity + slope
+        exponent = (-descent.step_size * velocity).clamp(-LARGEST_EXPONENT, LARGEST_EXPONENT)
+        grown = project_doubly_stochastic(matrix * exponent.exp(), iterations=descent.normalizations)
+        matrix = grown.clamp(min=SMALLEST)
+    matrix = project_doubly_stochastic(matrix, iterations=FINAL_NORMALIZATIONS)
+    if on_step is not None:
+        on_step(descent.steps, matrix)
+    return matrix
+
+
+def random_starts(center: Tensor, *, starts: int, generator: torch.Generator) -> Tensor:
+    """Returns doubly stochastic starts for each problem: near the centre first, then ever farther from it.
+
+    Args:
+        center: (K, n, n), doubly stochastic.
+        starts: S, at least 1. The first is 0.9 of the centre and 0.1 uniform, without chance; of the others a share
+            from 0.3 to 1 is random.
+        generator: Of the random matrices.
+
+    Returns:
+        (K · S, n, n), those of a problem next to each other.
+    """
+    problems, n, _ = center.shape
+    logits = torch.randn((problems, starts, n, n), generator=generator, dtype=center.dtype)
+    other = project_doubly_stochastic(logits.exp(), iterations=START_NORMALIZATIONS)
+    other[:, 0] = 1 / n
+    share = torch.cat([torch.tensor([0.1]), torch.linspace(0.3, 1.0, starts)[1:]]).to(center).view(-1, 1, 1)
+    return ((1 - share) * center[:, None] + share * other).flatten(0, 1)
+
+
+def round_all(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """Rounds each of (K, n, n) by linear assignment.
+
+    Returns:
+        The permutations, (K, n), and the largest difference of an entry to theirs, (K,).
+    """
+    indices = torch.stack([nearest_permutation(matrix) for matrix in matrices])
+    return indices, (matrices - permutation_matrix(indices)).abs().amax(dim=(-1, -2))
+
+
+def linear_gap(matrices: Tensor, gradients: Tensor) -> Tensor:
+    """Returns how much the linearised objective could still fall, maxₛ ⟨G, M − S⟩ over doubly stochastic S, (K,).
+
+    Frank and Wolfe's gap: for a convex objective a bound on how far its value is above the minimum.
+    """
+    best = permutation_matrix(round_all(-gradients)[0])
+    return (gradients * (matrices - best)).sum(dim=(-1, -2))
+
+
+def best_of_starts(values: Tensor, *, starts: int) -> Tensor:
+    """Returns for each problem the row, in a batch of K · S, of its start with the least of `values`, (K,)."""
+    by_problem = values.view(-1, starts)
+    return by_problem.argmin(dim=1) + starts * torch.arange(len(by_problem))
+
+
+def wilson_interval(successes: int, trials: int, *, z: float = 1.96) -> tuple[float, float]:
+    """Returns Wilson's interval of a success rate, at 95 % unless `z` says otherwise.
+
+    Raises:
+        ValueError: If `trials` is below 1 or `successes` not in 0 … trials.
+    """
+    if trials < 1 or not 0 <= successes <= trials:
+        raise ValueError(f"expected 0 ≤ successes ≤ trials and at least 1 trial, got {successes} of {trials}")
+    rate, weight = successes / trials, z * z / trials
+    middle = (rate + weight / 2) / (1 + weight)
+    half = sqrt(rate * (1 - rate) * weight + weight * weight / 4) / (1 + weight)
+    return max(0.0, middle - half), min(1.0, middle + half)
