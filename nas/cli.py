@@ -20,6 +20,7 @@ COMMANDS = {
     "show": "draw a cell in the terminal, count it, check it against G1-G4: genotype=RUN, FILE.json or darts_v2",
     "table": "the published figures beside what this code counts, and what runs measured",
 }
+CHOOSES_KEYS = ("network=", "search_space=", "controller=", "data=", "logger=", "reward=")
 WITHOUT_RUN_FOLDER = ("show", "table")
 
 
@@ -40,7 +41,12 @@ def main() -> None:
         hint = f"; did you mean {near[0]}?" if near else ""
         sys.stderr.write(f"nas: unknown command {command!r}{hint}\n\n{usage()}")
         sys.exit(2)
-    _run_hydra(command, [quote(override) for override in follow_genotype(overrides)])
+    try:
+        followed = follow_genotype(overrides)
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
+    _run_hydra(command, [quote(override) for override in followed])
 
 
 def usage() -> str:
@@ -69,14 +75,25 @@ def quote(override: str) -> str:
 
 
 def follow_genotype(overrides: Sequence[str]) -> list[str]:
-    """Adds the network that the genotype's cells are made for, unless the command names a network."""
+    """Adds the network that the genotype's cells are made for, unless the command names a network.
+
+    Raises:
+        ValueError: If several genotypes of one multirun are made for different networks.
+    """
     values = dict(override.split("=", 1) for override in overrides if "=" in override)
     reference = values.get("genotype", "")
     if "network" in values or reference in ("", "null"):
         return list(overrides)
     from nas.genotypes import network_group
 
-    group = network_group(reference)
+    several = {"-m", "--multirun"} & set(overrides) and "(" not in reference
+    groups = {network_group(name) for name in (reference.split(",") if several else [reference])}
+    if len(groups) > 1:
+        raise ValueError(
+            "the genotypes of this multirun are made for different networks "
+            f"({', '.join(sorted(group or 'unknown' for group in groups))}); start one multirun for each"
+        )
+    group = groups.pop()
     return list(overrides) if group is None else [f"network={group}", *overrides]
 
 
@@ -111,7 +128,7 @@ def run_job(command: str, cfg: "DictConfig", overrides: Sequence[str]) -> Any:
     except KeyboardInterrupt:
         sys.stderr.write(f"\nstopped; to go on: {_again(command, out, overrides)}\n")
         sys.exit(130)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         if command not in WITHOUT_RUN_FOLDER and out.is_dir() and not any(out.iterdir()):
             out.rmdir()  # Hydra made it, and nothing came of it
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
@@ -158,7 +175,10 @@ def suggest_keys(command: str, overrides: Sequence[str]) -> None:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module("conf", version_base="1.3"):
-            cfg = compose(command)
+            try:
+                cfg = compose(command, overrides=[one for one in overrides if one.startswith(CHOOSES_KEYS)])
+            except HydraException:  # such as a network that there is not
+                cfg = compose(command)
     except HydraException:  # the configs themselves are at fault, and Hydra has said how
         return
     keys: list[str] = []

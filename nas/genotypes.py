@@ -1,5 +1,6 @@
 """Finding the genotype a user means: a file or an entry of it, a run folder, a published name, another tool's text."""
 
+import difflib
 from pathlib import Path
 
 import yaml
@@ -32,10 +33,7 @@ def load_genotype(reference: str | Path) -> Genotype:
     if path.is_dir():
         path = path / "genotype.json"
     if not path.is_file():
-        raise FileNotFoundError(
-            f"no genotype at {path}; `nas search` writes one into its run folder, and published ones are "
-            f"{', '.join(PUBLISHED)}"
-        )
+        raise FileNotFoundError(_absent(text, path))
     if path.stat().st_size > MAX_JSON_BYTES:
         raise ValueError(f"{text}: the file is larger than {MAX_JSON_BYTES} bytes")
     content = path.read_text(encoding="utf-8", errors="replace")
@@ -56,6 +54,19 @@ def network_group(reference: str) -> str | None:
     if used := _network_of_run(path if path.is_dir() else path.parent):
         return used
     return _network_of_space(reference)
+
+
+def _absent(reference: str, path: Path) -> str:
+    """Says what might have been meant by a reference to nothing."""
+    run = Path("results/runs") / reference
+    near = difflib.get_close_matches(reference.lower(), PUBLISHED, n=1)
+    if run.is_dir():
+        hint = f"did you mean genotype={run}?"
+    elif near:
+        hint = f"did you mean {near[0]}?"
+    else:
+        hint = "`nas search` writes one into its run folder"
+    return f"no genotype at {path}; {hint} Published ones are {', '.join(PUBLISHED)}"
 
 
 def _is_genotype_itself(reference: str) -> bool:

@@ -1,22 +1,29 @@
-"""Making a trained network ready for inference: exact permutations, and as few of them moved as possible.
+"""Making a trained network ready for inference: exact permutations, and no channel moved for their sake.
 
 A permutation of the channels need not be carried out: it is enough to know where every channel lies. In a chain of
-normal layers (ShuffleNASNet, ShuffleNet v2) the half that enters the next cell is gathered from where it lies, the
-cell's output is put in its place, and the other half is not touched. So every permutation, fixed or learned, costs the
-same, and less than concatenating and shuffling. At a reduction the channels are gathered once, and the classifier's
-columns are permuted instead of the channels.
+normal layers (ShuffleNASNet, ShuffleNet v2) half of the channels enter a cell, the others wait for a later one. So the
+outputs of cells are kept as they are, and what the next cell reads is joined out of slices of them: half of the
+channels are copied a layer, where concatenating and mixing copies all of them twice. Since weights can be reordered
+(`nas.folding`), every output is written in the order in which it will be read, so that the slices are few. All
+permutations, fixed or learned, cost about the same.
 """
 
 import copy
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from nas.folding import BoundCell, freedom, reorder
 from nas.hardening import harden_mixers
 from nas.macro import reduction_cell
 from nas.networks import NormalLayer, ReductionLayer, ShuffleNASNet
 from nas.shufflenets import V2_STEM_CHANNELS, ShuffleNetV2, ShuffleUnitV2
+from search_spaces.cells import Cell
 from search_spaces.genotype import Genotype
 from search_spaces.mixers import Mixer, Permutation, shuffle_index
 from search_spaces.shuffles import ChannelShuffle, IdentityMixer
@@ -25,64 +32,20 @@ from search_spaces.shuffles import ChannelShuffle, IdentityMixer
 def for_inference(network: nn.Module, genotype: Genotype | None) -> nn.Module:
     """Returns a copy of a network for inference with one genotype: mixers hardened, permutations folded away.
 
-    The copy takes the same arguments and returns the same logits up to rounding.
+    The copy takes the same arguments and returns the same logits up to rounding, without drop-path. A ShuffleNASNet
+    loses what is not on the genotype's path, so that a supernet becomes the derived model.
+
+    Raises:
+        ValueError: If the network does not hold the genotype's ops. The copy of a ShuffleNASNet raises it if called
+            with another genotype.
     """
     ready = copy.deepcopy(network).eval()
     harden_mixers(ready, linear_maps=True)
     if isinstance(ready, ShuffleNASNet) and genotype is not None:
-        _fold_shufflenasnet(ready, genotype)
+        ready.layers = nn.ModuleList([_fold_shufflenasnet(ready, genotype)])
     elif isinstance(ready, ShuffleNetV2):
-        _fold_shufflenet_v2(ready)
+        ready.stages = nn.Sequential(_fold_shufflenet_v2(ready))
     return ready
-
-
-class FoldedLayer(nn.Module):
-    """A layer that changes half of the channels, on channels in any order: its output takes the place of its input.
-
-    Args:
-        change: Maps the half that enters, (N, C / 2, H, W), and the other arguments of `forward`, to the same shape.
-        places: (C / 2,), where the channels that enter lie.
-    """
-
-    places: Tensor
-
-    def __init__(self, change: nn.Module, places: Tensor) -> None:
-        super().__init__()
-        self.change = change
-        self.register_buffer("places", places)
-
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Maps (N, C, H, W) to the same shape; without gradients it changes `x` in place."""
-        out = self.change(gathered(x, self.places), *args, **kwargs).to(x.dtype)
-        return x.index_copy(1, self.places, out) if torch.is_grad_enabled() else _put(x, self.places, out)
-
-
-class Gathered(nn.Module):
-    """A module whose input is brought into order first.
-
-    Args:
-        module: Reads channels in order.
-        places: (C,), where each of them lies.
-    """
-
-    places: Tensor
-
-    def __init__(self, module: nn.Module, places: Tensor) -> None:
-        super().__init__()
-        self.module = module
-        self.register_buffer("places", places)
-
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Maps (N, C, H, W) to what the module returns."""
-        out: Tensor = self.module(gathered(x, self.places), *args, **kwargs)
-        return out
-
-
-def gathered(x: Tensor, places: Tensor) -> Tensor:
-    """Returns channels `places` of `x` (N, C, H, W), in its memory format."""
-    if x.is_contiguous(memory_format=torch.channels_last):
-        return x.permute(0, 2, 3, 1).index_select(3, places).permute(0, 3, 1, 2)
-    return x.index_select(1, places)
 
 
 def permutation_of(mixer: nn.Module) -> Tensor | None:
@@ -94,94 +57,250 @@ def permutation_of(mixer: nn.Module) -> Tensor | None:
     return torch.arange(mixer.channels) if isinstance(mixer, IdentityMixer) else None
 
 
-def _put(x: Tensor, places: Tensor, values: Tensor) -> Tensor:
-    """Writes channels `places` of `x`, in place."""
-    x.permute(0, 2, 3, 1).index_copy_(3, places, values.permute(0, 2, 3, 1))
-    return x
+Key = tuple[int, ...]
+LOOKAHEAD = 32
 
 
-class _Folding:
-    """Walks through layers in order and remembers where every channel lies.
+class Piece(NamedTuple):
+    """Channels `start` … `start + length - 1` of the tensor of that number."""
 
-    Args:
-        channels: C of the first layer's input.
-        device: Of the network.
+    tensor: int
+    start: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Modules that read the same channels; every channel of the network is written once and read by one layer.
+
+    Attributes:
+        modules: At least one.
+        reads: Names of the channels they read, in the order for which they were trained.
+        writes: The same for what each of them writes.
     """
 
-    def __init__(self, channels: int, device: torch.device) -> None:
-        self.device = device
-        self.places = torch.arange(channels)
-
-    def half(self, layer: nn.Module, change: nn.Module, *, first: bool, index: Tensor | None) -> nn.Module:
-        """Folds a layer that changes its first or second half and mixes by `index`; returns what takes its place."""
-        if index is None:
-            return self.in_order(layer, channels=len(self.places))
-        middle = len(self.places) // 2
-        entering = self.places[:middle] if first else self.places[middle:]
-        self.places = self.places[index]
-        return FoldedLayer(change, entering.to(self.device))
-
-    def whole(self, layer: nn.Module, *, channels: int, index: Tensor | None) -> nn.Module:
-        """Folds a layer that reads all channels, whose output of `channels` is yet to be mixed by `index`."""
-        folded = self.in_order(layer, channels=channels)
-        if index is not None:
-            self.places = index
-        return folded
-
-    def in_order(self, module: nn.Module, *, channels: int) -> nn.Module:
-        """Has a module read the channels in order; its own output, of `channels`, is in order."""
-        places, self.places = self.places, torch.arange(channels)
-        return module if torch.equal(places, torch.arange(len(places))) else Gathered(module, places.to(self.device))
-
-    def columns(self, weight: Tensor) -> None:
-        """Permutes the input channels, dimension 1, of the weights that read the last output."""
-        with torch.no_grad():
-            weight[:, self.places.to(self.device)] = weight.clone()
-        self.places = torch.arange(len(self.places))
+    modules: Sequence[nn.Module]
+    reads: list[int]
+    writes: list[list[int]]
 
 
-class _NormalChange(nn.Module):
-    """The part of a normal layer that changes its half of the channels."""
+class Placement(NamedTuple):
+    """Where a layer's channels lie.
 
-    def __init__(self, layer: NormalLayer) -> None:
+    Attributes:
+        pieces: What the layer reads, to be joined.
+        reads: Names of the channels in this order.
+        writes: Names of the channels that each module writes, in the order in which it is to write them.
+    """
+
+    pieces: list[Piece]
+    reads: list[int]
+    writes: list[list[int]]
+
+
+def place(layers: Sequence[Layer]) -> list[Placement]:
+    """Chooses in which order every tensor's channels lie, so that layers read few pieces.
+
+    A tensor is sorted by the layer that reads a channel next; if that one must write in the order in which it reads,
+    then by the next after it, and so on, in Gray's order, in which most neighbours differ in one of these.
+    """
+    keys: dict[int, tuple[int, ...]] = {}
+    freedoms = [[freedom(module) for module in layer.modules] for layer in layers]
+    labels = [
+        max(f.entering for f in free).labels(len(layer.reads)) for free, layer in zip(freedoms, layers, strict=True)
+    ]
+    for number, layer in reversed(list(enumerate(layers))):
+        tied = next((w for f, w in zip(freedoms[number], layer.writes, strict=True) if f.tied), None)
+        for i, name in enumerate(layer.reads):
+            keys[name] = (number, labels[number][i], *(() if tied is None else keys[tied[i]]))[:LOOKAHEAD]
+    lies: dict[int, tuple[int, int]] = {}  # number of the tensor, position in it
+    placements, tensors = [], count()
+    for number, layer in enumerate(layers):
+        reads = _arranged(layer.reads, labels[number], lies, keys)
+        trained = {name: i for i, name in enumerate(layer.reads)}
+        writes = []
+        for free, written in zip(freedoms[number], layer.writes, strict=True):
+            if free.tied:
+                writes.append([written[trained[name]] for name in reads])
+            else:
+                halves = free.leaving.labels(len(written))
+                writes.append(
+                    _gray_sorted(written, {w: (half, *keys[w]) for w, half in zip(written, halves, strict=True)})
+                )
+            tensor = next(tensors)
+            lies.update({name: (tensor, position) for position, name in enumerate(writes[-1])})
+        placements.append(Placement(_pieces([lies[name] for name in reads]), reads, writes))
+    return placements
+
+
+def _gray_sorted(names: list[int], keys: Mapping[int, tuple[int, ...]]) -> list[int]:
+    """Sorts by keys; every other group of equal beginnings is reversed, so that neighbours agree in what follows."""
+    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for name in names:
+        groups[keys[name]].append(name)
+    if len(groups) < 2:
+        return names
+    depth = next(i for i, column in enumerate(zip(*groups, strict=False)) if len(set(column)) > 1)
+    parts: dict[int, list[int]] = defaultdict(list)
+    for name in names:
+        parts[keys[name][depth]].append(name)
+    ordered = [_gray_sorted(parts[part], keys) for part in sorted(parts)]
+    return [name for i, part in enumerate(ordered) for name in (reversed(part) if i % 2 else part)]
+
+
+def _arranged(
+    layer: Layer, labels: list[int], lies: Mapping[int, tuple[int, int]], keys: Mapping[int, Key]
+) -> list[int]:
+    """Returns what a layer reads in ascending order of labels, and else as runs that lie together.
+
+    Which run comes next is free: if possible one that begins with the layer with which the last one ended.
+    """
+    runs: list[list[int]] = []
+    before = None
+    for label, (tensor, position), name in sorted(
+        (label, lies[name], name) for label, name in zip(labels, layer.reads, strict=True)
+    ):
+        if (label, tensor, position - 1) != before:
+            runs.append([])
+        runs[-1].append(name)
+        before = (label, tensor, position)
+    return [name for run in runs for name in run]
+
+
+def _pieces(places: list[tuple[int, int]]) -> list[Piece]:
+    pieces: list[Piece] = []
+    for tensor, position in places:
+        if pieces and (tensor, position) == (pieces[-1].tensor, pieces[-1].start + pieces[-1].length):
+            pieces[-1] = pieces[-1]._replace(length=pieces[-1].length + 1)
+        else:
+            pieces.append(Piece(tensor, position, 1))
+    return pieces
+
+
+class FoldedLayers(nn.Module):
+    """A chain of layers, each reading slices of what earlier ones wrote.
+
+    Args:
+        layers: Each the modules that read the same tensor and write one each.
+        pieces: What each layer reads, tensor 0 being the chain's input, and after them what the chain returns.
+        genotype: That of the layers, if any.
+    """
+
+    def __init__(
+        self, layers: Iterable[Sequence[nn.Module]], pieces: list[list[Piece]], genotype: Genotype | None
+    ) -> None:
         super().__init__()
-        self.cell = layer.cell
+        self.layers = nn.ModuleList(nn.ModuleList(modules) for modules in layers)
+        self.pieces = pieces
+        self.genotype = genotype
+        last = {piece.tensor: number for number, read in enumerate(pieces) for piece in read}
+        self.done = [[tensor for tensor, reader in last.items() if reader == number] for number in range(len(pieces))]
 
-    def forward(self, half: Tensor, genotype: Genotype, *, drop_prob: float | Tensor = 0.0) -> Tensor:
-        out: Tensor = self.cell([half], genotype.normal, drop_prob=drop_prob)
-        return out
+    def forward(self, x: Tensor, genotype: Genotype | None = None, **_: Any) -> Tensor:
+        """Maps (N, C, H, W) to (N, C', H', W').
+
+        Raises:
+            ValueError: If called with another genotype.
+        """
+        if genotype is not None and genotype != self.genotype:
+            raise ValueError("the network was made ready for another genotype: call for_inference with this one")
+        tensors: list[Tensor | None] = [x]
+        for number, layer in enumerate(self.layers):
+            entering = self._read(tensors, number)
+            assert isinstance(layer, nn.ModuleList)
+            tensors += [module(entering) for module in layer]
+        return self._read(tensors, len(self.layers))
+
+    def _read(self, tensors: list[Tensor | None], number: int) -> Tensor:
+        """Joins what a layer reads, and lets go of the tensors that none will read again."""
+        slices = []
+        for tensor, start, length in self.pieces[number]:
+            source = tensors[tensor]
+            assert source is not None
+            slices.append(source if length == source.shape[1] else source.narrow(1, start, length))
+        for tensor in self.done[number]:
+            tensors[tensor] = None
+        return slices[0] if len(slices) == 1 else torch.cat(slices, dim=1)
 
 
-def _fold_shufflenasnet(network: ShuffleNASNet, genotype: Genotype) -> None:
-    folding = _Folding(network.filters, network.classifier.weight.device)
-    for i, layer in enumerate(network.layers):
+class _Chain:
+    """Walks through a network in order and notes its layers and which channels they read.
+
+    Args:
+        stem: Writes the first channels.
+        channels: How many.
+    """
+
+    def __init__(self, stem: nn.Module, channels: int) -> None:
+        self.names = count()
+        self.layers: list[Layer] = []
+        self.channels: list[int] = []
+        self.add([stem], [], [channels])
+
+    def add(self, modules: Sequence[nn.Module], reads: list[int], widths: Sequence[int], *, front: bool = True) -> None:
+        """Adds modules, of `widths` channels each, which go to the front or the back of the channels not read."""
+        writes = [[next(self.names) for _ in range(width)] for width in widths]
+        self.layers.append(Layer(modules, reads, writes))
+        written, read = sum(writes, []), set(reads)
+        rest = [name for name in self.channels if name not in read]
+        self.channels = written + rest if front else rest + written
+
+    def mix(self, mixer: nn.Module) -> None:
+        """Permutes the channels, or adds a mixer that is no permutation."""
+        index = permutation_of(mixer)
+        if index is None:
+            self.add([mixer], self.channels, [len(self.channels)])
+        else:
+            self.channels = [self.channels[i] for i in index.tolist()]
+
+    def fold(self, head: nn.Module, genotype: Genotype | None) -> FoldedLayers:
+        """Reorders all weights, also those of the head, which reads the channels at the end."""
+        layers = [*self.layers, Layer([head], self.channels, [[]])]
+        placements = place(layers)
+        for layer, (_, reads, writes) in zip(layers, placements, strict=True):
+            for module, trained, chosen in zip(layer.modules, layer.writes, writes, strict=True):
+                reorder(module, _order(layer.reads, reads), _order(trained, chosen))
+        pieces = [placement.pieces for placement in placements[1:]]
+        return FoldedLayers([layer.modules for layer in self.layers[1:]], pieces, genotype)
+
+
+def _order(trained: list[int], chosen: list[int]) -> Tensor | None:
+    """Returns the order (C,) in which names lie, given that for which the weights were trained; None without names."""
+    number = {name: i for i, name in enumerate(trained)}
+    return torch.tensor([number[name] for name in chosen]) if chosen else None
+
+
+def _held(mixers: nn.ModuleDict, name: str) -> nn.Module:
+    if name not in mixers:
+        raise ValueError(f"the network does not hold the genotype's mixer {name}, but {', '.join(mixers)}")
+    return mixers[name]
+
+
+def _fold_shufflenasnet(network: ShuffleNASNet, genotype: Genotype) -> FoldedLayers:
+    chain = _Chain(network.stem, network.filters)
+    for layer in network.layers:
+        channels = len(chain.channels)
         if isinstance(layer, NormalLayer):
-            index = permutation_of(layer.mixers[genotype.normal.mixer])
-            network.layers[i] = folding.half(layer, _NormalChange(layer), first=True, index=index)
+            cell = genotype.normal
+            chain.add([BoundCell(layer.cell, cell)], chain.channels[: channels // 2], [channels // 2])
         else:
             assert isinstance(layer, ReductionLayer)
-            name, channels = reduction_cell(genotype).mixer, 2 * len(folding.places)
-            index = permutation_of(layer.mixers[name])
-            if index is not None:
-                layer.mixers[name] = IdentityMixer(channels)
-            network.layers[i] = folding.whole(layer, channels=channels, index=index)
-    folding.columns(network.classifier.weight)
+            cell = reduction_cell(genotype)
+            shortcut = BoundCell(layer.shortcut, cell) if isinstance(layer.shortcut, Cell) else layer.shortcut
+            chain.add([BoundCell(layer.cell, cell), shortcut], chain.channels, [channels, channels])
+        chain.mix(_held(layer.mixers, cell.mixer))
+    return chain.fold(network.classifier, genotype)
 
 
-def _fold_shufflenet_v2(network: ShuffleNetV2) -> None:
-    final = network.final[0]
-    assert isinstance(final, nn.Conv2d)
-    folding = _Folding(V2_STEM_CHANNELS, final.weight.device)
-    for stage in network.stages:
-        assert isinstance(stage, nn.Sequential)
-        for i, unit in enumerate(stage):
-            assert isinstance(unit, ShuffleUnitV2)
-            assert isinstance(unit.mixer, Mixer)
-            channels, index = unit.mixer.channels, permutation_of(unit.mixer)
-            if not unit.strided:
-                stage[i] = folding.half(unit, unit.branch, first=False, index=index)
-                continue
-            if index is not None:
-                unit.mixer = IdentityMixer(channels)
-            stage[i] = folding.whole(unit, channels=channels, index=index)
-    folding.columns(final.weight)
+def _fold_shufflenet_v2(network: ShuffleNetV2) -> FoldedLayers:
+    chain = _Chain(network.stem, V2_STEM_CHANNELS)
+    for unit in (unit for stage in network.stages.children() for unit in stage.children()):
+        assert isinstance(unit, ShuffleUnitV2)
+        assert isinstance(unit.mixer, Mixer)
+        half = unit.mixer.channels // 2
+        if unit.strided:
+            chain.add([unit.shortcut, unit.branch], chain.channels, [half, half])
+        else:
+            chain.add([unit.branch], chain.channels[half:], [half], front=False)
+        chain.mix(unit.mixer)
+    return chain.fold(network.final, None)

@@ -1,4 +1,4 @@
-"""What the macro-architectures have in common: stems, numbers of cells, mixers, initial weights."""
+"""What the macro-architectures have in common: numbers of cells, mixers, initial weights."""
 
 from collections.abc import Sequence
 

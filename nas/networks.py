@@ -144,7 +144,7 @@ class ShuffleNASNet(nn.Module):
             if cell.num_inputs != 1:
                 raise ValueError(
                     f"cells of ShuffleNASNet read one layer, the {name} cell reads {cell.num_inputs}; "
-                    "this genotype needs network=enas or network=darts"
+                    "such cells need network=enas or network=darts"
                 )
         if filters < 4 or filters % 2:
             raise ValueError(f"filters must be even and at least 4 (half of them pass a cell), got {filters}")

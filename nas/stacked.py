@@ -123,9 +123,12 @@ class StackedCells(nn.Module):
     | drop-path | grows with depth, layer i of L has (i + 1) / (L + 2) of it | the same in all layers |
     | head | relu, mean, linear without bias | mean, linear with bias |
 
-    and see `StackedLayer` for how inputs are calibrated. Deviations: strided identities and calibrations of ENAS begin
-    with relu here as they do in DARTS; ENAS's search network halves the resolution before the reduction cell, this one
-    within it, as both codes do for the final network.
+    and see `StackedLayer` for how inputs are calibrated. Deviations from the released codes, none of which changes a
+    count: strided identities and calibrations of ENAS begin with relu as they do in DARTS; ENAS's search network halves
+    the resolution before the reduction cell, this one within it, as both codes do for the final network; strided ops
+    pad both sides alike, where TensorFlow's ENAS pads the far side; drop-path spares every identity, where DARTS drops
+    the strided ones; initial weights are ENAS's, where DARTS has torch's default; and the auxiliary head is that of the
+    CIFAR networks with either stem.
 
     Args:
         candidates: By cell name, what may be chosen; cells of two inputs.
@@ -170,7 +173,7 @@ class StackedCells(nn.Module):
             if cell.num_inputs != 2:
                 raise ValueError(
                     f"stacked cells read two layers, the {name} cell reads {cell.num_inputs}; "
-                    "this genotype needs network=shufflenasnet"
+                    "such cells need network=shufflenasnet, and this network search_space=nasnet or darts"
                 )
         if filters < 2:
             raise ValueError(f"filters must be at least 2, got {filters}")

@@ -146,7 +146,8 @@ class NASNetSpace:
     def canonical(self, genotype: Genotype) -> Hashable:
         """Returns a key that two genotypes share exactly if they compute the same family of functions.
 
-        The outputs count as a multiset of values, which holds for a concatenation that weights follow.
+        The outputs count as a multiset of values, which holds for a concatenation that weights follow. With merge `sum`
+        two genotypes of different keys can still compute the same, never two of one key something different.
         """
         cells = check_cells(genotype, space=self.name, num_inputs=NUM_INPUTS, num_edges=len(SLOTS))
         return tuple(

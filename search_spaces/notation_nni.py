@@ -35,6 +35,7 @@ OLD_OPS = {
 }  # in the order of the example's list, by whose numbers some versions export
 
 Merge = Literal["all", "loose_end"]
+MERGE_FIELD = "merge_op"
 
 
 def parse_nni(text: str, *, merge: Merge | None = None) -> Genotype:
@@ -48,24 +49,25 @@ def parse_nni(text: str, *, merge: Merge | None = None) -> Genotype:
     Args:
         text: The dictionary.
         merge: Which nodes make the output: `"all"` blocks, or the `"loose_end"` blocks that no other block reads, as
-            NNI's `merge_op` says. The export does not tell. None means: all for older exports and for hub cells of
-            four blocks (the hub's DARTS), loose ends for other hub cells (its NASNet, ENAS and AmoebaNet); the hub's
-            PNAS, five blocks, needs `"all"`.
+            NNI's `merge_op` says. The export does not tell; a field `merge_op` added to it does. None of both means: all
+            for older exports and for hub cells of four blocks (the hub's DARTS), loose ends for other hub cells
+            (its NASNet, ENAS and AmoebaNet); the hub's PNAS, five blocks, needs `"merge_op": "all"`.
 
     Raises:
         ValueError: If the text is no such dictionary, lacks a field, has one too many, or describes no valid cell.
     """
-    if merge not in (None, "all", "loose_end"):
-        raise ValueError(f"merge must be 'all' or 'loose_end', got {shown(merge)}")
     fields = _read_fields(text)
+    chosen = fields.get(MERGE_FIELD) if merge is None else merge
+    if chosen not in (None, "all", "loose_end"):
+        raise ValueError(f"{MERGE_FIELD} must be 'all' or 'loose_end', got {shown(chosen)}")
     from_hub = any("/" in name for name in fields)
     reduction = "reduction" if any(name.startswith("reduction/") for name in fields) else "reduce"
     edges = _hub_edges if from_hub else _old_edges
-    known: set[str] = set(MACRO_FIELDS) if from_hub else set()
+    known: set[str] = {MERGE_FIELD, *(MACRO_FIELDS if from_hub else ())}
     cells = [cell_of_edges(edges(fields, cell, known=known), where=cell) for cell in ("normal", reduction)]
     if unknown := [name for name in fields if name not in known]:
         raise ValueError(f"unknown field {shown(unknown[0])} in NNI's dictionary, or one of no block")
-    normal, reduced = (_merged(cell, merge=merge, from_hub=from_hub) for cell in cells)
+    normal, reduced = (_merged(cell, merge=chosen, from_hub=from_hub) for cell in cells)
     return Genotype(space=SPACE, normal=normal, reduction=reduced)
 
 
@@ -76,7 +78,7 @@ def _read_fields(text: str) -> Mapping[str, object]:
     return data
 
 
-def _merged(cell: CellGenotype, *, merge: Merge | None, from_hub: bool) -> CellGenotype:
+def _merged(cell: CellGenotype, *, merge: object, from_hub: bool) -> CellGenotype:
     if merge is None:
         merge = "loose_end" if from_hub and len(cell.blocks) != NODES_OF_HUB_DARTS else "all"
     return cell if merge == "all" else replace(cell, outputs=cell.loose_ends)

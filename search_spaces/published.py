@@ -65,17 +65,6 @@ class PublishedCell:
     models: tuple[PublishedModel, ...] = field(default=())
 
 
-def published_genotype(name: str) -> Genotype:
-    """Returns the published genotype of that name.
-
-    Raises:
-        ValueError: If there is none; the message lists the known ones.
-    """
-    if name not in PUBLISHED:
-        raise ValueError(f"no published cell {name!r}; known: {', '.join(PUBLISHED)}")
-    return PUBLISHED[name].genotype
-
-
 def _blocks(text: str) -> tuple[Block, ...]:
     """Reads blocks such as `s5@1+s3@0, a3@1+id@0`."""
     edges = [[edge.split("@") for edge in block.split("+")] for block in text.split(", ")]

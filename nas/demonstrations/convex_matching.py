@@ -20,9 +20,9 @@ def relaxed_matching(
 ) -> Tensor:
     """Minimises ‖A M − M B‖² / n over doubly stochastic M, by the alternating direction method of multipliers.
 
-    One half step minimises the objective, plus the distance ρ/2 ‖M − V‖², under the row and column sums; in the eigenbases
-    of A and B that is a division by 2 (aᵢ − bⱼ)² / n + ρ and a system of 2n equations for the multipliers of the sums,
-    inverted once. The other half step clamps at 0.
+    One half step minimises the objective, plus the distance ρ/2 ‖M − V‖², under the row and column sums; in the
+    eigenbases of A and B that is a division by 2 (aᵢ − bⱼ)² / n + ρ and a system of 2n equations for the multipliers of
+    the sums, inverted once. The other half step clamps at 0.
 
     Args:
         a: (K, n, n), symmetric, float64.
@@ -68,6 +68,7 @@ def _sum_constrained_minimizer(a: Tensor, b: Tensor, *, rho: float) -> Callable[
         multipliers = (inverse @ missing[:, :, None])[..., 0]
         row, column = multipliers.split(n, dim=1)
         x = x + scale * (row[:, :, None] * v[:, None, :] + u[:, :, None] * column[:, None, :])
-        return basis_a @ x @ basis_b.mT
+        solution: Tensor = basis_a @ x @ basis_b.mT
+        return solution
 
     return minimize

@@ -8,6 +8,7 @@ permutation. The penalty P(M), added with a growing weight, brings that minimum 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -16,11 +17,13 @@ from torch import Tensor
 
 from nas.demonstrations.convex_matching import relaxed_matching
 from nas.demonstrations.matching_baselines import faq_matching, sinkhorn_matching
+from nas.demonstrations.matching_problems import Matchings, draw_matchings
 from nas.demonstrations.relaxation import (
     NEAR,
     Descent,
     best_of_starts,
     descend,
+    film,
     linear_gap,
     random_starts,
     round_all,
@@ -77,49 +80,6 @@ class GraphMatchingSettings:
         """Every (size, noise) once, in order."""
         crossed = {(n, float(noise)) for n in self.sizes for noise in self.size_noises}
         return sorted(crossed | {(self.noise_size, float(noise)) for noise in self.noises})
-
-
-@dataclass(frozen=True, slots=True)
-class Matchings:
-    """Instances of graph matching.
-
-    Attributes:
-        a: (K, n, n), float64, symmetric, the entries on and above the diagonal independent and standard normal.
-        b: (K, n, n), P*ᵀ A P* plus noise of the same kind.
-        planted: The index of P*, (K, n).
-    """
-
-    a: Tensor
-    b: Tensor
-    planted: Tensor
-
-    def objective(self, matrix: Tensor) -> Tensor:
-        """Returns f of one M for each instance, (K, n, n) to (K,)."""
-        return (self.a @ matrix - matrix @ self.b).square().sum(dim=(-1, -2)) / matrix.shape[-1]
-
-    def gradient(self, matrix: Tensor) -> Tensor:
-        """Returns the gradient of f, 2 (A R − R B) / n with R = A M − M B, (K, n, n)."""
-        residual = self.a @ matrix - matrix @ self.b
-        return 2 * (self.a @ residual - residual @ self.b) / matrix.shape[-1]
-
-    def repeated(self, times: int) -> "Matchings":
-        """Returns each instance `times` times in a row, in float32: what the descents need."""
-        a, b = (values.float().repeat_interleave(times, dim=0) for values in (self.a, self.b))
-        return Matchings(a, b, self.planted.repeat_interleave(times, dim=0))
-
-
-def draw_matchings(instances: int, n: int, *, noise: float, seed: int) -> Matchings:
-    """Draws instances with independent graphs, permutations and noise."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def symmetric() -> Tensor:
-        upper = torch.randn((instances, n, n), generator=generator, dtype=torch.float64).triu()
-        return upper + upper.triu(1).mT
-
-    a = symmetric()
-    planted = torch.stack([torch.randperm(n, generator=generator) for _ in range(instances)])
-    matrix = permutation_matrix(planted).double()
-    return Matchings(a, matrix.mT @ a @ matrix + noise * symmetric(), planted)
 
 
 def penalized_matching(
@@ -204,22 +164,17 @@ def _condition_rows(settings: GraphMatchingSettings, *, n: int, noise: float, se
         matrices, _ = sinkhorn_matching(instances * starts, n, gradient, steps=steps, generator=generator)
         return _best(repeated, matrices, starts=starts)
 
+    def faq(starts: int) -> tuple[None, Tensor]:
+        return None, faq_matching(matchings.a, matchings.b, starts=starts, seed=seed)
+
     rows = [row("relaxation", 1, lambda: (relaxed, round_all(relaxed)[0])) | {"gap": gap}]
     counts = sorted({1, settings.starts})
     for starts in counts:
-        solve = lambda starts=starts: penalized_matching(  # noqa: E731
-            matchings, relaxed, settings.descent, starts=starts, seed=seed
-        )
+        solve = partial(penalized_matching, matchings, relaxed, settings.descent, starts=starts, seed=seed)
         rows.append(row("penalty", starts, solve))
     rows.append(row("sinkhorn", settings.sinkhorn_starts, sinkhorn))
     for starts in counts:
-        rows.append(
-            row(
-                "faq",
-                starts,
-                lambda starts=starts: (None, faq_matching(matchings.a, matchings.b, starts=starts, seed=seed)),
-            )
-        )
+        rows.append(row("faq", starts, partial(faq, starts)))
     return rows
 
 
@@ -243,26 +198,17 @@ def _score(matchings: Matchings, matrix: Tensor | None, indices: Tensor) -> dict
 def snapshots(settings: GraphMatchingSettings, *, seed: int, n: int = 8, noise: float = 0.2) -> dict[str, Any]:
     """Returns M of one instance over time, its rows in the order that makes P* the identity.
 
-    Both descents begin at the uniform matrix, a little perturbed, and take the same steps; only λ differs.
+    Both descents have the same random start and take the same steps; only λ differs.
 
     Returns:
         `n`, `noise`, `steps`, and under `relaxation` and `penalty` a list of matrices, rows first.
     """
     matchings = draw_matchings(1, n, noise=noise, seed=seed).repeated(1)
-    descent = settings.descent
-    wanted = [round(number * descent.steps / (settings.snapshots - 1)) for number in range(settings.snapshots)]
     generator = torch.Generator().manual_seed(seed)
     begin = random_starts(torch.full((1, n, n), 1 / n), starts=2, generator=generator)[1:]
-    figures: dict[str, Any] = {"n": n, "noise": noise, "steps": wanted}
-    order = matchings.planted[0].argsort()
-    for name, penalty in {"relaxation": 0.0, "penalty": descent.penalty}.items():
-        plan = Descent(steps=descent.steps, step_size=descent.step_size, momentum=descent.momentum, penalty=penalty)
-        kept: list[Any] = []
-
-        def keep(step: int, matrix: Tensor, kept: list[Any] = kept) -> None:
-            if step in wanted:
-                kept.append(matrix[0][order].tolist())
-
-        descend(begin, matchings.gradient, plan, on_step=keep)
-        figures[name] = kept
-    return figures
+    return {"n": n, "noise": noise} | film(
+        settings.descent,
+        lambda descent, on_step: descend(begin, matchings.gradient, descent, on_step=on_step),
+        order=matchings.planted[0].argsort(),
+        pictures=settings.snapshots,
+    )

@@ -1,14 +1,15 @@
 """Minimising over doubly stochastic matrices, many problems at once, with or without AutoShuffleNet's penalty.
 
-A batch (K, n, n) holds K problems or starts that know nothing of each other. Two deviations from AutoShuffleNet
-(arXiv:1901.08624), which takes additive steps, clamps at 0 and normalises once: the step is multiplicative, M ∘ exp(−η G)
-with momentum, and then normalised. Where that stands still is a stationary point on the doubly stochastic set, which is
-not so after an additive step; the demonstrations need that to say what a relaxation converged to.
+A batch (K, n, n) holds K problems or starts that know nothing of each other. A deviation from AutoShuffleNet
+(arXiv:1901.08624), which takes additive steps, clamps at 0 and normalises once: here the step is multiplicative,
+M ∘ exp(−η G) with momentum, and then normalised. It stands still only at stationary points of the objective on the
+doubly stochastic set, which is not so of the other; and to say what a relaxation converged to takes that.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,7 +67,8 @@ def penalty_gradient(matrix: Tensor) -> Tensor:
     Args:
         matrix: (K, n, n), without a row or column of zeros.
     """
-    rows, columns = (torch.linalg.vector_norm(matrix, dim=dim, keepdim=True) for dim in (-1, -2))
+    rows: Tensor = torch.linalg.vector_norm(matrix, dim=-1, keepdim=True)
+    columns: Tensor = torch.linalg.vector_norm(matrix, dim=-2, keepdim=True)
     return 2 - matrix / rows - matrix / columns
 
 
@@ -144,6 +146,38 @@ def best_of_starts(values: Tensor, *, starts: int) -> Tensor:
     """Returns for each problem the row, in a batch of K · S, of its start with the least of `values`, (K,)."""
     by_problem = values.view(-1, starts)
     return by_problem.argmin(dim=1) + starts * torch.arange(len(by_problem))
+
+
+def film(
+    descent: Descent,
+    follow: Callable[[Descent, Callable[[int, Tensor], None]], object],
+    *,
+    order: Tensor,
+    pictures: int,
+) -> dict[str, Any]:
+    """Records the first M of a batch over time, without and with the penalty.
+
+    Args:
+        descent: The penalised one; the relaxation is the same with λ = 0.
+        follow: Runs a descent and calls back after every step.
+        order: Of the rows in the pictures, (n,).
+        pictures: At least 2, the start and the end among them.
+
+    Returns:
+        `steps`, and under `relaxation` and `penalty` a matrix, rows first, for each of them.
+    """
+    steps = [round(number * descent.steps / (pictures - 1)) for number in range(pictures)]
+    figures: dict[str, Any] = {"steps": steps}
+    for name, plan in {"relaxation": replace(descent, penalty=0.0), "penalty": descent}.items():
+        seen: dict[int, Any] = {}
+
+        def keep(step: int, matrices: Tensor, seen: dict[int, Any] = seen) -> None:
+            if step in steps:
+                seen[step] = matrices[0][order].tolist()
+
+        follow(plan, keep)
+        figures[name] = [seen[step] for step in steps]
+    return figures
 
 
 def wilson_interval(successes: int, trials: int, *, z: float = 1.96) -> tuple[float, float]:

@@ -95,8 +95,8 @@ def run(settings: StructuredSettings, *, seed: int, on_row: OnRow) -> dict[str, 
     Returns:
         JSON-ready: `settings`, the rows by part, and `film`, the pictures of a descent ({} without learned sizes).
     """
-    figures: dict[str, Any] = {"settings": asdict(settings), "constructed": [], "learned": [], "switches": []}
-    figures["film"] = {}
+    parts: dict[str, Any] = {"constructed": [], "learned": [], "switches": [], "film": {}}
+    figures = {"settings": asdict(settings), **parts}
 
     def enter(part: str, row: dict[str, Any]) -> None:
         figures[part].append(row)
@@ -128,11 +128,9 @@ def learn(
         `n`, `rmse`, `steps`, real parts of the `matrices` before these steps, and that of the `target`.
     """
     target, width = learnable(transform, n, generator=generator)
-    identity = identity_twiddle(n, width=width, dtype=target.dtype)
-    noise = [
-        random_twiddle(n, width=width, dtype=target.dtype, generator=generator) for _ in range(2 * settings.restarts)
-    ]
-    near = [identity + settings.start_noise * part for part in noise[settings.restarts :]]
+    kind: Any = {"width": width, "dtype": target.dtype}
+    noise = [random_twiddle(n, **kind, generator=generator) for _ in range(2 * settings.restarts)]
+    near = [identity_twiddle(n, **kind) + settings.start_noise * part for part in noise[settings.restarts :]]
     watched = sorted({round((settings.steps + 1) ** (part / (FRAMES - 1))) - 1 for part in range(FRAMES)})
     rmse, pictures = descend(torch.stack(noise[: settings.restarts] + near), target, settings, watched=watched)
     rows = [
@@ -204,12 +202,8 @@ def find_planted(n: int, settings: StructuredSettings, *, generator: torch.Gener
     shape = (settings.planted, settings.switch_restarts, tables.num_switches)
     logits = 0.1 * torch.randn(shape, dtype=torch.float64, generator=generator)
     switches = descend_switches(logits, tables, inputs, outputs, settings)
-    found = torch.stack(
-        [
-            torch.stack([(switch_permutation(one > 0.5, n) == planted).all() for one in descents])
-            for descents, planted in zip(switches, index, strict=True)
-        ]
-    )  # (P, R)
+    hard = torch.stack([switch_permutation(one > 0.5, n) for one in switches.flatten(0, 1)])  # (P · R, n)
+    found = (hard.view(*shape[:2], n) == index[:, None]).all(dim=2)  # (P, R)
     softness = torch.minimum(switches, 1 - switches).amax(dim=2)
     return {
         "n": n,

@@ -25,7 +25,7 @@ def constructed_plot(figures: Figures, path: str | Path) -> None:
     Raises:
         ValueError: If nothing was constructed.
     """
-    with _row_of_axes(figures["constructed"], path, size=(8.4, 3.2), panels=2) as (errors, products):
+    with _row_of_axes(figures["constructed"], path, size=(9.0, 3.2), panels=2) as (errors, products):
         for color, (transform, rows) in zip(PALETTE, _by_transform(figures["constructed"]), strict=False):
             known = [row for row in rows if row["max_error"] > 0]
             label = transform if known else f"{transform} (exact)"
@@ -34,7 +34,7 @@ def constructed_plot(figures: Figures, path: str | Path) -> None:
             products.plot(*_points(rows, "dense_multiply_adds"), "--", color=color, linewidth=1.0)
         products.plot([], [], "--", color=GREY, linewidth=1.0, label="dense")
         sizes = sorted({row["n"] for row in figures["constructed"]})
-        for axes, title in ((errors, "largest error of an entry"), (products, "real multiply-adds of a product")):
+        for axes, title in ((errors, "largest error of an entry"), (products, "multiply-adds of a product")):
             _logarithmic(axes, sizes, title)
             axes.legend()
 
@@ -46,7 +46,7 @@ def learned_plot(figures: Figures, path: str | Path) -> None:
         ValueError: If nothing was learned.
     """
     learned, switches = figures["learned"], figures["switches"]
-    with _row_of_axes([*learned, *switches], path, size=(8.4, 3.2), panels=2) as (errors, shares):
+    with _row_of_axes([*learned, *switches], path, size=(9.0, 3.2), panels=2) as (errors, shares):
         for color, (transform, rows) in zip(PALETTE, _by_transform(learned), strict=False):
             sizes = sorted({row["n"] for row in rows})
             best = [min(row["best_rmse"] for row in rows if row["n"] == n) for n in sizes]
@@ -55,11 +55,10 @@ def learned_plot(figures: Figures, path: str | Path) -> None:
             errors.axhline(figures["settings"]["success_rmse"], color=GREY, linestyle="--", linewidth=1.0)
             _logarithmic(errors, sorted({row["n"] for row in learned}), "learned: smallest RMSE")
             errors.legend()
-        for color, key, label in zip(
-            PALETTE, ("recovered", "found"), ("in any restart", "in one descent"), strict=False
-        ):
+        labels = {"recovered": "in any restart", "found": "in one descent"}
+        for color, (key, label) in zip(PALETTE, labels.items(), strict=False):
             shares.plot(*_points(switches, key, scale=100.0), color=color, marker="o", markersize=3.5, label=label)
-        shares.set(title="switches: planted permutation found (%)", xlabel="n", ylim=(-3, 103))
+        shares.set(title="planted permutations found (%)", xlabel="n", ylim=(-3, 103))
         shares.legend()
 
 
@@ -113,6 +112,8 @@ def _points(rows: Sequence[Mapping[str, Any]], key: str, *, scale: float = 1.0) 
 def _logarithmic(axes: "Axes", sizes: Sequence[int], title: str) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.set_xticks(sizes, labels=[str(n) for n in sizes])
+    shown = sizes[:: 1 + len(sizes) // 6]  # more labels would touch
+    axes.set_xticks(shown, labels=[str(n) for n in shown])
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
     axes.set(title=title, xlabel="n")

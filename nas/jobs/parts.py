@@ -16,6 +16,7 @@ from nas.config import build
 from nas.data import ImageData
 from nas.derived import count_multiply_adds, count_parameters
 from nas.genotypes import load_genotype
+from nas.hardening import harden_mixers, outermost_mixers
 from nas.runtime import Runtime
 from search_spaces.cells import CellCandidates, genotype_candidates
 from search_spaces.genotype import Genotype
@@ -107,9 +108,12 @@ def network_config(group: str, settings: Mapping[str, Any]) -> DictConfig:
 def measure_size(
     cfg: DictConfig, genotype: Genotype | None, *, image_shape: tuple[int, int, int], num_classes: int
 ) -> dict[str, Any]:
-    """Returns `parameters` and `multiply_adds` of the derived model, without allocating it."""
+    """Returns `parameters` and `multiply_adds` of the derived model at inference, learned mixers hardened."""
     with torch.device("meta"):
         network = build_derived(cfg, genotype, image_shape=image_shape, num_classes=num_classes)
+    if any(not mixer.decays and list(mixer.parameters()) for mixer in outermost_mixers(network)):
+        network = build_derived(cfg, genotype, image_shape=image_shape, num_classes=num_classes)
+        harden_mixers(network, linear_maps=True)
     return {
         "parameters": count_parameters(network),
         "multiply_adds": count_multiply_adds(network, genotype, image_shape=image_shape),

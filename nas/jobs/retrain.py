@@ -60,6 +60,12 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     write_json(out / "data.json", data.record)
     if genotype is not None:
         _keep_genotype(genotype, out)
+    sizes = {
+        member.label: measure_size(
+            network_cfg, member.genotype, image_shape=data.image_shape, num_classes=data.num_classes
+        )
+        for member in members
+    }  # before training, since a cell that does not fit the network shows here
     _describe(members, settings, data, runtime, out)
 
     rows: list[dict[str, Any]] = []
@@ -100,12 +106,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         results,
         settings=settings,
         data=data,
-        sizes={
-            member.label: measure_size(
-                network_cfg, member.genotype, image_shape=data.image_shape, num_classes=data.num_classes
-            )
-            for member in members
-        },
+        sizes=sizes,
     )
     write_json(out / "metrics.json", metrics)
     training_curves(rows, out / "retrain.svg")
@@ -216,8 +217,8 @@ def _conclude(metrics: dict[str, Any], settings: RetrainSettings, out: Path) -> 
         if (gap := member.get("hardening")) and member["label"] == "found":
             before, after = 100 * gap["soft_test_accuracy"], 100 * gap["hard_test_accuracy"]
             result(
-                f"hardened:     before epoch {gap['epoch']} of seed {member['seed']}, {gap['distance']:.3f} from permutations; "
-                f"test accuracy {before:.2f} % soft, {after:.2f} % hard"
+                f"hardened:     before epoch {gap['epoch']}, {gap['distance']:.3f} from permutations, "
+                f"test accuracy {before:.2f} % soft, {after:.2f} % hard (seed {member['seed']})"
             )
     if "random" in metrics:
         random = spread(metrics["random"]["test_accuracy"]["values"])

@@ -1,5 +1,6 @@
 """Show: draw a genotype in the terminal, count the model it makes, and hold it against the guidelines."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from nas.guidelines_text import guidelines_text
 from nas.jobs.parts import build_derived, measure_size, network_config, read_genotype
 from nas.tracking import Tracker
 from search_spaces.genotype import Genotype
+from search_spaces.notations import darts_notation
 from search_spaces.published import PUBLISHED, PublishedCell
 
 
@@ -30,6 +32,10 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         FileNotFoundError: If the genotype file is not there.
     """
     genotype = read_genotype(cfg)
+    if genotype is None and (cfg.svg is not None or cfg.notation is not None):
+        raise ValueError("svg and notation are of the cells of a genotype, and this network has none")
+    if cfg.notation not in (None, "darts"):
+        raise ValueError(f"notation must be darts or null, got {cfg.notation!r}")
     channels, height, width = _image_shape(cfg)
     with torch.device("meta"):
         network = build_derived(cfg, genotype, image_shape=(channels, height, width), num_classes=cfg.num_classes)
@@ -47,12 +53,13 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     )
     if cell := PUBLISHED.get(str(cfg.genotype)):
         result("\n".join(_published_lines(cell)))
+    if cfg.notation is not None and genotype is not None:
+        result(darts_notation(genotype))
     guidelines = examine(network, genotype, image_shape=(channels, height, width))
     result("\n" + guidelines_text(guidelines))
     figures["guidelines"] = guidelines.to_dict()
     if cfg.svg is not None:
-        if genotype is None:
-            raise ValueError("svg draws the cells of a genotype, and this network has none")
+        assert genotype is not None
         write_text(Path(cfg.svg), genotype_svg(genotype, merge=merge))
         note(f"drawing in {shown(Path(cfg.svg))}")
     if cfg.json is not None:
@@ -80,11 +87,10 @@ def _published_lines(cell: PublishedCell) -> list[str]:
     """Returns where a cell was published, and a line for each network made of it."""
     lines = [f"{cell.title}: {cell.source}"]
     for model in cell.models:
-        settings = {name: value for name, value in model.settings.items() if name != "merge_batch_norm" or value}
         size = measure_size(
             network_config(model.network, model.settings), cell.genotype, image_shape=(3, 32, 32), num_classes=10
         )
-        overrides = " ".join(f"network.{name}={_value(value)}" for name, value in settings.items())
+        overrides = " ".join(f"network.{name}={_value(value)}" for name, value in model.settings.items())
         published = model.published_parameters or "not known"
         lines.append(
             f"  {size['parameters']:,} parameters (published: {published}) as {model.cells}, "
@@ -94,7 +100,8 @@ def _published_lines(cell: PublishedCell) -> list[str]:
 
 
 def _value(value: Any) -> str:
-    return "[" + ",".join(map(str, value)) + "]" if isinstance(value, tuple) else str(value).replace("True", "true")
+    """Returns a setting as a Hydra override has it."""
+    return json.dumps(value, separators=(",", ":")).strip('"')
 
 
 def _record(genotype: Genotype | None) -> dict[str, Any] | None:

@@ -38,7 +38,7 @@ class MeasuredRun:
 
     Attributes:
         name: Of the run folder.
-        genotype: Its cell.
+        genotype: Its cell; None of a network without choices.
         parameters: Of its model.
         error: Mean test error in percent.
         std: Standard deviation over the seeds, in percent points.
@@ -48,13 +48,22 @@ class MeasuredRun:
     """
 
     name: str
-    genotype: Genotype
+    genotype: Genotype | None
     parameters: int
     error: float
     std: float
     seeds: int
     epochs: int
     cutout: int
+
+    def is_of(self, row: Row) -> bool:
+        """Whether it trained the model of a row."""
+        return (
+            row.name is not None
+            and row.model is not None
+            and self.genotype == PUBLISHED[row.name].genotype
+            and self.parameters == row.model.parameters
+        )
 
     def text(self) -> str:
         """Says what was measured, and by how much training."""
@@ -68,12 +77,10 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> list[d
 
     Returns:
         A dictionary a row.
-
-    Raises:
-        ValueError: If a run folder holds what cannot be read.
     """
-    runs = measured_runs(cfg.runs)
-    rows = [filled(row, runs) for row in TABLE_I] + [own_row(found) for found in runs if not is_published(found)]
+    runs = measured_runs([cfg.runs] if isinstance(cfg.runs, str) else cfg.runs)
+    others = [found for found in runs if not any(found.is_of(row) for row in TABLE_I)]
+    rows = [filled(row, runs) for row in TABLE_I] + [own_row(found) for found in others]
     result("\n".join(table_text(rows)))
     result(
         "Published: arXiv:1812.02975, Table I, CIFAR-10 (without AmoebaNet-A). Counted: this code, no auxiliary head;\n"
@@ -109,8 +116,7 @@ def filled(row: Row, runs: Sequence[MeasuredRun]) -> dict[str, Any]:
         figures |= measure_size(cfg, genotype, image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES)
         if (row.model.cells, row.model.settings["filters"]) != (row.cells, row.filters):
             figures["counted_as"] = f"{row.model.cells}, F {row.model.settings['filters']}"
-        same = [found for found in runs if found.genotype == genotype and found.parameters == figures["parameters"]]
-        figures["measured"] = "; ".join(found.text() for found in same)
+        figures["measured"] = "; ".join(found.text() for found in runs if found.is_of(row))
     return figures
 
 
@@ -130,48 +136,37 @@ def own_row(found: MeasuredRun) -> dict[str, Any]:
     }
 
 
-def is_published(found: MeasuredRun) -> bool:
-    """Whether a run trained a model of the table."""
-    return any(
-        row.name is not None
-        and row.model is not None
-        and found.genotype == PUBLISHED[row.name].genotype
-        and found.parameters == row.model.parameters
-        for row in TABLE_I
-    )
-
-
 def measured_runs(folders: Iterable[str]) -> list[MeasuredRun]:
-    """Finds the retrainings on CIFAR-10 in folders and their subfolders.
-
-    Raises:
-        ValueError: If a run's files cannot be read.
-    """
-    found = []
+    """Finds the retrainings on CIFAR-10 in folders and their subfolders; what cannot be read is named and left out."""
+    files: dict[Path, Path] = {}
     for folder in folders:
-        for metrics_file in sorted(Path(folder).rglob("metrics.json")):
-            metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
-            if metrics.get("data") == "cifar10" and (metrics_file.parent / "genotype.json").exists():
-                found.append(_measured_run(metrics_file.parent, metrics))
-    return found
+        if not Path(folder).is_dir():
+            note(f"no folder {folder}")
+        files |= {file.resolve(): file for file in sorted(Path(folder).rglob("metrics.json"))}
+    runs = []
+    for file in files.values():
+        try:
+            metrics = json.loads(file.read_text(encoding="utf-8"))
+            if metrics["data"] == "cifar10":
+                runs.append(_measured_run(file.parent, metrics))
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            note(f"left out {file}, not what nas retrain writes: {type(error).__name__}: {error}")
+    return runs
 
 
 def _measured_run(run: Path, metrics: dict[str, Any]) -> MeasuredRun:
     config = OmegaConf.load(run / "config.yaml") if (run / "config.yaml").exists() else OmegaConf.create({})
-    try:
-        accuracies = metrics["found"]["test_accuracy"]
-        return MeasuredRun(
-            name=run.name,
-            genotype=load_genotype(run),
-            parameters=metrics["found"]["parameters"],
-            error=100 * (1 - accuracies["mean"]),
-            std=100 * (accuracies["std"] or 0.0),
-            seeds=len(accuracies["values"]),
-            epochs=metrics["epochs"],
-            cutout=OmegaConf.select(config, "retrain.cutout") or 0,
-        )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{run / 'metrics.json'} is not what nas retrain writes: {error!r}") from None
+    accuracies = metrics["found"]["test_accuracy"]
+    return MeasuredRun(
+        name=run.name,
+        genotype=load_genotype(run) if (run / "genotype.json").exists() else None,
+        parameters=metrics["found"]["parameters"],
+        error=100 * (1 - accuracies["mean"]),
+        std=100 * (accuracies["std"] or 0.0),
+        seeds=len(accuracies["values"]),
+        epochs=metrics["epochs"],
+        cutout=OmegaConf.select(config, "retrain.cutout") or 0,
+    )
 
 
 def table_text(rows: Sequence[dict[str, Any]]) -> list[str]:

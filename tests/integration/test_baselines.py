@@ -60,10 +60,12 @@ def test_a_shufflenet_retrains_and_is_timed_without_a_genotype(version, tmp_path
         ("retrain", (), "genotype is not set"),
         ("retrain", ("network=shufflenet_v2", "genotype=enas"), "has no cells to choose; leave genotype=enas out"),
         ("retrain", ("network=shufflenet_v2", "random_cells=x.json"), "no list of genotypes"),
-        ("retrain", ("genotype=darts_v3",), "published ones are shufflenasnet_a"),
-        ("retrain", ("genotype=enas",), "this genotype needs network=enas"),
+        ("retrain", ("genotype=darts_v3",), "Published ones are shufflenasnet_a"),
+        ("retrain", ("genotype=enas",), "such cells need network=enas"),
+        ("retrain", ("genotype=DARTS_V3",), "did you mean darts_v2"),
         ("pipeline", ("network=shufflenet_v2",), "has no cells to choose; take network=shufflenasnet"),
-        ("pipeline", ("search_space=nasnet", "network=shufflenasnet"), "needs network=enas"),
+        ("pipeline", ("search_space=nasnet", "network=shufflenasnet"), "such cells need network=enas"),
+        ("pipeline", ("network=darts",), "this network search_space=nasnet or darts"),
         ("pipeline", ("search_space=nasnet", "network=darts"), "take output=all"),
     ],
 )
@@ -126,9 +128,64 @@ def test_a_run_of_another_cell_gets_a_row_of_its_own(tmp_path, genotype):
     rows = table.run(config("table", f"runs=[{tmp_path}]"), tmp_path)
     assert rows[-1]["method"] == tmp_path.name
     assert rows[-1]["measured"] == "50.00 (1 seed, 1 epochs)"
-    (tmp_path / "metrics.json").write_text(json.dumps({"data": "cifar10"}))
-    with pytest.raises(ValueError, match="not what nas retrain writes"):
-        table.run(config("table", f"runs=[{tmp_path}]"), tmp_path)
+
+
+@pytest.mark.parametrize("content", ['{"data": "cifar10"}', "[]", "{", '{"data": "cifar10", "found": 3}'])
+def test_a_broken_run_is_named_and_left_out_of_the_table(content, tmp_path, capsys):
+    (tmp_path / "metrics.json").write_text(content)
+    rows = table.run(config("table", f"runs={tmp_path}"), tmp_path)  # one folder may be given as a text
+    assert not any(row["measured"] for row in rows)
+    assert "left out" in capsys.readouterr().err
+
+
+def test_the_table_names_a_folder_that_is_not_there(capsys, tmp_path):
+    table.run(config("table", f"runs=[{tmp_path}/nowhere]"), tmp_path)
+    assert "nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_settings_that_show_prints_give_the_count_it_prints(name, capsys, tmp_path):
+    show.run(config("show", f"genotype={name}", f"network={PUBLISHED[name].models[0].network}"), tmp_path)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "(published: " in line]
+    assert len(lines) == len(PUBLISHED[name].models)
+    for words in lines:
+        overrides = [word for word in words if word.startswith("network")]
+        figures = show.run(config("show", f"genotype={name}", *overrides), tmp_path)
+        assert f"{figures['parameters']:,}" == words[0]
+
+
+def test_random_cells_of_another_space_are_refused_before_any_training(tmp_path, genotype):
+    (tmp_path / "random.json").write_text(json.dumps([genotype.to_dict()]))
+    overrides = ("genotype=darts_v2", "network=darts", "network.filters=4", f"random_cells={tmp_path}/random.json")
+    with pytest.raises(ValueError, match="such cells need network=shufflenasnet"):
+        retrain.run(config("retrain", *overrides, *RETRAIN), tmp_path / "run")
+    assert not (tmp_path / "run" / "members").exists()
+
+
+def test_show_prints_a_genotype_as_darts_does(capsys, tmp_path):
+    show.run(config("show", "genotype=darts_v1", "network=darts", "notation=darts"), tmp_path)
+    assert darts_notation(PUBLISHED["darts_v1"].genotype) in capsys.readouterr().out
+    with pytest.raises(ValueError, match="this network has none"):
+        show.run(config("show", "network=shufflenet_v2", "svg=x.svg"), tmp_path)
+
+
+def test_a_file_that_cannot_be_written_ends_in_a_few_lines(tmp_path):
+    done = nas("show", "genotype=enas", f"svg={tmp_path}", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_nni_pnas_says_with_a_field_that_all_blocks_are_merged():
+    blocks = PUBLISHED["pnas_5"].genotype.normal.blocks
+    fields = {
+        f"{cell}/{kind}_{node}_{slot}": value
+        for cell in ("normal", "reduce")
+        for node, block in enumerate(blocks, start=2)
+        for slot in (0, 1)
+        for kind, value in (("op", block.ops[slot].replace("identity", "skip_connect")), ("input", block.inputs[slot]))
+    }
+    assert load_genotype(json.dumps(fields)).normal.outputs == (2, 3, 5, 6)
+    assert load_genotype(json.dumps({**fields, "merge_op": "all"})).normal == PUBLISHED["pnas_5"].genotype.normal
 
 
 def test_the_network_follows_the_genotype_unless_one_is_named(tmp_path, genotype):
@@ -137,6 +194,9 @@ def test_the_network_follows_the_genotype_unless_one_is_named(tmp_path, genotype
     assert follow_genotype(["genotype=enas"]) == ["network=enas", "genotype=enas"]
     assert follow_genotype(["genotype=pnas_5", "network=enas"]) == ["genotype=pnas_5", "network=enas"]
     assert follow_genotype([f"genotype={file}"])[0] == "network=shufflenasnet"
+    assert follow_genotype(["-m", "genotype=darts_v1,darts_v2"])[0] == "network=darts"
+    with pytest.raises(ValueError, match="made for different networks"):
+        follow_genotype(["-m", "genotype=enas,darts_v2"])
     assert follow_genotype(["genotype=null"]) == ["genotype=null"]
     assert follow_genotype(["genotype=absent.json"]) == ["genotype=absent.json"]
     file.write_text(PUBLISHED["enas"].genotype.to_json())

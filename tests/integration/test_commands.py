@@ -132,7 +132,7 @@ def test_a_finished_run_started_again_changes_nothing(pipeline):
         (("search", "data=cifar10", "data.root=nowhere"), "data.download=true"),
         (("search", "network.stages=6"), "halves the image 5 times"),
         (("search", "device=warp"), "device 'warp' is not available"),
-        (("retrain",), "genotype is not set; add genotype=VALUE"),
+        (("retrain",), "genotype is not set; add genotype=RUN"),
         (("retrain", "genotype=absent.json"), "no genotype at absent.json; `nas search` writes one"),
         (("latency", "genotype=bad.json"), "bad.json: normal: block 0 reads node 7"),
         (("show", "genotype=list.json"), "choose an entry of the list with #INDEX"),

@@ -371,7 +371,7 @@ def test_bad_nni_texts_are_refused_with_what_and_where(text, message):
 
 
 def test_nni_merge_must_be_known():
-    with pytest.raises(ValueError, match="merge must be 'all' or 'loose_end', got 'some'"):
+    with pytest.raises(ValueError, match="merge_op must be 'all' or 'loose_end', got 'some'"):
         parse_nni(json.dumps(HUB), merge="some")
 
 

@@ -1,0 +1,160 @@
+from itertools import pairwise
+
+import pytest
+import torch
+
+from nas.demonstrations.relaxation import (
+    Descent,
+    best_of_starts,
+    descend,
+    film,
+    linear_gap,
+    penalty_gradient,
+    random_starts,
+    round_all,
+    wilson_interval,
+)
+from search_spaces.permutations import permutation_matrix, permutation_penalty, project_doubly_stochastic
+
+
+def doubly_stochastic(problems: int, n: int, *, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    logits = torch.randn((problems, n, n), generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return project_doubly_stochastic(logits.exp(), iterations=100)
+
+
+def assert_doubly_stochastic(matrices: torch.Tensor) -> None:
+    assert (matrices >= 0).all()
+    for dim in (-1, -2):
+        sums = matrices.sum(dim)
+        torch.testing.assert_close(sums, torch.ones_like(sums), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [2, 5, 8])
+def test_the_penaltys_gradient_is_that_of_the_shared_penalty(n):
+    matrix = doubly_stochastic(3, n).requires_grad_()
+    (expected,) = torch.autograd.grad(permutation_penalty(matrix).sum(), matrix)
+    torch.testing.assert_close(penalty_gradient(matrix.detach()), expected)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 8.0])
+def test_descending_keeps_matrices_doubly_stochastic(penalty):
+    target = doubly_stochastic(4, 6, dtype=torch.float32)
+    seen = []
+    result = descend(
+        doubly_stochastic(4, 6, seed=1, dtype=torch.float32),
+        lambda matrix: 6 * (matrix - target),
+        Descent(steps=50, penalty=penalty),
+        on_step=lambda step, matrix: seen.append((step, matrix)),
+    )
+    assert_doubly_stochastic(result)
+    assert [step for step, _ in seen] == list(range(51))
+    assert torch.equal(seen[-1][1], result)
+
+
+def test_without_penalty_a_quadratic_is_minimised_even_at_the_boundary():
+    inner, corner = doubly_stochastic(1, 5), permutation_matrix(torch.tensor([[2, 0, 1, 4, 3]])).double()
+    target = torch.cat([inner, corner])
+    result = descend(
+        torch.full((2, 5, 5), 0.2, dtype=torch.float64),
+        lambda matrix: 5 * (matrix - target),
+        Descent(steps=600, penalty=0.0),
+    )
+    torch.testing.assert_close(result, target, rtol=0, atol=1e-3)
+
+
+def test_the_penalty_turns_the_same_descent_into_one_to_the_nearest_permutation():
+    index = torch.tensor([[2, 0, 1, 4, 3]])
+    target = 0.6 * permutation_matrix(index).double() + 0.4 / 5
+    result = descend(torch.full((1, 5, 5), 0.2, dtype=torch.float64), lambda matrix: 5 * (matrix - target), Descent())
+    torch.testing.assert_close(result, permutation_matrix(index).double(), rtol=0, atol=1e-4)
+
+
+def test_problems_of_a_batch_know_nothing_of_each_other():
+    target, start = doubly_stochastic(3, 5), doubly_stochastic(3, 5, seed=1)
+    together = descend(start, lambda matrix: 5 * (matrix - target), Descent(steps=30))
+    alone = descend(start[1:2], lambda matrix: 5 * (matrix - target[1:2]), Descent(steps=30))
+    torch.testing.assert_close(together[1:2], alone, rtol=0, atol=1e-12)
+
+
+def test_the_penaltys_weight_grows_from_0_after_the_warm_up():
+    descent = Descent(steps=100, penalty=4.0, warmup=0.2)
+    weights = [descent.penalty_at(step) for step in range(101)]
+    assert weights[:21] == [0.0] * 21
+    assert weights[60] == pytest.approx(1.0)  # half of what is left, squared
+    assert weights[100] == pytest.approx(4.0)
+    assert all(later > earlier for earlier, later in pairwise(weights[20:]))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": 0},
+        {"normalizations": 0},
+        {"step_size": 0.0},
+        {"penalty": -1.0},
+        {"momentum": 1.0},
+        {"momentum": -0.1},
+        {"warmup": 1.0},
+    ],
+)
+def test_descents_out_of_range_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Descent(**wrong)
+
+
+def test_starts_are_doubly_stochastic_positive_and_ever_farther_from_the_centre():
+    center = permutation_matrix(torch.stack([torch.arange(6), torch.arange(6).flip(0)])).double()
+    starts = random_starts(center, starts=4, generator=torch.Generator().manual_seed(0))
+    assert starts.shape == (8, 6, 6)
+    assert_doubly_stochastic(starts)
+    assert (starts > 0).all()
+    torch.testing.assert_close(starts[4], 0.9 * center[1] + 0.1 / 6)
+    for problem in (0, 1):
+        overlap = (starts.view(2, 4, 6, 6)[problem] * center[problem]).sum(dim=(1, 2)).tolist()
+        assert all(later < earlier for earlier, later in pairwise(overlap))
+    again = random_starts(center, starts=4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(starts, again)
+
+
+def test_rounding_gives_permutations_and_distances():
+    index = torch.tensor([[1, 0, 2], [0, 1, 2]])
+    matrices = torch.stack([permutation_matrix(index[0]), 0.7 * permutation_matrix(index[1]) + 0.1])
+    found, distances = round_all(matrices)
+    assert found.tolist() == index.tolist()
+    torch.testing.assert_close(distances, torch.tensor([0.0, 0.2]))
+
+
+def test_the_linear_gap_is_that_to_the_best_permutation():
+    gradient = torch.tensor([[[1.0, 3.0], [2.0, 5.0]]])  # the identity costs 6, the other permutation 5
+    assert float(linear_gap(torch.eye(2)[None], gradient)) == 1.0
+    assert float(linear_gap(torch.eye(2).flip(0)[None], gradient)) == 0.0
+
+
+def test_the_best_start_is_one_of_the_problems_own():
+    assert best_of_starts(torch.tensor([3.0, 1.0, 2.0, 0.5, 9.0, 0.1]), starts=3).tolist() == [1, 5]
+
+
+def test_wilson_intervals_of_known_values():
+    assert wilson_interval(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    low, high = wilson_interval(20, 20)
+    assert (low, high) == (pytest.approx(20 / (20 + 1.96**2)), pytest.approx(1.0))
+    assert wilson_interval(0, 20) == pytest.approx((0.0, 1 - low), abs=1e-12)
+    for successes, trials in ((1, 0), (-1, 5), (6, 5)):
+        with pytest.raises(ValueError, match="successes"):
+            wilson_interval(successes, trials)
+
+
+def test_a_film_has_start_and_end_of_both_descents():
+    start = doubly_stochastic(1, 4)
+    target = doubly_stochastic(1, 4, seed=1)
+    figures = film(
+        Descent(steps=10),
+        lambda descent, on_step: descend(start, lambda matrix: 4 * (matrix - target), descent, on_step=on_step),
+        order=torch.tensor([3, 2, 1, 0]),
+        pictures=3,
+    )
+    assert figures["steps"] == [0, 5, 10]
+    for kind in ("relaxation", "penalty"):
+        assert len(figures[kind]) == 3
+        assert figures[kind][0] == start[0].flip(0).tolist()
+    assert figures["relaxation"][2] != figures["penalty"][2]
