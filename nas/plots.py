@@ -71,6 +71,44 @@ def search_curves(rows: Sequence[Mapping[str, float]], path: str | Path) -> None
                 axes.set(xticks=[], yticks=[])
 
 
+def choice_curves(rows: Sequence[Mapping[str, float]], path: str | Path) -> None:
+    """Draws how often each op, and each mixer, was chosen as the policy evolved, stacked to 100 %.
+
+    Args:
+        rows: One an epoch, with `epoch` and shares in 0 … 1 by `kind.choice`, such as `op.identity`; those of a kind sum
+            to 1. Each is drawn as its mean over up to ten epochs, since an epoch has few samples.
+        path: Where the SVG goes.
+
+    Raises:
+        ValueError: If `rows` is empty or holds no shares.
+    """
+    kinds: dict[str, list[str]] = {}
+    for key in rows[0] if rows else ():
+        if "." in key:
+            kinds.setdefault(key.split(".")[0], []).append(key)
+    if not kinds:
+        raise ValueError("there are no shares of choices to draw")
+    window = max(1, min(10, len(rows) // 5))
+    with _figure(rows, path, width=5.6 * len(kinds), panels=len(kinds)) as all_axes:
+        for axes, (kind, keys) in zip(all_axes, kinds.items(), strict=True):
+            epochs = [row["epoch"] for row in rows]
+            shares = [_smoothed([100 * row[key] for row in rows], window) for key in keys]
+            colors = [PALETTE[i % len(PALETTE)] for i in range(len(keys))]
+            labels = [key.split(".", 1)[1] for key in keys]
+            areas = axes.stackplot(epochs, shares, labels=labels, colors=colors, alpha=0.75, linewidth=0)
+            for area, hatch in zip(areas[len(PALETTE) :], ("//", "..", "xx") * len(keys), strict=False):
+                area.set_hatch(hatch)  # a colour's second use
+            axes.set(title=f"{kind}s chosen (%)", xlabel="epoch", ylim=(0, 100))
+            _whole_epochs(axes)
+            axes.legend(loc="upper left", bbox_to_anchor=(1, 1), reverse=True)
+
+
+def _smoothed(values: Sequence[float], window: int) -> list[float]:
+    """Returns the running mean over the last `window` values."""
+    starts = [max(0, end - window) for end in range(1, len(values) + 1)]
+    return [sum(values[start:end]) / (end - start) for end, start in enumerate(starts, start=1)]
+
+
 def training_curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     """Draws the test accuracy of retrained architectures, a line each, in one colour per label.
 

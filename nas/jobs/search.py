@@ -15,7 +15,7 @@ from nas.config import build
 from nas.console import Column, Table, header, next_command, note, progress, result, shown
 from nas.drawing import genotype_svg
 from nas.jobs.parts import build_data, build_network, build_runtime, command_line, measure_size
-from nas.plots import search_curves
+from nas.plots import choice_curves, search_curves
 from nas.rewards import SupernetEvaluator
 from nas.runtime import Runtime, derive_seed, seed_everything
 from nas.search import Search, SearchSettings
@@ -156,6 +156,7 @@ def conclude(search: Search, cfg: DictConfig, out: Path) -> dict[str, Any]:
         )
     best = Genotype.from_dict(candidates[0]["genotype"])
     search_curves(search.rows, out / "search.svg")
+    choice_curves(search.rows, out / "choices.svg")
     write_json(out / "random.json", random_cells)
     write_text(out / "cells.svg", genotype_svg(best, title=out.name))
     write_text(out / "genotype.json", best.to_json())

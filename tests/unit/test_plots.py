@@ -5,7 +5,7 @@ from math import nan
 
 import pytest
 
-from nas.plots import latency_plot, search_curves, training_curves
+from nas.plots import choice_curves, latency_plot, search_curves, training_curves
 
 SEARCH = [
     {"epoch": 1, "loss": 2.3, "reward": 0.3, "baseline": nan, "entropy": 5.0, "best": 0.4},
@@ -22,7 +22,10 @@ LATENCY = {
     "found": [{"batch_size": size, "median_ms": 1.0 + size, "p95_ms": 1.5 + size} for size in (1, 8, 64)],
     "random": [{"batch_size": size, "median_ms": 2.0 + size, "p95_ms": nan} for size in (1, 8, 64)],
 }
-FIGURES = [(search_curves, SEARCH), (training_curves, TRAINING), (latency_plot, LATENCY)]
+CHOICES = [
+    {"epoch": epoch, "op.a": 0.1 * epoch, "op.b": 1 - 0.1 * epoch, "mixer.c": 1.0, "loss": 2.0} for epoch in range(5)
+]
+FIGURES = [(search_curves, SEARCH), (choice_curves, CHOICES), (training_curves, TRAINING), (latency_plot, LATENCY)]
 
 
 def texts(path):
@@ -108,3 +111,13 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone(tmp_path):
     before = dict(matplotlib.rcParams)
     search_curves(SEARCH, tmp_path / "search.svg")
     assert dict(matplotlib.rcParams) == before
+
+
+def test_every_choice_is_named_in_the_figure_of_choices(tmp_path):
+    choice_curves(CHOICES, tmp_path / "choices.svg")
+    assert {"a", "b", "c", "ops chosen (%)", "mixers chosen (%)"} <= set(texts(tmp_path / "choices.svg"))
+
+
+def test_rows_without_shares_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="no shares"):
+        choice_curves(SEARCH, tmp_path / "choices.svg")

@@ -1,0 +1,101 @@
+"""Learned permutations from the search to a derived model with exact ones, at toy size."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from nas.checkpoint import load_weights
+from nas.jobs import pipeline, retrain
+from search_spaces.genotype import Genotype
+from tests.conftest import make_cell
+from tests.integration.test_jobs import TINY, config
+
+RETRAIN = tuple(override for override in TINY if not override.startswith(("search.", "latency.", "retrain.epochs")))
+LEARNED = ("auto_shuffle", "dynamic_shuffle", "static_dynamic_shuffle", "kaleidoscope")
+
+
+def cell_file(folder: Path, mixer: str) -> Path:
+    cell = make_cell((0, "conv_1x1"), (0, "auto_shuffle"), mixer=mixer)
+    folder.mkdir(exist_ok=True)
+    (folder / "cell.json").write_text(Genotype(space="shufflenas", normal=cell, reduction=cell).to_json())
+    return folder / "cell.json"
+
+
+def retrained(folder: Path, name: str, *overrides: str, mixer: str = "auto_shuffle") -> Path:
+    out = folder / name
+    cfg = config("retrain", f"genotype={cell_file(folder, mixer)}", *RETRAIN, *overrides)
+    retrain.run(cfg, out)
+    return out
+
+
+def rows_without_times(run: Path) -> list[dict[str, str]]:
+    with (run / "retrain.csv").open() as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+def test_a_search_over_learned_mixers_says_how_often_each_was_chosen(tmp_path):
+    pipeline.run(config("pipeline", "search_space=shufflenas_learned", *TINY), tmp_path)
+    with (tmp_path / "search.csv").open() as file:
+        row = next(csv.DictReader(file))
+    shares = {key: float(value) for key, value in row.items() if key.startswith("mixer.")}
+    assert set(shares) == {"mixer.channel_shuffle", *(f"mixer.{name}" for name in LEARNED)}
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-4)
+    assert sum(float(value) for key, value in row.items() if key.startswith("op.")) == pytest.approx(1, abs=1e-4)
+    assert (tmp_path / "choices.svg").read_text().startswith(("<?xml", "<svg"))
+
+
+@pytest.mark.parametrize("mixer", LEARNED)
+def test_the_derived_model_ends_with_exact_permutations_and_the_gap_is_logged(mixer, tmp_path):
+    run = retrained(tmp_path, "run", "retrain.epochs=3", mixer=mixer)
+    rows = rows_without_times(run)
+    assert [row["mixer_distance"] != "" for row in rows] == [True, True, False]
+    hardening = json.loads((run / "metrics.json").read_text())["members"][0]["hardening"]
+    assert hardening["epoch"] == 2
+    assert set(hardening) == {"epoch", "distance", "soft_test_accuracy", "hard_test_accuracy"}
+    weights = load_weights(run / "weights.safetensors")
+    assert not any(key.endswith((".matrix", ".logits")) for key in weights)
+    for key, value in weights.items():
+        if key.endswith(".index"):
+            assert sorted(value.tolist()) == list(range(len(value)))
+
+
+def test_the_counts_are_those_of_the_hardened_model(tmp_path):
+    sizes = {
+        mixer: json.loads(
+            (retrained(tmp_path / mixer, "run", "retrain.epochs=1", mixer=mixer) / "metrics.json").read_text()
+        )
+        for mixer in ("channel_shuffle", "auto_shuffle", "kaleidoscope")
+    }
+    assert len({metrics["found"]["parameters"] for metrics in sizes.values()}) == 1
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_a_retraining_resumed_around_the_hardening_ends_the_same(stop, tmp_path, monkeypatch):
+    settings = ("retrain.epochs=4", "retrain.harden_epoch=2", "retrain.checkpoint_seconds=0")
+    whole = retrained(tmp_path, "whole", *settings)
+
+    class StoppedError(Exception):
+        pass
+
+    def stopping(*args, **kwargs):
+        if kwargs["epoch"] == stop:
+            raise StoppedError
+        return train_epoch(*args, **kwargs)
+
+    train_epoch = retrain.train_member.__globals__["_train_epoch"]
+    monkeypatch.setitem(retrain.train_member.__globals__, "_train_epoch", stopping)
+    with pytest.raises(StoppedError):
+        retrained(tmp_path, "stopped", *settings)
+    monkeypatch.setitem(retrain.train_member.__globals__, "_train_epoch", train_epoch)
+    again = retrained(tmp_path, "stopped", *settings)
+    assert rows_without_times(again) == rows_without_times(whole)
+    theirs = load_weights(again / "weights.safetensors")
+    assert all(torch.equal(value, theirs[key]) for key, value in load_weights(whole / "weights.safetensors").items())
+
+
+def test_a_hardening_after_the_end_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="harden_epoch must lie in"):
+        retrained(tmp_path, "run", "retrain.epochs=2", "retrain.harden_epoch=2")
