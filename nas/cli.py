@@ -18,6 +18,7 @@ COMMANDS = {
     "latency": "time a cell's forward pass on this device: genotype=RUN or FILE.json",
     "bench": "time a supernet step against the same cell as a plain network",
     "show": "draw a cell in the terminal, count it, check it against G1-G4: genotype=RUN, FILE.json or darts_v2",
+    "permutations": "what learned permutations can do: the papers' demonstrations",
     "table": "the published figures beside what this code counts, and what runs measured",
 }
 CHOOSES_KEYS = ("network=", "search_space=", "controller=", "data=", "logger=", "reward=")

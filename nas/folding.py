@@ -67,7 +67,7 @@ class BoundCell(nn.Module):
         super().__init__()
         self.module = module
         self.genotype = genotype
-        keys = {module._key(edge) for _, edge in self.edges() if not self.passes(edge)}
+        keys = {module._key(edge) for _, edge in self.edges()}
         if missing := keys - set(module.ops):
             raise ValueError(f"the network does not hold {', '.join(sorted(missing))} of the genotype")
         for key in set(module.ops) - keys:
@@ -173,8 +173,8 @@ def reorder(module: nn.Module, entering: Tensor | None, leaving: Tensor | None) 
         if entering is not None:
             module.index.copy_(inverse_permutation(entering.to(module.index.device))[module.index])
     elif isinstance(module, DENSE):
-        columns = entering if getattr(module, "groups", 1) == 1 else None
-        _permute(module.weight, columns, dim=1)
+        depthwise = isinstance(module, nn.Conv2d) and module.groups > 1
+        _permute(module.weight, None if depthwise else entering, dim=1)
         _permute(module.weight, leaving, dim=0)
         _permute(getattr(module, "bias", None), leaving, dim=0)
     elif isinstance(module, nn.BatchNorm2d):
@@ -200,6 +200,6 @@ def _reorder_cell(cell: BoundCell, entering: Tensor | None, leaving: Tensor | No
         reorder(module.merge_bn, leaving, leaving)
 
 
-def _permute(values: Tensor | None, order: Tensor | None, *, dim: int) -> None:
-    if values is not None and order is not None:
+def _permute(values: Tensor | nn.Module | None, order: Tensor | None, *, dim: int) -> None:
+    if isinstance(values, Tensor) and order is not None:
         values.copy_(values.index_select(dim, order.to(values.device)))

@@ -9,19 +9,18 @@ permutations, fixed or learned, cost about the same.
 """
 
 import copy
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nas.folding import BoundCell, freedom, reorder
+from nas.folding import BoundCell, reorder
 from nas.hardening import harden_mixers
 from nas.macro import reduction_cell
 from nas.networks import NormalLayer, ReductionLayer, ShuffleNASNet
+from nas.placement import Layer, Piece, place
 from nas.shufflenets import V2_STEM_CHANNELS, ShuffleNetV2, ShuffleUnitV2
 from search_spaces.cells import Cell
 from search_spaces.genotype import Genotype
@@ -55,126 +54,6 @@ def permutation_of(mixer: nn.Module) -> Tensor | None:
     if isinstance(mixer, ChannelShuffle):
         return shuffle_index(mixer.channels, mixer.groups)
     return torch.arange(mixer.channels) if isinstance(mixer, IdentityMixer) else None
-
-
-Key = tuple[int, ...]
-LOOKAHEAD = 32
-
-
-class Piece(NamedTuple):
-    """Channels `start` … `start + length - 1` of the tensor of that number."""
-
-    tensor: int
-    start: int
-    length: int
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Modules that read the same channels; every channel of the network is written once and read by one layer.
-
-    Attributes:
-        modules: At least one.
-        reads: Names of the channels they read, in the order for which they were trained.
-        writes: The same for what each of them writes.
-    """
-
-    modules: Sequence[nn.Module]
-    reads: list[int]
-    writes: list[list[int]]
-
-
-class Placement(NamedTuple):
-    """Where a layer's channels lie.
-
-    Attributes:
-        pieces: What the layer reads, to be joined.
-        reads: Names of the channels in this order.
-        writes: Names of the channels that each module writes, in the order in which it is to write them.
-    """
-
-    pieces: list[Piece]
-    reads: list[int]
-    writes: list[list[int]]
-
-
-def place(layers: Sequence[Layer]) -> list[Placement]:
-    """Chooses in which order every tensor's channels lie, so that layers read few pieces.
-
-    A tensor is sorted by the layer that reads a channel next; if that one must write in the order in which it reads,
-    then by the next after it, and so on, in Gray's order, in which most neighbours differ in one of these.
-    """
-    keys: dict[int, tuple[int, ...]] = {}
-    freedoms = [[freedom(module) for module in layer.modules] for layer in layers]
-    labels = [
-        max(f.entering for f in free).labels(len(layer.reads)) for free, layer in zip(freedoms, layers, strict=True)
-    ]
-    for number, layer in reversed(list(enumerate(layers))):
-        tied = next((w for f, w in zip(freedoms[number], layer.writes, strict=True) if f.tied), None)
-        for i, name in enumerate(layer.reads):
-            keys[name] = (number, labels[number][i], *(() if tied is None else keys[tied[i]]))[:LOOKAHEAD]
-    lies: dict[int, tuple[int, int]] = {}  # number of the tensor, position in it
-    placements, tensors = [], count()
-    for number, layer in enumerate(layers):
-        reads = _arranged(layer.reads, labels[number], lies, keys)
-        trained = {name: i for i, name in enumerate(layer.reads)}
-        writes = []
-        for free, written in zip(freedoms[number], layer.writes, strict=True):
-            if free.tied:
-                writes.append([written[trained[name]] for name in reads])
-            else:
-                halves = free.leaving.labels(len(written))
-                writes.append(
-                    _gray_sorted(written, {w: (half, *keys[w]) for w, half in zip(written, halves, strict=True)})
-                )
-            tensor = next(tensors)
-            lies.update({name: (tensor, position) for position, name in enumerate(writes[-1])})
-        placements.append(Placement(_pieces([lies[name] for name in reads]), reads, writes))
-    return placements
-
-
-def _gray_sorted(names: list[int], keys: Mapping[int, tuple[int, ...]]) -> list[int]:
-    """Sorts by keys; every other group of equal beginnings is reversed, so that neighbours agree in what follows."""
-    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for name in names:
-        groups[keys[name]].append(name)
-    if len(groups) < 2:
-        return names
-    depth = next(i for i, column in enumerate(zip(*groups, strict=False)) if len(set(column)) > 1)
-    parts: dict[int, list[int]] = defaultdict(list)
-    for name in names:
-        parts[keys[name][depth]].append(name)
-    ordered = [_gray_sorted(parts[part], keys) for part in sorted(parts)]
-    return [name for i, part in enumerate(ordered) for name in (reversed(part) if i % 2 else part)]
-
-
-def _arranged(
-    layer: Layer, labels: list[int], lies: Mapping[int, tuple[int, int]], keys: Mapping[int, Key]
-) -> list[int]:
-    """Returns what a layer reads in ascending order of labels, and else as runs that lie together.
-
-    Which run comes next is free: if possible one that begins with the layer with which the last one ended.
-    """
-    runs: list[list[int]] = []
-    before = None
-    for label, (tensor, position), name in sorted(
-        (label, lies[name], name) for label, name in zip(labels, layer.reads, strict=True)
-    ):
-        if (label, tensor, position - 1) != before:
-            runs.append([])
-        runs[-1].append(name)
-        before = (label, tensor, position)
-    return [name for run in runs for name in run]
-
-
-def _pieces(places: list[tuple[int, int]]) -> list[Piece]:
-    pieces: list[Piece] = []
-    for tensor, position in places:
-        if pieces and (tensor, position) == (pieces[-1].tensor, pieces[-1].start + pieces[-1].length):
-            pieces[-1] = pieces[-1]._replace(length=pieces[-1].length + 1)
-        else:
-            pieces.append(Piece(tensor, position, 1))
-    return pieces
 
 
 class FoldedLayers(nn.Module):
@@ -241,7 +120,7 @@ class _Chain:
         """Adds modules, of `widths` channels each, which go to the front or the back of the channels not read."""
         writes = [[next(self.names) for _ in range(width)] for width in widths]
         self.layers.append(Layer(modules, reads, writes))
-        written, read = sum(writes, []), set(reads)
+        written, read = [name for names in writes for name in names], set(reads)
         rest = [name for name in self.channels if name not in read]
         self.channels = written + rest if front else rest + written
 

@@ -75,7 +75,7 @@ def choice_curves(rows: Sequence[Mapping[str, float]], path: str | Path) -> None
     """Draws how often each op, and each mixer, was chosen as the policy evolved, stacked to 100 %.
 
     Args:
-        rows: One an epoch, with `epoch` and shares in 0 … 1 by `kind.choice`, such as `op.identity`; those of a kind sum
+        rows: One an epoch, with `epoch` and shares in 0 … 1 by `kind.choice`, as `op.identity`; those of a kind sum
             to 1. Each is drawn as its mean over up to ten epochs, since an epoch has few samples.
         path: Where the SVG goes.
 

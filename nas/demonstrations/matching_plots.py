@@ -11,9 +11,9 @@ from nas.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE
 COLORS = {"penalty": BLUE, "relaxation": ORANGE, "faq": GREEN, "sinkhorn": PURPLE}
 NAMES = {
     "penalty": "penalty P(M)",
-    "relaxation": "relaxation, rounded",
+    "relaxation": "relaxation",
     "faq": "FAQ (SciPy)",
-    "sinkhorn": "annealed Sinkhorn, rounded",
+    "sinkhorn": "annealed Sinkhorn",
 }
 
 
@@ -24,7 +24,7 @@ def success_curves(
     along: str,
     where: Mapping[str, float],
     rate: str = "recovery",
-    title: str = "planted permutation recovered (%)",
+    title: str = "planted permutation recovered, after rounding (%)",
 ) -> None:
     """Draws success rates against a setting, a line for each method and number of starts.
 

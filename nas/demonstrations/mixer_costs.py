@@ -48,7 +48,7 @@ class MixerCostSettings:
     batch_sizes: tuple[int, ...] = (1, 64)
     image_size: int = 8
     memory_formats: tuple[str, ...] = ("contiguous", "channels_last")
-    rounds: int = 11
+    rounds: int = 5
     warmup: int = 1
     device: str = "cpu"
 

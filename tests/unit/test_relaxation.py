@@ -9,6 +9,7 @@ from nas.demonstrations.relaxation import (
     descend,
     film,
     linear_gap,
+    nearby_doubly_stochastic,
     penalty_gradient,
     random_starts,
     round_all,
@@ -158,3 +159,15 @@ def test_a_film_has_start_and_end_of_both_descents():
         assert len(figures[kind]) == 3
         assert figures[kind][0] == start[0].flip(0).tolist()
     assert figures["relaxation"][2] != figures["penalty"][2]
+
+
+def test_matrices_with_tiny_entries_become_doubly_stochastic_where_normalising_does_not():
+    stuck = torch.tensor([[[0.5, 0.5, 1e-12], [1e-12, 0.2, 0.8], [1e-12, 1e-12, 1.0]]], dtype=torch.float64)
+    normalised = project_doubly_stochastic(stuck, iterations=50)
+    assert float((normalised.sum(dim=1) - 1).abs().max()) > 1e-3
+    result = nearby_doubly_stochastic(stuck)
+    assert_doubly_stochastic(result)
+    off = float((normalised.sum(dim=1) - 1).abs().sum())
+    assert float((result - normalised).abs().sum()) <= 2 * off + 1e-9
+    exact = doubly_stochastic(2, 4)
+    torch.testing.assert_close(nearby_doubly_stochastic(exact), exact, rtol=0, atol=1e-9)

@@ -1,0 +1,159 @@
+"""ShuffleNet v1 and v2 with each mixer in the place of their shuffle, trained alike on real images.
+
+The bodies in which AutoShuffleNet (arXiv:1901.08624), Dynamic Shuffle (arXiv:2310.02776) and kaleidoscope matrices
+(arXiv:2012.14966) were measured. A learned permutation costs at inference what the fixed shuffle does; the columns of
+parameters and multiply-adds say what the others add.
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from nas.data import ImageData
+from nas.derived import count_multiply_adds, count_parameters
+from nas.hardening import harden_mixers
+from nas.retraining import Member, RetrainSettings, final_accuracy, train_member
+from nas.runtime import Runtime, derive_seed, seed_everything
+from nas.shufflenets import ShuffleNetV1, ShuffleNetV2
+from nas.statistics import spread
+from search_spaces.shuffles import check_mixer
+
+BODIES = ("shufflenet_v1_g3", "shufflenet_v1_g8", "shufflenet_v2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodiesSettings:
+    """What is compared.
+
+    Attributes:
+        bodies: Of `BODIES`; v1 has 3 or 8 groups.
+        mixers: Names in the mixer table.
+        v1_width: Of ShuffleNet v1, the factor of its channels.
+        v2_width: Of ShuffleNet v2, likewise.
+        epochs: Of each training.
+        batch_size: Images in a batch.
+        lr_max: At the start; it falls along one cosine.
+        weight_decay: Of all weights but the learned mixers'.
+        mixer_penalty: λ of the learned mixers, grown quadratically until they are hardened.
+        harden_epoch: When; null takes two thirds of the epochs.
+        trials: Seeds.
+    """
+
+    bodies: tuple[str, ...] = BODIES
+    mixers: tuple[str, ...] = ("identity", "channel_shuffle", "auto_shuffle", "kaleidoscope")
+    v1_width: float = 0.25
+    v2_width: float = 0.5
+    epochs: int = 6
+    batch_size: int = 64
+    lr_max: float = 0.05
+    weight_decay: float = 4e-4
+    mixer_penalty: float = 1e-3
+    harden_epoch: int | None = None
+    trials: int = 1
+
+    def __post_init__(self) -> None:
+        if unknown := [body for body in self.bodies if body not in BODIES]:
+            raise ValueError(f"unknown body {unknown[0]!r}; known: {', '.join(BODIES)}")
+        for mixer in self.mixers:
+            check_mixer(mixer)
+        if self.trials < 1:
+            raise ValueError(f"trials must be at least 1, got {self.trials}")
+        _ = self.retraining
+
+    @property
+    def retraining(self) -> RetrainSettings:
+        """The protocol of each training."""
+        return RetrainSettings(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            lr_max=self.lr_max,
+            first_cycle=self.epochs,
+            weight_decay=self.weight_decay,
+            mixer_penalty=self.mixer_penalty,
+            harden_epoch=self.harden_epoch,
+            last_epochs=1,
+            evaluate_every=0,
+        )
+
+
+def run(
+    settings: BodiesSettings,
+    *,
+    seed: int,
+    on_row: Callable[[dict[str, Any]], None],
+    data: ImageData,
+    runtime: Runtime,
+) -> dict[str, Any]:
+    """Trains every body with every mixer.
+
+    Args:
+        settings: What is compared.
+        seed: Trial t trains with `seed` + t.
+        on_row: Called with the row of each body and mixer.
+        data: Trained on `full`, tested on `test`.
+        runtime: Where it is trained.
+
+    Returns:
+        `rows`, with test accuracy in [0, 1] as mean and standard deviation over the trials, the gap of hardening, and
+        parameters and multiply-adds at inference; and what they were measured on.
+    """
+    rows = []
+    for body in settings.bodies:
+        for mixer in settings.mixers:
+            trials = [
+                _train(body, mixer, settings, seed=seed + trial, data=data, runtime=runtime)
+                for trial in range(settings.trials)
+            ]
+            accuracies = spread([final_accuracy(trial, last_epochs=1) for trial in trials])
+            gaps = [row for trial in trials for row in trial if "hard_test_accuracy" in row]
+            network = build_body(body, mixer, settings, data=data)
+            harden_mixers(network, linear_maps=True)
+            row = {
+                "body": body,
+                "mixer": mixer,
+                "test_accuracy": accuracies.mean,
+                "std": accuracies.std,
+                "trials": settings.trials,
+                "soft": _mean([gap["soft_test_accuracy"] for gap in gaps]),
+                "hard": _mean([gap["hard_test_accuracy"] for gap in gaps]),
+                "distance": max((gap["hardening_distance"] for gap in gaps), default=None),
+                "parameters": count_parameters(network),
+                "multiply_adds": count_multiply_adds(network, None, image_shape=data.image_shape),
+                "train_seconds": sum(row["seconds"] for trial in trials for row in trial),
+            }
+            rows.append(row)
+            on_row(row)
+    return {"rows": rows, "data": data.name, "train_images": len(data.full), "test_images": len(data.test)}
+
+
+def build_body(body: str, mixer: str, settings: BodiesSettings, *, data: ImageData) -> nn.Module:
+    """Makes a body with a mixer for a data set."""
+    shape: dict[str, Any] = {"num_classes": data.num_classes, "in_channels": data.image_shape[0], "macro": "cifar"}
+    if body == "shufflenet_v2":
+        return ShuffleNetV2(mixer=mixer, width=settings.v2_width, **shape)
+    return ShuffleNetV1(groups=int(body.rpartition("g")[2]), mixer=mixer, width=settings.v1_width, **shape)
+
+
+def _train(
+    body: str, mixer: str, settings: BodiesSettings, *, seed: int, data: ImageData, runtime: Runtime
+) -> list[dict[str, Any]]:
+    seed_everything(derive_seed(seed, "bodies", body))
+    network = runtime.place(build_body(body, mixer, settings, data=data))
+    with tempfile.TemporaryDirectory() as folder:
+        return train_member(
+            Member(label=f"{body}-{mixer}", seed=seed, genotype=None),
+            network,
+            data=data,
+            settings=settings.retraining,
+            runtime=runtime,
+            checkpoint=Path(folder) / "checkpoint.pt",
+            on_epoch=lambda row: None,  # noqa: ARG005
+        )
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
