@@ -1,5 +1,6 @@
 """Learned mixers on the way from soft to exact: which are in use, their penalty, permutations in their place."""
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -33,9 +34,19 @@ def soft_mixers(network: nn.Module, genotype: Genotype | None = None) -> list[Mi
     return list(dict.fromkeys(mixers))
 
 
-def penalty(mixers: list[Mixer]) -> Tensor:
-    """Returns the sum of the mixers' penalties, shape (), with gradients."""
-    return torch.stack([mixer.regularization() for mixer in mixers]).sum()
+def penalty(mixers: list[Mixer], *, weight: float, step: float) -> Tensor:
+    """Returns the weighted sum of the mixers' penalties, shape (), with gradients.
+
+    Args:
+        mixers: At least one.
+        weight: λ. A mixer gets less where λ times its step would be larger than it stands.
+        step: How far a steady gradient of 1 moves a weight whose learning rate is not scaled: lr / (1 − momentum).
+    """
+    terms = []
+    for mixer in mixers:
+        most = mixer.largest_step / (step * mixer.lr_scale) if step > 0 else math.inf
+        terms.append(min(weight, most) * mixer.regularization())
+    return torch.stack(terms).sum()
 
 
 def largest_distance(mixers: list[Mixer]) -> float:

@@ -189,6 +189,7 @@ def _build_trainer(
         label_smoothing=settings.label_smoothing,
         auxiliary_weight=settings.auxiliary_weight,
         mixer_penalty=settings.penalty_weight,
+        mixer_lr_scale=settings.mixer_lr_scale,
         autocast=runtime.autocast,
     )
 

@@ -59,7 +59,7 @@ class TrainingSettings:
         drop_path: Drop probability at the last layer, 1 − keep, in [0, 1) (arXiv:1812.02975, §IV-D).
         drop_path_schedule: `linear` grows from 0 to it over the epochs (ENAS), `constant` has it from the start.
         cutout: Side of the square cut out, in pixels; 0 for none.
-        mixer_penalty: λ of the learned mixers at its full height.
+        mixer_penalty: λ of the learned mixers at its full height; large matrices get less where it would be too much.
         mixer_penalty_schedule: How it gets there from 0: `quadratic`, `linear`, or `constant` from the start.
         mixer_lr_scale: Learning rate of the learned mixers, in learning rates of the weights.
         checkpoint_seconds: Least time between two checkpoints.
@@ -77,7 +77,7 @@ class TrainingSettings:
     drop_path: float = 0.0
     drop_path_schedule: str = "linear"
     cutout: int = 0
-    mixer_penalty: float = 1e-3
+    mixer_penalty: float = 0.05
     mixer_penalty_schedule: str = "quadratic"
     mixer_lr_scale: float = 1.0
     checkpoint_seconds: float = 10.0

@@ -30,8 +30,8 @@ def make_sgd(
 ) -> torch.optim.SGD:
     """Makes SGD with Nesterov momentum; ENAS's l2 · sum(w²) is a weight decay of 2 · l2.
 
-    Learned mixers have no weight decay, and a learning rate of `mixer_lr_scale` times the others'. Parameters that a
-    step does not touch have no gradient and stay as they are, momentum included.
+    Learned mixers have no weight decay, and a learning rate of `mixer_lr_scale` times their own scale. Parameters that
+    a step does not touch have no gradient and stay as they are, momentum included.
 
     Raises:
         ValueError: If momentum is not in [0, 1), or weight_decay or mixer_lr_scale below 0.
@@ -39,12 +39,17 @@ def make_sgd(
     check_sgd(momentum=momentum, weight_decay=weight_decay)
     if mixer_lr_scale < 0:
         raise ValueError(f"mixer_lr_scale must be at least 0, got {mixer_lr_scale}")
-    mixing = {id(weight) for mixer in outermost_mixers(network) if not mixer.decays for weight in mixer.parameters()}
-    weights = [weight for weight in network.parameters() if id(weight) not in mixing]
+    scales = {
+        id(weight): mixer_lr_scale * mixer.lr_scale
+        for mixer in outermost_mixers(network)
+        if not mixer.decays
+        for weight in mixer.parameters()
+    }
+    weights = [weight for weight in network.parameters() if id(weight) not in scales]
     groups: list[dict[str, Any]] = [{"params": weights, "lr_scale": 1.0}]
-    if mixing:
-        mixers = [weight for weight in network.parameters() if id(weight) in mixing]
-        groups.append({"params": mixers, "lr_scale": mixer_lr_scale, "weight_decay": 0.0})
+    for scale in sorted(set(scales.values())):
+        mixing = [weight for weight in network.parameters() if scales.get(id(weight)) == scale]
+        groups.append({"params": mixing, "lr_scale": scale, "weight_decay": 0.0})
     optimizer = torch.optim.SGD(
         groups, lr=0.0, momentum=momentum, nesterov=momentum > 0, weight_decay=weight_decay, fused=True
     )
@@ -77,6 +82,7 @@ class WeightTrainer:
         label_smoothing: In [0, 1).
         auxiliary_weight: Of the auxiliary head's loss; 0 leaves the head out.
         mixer_penalty: From the time in epochs, the weight of the learned mixers' penalty.
+        mixer_lr_scale: As the optimizer was made with.
         autocast: Data type of the forward pass; None stays in float32.
     """
 
@@ -88,6 +94,7 @@ class WeightTrainer:
     label_smoothing: float = 0.0
     auxiliary_weight: float = 0.0
     mixer_penalty: Callable[[float], float] = lambda epoch: 0.0  # noqa: ARG005
+    mixer_lr_scale: float = 1.0
     autocast: torch.dtype | None = None
 
     def train_epoch(
@@ -136,7 +143,8 @@ class WeightTrainer:
         loss = self._loss(logits, labels)
         total = loss if auxiliary is None else loss + self.auxiliary_weight * self._loss(auxiliary, labels)
         if mixers:
-            total = total + self.mixer_penalty(now) * penalty(mixers)
+            step = self.learning_rate(now) / (1 - self.optimizer.defaults["momentum"])
+            total = total + penalty(mixers, weight=self.mixer_penalty(now), step=step * self.mixer_lr_scale)
         total.backward()  # type: ignore[no-untyped-call]
         if self.max_grad_norm is not None:
             # The optimizer's list, since walking through a supernet's modules at every step costs more than clipping.

@@ -16,6 +16,8 @@ from search_spaces.permutations import (
 STARTS = ("near_shuffle", "near_identity", "perturbed_uniform")
 START_SHARE = 0.5
 """Share of the permutation in a start near one; the rest is the uniform matrix, so that every entry can still grow."""
+LARGEST_STEP = 0.3
+"""Of the penalty, in entries of the uniform matrix; at 1 rows collapse onto one column, see `AutoShuffle`."""
 START_ITERATIONS = 30
 """Normalisations of the start; with half a permutation in it each divides the error by about 4."""
 
@@ -47,6 +49,7 @@ class AutoShuffle(Mixer):
 
     def __init__(self, channels: int, *, groups: int = 2, start: str = "near_shuffle", noise: float = 0.5) -> None:
         super().__init__(channels)
+        self.largest_step = LARGEST_STEP / channels
         self.matrix = nn.Parameter(start_matrix(channels, groups=groups, start=start, noise=noise))
 
     def forward(self, x: Tensor) -> Tensor:

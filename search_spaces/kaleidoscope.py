@@ -14,6 +14,8 @@ from search_spaces.butterfly import butterfly_multiply, identity_twiddle, kaleid
 from search_spaces.mixers import Mixer, Permutation, shuffle_index
 from search_spaces.switches import SwitchTables, route, switch_matrix, switch_permutation, switch_tables
 
+SWITCH_LR_SCALE = 16.0
+"""Logits have further to go than weights, and their gradient is p (1 − p), at most a quarter, of that by p."""
 LOGIT_LIMIT = 12.0
 """Where `project` stops the logits: a switch is then off by 6e-6, and its gradient is not yet lost in float32."""
 
@@ -36,6 +38,7 @@ class SwitchShuffle(Mixer):
 
     rounds: bool = True
 
+    lr_scale: float = SWITCH_LR_SCALE
     partner: Tensor
     switch: Tensor
 

@@ -5,6 +5,7 @@ penalty drives it to a permutation, `project` keeps it feasible after every step
 it into what inference needs, for a permutation one index vector.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -23,6 +24,8 @@ class Mixer(nn.Module):
         rounds: Whether it is soft while it trains, so that `harden` rounds it to an exact permutation; such a mixer has
             a penalty, and a learning rate of its own.
         decays: Whether weight decay is meant for its weights.
+        lr_scale: Its learning rate, in learning rates of the other weights.
+        largest_step: How large the weight of the penalty times the step along its gradient may be.
 
     Args:
         channels: C, in and out.
@@ -30,6 +33,8 @@ class Mixer(nn.Module):
 
     rounds: bool = False
     decays: bool = False
+    lr_scale: float = 1.0
+    largest_step: float = math.inf
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -51,7 +51,7 @@ class BodiesSettings:
     batch_size: int = 64
     lr_max: float = 0.05
     weight_decay: float = 4e-4
-    mixer_penalty: float = 1e-3
+    mixer_penalty: float = 0.05
     harden_epoch: int | None = None
     trials: int = 1
 

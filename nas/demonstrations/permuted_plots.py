@@ -41,7 +41,7 @@ def pictures_plot(figures: Figures, path: str | Path) -> None:
 
 
 def accuracy_plot(figures: Figures, path: str | Path) -> None:
-    """Draws the test accuracy behind every method: a bar up to the mean, a dot a trial, and the share regained.
+    """Draws the test accuracy behind every method: the mean as a line, a dot a trial, and the share regained.
 
     Raises:
         ValueError: If there are no rows.
@@ -52,22 +52,25 @@ def accuracy_plot(figures: Figures, path: str | Path) -> None:
         for place, name in enumerate(names):
             accuracy, regained = summary[name]["accuracy"], summary[name]["regained"]
             bound = name in ("none", "true_inverse")
-            axes.bar(place, 100 * accuracy["mean"], width=0.6, color=GREY if bound else BLUE, alpha=0.45)
+            color = GREY if bound else BLUE
+            axes.hlines(100 * accuracy["mean"], place - 0.3, place + 0.3, color=color, linewidth=3.0)
             axes.scatter([place] * accuracy["n"], [100 * value for value in accuracy["values"]], s=10, color=PALETTE[1])
             if regained is not None and not bound:
                 top = 100 * max(accuracy["values"])
                 axes.text(place, top + 0.6, f"{100 * regained:.0f} % regained", ha="center", fontsize=7)
         values = [100 * value for name in names for value in summary[name]["accuracy"]["values"]]
-        axes.set_ylim(max(0.0, min(values) - 6), min(100.0, max(values) + 4))
+        axes.set_ylim(max(0.0, min(values) - 2), min(100.0, max(values) + 3))
         axes.set_xticks(range(len(names)), labels=[LABELS[name] for name in names], fontsize=7)
-        axes.set(title=f"test accuracy (%), {figures['data']}, axis cut below")
+        axes.set(title=f"test accuracy (%), {figures['data']}")
         axes.grid(visible=False, axis="x")
 
 
 def film_plot(figures: Figures, path: str | Path) -> None:
     """Draws the learned matrices on the way, a row for each layer; columns in the true order, each on its own scale.
 
-    The true inverse would be the diagonal, its turned and mirrored forms are other regular patterns.
+    The true inverse would be the diagonal, its turned and mirrored forms are other regular patterns. AutoShuffle's row
+    is the descent that found the permutation, which may start from a molten one of a descent before; kaleidoscope's
+    are the products of the switch networks so far, each hardened.
 
     Raises:
         ValueError: If nothing was learned.

@@ -94,6 +94,7 @@ def build_search(cfg: DictConfig, runtime: Runtime) -> Search:
         learning_rate=schedule.learning_rate,
         drop_prob=settings.drop_prob,
         mixer_penalty=settings.penalty_weight,
+        mixer_lr_scale=settings.mixer_lr_scale,
         max_grad_norm=settings.max_grad_norm,
         autocast=runtime.autocast,
     )

@@ -111,9 +111,9 @@ def test_the_penalty_is_added_with_its_weight():
     for weight in (0.0, 0.05):
         torch.manual_seed(3)
         network = derived(genotype)
-        train(trainer_of(network, penalty_weight=weight), genotype, steps=30)
+        train(trainer_of(network, penalty_weight=weight), genotype, steps=100)
         distances.append(largest_distance(soft_mixers(network)))
-    assert distances[1] < 0.02 < 0.1 < distances[0]
+    assert distances[1] < 0.03 < 0.1 < distances[0]
 
 
 def test_learned_mixers_have_a_learning_rate_of_their_own_and_no_weight_decay():
@@ -186,7 +186,7 @@ def test_linear_maps_are_written_out_only_when_asked():
 def test_the_mixers_of_a_shufflenet_are_found_without_a_genotype():
     network = ShuffleNetV2(num_classes=3, width=0.5, in_channels=1, macro="cifar", mixer="auto_shuffle")
     assert len(soft_mixers(network)) == 16
-    assert penalty(soft_mixers(network)) > 0
+    assert penalty(soft_mixers(network), weight=1.0, step=0.0) > 0
     train(trainer_of(network, penalty_weight=1e-3), None, steps=1)
     harden_mixers(network)
     assert soft_mixers(network) == []
@@ -200,3 +200,18 @@ def test_the_penalty_grows_as_scheduled(schedule, expected):
     settings = TrainingSettings(epochs=8, mixer_penalty=2.0, mixer_penalty_schedule=schedule)
     assert [settings.penalty_weight(epoch) for epoch in (0, 2, 4, 8)] == pytest.approx(expected)
     assert settings.penalty_weight(math.inf) == 2.0
+
+
+def test_a_penalty_too_strong_for_a_matrix_is_held_back():
+    mixer = build_mixer("auto_shuffle", 10)
+    full = penalty([mixer], weight=0.02, step=0.5)
+    assert full == 0.02 * mixer.regularization()
+    assert penalty([mixer], weight=5.0, step=0.5).item() == pytest.approx(
+        0.06 * mixer.regularization().item()
+    )  # 0.3 / 10 / 0.5
+
+
+def test_switches_learn_faster_than_matrices():
+    network = derived(cell_of("kaleidoscope", op="auto_shuffle"))
+    groups = make_sgd(network, momentum=0.9, weight_decay=1e-4, mixer_lr_scale=0.5).param_groups
+    assert [group["lr_scale"] for group in groups] == [1.0, 0.5, 8.0]
