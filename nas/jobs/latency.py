@@ -7,16 +7,20 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from nas.checkpoint import write_json
 from nas.config import build
 from nas.console import Column, Table, header, progress, result, shown
 from nas.derived import DerivedModel
+from nas.hardening import harden_mixers
+from nas.inference import for_inference
 from nas.jobs.parts import build_data, build_derived, build_runtime, measure_size, read_genotype
 from nas.latency import measure_latency
 from nas.plots import latency_plot
 from nas.runtime import Runtime, environment, seed_everything
 from nas.tracking import FilesOnly, Tracker
+from search_spaces.genotype import Genotype
 
 COLUMNS = (
     Column("batch_size", "batch", "d"),
@@ -70,7 +74,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     image_shape, num_classes = _image_facts(settings, cfg, runtime)
     seed_everything(0)
     network = build_derived(cfg, genotype, image_shape=image_shape, num_classes=num_classes)
-    model = DerivedModel(runtime.place(network), genotype).eval()
+    model = DerivedModel(runtime.place(ready_for_inference(network, genotype, image_shape=image_shape)), genotype)
     header(
         "latency",
         {
@@ -108,6 +112,24 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     fastest = measured[0]
     result(f"latency at batch {fastest['batch_size']}: {fastest['median_ms']:.3f} ms (p95 {fastest['p95_ms']:.3f} ms)")
     return figures
+
+
+@torch.no_grad()
+def ready_for_inference(
+    network: nn.Module, genotype: Genotype | None, *, image_shape: tuple[int, int, int]
+) -> nn.Module:
+    """Returns the network as it is timed, learned mixers hardened and permutations folded, and checks what it computes.
+
+    Raises:
+        RuntimeError: If its logits are not those of the hardened network.
+    """
+    ready = for_inference(network, genotype)
+    harden_mixers(network.eval(), linear_maps=True)
+    images = torch.randn((2, *image_shape))
+    expected, got = network(images, genotype), ready(images, genotype)
+    if not torch.allclose(got, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max())):
+        raise RuntimeError(f"the folded network differs by {(got - expected).abs().max():.3g} from the trained one")
+    return ready
 
 
 def read_settings(cfg: DictConfig) -> LatencySettings:

@@ -88,7 +88,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
 
     Raises:
         ValueError: If a task is unknown or a setting is out of range.
-        FileNotFoundError: If a data set is not there.
+        FileNotFoundError: If a data set is not there; with several tasks the one that needs it is left out instead.
     """
     tasks = [cfg.tasks] if isinstance(cfg.tasks, str) else list(cfg.tasks)
     if unknown := [task for task in tasks if task not in DEMONSTRATIONS]:
@@ -96,7 +96,15 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     settings = {task: build(cfg[task], task) for task in tasks}
     runtime = build_runtime(cfg)
     header("permutations", {"run folder": shown(out), "tasks": ", ".join(tasks), "seed": cfg.seed})
-    return {task: _run_task(task, settings[task], cfg, out, runtime) for task in tasks}
+    figures = {}
+    for task in tasks:
+        try:
+            figures[task] = _run_task(task, settings[task], cfg, out, runtime)
+        except FileNotFoundError as error:
+            if len(tasks) == 1:
+                raise
+            note(f"left out {task}: {error}")
+    return figures
 
 
 def _run_task(task: str, settings: Any, cfg: DictConfig, out: Path, runtime: Runtime) -> dict[str, Any]:

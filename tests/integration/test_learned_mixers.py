@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from nas.checkpoint import load_weights
-from nas.jobs import pipeline, retrain
+from nas.config import build
+from nas.jobs import latency, permutations, pipeline, retrain
 from search_spaces.genotype import Genotype
 from tests.conftest import make_cell
 from tests.integration.test_jobs import TINY, config
@@ -99,3 +100,56 @@ def test_a_retraining_resumed_around_the_hardening_ends_the_same(stop, tmp_path,
 def test_a_hardening_after_the_end_is_refused(tmp_path):
     with pytest.raises(ValueError, match="harden_epoch must lie in"):
         retrained(tmp_path, "run", "retrain.epochs=2", "retrain.harden_epoch=2")
+
+
+def test_latency_times_the_hardened_and_folded_network_after_checking_it(tmp_path, monkeypatch):
+    overrides = ("network.filters=4", "data=synthetic", "data.image_size=8", "latency.batch_sizes=[2]")
+    overrides += ("latency.repeats=2", "latency.warmup=0")
+    cfg = config("latency", f"genotype={cell_file(tmp_path, 'kaleidoscope')}", *overrides)
+    assert latency.run(cfg, tmp_path / "run")["latency"][0]["median_ms"] > 0
+
+    def wrong(network, genotype):
+        folded = for_inference(network, genotype)
+        folded.classifier.weight.data *= 2
+        return folded
+
+    for_inference = latency.for_inference
+    monkeypatch.setattr(latency, "for_inference", wrong)
+    with pytest.raises(RuntimeError, match="differs by"):
+        latency.run(cfg, tmp_path / "wrong")
+
+
+def test_a_demonstration_that_is_done_is_not_done_again(tmp_path, capsys):
+    overrides = ("structured.learned_sizes=[4]", "structured.switch_sizes=[4]", "structured.constructed_sizes=[4]")
+    overrides += ("structured.steps=5", "structured.switch_steps=5", "structured.restarts=2")
+    cfg = config("permutations", "tasks=[structured,permuted_images]", "permuted_images.root=nowhere", *overrides)
+    permutations.run(cfg, tmp_path)
+    assert "left out permuted_images" in capsys.readouterr().err
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names >= {"structured.json", "structured.csv", "structured-learned.svg", "structured-matrices.svg"}
+    permutations.run(cfg, tmp_path)
+    assert "structured is done" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match="cifar10"):
+        permutations.run(config("permutations", "tasks=permuted_images", "permuted_images.root=nowhere"), tmp_path)
+    with pytest.raises(ValueError, match="unknown task 'matching'"):
+        permutations.run(config("permutations", "tasks=[matching]"), tmp_path)
+
+
+def test_bodies_compares_mixers_on_the_data_set(tmp_path):
+    overrides = ("tasks=bodies", "data=synthetic", "data.num_images=60", "data.image_size=8", "bodies.epochs=2")
+    overrides += (
+        "bodies.bodies=[shufflenet_v2]",
+        "bodies.mixers=[channel_shuffle,auto_shuffle]",
+        "bodies.batch_size=16",
+    )
+    rows = permutations.run(config("permutations", *overrides), tmp_path)["bodies"]["rows"]
+    assert [row["mixer"] for row in rows] == ["channel_shuffle", "auto_shuffle"]
+    assert rows[0]["parameters"] == rows[1]["parameters"]
+    assert rows[0]["hard"] is None
+    assert 0 <= rows[1]["hard"] <= 1
+
+
+def test_every_task_of_the_demonstrations_composes():
+    cfg = config("permutations")
+    for task in permutations.DEMONSTRATIONS:
+        build(cfg[task], task)
