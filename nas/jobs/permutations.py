@@ -12,7 +12,15 @@ from omegaconf import DictConfig
 from nas.checkpoint import write_csv, write_json
 from nas.config import build
 from nas.console import header, note, result, shown
-from nas.demonstrations import bodies, graph_matching, mixer_costs, permuted_images, structured, two_layer
+from nas.demonstrations import (
+    bodies,
+    graph_matching,
+    mixer_costs,
+    model_costs,
+    permuted_images,
+    structured,
+    two_layer,
+)
 from nas.demonstrations.matching_plots import matrices_over_time, success_curves
 from nas.demonstrations.permuted_plots import accuracy_plot, pictures_plot
 from nas.demonstrations.permuted_plots import film_plot as permuted_film
@@ -74,6 +82,7 @@ DEMONSTRATIONS: dict[str, tuple[Any, Draw]] = {
     "structured": (structured, _structured_plots),
     "permuted_images": (permuted_images, _permuted_plots),
     "mixer_costs": (mixer_costs, _no_plots),
+    "model_costs": (model_costs, _no_plots),
     "bodies": (bodies, _no_plots),
 }
 
