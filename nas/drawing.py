@@ -1,31 +1,23 @@
 """Pictures of a genotype: an SVG figure for pages and papers, and plain characters for the terminal.
 
-The figure is a layered drawing (Sugiyama, Tagawa and Toda, 1981; Gansner et al., "A Technique for Drawing Directed
-Graphs", 1993): a node stands in the layer of its longest path from the inputs, and a value that skips layers passes
-each in a lane of its own. Edges bend only between layers, so none crosses a box. Equal genotypes give equal text.
+The figure is a layered drawing, see `nas.layout`. Edges bend only between layers, so none crosses a box. Equal
+genotypes give equal text.
 """
 
-import re
 import textwrap
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate, combinations, pairwise
-from math import inf
-from statistics import mean, median
+from collections.abc import Sequence
+from itertools import accumulate
 from xml.sax.saxutils import escape
 
+from nas.layout import CHIP, NUMBER, PLUS, Node, arrange, box_label, layers_of, printable, shown
 from search_spaces.genotype import CellGenotype, Genotype
 
 MAX_COLUMNS = 80  # of the terminal drawing
 MAX_RAILS = 16  # beside each other in the terminal drawing; beyond that the text stands alone
-MAX_NAME = 24  # characters shown of a name
 MAX_ROW = 1100  # px of cells side by side; wider ones are stacked
-CHIP, CHARACTER = 26, 7  # px: height of an op's box, width of a character
-NUMBER, PLUS, PAD, MARGIN = 16, 18, 6, 20  # px: widths of a node's number, of a plus sign, and of spaces
+MARGIN = 20  # px of space around and between the cells
 EMPTY = -1  # a column of the terminal drawing without a rail
-LANE = 4  # how much more a lane is to be straight than another link
-SWEEPS = 24  # of the layout, alternately down and up
 
 # The Okabe-Ito palette, safe for colour-blind readers: on a light page, on a dark one.
 PALETTE = {
@@ -48,39 +40,6 @@ STYLE = (
     + "".join(f".{name}{{fill:{on[1]};stroke:{on[1]}}}" for name, on in PALETTE.items())
     + "}"
 )
-
-Item = tuple[int, int]  # what a node takes of a layer, (node, layer): its box, and further down its lane
-Link = tuple[Item, Item, int]  # from an item to one of the next layer, arriving so many px right of its middle
-Pulls = Mapping[Item, list[tuple[Item, int]]]  # an item's neighbours, and how far from each it wants to be
-
-
-@dataclass(frozen=True, slots=True)
-class _Node:
-    """One box: what it is, the nodes it reads and the names it shows."""
-
-    role: str
-    inputs: tuple[int, ...]
-    names: tuple[str, ...]
-
-    @property
-    def chips(self) -> list[int]:
-        """Widths of the coloured boxes, one a name, in px."""
-        number = NUMBER if self.role == "block" and len(self.names) == 1 else 0
-        return [(CHARACTER * len(_label(name)) + 20 + number) // 2 * 2 for name in self.names]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in px."""
-        if len(self.names) == 1:
-            return max(self.chips[0], 2 * self.port(len(self.inputs) - 1) + CHIP), CHIP
-        return sum(self.chips) + PLUS * (len(self.names) - 1) + NUMBER + 2 * PAD, CHIP + 2 * PAD
-
-    def port(self, index: int) -> int:
-        """How far right of the box's middle the edge of input `index` arrives, in px."""
-        if len(self.names) == 1:  # the merge may have many inputs, all others have one at most
-            spread = len(self.inputs) - 1
-            return (2 * index - spread) * min(14, 280 // max(spread, 1)) // 2
-        return NUMBER + PAD + sum(self.chips[:index]) + PLUS * index + (self.chips[index] - self.size[0]) // 2
 
 
 def genotype_svg(genotype: Genotype, *, title: str = "", merge: str = "sum") -> str:
@@ -110,7 +69,7 @@ def genotype_svg(genotype: Genotype, *, title: str = "", merge: str = "sum") -> 
     size = f'width="{page}" height="{bottom + MARGIN}"'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {page} {bottom + MARGIN}" role="img">'
-        f"<title>{escape(_printable(title or genotype.space))}</title><style>{STYLE}</style>"
+        f"<title>{escape(printable(title or genotype.space))}</title><style>{STYLE}</style>"
         f'<rect class="page" {size} rx="6"/>'
         + (_text("title", page // 2, MARGIN + 10, title) if title else "")
         + f"{body}</svg>\n"
@@ -140,34 +99,34 @@ def genotype_text(genotype: Genotype, *, unicode: bool = True, merge: str = "sum
     return text
 
 
-def _nodes(cell: CellGenotype, merge: str) -> list[_Node]:
+def _nodes(cell: CellGenotype, merge: str) -> list[Node]:
     count = cell.num_inputs
     inputs = ["cell input"] if count == 1 else [f"k-{age}" for age in range(count, 0, -1)]
     end = count + len(cell.blocks)
     return [
-        *(_Node("input", (), (name,)) for name in inputs),
-        *(_Node("block", block.inputs, block.ops) for block in cell.blocks),
-        _Node("merge", cell.output_nodes, (merge,)),
-        _Node("mixer", (end,), (cell.mixer,)),
-        _Node("output", (end + 1,), ("cell output",)),
+        *(Node("input", (), (name,)) for name in inputs),
+        *(Node("block", block.inputs, block.ops) for block in cell.blocks),
+        Node("merge", cell.output_nodes, (merge,)),
+        Node("mixer", (end,), (cell.mixer,)),
+        Node("output", (end + 1,), ("cell output",)),
     ]
 
 
-def _cell_lines(nodes: Sequence[_Node], *, arrow: str) -> list[str]:
+def _cell_lines(nodes: Sequence[Node], *, arrow: str) -> list[str]:
     drawn = _rails(nodes)
     graph_width = max(len(row) for row, _ in drawn) + 2
     if graph_width > 2 * MAX_RAILS:
         drawn, graph_width = [("", "")] * len(nodes), 0
-    name_width = max(len(_shown(name)) for node in nodes if node.role == "block" for name in node.names)
+    name_width = max(len(shown(name)) for node in nodes if node.role == "block" for name in node.names)
     lines = []
     for number, (node, (row, below)) in enumerate(zip(nodes, drawn, strict=True)):
         if node.role == "block":
             terms = zip(node.names, node.inputs, strict=True)
             text = " + ".join(
-                f"{_shown(name):<{name_width}} {arrow} {source}".replace(" ", "\xa0") for name, source in terms
+                f"{shown(name):<{name_width}} {arrow} {source}".replace(" ", "\xa0") for name, source in terms
             )
         else:
-            text = _shown(node.names[0]) + (" (mixer)" if node.role == "mixer" else "")
+            text = shown(node.names[0]) + (" (mixer)" if node.role == "mixer" else "")
             text += " of ◆ " + ", ".join(map(str, node.inputs)) if node.role == "merge" else ""
         label = f"{number:>2}" if node.role in ("input", "block") else "  "
         wrapped = textwrap.wrap(text, MAX_COLUMNS - graph_width - 4, break_on_hyphens=False)
@@ -176,7 +135,7 @@ def _cell_lines(nodes: Sequence[_Node], *, arrow: str) -> list[str]:
     return [line.replace("\xa0", " ").rstrip() for line in lines]
 
 
-def _rails(nodes: Sequence[_Node]) -> list[tuple[str, str]]:
+def _rails(nodes: Sequence[Node]) -> list[tuple[str, str]]:
     """Returns of each node the rails on its line and those that go on below it."""
     last = {source: number for number, node in enumerate(nodes) for source in node.inputs}
     merged = next(node.inputs for node in nodes if node.role == "merge")
@@ -208,98 +167,10 @@ def _rails(nodes: Sequence[_Node]) -> list[tuple[str, str]]:
     return drawn
 
 
-def _links(nodes: Sequence[_Node], depth: Sequence[int]) -> list[Link]:
-    """Returns every edge in pieces from layer to layer; the readers of one value share its lane."""
-    links: list[Link] = []
-    for number, node in enumerate(nodes):
-        for index, source in enumerate(node.inputs):
-            lane = [(source, layer) for layer in range(depth[source], depth[number])]
-            links += [(upper, lower, 0) for upper, lower in pairwise(lane)]
-            links.append((lane[-1], (number, depth[number]), node.port(index)))
-    return list(dict.fromkeys(links))
-
-
-def _arranged(nodes: Sequence[_Node], depth: Sequence[int]) -> tuple[list[_Node], list[Link], dict[Item, int], int]:
-    """Returns the nodes with their ops in the order of their sources, the links, the items' middles and the width."""
-    links = _links(nodes, depth)
-    half = {lower: 9 for _, lower, _ in links}  # the room an item takes to either side, in px
-    half |= {(number, depth[number]): node.size[0] // 2 + 12 for number, node in enumerate(nodes)}
-    middle = {item: float(index) for index, item in enumerate(half)}
-    middle = _swept(middle, [(upper, lower, 0) for upper, lower, _ in links], half, reorder=True)
-    arranged = []
-    for node, layer in zip(nodes, depth, strict=True):
-        order = sorted(range(len(node.inputs)), key=lambda i: middle[node.inputs[i], layer - 1])
-        names = tuple(node.names[i] for i in order) if len(node.names) > 1 else node.names
-        arranged.append(_Node(node.role, tuple(node.inputs[i] for i in order), names))
-    links = _links(arranged, depth)
-    middle = _swept(middle, links, half, reorder=False)
-    mixer, output = len(nodes) - 2, len(nodes) - 1  # alone in their layers, so they can stand under the merge
-    middle |= {(number, depth[number]): middle[mixer - 1, depth[mixer] - 1] for number in (mixer, output)}
-    left = min(middle[item] - half[item] for item in half)
-    width = round(max(middle[item] + half[item] for item in half) - left)
-    return arranged, links, {item: round(middle[item] - left) for item in half}, width
-
-
-def _swept(
-    middle: dict[Item, float], links: Sequence[Link], half: Mapping[Item, int], *, reorder: bool
-) -> dict[Item, float]:
-    """Moves items towards their neighbours, layer by layer, and keeps the fewest crossings and shortest links."""
-    above: Pulls = {item: [] for item in half}
-    below: Pulls = {item: [] for item in half}
-    for upper, lower, port in links:
-        weight = LANE if upper[0] == lower[0] else 1
-        above[lower].extend([(upper, -port)] * weight)
-        below[upper].extend([(lower, port)] * weight)
-    both = {item: above[item] + below[item] for item in half}
-    best, least = middle, (inf, inf)
-    layers = range(max(layer for _, layer in half) + 1)
-    for sweep in range(SWEEPS):
-        middle = dict(middle)
-        order, pulls = (layers[::-1], below) if sweep % 2 else (layers, above)
-        pulls = pulls if reorder else both
-        for layer in order:
-            items = sorted((item for item in half if item[1] == layer), key=middle.__getitem__)
-            wants = {i: [middle[other] + shift for other, shift in pulls[i]] or [middle[i]] for i in items}
-            items = sorted(items, key=lambda item: mean(wants[item])) if reorder else items
-            offsets = list(accumulate((half[a] + half[b] for a, b in pairwise(items)), initial=0))
-            places = _isotonic([[want - offset for want in wants[i]] for i, offset in zip(items, offsets, strict=True)])
-            middle |= {i: place + offset for i, place, offset in zip(items, places, offsets, strict=True)}
-        cost = _cost(middle, links)
-        if cost < least:
-            best, least = middle, cost
-    return best
-
-
-def _cost(middle: Mapping[Item, float], links: Sequence[Link]) -> tuple[float, float]:
-    """Returns the number of crossings and the sideways way of all links."""
-    gaps = defaultdict(list)
-    length = 0.0
-    for upper, lower, port in links:
-        gaps[upper[1]].append((middle[upper], middle[lower] + port))
-        length += abs(middle[upper] - middle[lower] - port) * (LANE if upper[0] == lower[0] else 1)
-    pairs = [pair for gap in gaps.values() for pair in combinations(gap, 2)]
-    return sum((a - c) * (b - d) < 0 for (a, b), (c, d) in pairs), length
-
-
-def _isotonic(wants: Sequence[Sequence[float]]) -> list[float]:
-    """Returns non-decreasing places near what each item wants (pool adjacent violators, by medians)."""
-    pools: list[tuple[int, list[float]]] = []
-    for want in wants:
-        count, values = 1, list(want)
-        while pools and median(pools[-1][1]) > median(values):
-            more, earlier = pools.pop()
-            count, values = count + more, earlier + values
-        pools.append((count, values))
-    return [median(values) for count, values in pools for _ in range(count)]
-
-
-def _cell_svg(nodes: Sequence[_Node]) -> tuple[str, int, int]:
+def _cell_svg(nodes: Sequence[Node]) -> tuple[str, int, int]:
     """Returns the figure of a cell with its width and height in px."""
-    depth: list[int] = []
-    for node in nodes:
-        before = depth if node.role == "merge" else [depth[source] for source in node.inputs]
-        depth.append(1 + max(before, default=-1))
-    nodes, links, middle, width = _arranged(nodes, depth)
+    depth = layers_of(nodes)
+    nodes, links, middle, width = arrange(nodes, depth)
     tall, reach = [0] * (max(depth) + 1), [0] * (max(depth) + 1)
     for node, layer in zip(nodes, depth, strict=True):
         tall[layer] = max(tall[layer], node.size[1])
@@ -322,21 +193,21 @@ def _cell_svg(nodes: Sequence[_Node]) -> tuple[str, int, int]:
     return body, width, top[-1] + tall[-1]
 
 
-def _box(node: _Node, number: int, x: int, y: int) -> str:
+def _box(node: Node, number: int, x: int, y: int) -> str:
     """Draws a node around the point (x, y): its number, then the ops it adds up, each in its own colour."""
     width, height = node.size
     left, top = x - width // 2, y - height // 2
     if node.role != "block":
         corner = 6 if node.role == "mixer" else CHIP // 2
-        return _rect(node.role, left, top, width, height, corner) + _text("name", x, y + 4, _label(node.names[0]))
+        return _rect(node.role, left, top, width, height, corner) + _text("name", x, y + 4, box_label(node.names[0]))
     terms = " + ".join(f"{name} of {source}" for name, source in zip(node.names, node.inputs, strict=True))
-    body = f"<g><title>{escape(_printable(f'node {number}: {terms}'))}</title>"
+    body = f"<g><title>{escape(printable(f'node {number}: {terms}'))}</title>"
     single = len(node.names) == 1
     body += "" if single else _rect("pair", left, top, width, height, 9)
     for index, (name, chip) in enumerate(zip(node.names, node.chips, strict=True)):
         middle = x + node.port(index)
         body += _rect(_family(name), middle - chip // 2, y - CHIP // 2, chip, CHIP, 6)
-        body += _text("name", middle + (NUMBER // 2 if single else 0), y + 4, _label(name))
+        body += _text("name", middle + (NUMBER // 2 if single else 0), y + 4, box_label(name))
         body += _text("plus", middle - chip // 2 - PLUS // 2, y + 4, "+") if index else ""
     return body + _text("number", left + 12, y + 4, str(number)) + "</g>"
 
@@ -346,23 +217,9 @@ def _rect(role: str, x: int, y: int, width: int, height: int, corner: int) -> st
 
 
 def _text(role: str, x: int, y: int, text: str) -> str:
-    return f'<text class="{role}" x="{x}" y="{y}">{escape(_printable(text))}</text>'
+    return f'<text class="{role}" x="{x}" y="{y}">{escape(printable(text))}</text>'
 
 
 def _family(op: str) -> str:
     known = {"sep": "separable", "conv": "conv", "pool": "pool", "identity": "identity", "skip": "identity"}
     return next((family for part, family in known.items() if part in op), "other")
-
-
-def _label(name: str) -> str:
-    return re.sub(r"(?<=\d)x(?=\d)", "×", _shown(name)).replace("_", " ")
-
-
-def _shown(name: str) -> str:
-    name = _printable(name)
-    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
-
-
-def _printable(text: str) -> str:
-    """Replaces what a terminal would obey and XML forbids, since names may come from a stranger's file."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)

@@ -13,35 +13,9 @@ from typing import Any
 from torch import nn
 
 from nas.fragmentation import CellShape, cell_shape
-from nas.operations import Operation, record_operations
+from nas.operation_costs import LayerCost, Operation, layer_cost
+from nas.operations import record_operations
 from search_spaces.genotype import Genotype
-
-
-@dataclass(frozen=True, slots=True)
-class LayerCost:
-    """What a layer, or the whole network, costs on one image.
-
-    Attributes:
-        name: The layer's, or `total`.
-        output_shape: Without the batch axis.
-        parameters: Weights on the path; a weight shared between layers counts in the first.
-        multiply_adds: Of convolutions and matrix products.
-        memory_access_elements: Elements read and written, weights included.
-        kernels: Operations; views are none.
-        elementwise_kernels: The element-wise ones among them.
-        elementwise_output_elements: Elements that those compute.
-        elementwise_memory_access_elements: Elements that those read and write.
-    """
-
-    name: str
-    output_shape: tuple[int, ...]
-    parameters: int
-    multiply_adds: int
-    memory_access_elements: int
-    kernels: int
-    elementwise_kernels: int
-    elementwise_output_elements: int
-    elementwise_memory_access_elements: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +147,8 @@ def examine(network: nn.Module, genotype: Genotype | None, *, image_shape: tuple
     for operation in operations:
         by_layer.setdefault(operation.layer, []).append(operation)
     return Guidelines(
-        layers=tuple(_cost(name, own, shapes.get(name, own[-1].output_shape)) for name, own in by_layer.items()),
-        total=_cost("total", operations, shapes.get("", ())),
+        layers=tuple(layer_cost(name, own, shapes.get(name, own[-1].output_shape)) for name, own in by_layer.items()),
+        total=layer_cost("total", operations, shapes.get("", ())),
         equal_widths=_equal_widths(operations),
         groups=_groups(operations),
         fragmentation=Fragmentation(
@@ -183,21 +157,6 @@ def examine(network: nn.Module, genotype: Genotype | None, *, image_shape: tuple
             sequential_kernels=max((operation.depth for operation in operations), default=0),
         ),
         element_wise=_element_wise(operations),
-    )
-
-
-def _cost(name: str, operations: Sequence[Operation], output_shape: tuple[int, ...]) -> LayerCost:
-    elementwise = [operation for operation in operations if operation.kind == "element-wise"]
-    return LayerCost(
-        name=name,
-        output_shape=output_shape,
-        parameters=sum(operation.new_parameters for operation in operations),
-        multiply_adds=sum(operation.multiply_adds for operation in operations),
-        memory_access_elements=sum(operation.memory_access_elements for operation in operations),
-        kernels=len(operations),
-        elementwise_kernels=len(elementwise),
-        elementwise_output_elements=sum(operation.output_elements for operation in elementwise),
-        elementwise_memory_access_elements=sum(operation.memory_access_elements for operation in elementwise),
     )
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from nas.guidelines import Guidelines, LayerCost
+from nas.guidelines import Guidelines
+from nas.operation_costs import LayerCost
 
 COLUMNS = (
     ("output", "shape", 13),

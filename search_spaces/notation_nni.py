@@ -49,9 +49,9 @@ def parse_nni(text: str, *, merge: Merge | None = None) -> Genotype:
     Args:
         text: The dictionary.
         merge: Which nodes make the output: `"all"` blocks, or the `"loose_end"` blocks that no other block reads, as
-            NNI's `merge_op` says. The export does not tell; a field `merge_op` added to it does. Without either: all for
-            older exports and for hub cells of four blocks (the hub's DARTS), loose ends for other hub cells
-            (its NASNet, ENAS and AmoebaNet); the hub's PNAS, five blocks, needs `"merge_op": "all"`.
+            NNI's `merge_op` says. The export does not tell; a field `merge_op` added to it does. Without either: all
+            for older exports and for hub cells of four blocks (the hub's DARTS), loose ends for other hub cells (its
+            NASNet, ENAS and AmoebaNet). So the hub's PNAS, five blocks, needs `"merge_op": "all"`.
 
     Raises:
         ValueError: If the text is no such dictionary, lacks a field, has one too many, or describes no valid cell.

@@ -14,7 +14,8 @@ from nas.fragmentation import CellShape, cell_shape
 from nas.guidelines import examine
 from nas.guidelines_text import guidelines_text
 from nas.networks import ShuffleNASNet
-from nas.operations import Convolution, record_operations
+from nas.operation_costs import Convolution
+from nas.operations import record_operations
 from nas.shufflenets import ShuffleNetV1, ShuffleNetV2
 from nas.stacked import StackedCells
 from search_spaces.cells import genotype_candidates

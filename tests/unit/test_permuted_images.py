@@ -4,24 +4,19 @@ import xml.etree.ElementTree as ET
 import pytest
 import torch
 
-from nas.demonstrations.permuted_images import (
-    Images,
-    PermutedImagesSettings,
+from nas.demonstrations.permuted_images import Images, run, summarise, train_and_test
+from nas.demonstrations.permuted_plots import accuracy_plot, film_plot, pictures_plot
+from nas.demonstrations.permuted_settings import PermutedImagesSettings
+from nas.demonstrations.pixel_permutations import learn_auto_shuffle, learn_faq, learn_switches
+from nas.demonstrations.total_variation import (
     grid_laplacian,
-    learn_auto_shuffle,
-    learn_faq,
-    learn_switches,
     neighbours_restored,
     objective_slope,
     permute_pixels,
-    run,
     second_moments,
     smoothness_kernel,
-    summarise,
     total_variation,
-    train_and_test,
 )
-from nas.demonstrations.permuted_plots import accuracy_plot, film_plot, pictures_plot
 from search_spaces.mixers import Permutation
 from search_spaces.permutations import inverse_permutation, permutation_matrix, permutation_penalty
 

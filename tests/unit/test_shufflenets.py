@@ -8,13 +8,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas.derived import count_parameters
-from nas.shufflenets import (
-    MACROS,
-    ShuffleNetV1,
-    ShuffleNetV2,
-    ShuffleUnitV1,
-    load_torchvision_weights,
-)
+from nas.shufflenets import MACROS, ShuffleNetV1, ShuffleNetV2, ShuffleUnitV1
+from nas.torchvision_weights import load_torchvision_weights
 from search_spaces.shuffles import ChannelShuffle
 
 TORCHVISION = {
