@@ -1,4 +1,8 @@
-"""REINFORCE on a policy over architectures (Williams 1992; ENAS, arXiv:1802.03268, §2.2)."""
+"""Policy gradients on a policy over architectures.
+
+REINFORCE (Williams 1992; ENAS, arXiv:1802.03268, §2.2), and the clipped objective of PPO (Schulman et al. 2017,
+arXiv:1707.06347) for taking several steps on the same rewards.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -49,6 +53,38 @@ def reinforce_loss(log_prob: Tensor, advantage: Tensor) -> Tensor:
     return -(log_prob * advantage.detach()).mean()
 
 
+def ppo_loss(log_prob: Tensor, sampled_log_prob: Tensor, advantage: Tensor, *, clip: float) -> Tensor:
+    """Returns the mean of −min(r A, clip(r, 1 − ε, 1 + ε) A) with r = π / π_sampled (arXiv:1707.06347, eq. 7).
+
+    An action is a whole architecture, so that the ratio is of joint probabilities and not one a decision. Where r has
+    gone beyond the bound that A pushes it to, the gradient is zero; the way back is open.
+
+    Args:
+        log_prob: (N,), under the policy that learns, with gradients.
+        sampled_log_prob: (N,), under the policy that sampled; no gradient flows into it.
+        advantage: (N,), reward minus baseline; no gradient flows into it.
+        clip: ε, above 0.
+
+    Raises:
+        ValueError: If the shapes differ or are not (N,).
+    """
+    if log_prob.ndim != 1 or not log_prob.shape == sampled_log_prob.shape == advantage.shape:
+        raise ValueError(
+            "log_prob, sampled_log_prob and advantage must be of one shape (N,), "
+            f"got {tuple(log_prob.shape)}, {tuple(sampled_log_prob.shape)} and {tuple(advantage.shape)}"
+        )
+    ratio = (log_prob - sampled_log_prob.detach()).exp()
+    advantage = advantage.detach()
+    return -torch.minimum(ratio * advantage, ratio.clamp(1.0 - clip, 1.0 + clip) * advantage).mean()
+
+
+def clipped_share(log_prob: Tensor, sampled_log_prob: Tensor, advantage: Tensor, *, clip: float) -> float:
+    """Returns the share of architectures whose gradient `ppo_loss` clips to zero; arguments as there."""
+    ratio = (log_prob - sampled_log_prob).detach().exp()
+    clipped = torch.where(advantage > 0, ratio > 1.0 + clip, ratio < 1.0 - clip) & (advantage != 0)
+    return clipped.double().mean().item()
+
+
 def moving_average(baseline: float, rewards: Tensor, *, decay: float) -> Tensor:
     """Follows b ← decay · b + (1 − decay) · R through rewards (N,), one after the other.
 
@@ -63,9 +99,11 @@ def moving_average(baseline: float, rewards: Tensor, *, decay: float) -> Tensor:
 
 
 class Reinforce:
-    """A controller that improves a policy by REINFORCE with a moving-average baseline and Adam.
+    """A controller that improves a policy by REINFORCE, or PPO, with a moving-average baseline and Adam.
 
     As in ENAS's code the baseline takes in a reward before the advantage is formed, and starts at zero.
+    With PPO, the architectures observed must have been sampled since the last update: their probabilities under the
+    policy as it stands when they are observed are taken for those they were sampled with.
 
     Args:
         decisions: Of the search space, T of them.
@@ -79,6 +117,8 @@ class Reinforce:
         baseline_decay: In [0, 1) (ENAS: 0.99).
         baseline_start: First baseline; None takes the mean of the first rewards.
         max_grad_norm: Clips the gradient's norm; None leaves it.
+        ppo_clip: ε of PPO's clipped objective, above 0 (Schulman et al.: 0.2); None is REINFORCE.
+        ppo_epochs: Steps of Adam on the same rewards; above 1 only with `ppo_clip`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -97,6 +137,8 @@ class Reinforce:
         baseline_decay: float = 0.99,
         baseline_start: float | None = 0.0,
         max_grad_norm: float | None = None,
+        ppo_clip: float | None = None,
+        ppo_epochs: int = 1,
     ) -> None:
         if learning_rate <= 0:
             raise ValueError(f"learning_rate must be above 0, got {learning_rate}")
@@ -108,6 +150,12 @@ class Reinforce:
             raise ValueError(f"baseline_decay must lie in [0, 1), got {baseline_decay}")
         if max_grad_norm is not None and max_grad_norm <= 0:
             raise ValueError(f"max_grad_norm must be above 0, got {max_grad_norm}")
+        if ppo_clip is not None and ppo_clip <= 0:
+            raise ValueError(f"ppo_clip must be above 0, got {ppo_clip}")
+        if ppo_epochs < 1:
+            raise ValueError(f"ppo_epochs must be at least 1, got {ppo_epochs}")
+        if ppo_clip is None and ppo_epochs > 1:
+            raise ValueError(f"ppo_epochs above 1 needs ppo_clip, got {ppo_epochs} without it")
         self.policy = policy(decisions)
         self.learning_rate = learning_rate
         self.entropy_weight = entropy_weight
@@ -115,6 +163,8 @@ class Reinforce:
         self.baseline_decay = baseline_decay
         self.baseline = baseline_start
         self.max_grad_norm = max_grad_norm
+        self.ppo_clip = ppo_clip
+        self.ppo_epochs = ppo_epochs
         self.optimizer = torch.optim.Adam(
             self.policy.parameters(),
             lr=learning_rate,
@@ -127,17 +177,32 @@ class Reinforce:
         return self.policy.sample(num_samples, greedy=greedy)
 
     def observe(self, actions: Tensor, rewards: Tensor) -> Mapping[str, float]:
-        """Takes one step of Adam on the loss averaged over N architectures.
+        """Takes one step of Adam, with PPO `ppo_epochs` steps, on the loss averaged over N architectures.
 
         Args:
             actions: (N, T).
             rewards: (N,).
 
         Returns:
-            `baseline`, `policy_loss`, and `entropy` in nats, a sample's mean.
+            `baseline`; `policy_loss`, before the last step; `entropy` in nats, a sample's mean before the first. With
+            PPO also `clipped`, the share of architectures without a gradient in the last step.
         """
         samples = self.policy.evaluate(actions)
         entropy = samples.entropy.detach().double()
+        advantage = self._advantage(rewards, entropy).to(samples.log_prob.dtype)
+        sampled_log_prob = samples.log_prob.detach()
+        loss = self._step(samples, sampled_log_prob, advantage)
+        for _ in range(self.ppo_epochs - 1):
+            samples = self.policy.evaluate(actions)
+            loss = self._step(samples, sampled_log_prob, advantage)
+        assert self.baseline is not None
+        logged = {"baseline": self.baseline, "policy_loss": loss, "entropy": entropy.mean().item()}
+        if self.ppo_clip is not None:
+            logged["clipped"] = clipped_share(samples.log_prob, sampled_log_prob, advantage, clip=self.ppo_clip)
+        return logged
+
+    def _advantage(self, rewards: Tensor, entropy: Tensor) -> Tensor:
+        """Moves the baseline through the rewards (N,), and returns the rewards' excess over it, (N,) float64."""
         values = rewards.detach().cpu().double()
         if self.entropy_bonus == "reward":
             values = values + self.entropy_weight * entropy
@@ -145,7 +210,14 @@ class Reinforce:
             self.baseline = values.mean().item()
         baselines = moving_average(self.baseline, values, decay=self.baseline_decay)
         self.baseline = baselines[-1].item()
-        loss = reinforce_loss(samples.log_prob, (values - baselines).to(samples.log_prob.dtype))
+        return values - baselines
+
+    def _step(self, samples: Samples, sampled_log_prob: Tensor, advantage: Tensor) -> float:
+        """Takes a step of Adam; returns the loss before it."""
+        if self.ppo_clip is None:
+            loss = reinforce_loss(samples.log_prob, advantage)
+        else:
+            loss = ppo_loss(samples.log_prob, sampled_log_prob, advantage, clip=self.ppo_clip)
         if self.entropy_bonus == "loss":
             loss = loss - self.entropy_weight * samples.entropy.mean()
         self.optimizer.zero_grad(set_to_none=True)
@@ -153,7 +225,7 @@ class Reinforce:
         if self.max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
         self.optimizer.step()
-        return {"baseline": self.baseline, "policy_loss": loss.item(), "entropy": entropy.mean().item()}
+        return loss.item()
 
     def set_learning_rate_scale(self, scale: float) -> None:
         """Sets Adam's learning rate to `scale` times the configured one."""

@@ -105,19 +105,32 @@ def network_config(group: str, settings: Mapping[str, Any]) -> DictConfig:
     return OmegaConf.create({"network": network})
 
 
-def measure_size(
+def counted_network(
     cfg: DictConfig, genotype: Genotype | None, *, image_shape: tuple[int, int, int], num_classes: int
-) -> dict[str, Any]:
-    """Returns `parameters` and `multiply_adds` of the derived model at inference, learned mixers hardened."""
+) -> nn.Module:
+    """Makes the derived model as inference has it, learned mixers hardened; not allocated if there are none."""
     with torch.device("meta"):
         network = build_derived(cfg, genotype, image_shape=image_shape, num_classes=num_classes)
     if any(not mixer.decays and list(mixer.parameters()) for mixer in outermost_mixers(network)):
         network = build_derived(cfg, genotype, image_shape=image_shape, num_classes=num_classes)
         harden_mixers(network, linear_maps=True)
+    return network
+
+
+def measure_size(
+    cfg: DictConfig, genotype: Genotype | None, *, image_shape: tuple[int, int, int], num_classes: int
+) -> dict[str, Any]:
+    """Returns `parameters` and `multiply_adds` of the derived model at inference."""
+    network = counted_network(cfg, genotype, image_shape=image_shape, num_classes=num_classes)
     return {
         "parameters": count_parameters(network),
         "multiply_adds": count_multiply_adds(network, genotype, image_shape=image_shape),
     }
+
+
+def merge_name(cfg: DictConfig) -> str:
+    """Returns what drawings write where a cell's outputs are merged, `sum` or `concat`."""
+    return str(cfg.network.get("merge", "sum")).partition("_")[0]
 
 
 def command_line(command: str, *overrides: str) -> str:

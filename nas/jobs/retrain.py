@@ -13,7 +13,15 @@ from nas.data import ImageData
 from nas.derived import copy_shared_weights
 from nas.drawing import genotype_svg
 from nas.genotypes import load_genotype, load_genotypes
-from nas.jobs.parts import build_data, build_derived, build_runtime, command_line, measure_size, read_genotype
+from nas.jobs.parts import (
+    build_data,
+    build_derived,
+    build_runtime,
+    command_line,
+    measure_size,
+    merge_name,
+    read_genotype,
+)
 from nas.jobs.search import shared_weights
 from nas.plots import training_curves
 from nas.retraining import Member, RetrainSettings, final_accuracy, train_member
@@ -59,7 +67,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     data = build_data(cfg, runtime)
     write_json(out / "data.json", data.record)
     if genotype is not None:
-        _keep_genotype(genotype, out)
+        _keep_genotype(genotype, out, merge=merge_name(cfg))
     sizes = {
         member.label: measure_size(
             network_cfg, member.genotype, image_shape=data.image_shape, num_classes=data.num_classes
@@ -114,7 +122,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     return metrics
 
 
-def _keep_genotype(genotype: Genotype, out: Path) -> None:
+def _keep_genotype(genotype: Genotype, out: Path, *, merge: str) -> None:
     """Writes the cell down; a run that goes on must find the same one.
 
     Raises:
@@ -123,7 +131,7 @@ def _keep_genotype(genotype: Genotype, out: Path) -> None:
     if (out / "genotype.json").exists() and load_genotype(out) != genotype:
         raise ValueError(f"the run {out} retrains another cell; choose another name")
     write_text(out / "genotype.json", genotype.to_json())
-    write_text(out / "cells.svg", genotype_svg(genotype, title=out.name))
+    write_text(out / "cells.svg", genotype_svg(genotype, title=out.name, merge=merge))
 
 
 def _hardening(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from nas.checkpoint import load_checkpoint, save_checkpoint, write_csv, write_js
 from nas.config import build
 from nas.console import Column, Table, header, next_command, note, progress, result, shown
 from nas.drawing import genotype_svg
-from nas.jobs.parts import build_data, build_network, build_runtime, command_line, measure_size
+from nas.jobs.parts import build_data, build_network, build_runtime, command_line, measure_size, merge_name
 from nas.plots import choice_curves, search_curves
 from nas.rewards import SupernetEvaluator
 from nas.runtime import Runtime, derive_seed, seed_everything
@@ -159,7 +159,7 @@ def conclude(search: Search, cfg: DictConfig, out: Path) -> dict[str, Any]:
     search_curves(search.rows, out / "search.svg")
     choice_curves(search.rows, out / "choices.svg")
     write_json(out / "random.json", random_cells)
-    write_text(out / "cells.svg", genotype_svg(best, title=out.name))
+    write_text(out / "cells.svg", genotype_svg(best, title=out.name, merge=merge_name(cfg)))
     write_text(out / "genotype.json", best.to_json())
     write_json(out / "candidates.json", candidates)  # last: it says that the search is finished
     return report(cfg, out)

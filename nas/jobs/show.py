@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
 from nas.checkpoint import write_json, write_text
@@ -14,7 +13,7 @@ from nas.derived import count_multiply_adds, count_parameters
 from nas.drawing import genotype_svg, genotype_text
 from nas.guidelines import examine
 from nas.guidelines_text import guidelines_text
-from nas.jobs.parts import build_derived, measure_size, network_config, read_genotype
+from nas.jobs.parts import counted_network, measure_size, merge_name, network_config, read_genotype
 from nas.tracking import Tracker
 from search_spaces.genotype import Genotype
 from search_spaces.notations import darts_notation
@@ -37,12 +36,10 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     if cfg.notation not in (None, "darts"):
         raise ValueError(f"notation must be darts or null, got {cfg.notation!r}")
     channels, height, width = _image_shape(cfg)
-    with torch.device("meta"):
-        network = build_derived(cfg, genotype, image_shape=(channels, height, width), num_classes=cfg.num_classes)
+    network = counted_network(cfg, genotype, image_shape=(channels, height, width), num_classes=cfg.num_classes)
     if genotype is not None:
         encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
-        merge = cfg.network.merge.partition("_")[0]
-        result(genotype_text(genotype, unicode=encoding in ("utf8", "utf16"), merge=merge))
+        result(genotype_text(genotype, unicode=encoding in ("utf8", "utf16"), merge=merge_name(cfg)))
     figures: dict[str, Any] = {
         "parameters": count_parameters(network),
         "multiply_adds": count_multiply_adds(network, genotype, image_shape=(channels, height, width)),
@@ -60,7 +57,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     figures["guidelines"] = guidelines.to_dict()
     if cfg.svg is not None:
         assert genotype is not None
-        write_text(Path(cfg.svg), genotype_svg(genotype, merge=merge))
+        write_text(Path(cfg.svg), genotype_svg(genotype, merge=merge_name(cfg)))
         note(f"drawing in {shown(Path(cfg.svg))}")
     if cfg.json is not None:
         write_json(Path(cfg.json), {"genotype": _record(genotype), **figures})

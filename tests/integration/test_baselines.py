@@ -23,7 +23,7 @@ def test_a_pipeline_in_a_pair_block_space_finds_a_cell_of_two_inputs(space, tmp_
     pipeline.run(config("pipeline", f"search_space={space}", "search_space.blocks=2", *TINY), tmp_path)
     assert load_genotype(tmp_path).space == "nasnet"
     assert load_genotype(tmp_path).normal.num_inputs == 2
-    assert "sum of" not in (tmp_path / "cells.svg").read_text()
+    assert ">concat</text>" in (tmp_path / "cells.svg").read_text()
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -96,6 +96,14 @@ def test_show_reads_the_text_of_darts_from_the_command_line(tmp_path):
     done = nas("show", f"genotype={text}", "network.filters=36", "network.cells_per_stage=6", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "3,169,414 parameters" in done.stdout
+
+
+def test_show_counts_the_hardened_model(tmp_path):
+    sizes = [
+        show.run(config("show", "network=shufflenet_v2", f"network.mixer={mixer}"), tmp_path)["parameters"]
+        for mixer in ("channel_shuffle", "auto_shuffle", "kaleidoscope")
+    ]
+    assert len(set(sizes)) == 1
 
 
 def test_show_takes_a_shufflenet(capsys, tmp_path):

@@ -1,0 +1,88 @@
+"""One softmax a decision, each independent of the others: the policy of NAS-Bench-201's REINFORCE baseline.
+
+Source: Dong and Yang 2020, arXiv:2001.00326, and the authors' code. It cannot tell that an answer is good only beside
+another one, which is what the LSTM is for; it is the plainest policy that learns, and by far the cheapest.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from controllers.protocol import Samples, check_num_samples, choose, decision_entropy
+from search_spaces.genotype import Decision
+
+
+class IndependentPolicy(nn.Module):
+    """A product of distributions, one over the choices of each decision.
+
+    Unlike the authors', it takes decisions that differ in their choices, inputs among them.
+
+    Args:
+        decisions: Of the search space, T of them.
+        temperature: Divides the logits.
+        init_std: Logits start normal with this standard deviation; 0 starts exactly uniform.
+
+    Raises:
+        ValueError: If an argument is out of range, or there are no decisions.
+    """
+
+    def __init__(self, decisions: Sequence[Decision], *, temperature: float = 1.0, init_std: float = 1e-3) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"temperature must be above 0, got {temperature}")
+        if init_std < 0:
+            raise ValueError(f"init_std must be at least 0, got {init_std}")
+        if not decisions:
+            raise ValueError("a policy needs at least one decision")
+        self.decisions = tuple(decisions)
+        self.temperature = temperature
+        self.logits = nn.ParameterList(
+            [nn.Parameter(init_std * torch.randn(len(decision.choices))) for decision in decisions]
+        )
+
+    @torch.no_grad()
+    def sample(self, num_samples: int, *, greedy: bool = False) -> Samples:
+        """Draws N architectures, without a gradient.
+
+        Args:
+            num_samples: N, at least 1.
+            greedy: Take the likeliest choice of every decision; all N are then equal.
+
+        Raises:
+            ValueError: If `num_samples` is below 1.
+        """
+        check_num_samples(num_samples)
+        columns = [choose(log_probs.expand(num_samples, -1), greedy=greedy) for log_probs in self._log_probs()]
+        return self.evaluate(torch.stack(columns, dim=1))
+
+    def evaluate(self, actions: Tensor) -> Samples:
+        """Returns log-probability and entropy of given actions (N, T), with gradients.
+
+        Raises:
+            ValueError: If `actions` is not of shape (N, T).
+        """
+        actions, log_probs, entropies = self.evaluate_decisions(actions)
+        return Samples(actions=actions, log_prob=log_probs.sum(dim=1), entropy=entropies.sum(dim=1))
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Returns the log-probability, (N,), of actions (N, T), with gradients."""
+        return self.evaluate(actions).log_prob
+
+    def evaluate_decisions(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns actions, log-probabilities and entropies decision by decision, each (N, T), with gradients.
+
+        Raises:
+            ValueError: If `actions` is not of shape (N, T).
+        """
+        if actions.ndim != 2 or actions.shape[1] != len(self.decisions):
+            raise ValueError(f"actions must be of shape (N, {len(self.decisions)}), got {tuple(actions.shape)}")
+        all_log_probs = self._log_probs()
+        chosen = [log_probs.gather(0, column) for log_probs, column in zip(all_log_probs, actions.T, strict=True)]
+        entropies = torch.cat([decision_entropy(log_probs[None]) for log_probs in all_log_probs])  # (T,)
+        return actions, torch.stack(chosen, dim=1), entropies.expand(len(actions), -1)
+
+    def _log_probs(self) -> list[Tensor]:
+        """Returns the log-probabilities (K,) of the choices of every decision."""
+        return [F.log_softmax(logits / self.temperature, dim=0) for logits in self.logits]
