@@ -59,7 +59,8 @@ class Evolution:
         Args:
             num_samples: N, at least 1.
             greedy: Take the architecture with the highest reward of all observed, dead ones included; before the
-                first reward, the first choice of every decision. It is no draw, so that its log_prob is 0.
+                first reward, the first choice of every decision. It is no draw, so that its log_prob is 0. Where
+                weights are shared, rewards of different epochs are those of different weights.
 
         Returns:
             Actions, their exact log-probabilities, and `entropy()`, the same for all.
@@ -91,11 +92,13 @@ class Evolution:
             different members divided by the number of members.
 
         Raises:
-            ValueError: If shapes are wrong, a choice does not exist, or a reward is NaN.
+            ValueError: If shapes are wrong or N is 0, a choice does not exist, or a reward is NaN.
         """
-        self._check(actions, rewards)
         actions, values = actions.detach().cpu(), rewards.detach().cpu().double()
-        if len(values) and (self.best is None or values.max().item() > self.best[0]):
+        self._check(actions, values)
+        if len(values) == 0:
+            raise ValueError("there must be at least one architecture to observe")
+        if self.best is None or values.max().item() > self.best[0]:
             self.best = values.max().item(), actions[int(values.argmax())].clone()
         self.population = torch.cat([self.population, actions])[-self.population_size :].clone()
         self.rewards = torch.cat([self.rewards, values])[-self.population_size :].clone()
@@ -122,18 +125,19 @@ class Evolution:
         """Returns the sum over the decisions of the entropy, in nats, of each one's answer in the next draw.
 
         The answers of a child depend on one another, so that this bounds the entropy of the draw from above; it is on
-        the scale of other controllers: Σ log K at first, and near 0 when all members are alike.
+        the scale of other controllers: Σ log K at first. It falls as members grow alike, but not to 0: a child differs.
         """
         if not self.filled:
             return self._uniform.entropy
         parents = parent_probabilities(self.rewards, sample_size=self.sample_size)
+        change_prob = self._change_prob()
         total = 0.0
-        for answers, num_choices, change_prob in zip(
-            self.population.T, self.num_choices, self._change_prob(), strict=True
-        ):
-            kept = torch.bincount(answers, weights=parents, minlength=int(num_choices))  # (K,), before the change
-            lost = kept * change_prob * (num_choices - 1)
-            total += torch.special.entr(kept - lost + (1 - kept) * change_prob).sum().item()
+        for t, num_choices in enumerate(self.num_choices.tolist()):
+            before = torch.bincount(
+                self.population[:, t], weights=parents, minlength=num_choices
+            )  # (K,), of the parent
+            lost, gained = before * (num_choices - 1) * change_prob[t], (1 - before) * change_prob[t]
+            total += torch.special.entr(before - lost + gained).sum().item()
         return total
 
     def set_learning_rate_scale(self, scale: float) -> None:
@@ -189,7 +193,7 @@ class Evolution:
                 f"actions and rewards must be of shapes (N, {num_decisions}) and (N,), "
                 f"got {tuple(actions.shape)} and {tuple(rewards.shape)}"
             )
-        if ((actions < 0) | (actions >= self.num_choices.to(actions.device))).any():
+        if ((actions < 0) | (actions >= self.num_choices)).any():
             raise ValueError("actions hold an answer that its decision does not offer")
         if rewards.isnan().any():
             raise ValueError("a reward is NaN, which cannot be compared")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -96,6 +97,15 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         return dict(load_file(path))
     except Exception as error:
         raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Reads the texts that `save_weights` wrote beside the weights; empty if the file is not there or not readable."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except Exception:  # a damaged file can fail in many ways
+        return {}
 
 
 def _finite(data: object) -> object:

@@ -1,5 +1,6 @@
 """Evaluators turn genotypes into rewards; a reward function says what of a measurement counts."""
 
+import copy
 import itertools
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from nas.hardening import harden_mixers, soft_mixers
 from nas.splits import Split
 from nas.training import Score, batch_statistics, evaluate, recalibrate_batch_norm
 from search_spaces.genotype import Genotype
@@ -94,6 +96,15 @@ class SupernetEvaluator:
                 score = evaluate(self.network, [next(batches)], genotype, autocast=self.autocast)
                 rewards.append(self.reward_function(score, genotype))
         return torch.tensor(rewards, dtype=torch.float64)
+
+    def hardened(self) -> "SupernetEvaluator | None":
+        """Returns the same evaluator of a copy whose learned mixers are exact; None if there are none to harden."""
+        if not soft_mixers(self.network):
+            return None
+        evaluator = copy.copy(self)
+        evaluator.network = copy.deepcopy(self.network)
+        harden_mixers(evaluator.network)
+        return evaluator
 
     def score(self, genotype: Genotype) -> Score:
         """Scores a genotype on all reward images."""

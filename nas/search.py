@@ -170,8 +170,9 @@ class Search:
         return list({self.space.canonical(genotype): genotype for genotype in reversed(genotypes)}.values())[::-1]
 
     def scored(self, genotypes: list[Genotype]) -> list[dict[str, Any]]:
-        """Scores cells on all reward images."""
+        """Scores cells on all reward images; with learned mixers also as they would be hardened now."""
         entries = []
+        hardened = self.evaluator.hardened()
         with progress("scoring cells", total=len(genotypes)) as bar:
             for genotype in genotypes:
                 score = self.evaluator.score(genotype)
@@ -180,6 +181,7 @@ class Search:
                         "genotype": genotype.to_dict(),
                         "shared_accuracy": score.accuracy,
                         "shared_loss": score.loss,
+                        **({} if hardened is None else {"hardened_accuracy": hardened.score(genotype).accuracy}),
                     }
                 )
                 bar.advance()

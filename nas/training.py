@@ -78,7 +78,7 @@ class WeightTrainer:
         optimizer: Of its weights.
         learning_rate: From the time in epochs.
         drop_prob: From the time in epochs, drop-path probability in [0, 1).
-        max_grad_norm: Clips every gradient tensor; None leaves them.
+        max_grad_norm: Clips every gradient tensor but those of learned mixers; None leaves them.
         label_smoothing: In [0, 1).
         auxiliary_weight: Of the auxiliary head's loss; 0 leaves the head out.
         mixer_penalty: From the time in epochs, the weight of the learned mixers' penalty.
@@ -148,8 +148,8 @@ class WeightTrainer:
         total.backward()  # type: ignore[no-untyped-call]
         if self.max_grad_norm is not None:
             # The optimizer's list, since walking through a supernet's modules at every step costs more than clipping.
-            parameters = (parameter for group in self.optimizer.param_groups for parameter in group["params"])
-            clip_gradients(parameters, max_norm=self.max_grad_norm)
+            # Its first group: clipping a learned mixer would weaken its loss where its penalty is strong.
+            clip_gradients(self.optimizer.param_groups[0]["params"], max_norm=self.max_grad_norm)
         self.optimizer.step()
         for mixer in mixers:
             mixer.project()

@@ -195,8 +195,10 @@ class StaticDynamicShuffle(Mixer):
         self.dynamic.project()
 
     def harden(self) -> "StaticDynamicShuffle":
-        """Returns a copy for inference: the dynamic part permutes exactly, by one gather, the static part is kept."""
-        hard = copy.deepcopy(self)
+        """Returns the mixer with a dynamic part that permutes exactly, by one gather; it shares the static weights."""
+        # The static weights themselves, so that an optimizer still knows them.
+        kept: dict[int, object] = {id(weight): weight for weight in (self.static_a, self.static_b)}
+        hard = copy.deepcopy(self, kept)
         hard.dynamic = hard.dynamic.harden()  # type: ignore[assignment]
         hard.rounds = False
         return hard

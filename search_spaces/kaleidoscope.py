@@ -78,7 +78,13 @@ class SwitchShuffle(Mixer):
 
     @torch.no_grad()
     def harden(self) -> Permutation:
-        """Returns the exact permutation of the switches that pass where p > 0.5 and swap elsewhere."""
+        """Returns the exact permutation of the switches that pass where p > 0.5 and swap elsewhere.
+
+        Raises:
+            ValueError: If a logit is not a number.
+        """
+        if self.logits.isnan().any():
+            raise ValueError("the logits of the switches are not numbers: the training diverged")
         return Permutation(switch_permutation(self.logits > 0, self.channels))
 
     @torch.no_grad()
@@ -170,17 +176,15 @@ class OrthogonalKaleidoscope(Mixer):
 
 
 class FixedLinear(Mixer):
-    """A fixed linear map of the channels, for inference: a 1x1 convolution without bias and without parameters.
+    """A fixed linear map of the channels, for inference: a 1x1 convolution without bias, whose C² weights do not train.
 
     Args:
         matrix: (C, C).
     """
 
-    weight: Tensor
-
     def __init__(self, matrix: Tensor) -> None:
         super().__init__(len(matrix))
-        self.register_buffer("weight", matrix.detach().clone())
+        self.weight = nn.Parameter(matrix.detach().clone(), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to the same shape and memory format, channels mixed."""

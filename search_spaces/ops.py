@@ -232,7 +232,7 @@ def _register_shuffle(name: str, *, weight_free: bool) -> None:
 
     @register_op(name, weight_free=weight_free)
     def build(channels: int, stride: int) -> nn.Module:
-        mixer = build_mixer(name, channels, groups=2 if channels % 2 == 0 else 1)
+        mixer = build_mixer(name, channels, groups=2 if channels % 2 == 0 and channels >= 4 else 1)
         return mixer if stride == 1 else nn.Sequential(FactorizedReduction(channels, channels), mixer)
 
 

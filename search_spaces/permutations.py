@@ -63,11 +63,11 @@ def project_doubly_stochastic(matrix: Tensor, *, iterations: int = 1) -> Tensor:
 
 
 def _normalize(values: Tensor, *, dim: int) -> Tensor:
-    """Divides nonnegative values by their sum along `dim`; where that is 0 they become uniform."""
+    """Divides nonnegative values by their sum along `dim`; where that is 0 they become uniform, and nan stays nan."""
     total = values.sum(dim=dim, keepdim=True)
     uniform = torch.full_like(values, 1 / values.shape[dim])
     # Division by 1 there: a division by 0 would send nan backwards, though its result is not selected.
-    return torch.where(total > 0, values / torch.where(total > 0, total, 1.0), uniform)
+    return torch.where(total == 0, uniform, values / torch.where(total == 0, 1.0, total))
 
 
 @torch.no_grad()

@@ -33,7 +33,7 @@ class MixerCostSettings:
     Attributes:
         mixers: Names in the mixer table; none stands for all of it. The channel shuffle is measured in any case.
         channels: C of the feature maps.
-        groups: Of the channel shuffle, in whose place the mixers stand.
+        groups: Of the channel shuffle, in whose place the mixers stand; 1 where they do not divide the channels.
         batch_sizes: Feature maps in a pass.
         image_size: Height and width of the feature maps.
         memory_formats: Of the feature maps: "contiguous", "channels_last".
@@ -92,7 +92,8 @@ def run(settings: MixerCostSettings, *, seed: int, on_row: Callable[[dict[str, A
     for channels in settings.channels:
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(seed, "mixer_costs", channels))
-            pairs = {name: _soft_and_hard(name, channels, settings.groups, device) for name in names}
+            groups = settings.groups if channels % settings.groups == 0 else 1
+            pairs = {name: _soft_and_hard(name, channels, groups, device) for name in names}
             image = torch.randn((1, channels, settings.image_size, settings.image_size), device=device)
             counted = {name: counts(*pair, image=image) for name, pair in pairs.items()}
             for batch_size in settings.batch_sizes:

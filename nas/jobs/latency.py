@@ -1,5 +1,6 @@
 """Latency: time a derived model's forward pass over batch sizes on the chosen device."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from nas.checkpoint import write_json
+from nas.checkpoint import load_weights, read_metadata, write_json
 from nas.config import build
 from nas.console import Column, Table, header, progress, result, shown
 from nas.derived import DerivedModel
@@ -20,7 +21,10 @@ from nas.latency import measure_latency
 from nas.plots import latency_plot
 from nas.runtime import Runtime, environment, seed_everything
 from nas.tracking import FilesOnly, Tracker
+from search_spaces.auto_shuffle import AutoShuffle
 from search_spaces.genotype import Genotype
+from search_spaces.kaleidoscope import SwitchShuffle
+from search_spaces.mixers import Mixer, Permutation
 
 COLUMNS = (
     Column("batch_size", "batch", "d"),
@@ -74,11 +78,13 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     image_shape, num_classes = _image_facts(settings, cfg, runtime)
     seed_everything(0)
     network = build_derived(cfg, genotype, image_shape=image_shape, num_classes=num_classes)
+    weights = give_weights(network, cfg, genotype)
     model = DerivedModel(runtime.place(ready_for_inference(network, genotype, image_shape=image_shape)), genotype)
     header(
         "latency",
         {
             "run folder": shown(out),
+            "weights": weights,
             "images": "x".join(map(str, image_shape)),
             "passes": f"{settings.repeats} timed after {settings.warmup} for warming up, one by one",
             "device": f"{runtime.device}, {torch.get_num_threads()} threads",
@@ -101,6 +107,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
             bar.advance()
     figures = {
         "genotype": None if genotype is None else genotype.to_dict(),
+        "weights": weights,
         "network": OmegaConf.to_container(cfg.network),
         "image_shape": list(image_shape),
         **measure_size(cfg, genotype, image_shape=image_shape, num_classes=num_classes),
@@ -112,6 +119,35 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     fastest = measured[0]
     result(f"latency at batch {fastest['batch_size']}: {fastest['median_ms']:.3f} ms (p95 {fastest['p95_ms']:.3f} ms)")
     return figures
+
+
+@torch.no_grad()
+def give_weights(network: nn.Module, cfg: DictConfig, genotype: Genotype | None) -> str:
+    """Hardens the network and loads what the run of `cfg.genotype` trained, if it is of this model.
+
+    Otherwise the weights stay random, and permutations that would be learned are drawn at random: as they start they
+    would be those that move least.
+
+    Returns:
+        Where the weights are from.
+    """
+    for name in [name for name, mixer in network.named_modules() if isinstance(mixer, Mixer) and mixer.rounds]:
+        mixer = network.get_submodule(name)
+        if isinstance(mixer, AutoShuffle | SwitchShuffle):
+            drawn = Permutation(torch.randperm(mixer.channels))
+            network.set_submodule(name, drawn)
+    harden_mixers(network)
+    path = Path(str(cfg.genotype))
+    file = (path if path.is_dir() else path.parent) / "weights.safetensors"
+    cell = None if genotype is None else genotype.to_dict()
+    model = json.dumps({"genotype": cell, "network": OmegaConf.to_container(cfg.network)})
+    if cfg.genotype is None or read_metadata(file).get("model") != model:
+        return "random"
+    try:
+        network.load_state_dict(load_weights(file))
+    except RuntimeError:  # of images or classes other than asked for
+        return "random"
+    return f"trained, {shown(file)}"
 
 
 @torch.no_grad()

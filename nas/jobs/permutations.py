@@ -100,6 +100,8 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         FileNotFoundError: If a data set is not there; with several tasks the one that needs it is left out instead.
     """
     tasks = [cfg.tasks] if isinstance(cfg.tasks, str) else list(cfg.tasks)
+    if not tasks:
+        raise ValueError(f"tasks must name at least one of {', '.join(DEMONSTRATIONS)}")
     if unknown := [task for task in tasks if task not in DEMONSTRATIONS]:
         raise ValueError(f"unknown task {unknown[0]!r}; known: {', '.join(DEMONSTRATIONS)}")
     settings = {task: build(cfg[task], task) for task in tasks}

@@ -71,6 +71,9 @@ def test_every_experiment_runs_at_toy_size(experiment, tmp_path):
     "overrides",
     [
         ("controller=uniform",),
+        ("controller=evolution",),
+        ("controller=reinforce",),
+        ("controller=ppo",),
         ("search.resample=batch", "search.bn=batch", "search.anneal_controller=true"),
         ("search_space.mixers=[channel_shuffle,identity]", "search_space.output=all"),
         ("network.merge=concat_conv1x1", "network.shortcut=reduction_cell", "network.stem=plain"),

@@ -32,6 +32,10 @@ def retrained(folder: Path, name: str, *overrides: str, mixer: str = "auto_shuff
     return out
 
 
+def metrics_of(run: Path) -> dict:
+    return json.loads((run / "metrics.json").read_text())
+
+
 def rows_without_times(run: Path) -> list[dict[str, str]]:
     with (run / "retrain.csv").open() as file:
         return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
@@ -153,3 +157,32 @@ def test_every_task_of_the_demonstrations_composes():
     cfg = config("permutations")
     for task in permutations.DEMONSTRATIONS:
         build(cfg[task], task)
+
+
+def test_latency_takes_the_weights_a_run_has_trained(tmp_path):
+    run = retrained(tmp_path, "run", "retrain.epochs=2")
+    overrides = ("network.filters=4", "data=synthetic", "data.image_size=8", "data.num_images=120")
+    overrides += ("latency.batch_sizes=[2]", "latency.repeats=2", "latency.warmup=0")
+    figures = latency.run(config("latency", f"genotype={run}", *overrides), tmp_path / "same")
+    assert figures["weights"].startswith("trained")
+    other = latency.run(config("latency", f"genotype={run}", *overrides, "network.filters=8"), tmp_path / "other")
+    assert other["weights"] == "random"
+    fewer = latency.run(config("latency", f"genotype={run}", *overrides, "data.num_classes=4"), tmp_path / "fewer")
+    assert fewer["weights"] == "random"
+
+
+def test_linear_maps_count_their_matrix(tmp_path):
+    sizes = {
+        mixer: metrics_of(retrained(tmp_path / mixer, "run", "retrain.epochs=1", mixer=mixer))
+        for mixer in ("kaleidoscope_bb", "kaleidoscope_odo", "conv1x1", "channel_shuffle")
+    }
+    counts = {mixer: metrics["found"]["parameters"] for mixer, metrics in sizes.items()}
+    assert counts["kaleidoscope_bb"] == counts["kaleidoscope_odo"] == counts["conv1x1"] > counts["channel_shuffle"]
+
+
+def test_candidates_with_learned_mixers_are_also_scored_hardened(tmp_path):
+    pipeline.run(config("pipeline", "search_space=shufflenas_learned", *TINY), tmp_path / "learned")
+    entries = json.loads((tmp_path / "learned" / "candidates.json").read_text())
+    assert all(0 <= entry["hardened_accuracy"] <= 1 for entry in entries)
+    pipeline.run(config("pipeline", *TINY), tmp_path / "fixed")
+    assert "hardened_accuracy" not in json.loads((tmp_path / "fixed" / "candidates.json").read_text())[0]

@@ -156,9 +156,8 @@ def test_the_hardened_static_dynamic_mixer_keeps_the_static_part_exactly():
     torch.testing.assert_close(hard(x) - hard.dynamic(x), static, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("mixer_class", MIXERS)
-def test_a_hardened_mixer_is_independent_of_further_training(mixer_class):
-    mixer = scattered(mixer_class(12))
+def test_a_hardened_mixer_is_independent_of_further_training():
+    mixer = scattered(DynamicShuffle(12))
     x = torch.randn(4, 12, 3, 3)
     mixer(x)
     hard = mixer.harden()

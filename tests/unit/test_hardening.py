@@ -12,6 +12,7 @@ from nas.training import WeightTrainer, make_sgd
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.mixers import MIXERS, Permutation
+from search_spaces.ops import find_op
 from search_spaces.shufflenas import ShuffleNASSpace
 from search_spaces.shuffles import build_mixer
 from tests.conftest import make_cell
@@ -177,9 +178,11 @@ def test_linear_maps_are_written_out_only_when_asked():
     images = torch.randn(2, 1, 8, 8)
     before = network(images, cell_of("kaleidoscope_odo"))
     harden_mixers(network)
-    assert any(".mixers." in name for name, _ in network.named_parameters())
+    assert any(weight.requires_grad for name, weight in network.named_parameters() if ".mixers." in name)
     harden_mixers(network, linear_maps=True)
-    assert not any(".mixers." in name for name, _ in network.named_parameters())
+    written_out = {name: weight for name, weight in network.named_parameters() if ".mixers." in name}
+    assert [weight.shape for weight in written_out.values()] == [(8, 8), (16, 16), (16, 16)]
+    assert not any(weight.requires_grad for weight in written_out.values())
     assert torch.allclose(network(images, cell_of("kaleidoscope_odo")), before, atol=1e-5)
 
 
@@ -215,3 +218,38 @@ def test_switches_learn_faster_than_matrices():
     network = derived(cell_of("kaleidoscope", op="auto_shuffle"))
     groups = make_sgd(network, momentum=0.9, weight_decay=1e-4, mixer_lr_scale=0.5).param_groups
     assert [group["lr_scale"] for group in groups] == [1.0, 0.5, 8.0]
+
+
+def test_the_static_weights_of_a_hardened_mixer_are_the_same_ones():
+    mixer = build_mixer("static_dynamic_shuffle", 8)
+    hard = mixer.harden()
+    assert hard.static_a is mixer.static_a
+    assert hard.static_b is mixer.static_b
+    assert mixer.rounds
+    assert not hard.rounds
+
+
+@pytest.mark.parametrize("name", ["auto_shuffle", "kaleidoscope"])
+def test_a_mixer_that_diverged_is_not_hardened_silently(name):
+    mixer = build_mixer(name, 6)
+    next(mixer.parameters()).data.view(-1)[0] = math.nan
+    mixer.project()
+    with pytest.raises(ValueError, match=r"finite|not numbers"):
+        mixer.harden()
+
+
+def test_clipping_leaves_learned_mixers_alone():
+    network = derived(cell_of("auto_shuffle"))
+    trainer = trainer_of(network, penalty_weight=1e-3, lr=1e-6)
+    trainer.max_grad_norm = 1e-9
+    train(trainer, cell_of("auto_shuffle"), steps=1)
+    norms = {name: weight.grad.norm().item() for name, weight in network.named_parameters()}
+    assert all((norm > 1e-8) == (".mixers." in name) for name, norm in norms.items())
+
+
+@pytest.mark.parametrize("channels", [2, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("op", LEARNED)
+def test_shuffle_ops_take_the_fewest_channels(op, channels, stride):
+    out = find_op(op).build(channels, stride)(torch.randn(2, channels, 4, 4))
+    assert out.shape == (2, channels, 4 // stride, 4 // stride)

@@ -139,7 +139,7 @@ def test_saturated_switches_are_their_permutation(channels):
     assert mixer.regularization() < 1e-15
 
 
-@pytest.mark.parametrize("value", [0.0, float("inf"), float("-inf"), float("nan"), 1e38])
+@pytest.mark.parametrize("value", [0.0, float("inf"), float("-inf"), 1e38])
 def test_any_logits_harden_to_a_permutation(value):
     mixer = SwitchShuffle(10)
     mixer.logits.data[::2] = value
@@ -196,7 +196,7 @@ def test_linear_mixers_harden_to_their_matrix_and_have_no_penalty(kind):
     assert isinstance(hard, FixedLinear)
     assert torch.equal(hard(x), mixer(x))
     assert not hard(x).requires_grad
-    assert list(hard.parameters()) == []
+    assert [weight.requires_grad for weight in hard.parameters()] == [False]
     assert mixer.regularization() == mixer.distance() == 0
 
 
