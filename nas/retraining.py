@@ -17,8 +17,10 @@ from nas.data import ImageData
 from nas.hardening import harden_mixers, largest_distance, soft_mixers
 from nas.runtime import Runtime, derive_seed, seed_everything
 from nas.schedules import TrainingSettings
-from nas.training import WeightTrainer, evaluate, make_sgd
+from nas.training import WeightTrainer, evaluate, make_sgd, recalibrate_batch_norm
 from search_spaces.genotype import Genotype
+
+CALIBRATION_BATCHES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +197,7 @@ def _build_trainer(
 
 
 def _harden(member: Member, trainer: WeightTrainer, *, data: ImageData, settings: RetrainSettings) -> dict[str, Any]:
-    """Puts exact permutations in the place of learned mixers; returns the gap between soft and hard."""
+    """Puts exact permutations in the place of learned mixers and recalibrates batch norm; returns the gap."""
 
     def test_accuracy() -> float:
         network = trainer.network.eval()
@@ -206,6 +208,10 @@ def _harden(member: Member, trainer: WeightTrainer, *, data: ImageData, settings
     soft = test_accuracy()
     distance = largest_distance(soft_mixers(trainer.network))
     harden_mixers(trainer.network)
+    # The soft mixers averaged channels, so batch norm expects smaller variances than those it will meet.
+    calibration = data.full.batches(settings.batch_size, seed=derive_seed(member.seed, "hardening"))
+    batches = itertools.islice(calibration, CALIBRATION_BATCHES)
+    recalibrate_batch_norm(trainer.network, batches, member.genotype, autocast=trainer.autocast)
     return {"hardening_distance": distance, "soft_test_accuracy": soft, "hard_test_accuracy": test_accuracy()}
 
 

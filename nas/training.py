@@ -197,7 +197,7 @@ def batch_statistics(network: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def recalibrate_batch_norm(
-    network: nn.Module, batches: Batches, genotype: Genotype, *, autocast: torch.dtype | None = None
+    network: nn.Module, batches: Batches, genotype: Genotype | None, *, autocast: torch.dtype | None = None
 ) -> None:
     """Sets the path's running statistics to the mean over the batches (of training images), weights untouched."""
     training = network.training

@@ -14,12 +14,17 @@ from search_spaces.permutations import (
 )
 
 STARTS = ("near_shuffle", "near_identity", "perturbed_uniform")
-START_SHARE = 0.5
-"""Share of the permutation in a start near one; the rest is the uniform matrix, so that every entry can still grow."""
+START_SHARE = 0.8
+"""Share of the permutation in a start near one; the rest is the uniform matrix, so that every entry can still grow.
+
+With half, ShuffleNets of ~100 channels learned less: every channel is then a blur of all.
+"""
+LR_SCALE = 0.1
+"""The entries are about 1/C, and at the weights' own learning rate the loss drives rows onto one column."""
 LARGEST_STEP = 0.3
 """Of the penalty, in entries of the uniform matrix; at 1 rows collapse onto one column, see `AutoShuffle`."""
 START_ITERATIONS = 30
-"""Normalisations of the start; with half a permutation in it each divides the error by about 4."""
+"""Normalisations of the start; with a share of a permutation in it each divides the error several times."""
 
 
 class AutoShuffle(Mixer):
@@ -30,14 +35,14 @@ class AutoShuffle(Mixer):
 
     The penalty's gradient is about 2 for every small entry, and those are about 1/C. So a step η, λ times the learning
     rate (over 1 − momentum), should stay below 0.3/C; at 1/C rows collapse onto one column and stay there. By the
-    penalty alone M is a permutation when the steps sum to 1 … 2 from `perturbed_uniform`, whatever C, but to only
+    penalty alone M is a permutation when the steps sum to 1 … 2 from `perturbed_uniform`, whatever C, but to less than
     0.5/C from `near_shuffle`: there λ has to grow from 0 for the loss to have a say.
 
     Args:
         channels: C.
         groups: g, of the channel shuffle whose place it takes; a divisor of C.
-        start: `near_shuffle` and `near_identity` are half that permutation and half uniform; `perturbed_uniform` leans
-            to no permutation.
+        start: `near_shuffle` and `near_identity` are mostly that permutation, and the rest uniform; `perturbed_uniform`
+            leans to no permutation.
         noise: In [0, 1], the uniform part's entries are drawn between (1 − noise) / C and (1 + noise) / C. Without it a
             uniform start would be a saddle that the penalty cannot leave.
 
@@ -46,6 +51,7 @@ class AutoShuffle(Mixer):
     """
 
     rounds: bool = True
+    lr_scale: float = LR_SCALE
 
     def __init__(self, channels: int, *, groups: int = 2, start: str = "near_shuffle", noise: float = 0.5) -> None:
         super().__init__(channels)

@@ -52,7 +52,7 @@ def test_starts_near_a_permutation_harden_to_it(channels):
 
 def test_starts_differ_by_the_noise_and_not_without():
     assert not torch.equal(AutoShuffle(8).matrix, AutoShuffle(8).matrix)
-    mixture = 0.5 * permutation_matrix(shuffle_index(8, 2)) + 0.5 / 8
+    mixture = 0.8 * permutation_matrix(shuffle_index(8, 2)) + 0.2 / 8
     torch.testing.assert_close(AutoShuffle(8, noise=0.0).matrix.detach(), mixture)
 
 
@@ -61,7 +61,7 @@ def test_starts_differ_by_the_noise_and_not_without():
 def test_descending_the_penalty_reaches_a_permutation(channels, start):
     mixer = AutoShuffle(channels, start=start)
     begin = mixer.harden()
-    assert mixer.distance() > 0.3
+    assert mixer.distance() > 0.1
     steps = descend(mixer, step=0.3 / channels, max_steps=1000)
     matrix = mixer.matrix.detach()
     assert steps < 1000
