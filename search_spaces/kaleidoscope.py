@@ -6,6 +6,8 @@ make their matrix (C, C) once per forward pass and apply it as a 1x1 convolution
 than applying the layers to every pixel as soon as there are more pixels than channels.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,6 +16,8 @@ from search_spaces.butterfly import butterfly_multiply, identity_twiddle, kaleid
 from search_spaces.mixers import Mixer, Permutation, shuffle_index
 from search_spaces.switches import SwitchTables, route, switch_matrix, switch_permutation, switch_tables
 
+START_SHARE = 0.8
+"""Of a channel through all layers of switches. With switches 12 % soft, 15 layers would leave a seventh."""
 SWITCH_LR_SCALE = 16.0
 """Logits have further to go than weights, and their gradient is p (1 − p), at most a quarter, of that by p."""
 LOGIT_LIMIT = 12.0
@@ -30,7 +34,8 @@ class SwitchShuffle(Mixer):
     Args:
         channels: C.
         groups: Of the channel shuffle at which it starts, a divisor of C.
-        start_logit: How far the logits start from 0, on the side of that shuffle: at 2 a switch is 12 % soft.
+        start_logit: How far the logits start from 0, on the side of that shuffle; None takes what leaves `START_SHARE`
+            of every channel where the shuffle puts it.
 
     Raises:
         ValueError: If `groups` does not divide `channels`, or `start_logit` is not above 0.
@@ -42,11 +47,14 @@ class SwitchShuffle(Mixer):
     partner: Tensor
     switch: Tensor
 
-    def __init__(self, channels: int, *, groups: int = 2, start_logit: float = 2.0) -> None:
+    def __init__(self, channels: int, *, groups: int = 2, start_logit: float | None = None) -> None:
         super().__init__(channels)
+        tables = switch_tables(channels)
+        if start_logit is None:
+            passing = START_SHARE ** (1 / max(1, len(tables.partner)))  # the share that every layer leaves
+            start_logit = math.log(passing / (1 - passing))
         if not start_logit > 0:
             raise ValueError(f"start_logit must be above 0, got {start_logit}")
-        tables = switch_tables(channels)
         self.register_buffer("partner", tables.partner, persistent=False)
         self.register_buffer("switch", tables.switch, persistent=False)
         settings = route(shuffle_index(channels, groups))
