@@ -1,6 +1,6 @@
 """What the macro-architectures have in common: numbers of cells, mixers, initial weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
@@ -26,6 +26,27 @@ def cells_of_stages(cells_per_stage: int | Sequence[int], stages: int) -> list[i
     if any(not 1 <= number <= MAX_CELLS for number in cells):
         raise ValueError(f"cells_per_stage must lie in 1 … {MAX_CELLS}, got {cells_per_stage}")
     return cells
+
+
+def check_candidates(candidates: Mapping[str, CellCandidates], *, network: str, num_inputs: int, hint: str) -> None:
+    """Checks that a network can be built of some cells.
+
+    Args:
+        candidates: By cell name.
+        network: Its name, for the message.
+        num_inputs: How many layers its cells read.
+        hint: What to choose for other cells.
+
+    Raises:
+        ValueError: If there is not a normal and a reduction cell, or one reads another number of layers.
+    """
+    if set(candidates) != {"normal", "reduction"}:
+        raise ValueError(f"{network} needs a normal and a reduction cell, got {', '.join(candidates)}")
+    for name, cell in candidates.items():
+        if cell.num_inputs != num_inputs:
+            raise ValueError(
+                f"inputs of cells of {network}: {num_inputs}, and the {name} cell reads {cell.num_inputs}; {hint}"
+            )
 
 
 def check_dropout(dropout: float) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.macro import build_mixers, cells_of_stages, check_dropout, initialise, reduction_cell
+from nas.macro import build_mixers, cells_of_stages, check_candidates, check_dropout, initialise, reduction_cell
 from search_spaces.cells import Cell, CellCandidates
 from search_spaces.genotype import Genotype
 from search_spaces.ops import FactorizedReduction, SeparableConv, batch_norm, relu_conv_bn
@@ -138,14 +138,12 @@ class ShuffleNASNet(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if set(candidates) != {"normal", "reduction"}:
-            raise ValueError(f"ShuffleNASNet needs a normal and a reduction cell, got {', '.join(candidates)}")
-        for name, cell in candidates.items():
-            if cell.num_inputs != 1:
-                raise ValueError(
-                    f"cells of ShuffleNASNet read one layer, the {name} cell reads {cell.num_inputs}; "
-                    "such cells need network=enas or network=darts"
-                )
+        check_candidates(
+            candidates,
+            network="ShuffleNASNet",
+            num_inputs=1,
+            hint="such cells need network=enas or network=darts",
+        )
         if filters < 4 or filters % 2:
             raise ValueError(f"filters must be even and at least 4 (half of them pass a cell), got {filters}")
         if macro not in MACROS:

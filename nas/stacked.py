@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.auxiliary import AuxiliaryHead
-from nas.macro import build_mixers, cells_of_stages, check_dropout, initialise, reduction_cell
+from nas.macro import build_mixers, cells_of_stages, check_candidates, check_dropout, initialise, reduction_cell
 from search_spaces.cells import Cell, CellCandidates
 from search_spaces.genotype import Genotype
 from search_spaces.ops import FactorizedReduction, batch_norm, relu_conv_bn
@@ -135,14 +135,12 @@ class StackedCells(nn.Module):
         auxiliary: bool = False,
     ) -> None:
         super().__init__()
-        if set(candidates) != {"normal", "reduction"}:
-            raise ValueError(f"StackedCells needs a normal and a reduction cell, got {', '.join(candidates)}")
-        for name, cell in candidates.items():
-            if cell.num_inputs != 2:
-                raise ValueError(
-                    f"stacked cells read two layers, the {name} cell reads {cell.num_inputs}; "
-                    "such cells need network=shufflenasnet, and this network search_space=nasnet or darts"
-                )
+        check_candidates(
+            candidates,
+            network="StackedCells",
+            num_inputs=2,
+            hint="such cells need network=shufflenasnet, and this network search_space=nasnet or darts",
+        )
         if filters < 2:
             raise ValueError(f"filters must be at least 2, got {filters}")
         if macro not in MACROS:

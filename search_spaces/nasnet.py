@@ -7,10 +7,8 @@ block (Zoph et al. 2018, arXiv:1707.07012, §2.2; ENAS, arXiv:1802.03268, §2.4;
 from collections.abc import Hashable, Iterable, Sequence
 
 from search_spaces.canonical import canonical_cell
-from search_spaces.cells import CellCandidates
-from search_spaces.genotype import MAX_BLOCKS, Block, CellGenotype, Decision, Genotype
-from search_spaces.ops import find_op
-from search_spaces.shuffles import check_mixer
+from search_spaces.cells import CellCandidates, check_choices
+from search_spaces.genotype import Block, CellGenotype, Decision, Genotype
 from search_spaces.space import CELLS, check_actions, check_cells, index_of
 
 ENAS_OPS = ("sep_conv_3x3", "sep_conv_5x5", "avg_pool_3x3", "max_pool_3x3", "identity")
@@ -40,16 +38,7 @@ class NASNetSpace:
         mixers: Sequence[str] = ("identity",),
         output: str = "loose_ends",
     ) -> None:
-        if not 1 <= blocks <= MAX_BLOCKS:
-            raise ValueError(f"blocks must lie in 1 … {MAX_BLOCKS}, got {blocks}")
-        if output not in ("loose_ends", "all"):
-            raise ValueError(f"output must be loose_ends or all, got {output!r}")
-        for op in ops:
-            find_op(op)
-        for mixer in mixers:
-            check_mixer(mixer)
-        if not mixers:
-            raise ValueError("mixers must name at least one mixer")
+        check_choices(blocks=blocks, ops=ops, mixers=mixers, output=output)
         self.name = "nasnet"
         self.blocks = blocks
         self.ops = tuple(ops)

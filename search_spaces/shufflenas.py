@@ -8,10 +8,8 @@ any block can be followed by an identity without changing the function.
 from collections.abc import Hashable, Iterable, Sequence
 
 from search_spaces.canonical import canonical_cell
-from search_spaces.cells import CellCandidates
-from search_spaces.genotype import MAX_BLOCKS, Block, CellGenotype, Decision, Genotype
-from search_spaces.ops import find_op
-from search_spaces.shuffles import check_mixer
+from search_spaces.cells import CellCandidates, check_choices
+from search_spaces.genotype import Block, CellGenotype, Decision, Genotype
 from search_spaces.space import CELLS, check_actions, check_cells, index_of
 
 PAPER_OPS = ("sep_conv_3x3", "sep_conv_5x5", "max_pool_3x3", "min_pool_3x3", "identity", "conv_1x1")
@@ -38,16 +36,7 @@ class ShuffleNASSpace:
         mixers: Sequence[str] = ("channel_shuffle",),
         output: str = "loose_ends",
     ) -> None:
-        if not 1 <= blocks <= MAX_BLOCKS:
-            raise ValueError(f"blocks must lie in 1 … {MAX_BLOCKS}, got {blocks}")
-        if output not in ("loose_ends", "all"):
-            raise ValueError(f"output must be loose_ends or all, got {output!r}")
-        for op in ops:
-            find_op(op)
-        for mixer in mixers:
-            check_mixer(mixer)
-        if not mixers:
-            raise ValueError("mixers must name at least one mixer")
+        check_choices(blocks=blocks, ops=ops, mixers=mixers, output=output)
         self.name = "shufflenas"
         self.blocks = blocks
         self.ops = tuple(ops)
