@@ -34,18 +34,22 @@ def soft_mixers(network: nn.Module, genotype: Genotype | None = None) -> list[Mi
     return list(dict.fromkeys(mixers))
 
 
-def penalty(mixers: list[Mixer], *, weight: float, step: float) -> Tensor:
+def penalty(mixers: list[Mixer], *, weight: float | Tensor, step: float | Tensor) -> Tensor:
     """Returns the weighted sum of the mixers' penalties, shape (), with gradients.
 
     Args:
         mixers: At least one.
         weight: λ. A mixer gets less where λ times its step would be larger than it stands.
         step: How far a steady gradient of 1 moves a weight whose learning rate is not scaled: lr / (1 − momentum).
+            A number like λ, or both tensors of shape () that are read on their device.
     """
     terms = []
     for mixer in mixers:
-        most = mixer.largest_step / (step * mixer.lr_scale) if step > 0 else math.inf
-        terms.append(min(weight, most) * mixer.regularization())
+        if isinstance(weight, Tensor) and isinstance(step, Tensor):
+            terms.append(torch.minimum(weight, mixer.largest_step / (step * mixer.lr_scale)) * mixer.regularization())
+        else:
+            most = mixer.largest_step / (step * mixer.lr_scale) if step > 0 else math.inf
+            terms.append(min(weight, most) * mixer.regularization())
     return torch.stack(terms).sum()
 
 

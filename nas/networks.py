@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from nas.macro import build_mixers, cells_of_stages, check_candidates, check_dropout, initialise, reduction_cell
 from search_spaces.cells import Cell, CellCandidates
 from search_spaces.genotype import Genotype
+from search_spaces.gradients import with_dense_gradient
 from search_spaces.ops import FactorizedReduction, SeparableConv, batch_norm, relu_conv_bn
 
 CellBuilder = Callable[..., Cell]
@@ -41,7 +42,7 @@ class NormalLayer(nn.Module):
     def forward(self, x: Tensor, genotype: Genotype, *, drop_prob: float | Tensor = 0.0) -> Tensor:
         """Maps (N, C, H, W) to the same shape."""
         first, second = x.chunk(2, dim=1)
-        first = self.cell([first], genotype.normal, drop_prob=drop_prob)
+        first = with_dense_gradient(self.cell([first], genotype.normal, drop_prob=drop_prob))
         out: Tensor = self.mixers[genotype.normal.mixer](torch.cat([first, second], dim=1))
         return out
 
@@ -82,7 +83,8 @@ class ReductionLayer(nn.Module):
         cell = reduction_cell(genotype)
         main = self.cell([x], cell, drop_prob=drop_prob)
         bypass = self.shortcut([x], cell, drop_prob=drop_prob) if isinstance(self.shortcut, Cell) else self.shortcut(x)
-        out: Tensor = self.mixers[cell.mixer](torch.cat([main, bypass], dim=1))
+        both = torch.cat([with_dense_gradient(main), with_dense_gradient(bypass)], dim=1)
+        out: Tensor = self.mixers[cell.mixer](both)
         return out
 
     def path_modules(self, genotype: Genotype) -> list[nn.Module]:

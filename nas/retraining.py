@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import torch
 from torch import nn
 
 from nas.checkpoint import load_checkpoint, save_checkpoint
+from nas.console import note
 from nas.data import ImageData
+from nas.evaluation import evaluate, recalibrate_batch_norm
 from nas.hardening import harden_mixers, largest_distance, soft_mixers
 from nas.runtime import Runtime, derive_seed, seed_everything
 from nas.schedules import TrainingSettings
-from nas.training import WeightTrainer, evaluate, make_sgd, recalibrate_batch_norm
+from nas.training import WeightTrainer, make_sgd
 from search_spaces.genotype import Genotype
 
 CALIBRATION_BATCHES = 8
@@ -132,9 +135,13 @@ def train_member(
     Returns:
         One row an epoch: label, seed, epoch, learning rate, loss, train and test accuracy in [0, 1], seconds. With
         learned mixers also their distance from permutations and, in the epoch that begins with hardening them, the test
-        accuracy just before and after it.
+        accuracy just before and after it; in an epoch that compiled the network, how many seconds that took.
     """
-    trainer = _build_trainer(network, settings, runtime)
+    steps = settings.epochs * data.full.num_batches(settings.batch_size, drop_last=True)
+    build_trainer = partial(
+        _build_trainer, network, settings=settings, runtime=runtime, compile=runtime.compiles(steps=steps)
+    )
+    trainer = build_trainer()
     rows: list[dict[str, Any]] = []
     state = load_checkpoint(checkpoint)
     if state is not None:
@@ -143,7 +150,7 @@ def train_member(
         rows = state["rows"]
         if state["hardened"]:
             harden_mixers(network)
-            trainer = _build_trainer(network, settings, runtime)
+            trainer = build_trainer()
         network.load_state_dict(state["network"])
         trainer.optimizer.load_state_dict(state["optimizer"])
     saved = time.monotonic()
@@ -151,8 +158,12 @@ def train_member(
         gap: dict[str, Any] = {}
         if len(rows) == settings.hardening and soft_mixers(network):
             gap = _harden(member, trainer, data=data, settings=settings)
-            trainer = _build_trainer(network, settings, runtime, before=trainer.optimizer)
+            trainer = build_trainer(before=trainer.optimizer)
+        compiled = trainer.compile_seconds
         rows.append(_train_epoch(member, trainer, data=data, settings=settings, epoch=len(rows)) | gap)
+        if trainer.compile_seconds != compiled:
+            rows[-1]["compile_seconds"] = trainer.compile_seconds
+            note(f"compiling took {trainer.compile_seconds:.1f} s of epoch {rows[-1]['epoch']}")
         if len(rows) == settings.epochs or time.monotonic() - saved >= settings.checkpoint_seconds:
             save_checkpoint(
                 checkpoint,
@@ -170,7 +181,12 @@ def train_member(
 
 
 def _build_trainer(
-    network: nn.Module, settings: RetrainSettings, runtime: Runtime, *, before: torch.optim.Optimizer | None = None
+    network: nn.Module,
+    *,
+    settings: RetrainSettings,
+    runtime: Runtime,
+    compile: bool,
+    before: torch.optim.Optimizer | None = None,
 ) -> WeightTrainer:
     """Makes the trainer of a network; the momentum of weights that an earlier optimizer had is kept."""
     optimizer = make_sgd(
@@ -193,6 +209,8 @@ def _build_trainer(
         mixer_penalty=settings.penalty_weight,
         mixer_lr_scale=settings.mixer_lr_scale,
         autocast=runtime.autocast,
+        recorder=runtime.recorder(),
+        compile=compile,
     )
 
 
@@ -236,7 +254,13 @@ def _train_epoch(
     test_accuracy = math.nan
     if last or due:
         batches = data.test.batches(settings.batch_size)
-        test_accuracy = evaluate(trainer.network.eval(), batches, member.genotype, autocast=trainer.autocast).accuracy
+        test_accuracy = evaluate(
+            trainer.network.eval(),
+            batches,
+            member.genotype,
+            autocast=trainer.autocast,
+            recorder=trainer.recorder,
+        ).accuracy
     row = {
         "label": member.label,
         "seed": member.seed,

@@ -8,9 +8,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from nas.evaluation import Score, batch_statistics, evaluate, evaluate_paths, recalibrate_batch_norm
+from nas.graphs import Recorder
 from nas.hardening import harden_mixers, soft_mixers
 from nas.splits import Split
-from nas.training import Score, batch_statistics, evaluate, recalibrate_batch_norm
 from search_spaces.genotype import Genotype
 
 BN_MODES = ("recalibrate", "batch")
@@ -48,6 +49,8 @@ class SupernetEvaluator:
             `batch` takes those of each batch. Rewards on single batches always take the batch's, as ENAS does.
         calibration_batches: Batches of training images for `recalibrate`.
         autocast: Data type of the forward pass; None stays in float32.
+        recorder: Records the forward pass of a path that is scored on many batches; a reward is of one batch, and to
+            record that would cost as much as it does.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -64,6 +67,7 @@ class SupernetEvaluator:
         bn: str = "recalibrate",
         calibration_batches: int = 4,
         autocast: torch.dtype | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         if bn not in BN_MODES:
             raise ValueError(f"bn must be one of {', '.join(BN_MODES)}, got {bn!r}")
@@ -78,6 +82,7 @@ class SupernetEvaluator:
         self.bn = bn
         self.calibration_batches = calibration_batches
         self.autocast = autocast
+        self.recorder = recorder
 
     def rewards(self, genotypes: Sequence[Genotype], *, seed: int) -> Tensor:
         """Rewards each genotype on one batch of reward images, another one each while they last.
@@ -89,12 +94,12 @@ class SupernetEvaluator:
         Returns:
             (N,) float64 on the CPU.
         """
-        rewards = []
         batches = _endless(self.reward, batch_size=self.batch_size, seed=seed)
         with batch_statistics(self.network):
-            for genotype in genotypes:
-                score = evaluate(self.network, [next(batches)], genotype, autocast=self.autocast)
-                rewards.append(self.reward_function(score, genotype))
+            scores = evaluate_paths(
+                self.network, ((genotype, [next(batches)]) for genotype in genotypes), autocast=self.autocast
+            )
+        rewards = [self.reward_function(score, genotype) for score, genotype in zip(scores, genotypes, strict=True)]
         return torch.tensor(rewards, dtype=torch.float64)
 
     def hardened(self) -> "SupernetEvaluator | None":
@@ -111,7 +116,7 @@ class SupernetEvaluator:
         batches = self.reward.batches(self.batch_size)
         if self.bn == "batch":
             with batch_statistics(self.network):
-                return evaluate(self.network, batches, genotype, autocast=self.autocast)
+                return evaluate(self.network, batches, genotype, autocast=self.autocast, recorder=self.recorder)
         calibration = self.train.batches(self.calibration_batch_size, seed=0)
         recalibrate_batch_norm(
             self.network,
@@ -120,7 +125,7 @@ class SupernetEvaluator:
             autocast=self.autocast,
         )
         training = self.network.training
-        score = evaluate(self.network.eval(), batches, genotype, autocast=self.autocast)
+        score = evaluate(self.network.eval(), batches, genotype, autocast=self.autocast, recorder=self.recorder)
         self.network.train(training)
         return score
 

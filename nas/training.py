@@ -1,28 +1,23 @@
-"""Training and evaluating the weights of a network, one epoch at a time."""
+"""Training the weights of a network, one epoch at a time."""
 
 import contextlib
+import functools
+import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas.console import note
+from nas.evaluation import Batches, Score, autocasting, batch_totals, read_score
+from nas.graphs import Recorder, Repeated
 from nas.hardening import outermost_mixers, penalty, soft_mixers
 from nas.schedules import check_sgd
 from search_spaces.genotype import Genotype
 from search_spaces.mixers import Mixer
-
-Batches = Iterable[tuple[Tensor, Tensor]]
-"""Pairs of images (N, C, H, W), normalised, and labels (N,)."""
-
-
-class Score(NamedTuple):
-    """Means over images: cross-entropy in nats, and accuracy in [0, 1]."""
-
-    loss: float
-    accuracy: float
 
 
 def make_sgd(
@@ -60,12 +55,65 @@ def make_sgd(
     return optimizer
 
 
-def clip_gradients(parameters: Iterable[Tensor], *, max_norm: float) -> None:
-    """Scales every gradient tensor of norm above `max_norm` down to it, each on its own, as in ENAS's code."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norms = torch._foreach_norm(gradients)
-    scales = [(max_norm / norm).clamp(max=1.0) for norm in norms]
-    torch._foreach_mul_(gradients, scales)
+def clip_gradients(parameters: Iterable[Tensor], *, max_norm: float, together: bool | None = None) -> None:
+    """Scales every gradient tensor of norm above `max_norm` down to it, each on its own, as in ENAS's code.
+
+    Args:
+        parameters: Those whose gradients are clipped; their layout must be dense.
+        max_norm: The largest norm.
+        together: Whether to lay the gradients end to end and scale them all at once, after which they are views of one
+            tensor; else each is scaled by itself, hundreds of launches on a GPU. None does what suits the device.
+    """
+    touched = [parameter for parameter in parameters if parameter.grad is not None]
+    gradients = [parameter.grad for parameter in touched if parameter.grad is not None]
+    scales = (max_norm / torch.stack(torch._foreach_norm(gradients))).clamp(max=1.0)
+    if together is None:
+        together = scales.device.type != "cpu"
+    if not together:
+        torch._foreach_mul_(gradients, list(scales.unbind()))
+        return
+    sizes = tuple(gradient.numel() for gradient in gradients)
+    flat = torch.cat([gradient.as_strided((gradient.numel(),), (1,)) for gradient in gradients])
+    flat *= scales[_segments(sizes, scales.device)]
+    for parameter, gradient, part in zip(touched, gradients, torch.split(flat, list(sizes)), strict=True):
+        parameter.grad = part.as_strided(gradient.size(), gradient.stride())
+
+
+@functools.lru_cache(maxsize=8)
+def _segments(sizes: tuple[int, ...], device: torch.device) -> Tensor:
+    """Returns which of the tensors laid end to end every element belongs to."""
+    lengths = torch.tensor(sizes).to(device, non_blocking=True)
+    return torch.arange(len(sizes), device=device).repeat_interleave(lengths, output_size=sum(sizes))
+
+
+class Dials:
+    """What changes from one step to the next: numbers, or tensors of shape () for a step that is recorded or compiled.
+
+    Attributes:
+        learning_rate: Of weights that have no scale of their own.
+        drop_prob: Drop-path probability of the last layer.
+        mixer_penalty: λ of the learned mixers.
+
+    Args:
+        device: Where the tensors are; None takes numbers.
+    """
+
+    def __init__(self, device: torch.device | None) -> None:
+        self.device = device
+        self.learning_rate: float | Tensor = 0.0
+        self.drop_prob: float | Tensor = 0.0
+        self.mixer_penalty: float | Tensor = 0.0
+
+    def turn(self, *, learning_rate: float, drop_prob: float, mixer_penalty: float) -> None:
+        """Sets all of them."""
+        self.learning_rate = self._set(self.learning_rate, learning_rate)
+        self.drop_prob = self._set(self.drop_prob, drop_prob)
+        self.mixer_penalty = self._set(self.mixer_penalty, mixer_penalty)
+
+    def _set(self, dial: float | Tensor, value: float) -> float | Tensor:
+        if self.device is None:
+            return value
+        return dial.fill_(value) if isinstance(dial, Tensor) else torch.full((), value, device=self.device)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,6 +132,8 @@ class WeightTrainer:
         mixer_penalty: From the time in epochs, the weight of the learned mixers' penalty.
         mixer_lr_scale: As the optimizer was made with.
         autocast: Data type of the forward pass; None stays in float32.
+        recorder: Records the step of a path that is trained again and again; None takes every step as it stands.
+        compile: Whether the forward and backward pass are compiled; where that is not possible a note says why.
     """
 
     network: nn.Module
@@ -96,6 +146,14 @@ class WeightTrainer:
     mixer_penalty: Callable[[float], float] = lambda epoch: 0.0  # noqa: ARG005
     mixer_lr_scale: float = 1.0
     autocast: torch.dtype | None = None
+    recorder: Recorder | None = None
+    compile: bool = False
+    compile_seconds: float | None = field(default=None, init=False)
+    _compute: Callable[..., Any] | None = field(default=None, init=False)
+    _dials: Dials | None = field(default=None, init=False)
+    _totals: Tensor | None = field(default=None, init=False)
+    _step: Repeated | None = field(default=None, init=False)
+    _step_of: tuple[Genotype | None, bool] | None = field(default=None, init=False)
 
     def train_epoch(
         self, batches: Batches, genotypes: Iterator[Genotype | None], *, epoch: int, num_batches: int
@@ -113,122 +171,92 @@ class WeightTrainer:
         """
         self.network.train()
         learns_mixers = bool(soft_mixers(self.network))
-        mixers: list[Mixer] = []
-        path: Genotype | None = None
-        totals: Tensor | None = None
+        drops = max(self.drop_prob(epoch), self.drop_prob(epoch + 1)) > 0
         num_images = 0
-        for step, (images, labels) in enumerate(batches):
-            now = epoch + step / num_batches
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.learning_rate(now) * group["lr_scale"]
-            genotype = next(genotypes)
-            if learns_mixers and (step == 0 or genotype is not path):
-                mixers, path = soft_mixers(self.network, genotype), genotype
-            step_totals = self._step(images, labels, genotype, now=now, mixers=mixers)
-            totals = step_totals if totals is None else totals + step_totals
-            num_images += len(labels)
-        return _score(totals, num_images)
+        with self.recorder.stream() if self.recorder is not None else contextlib.nullcontext():
+            if self._totals is not None:
+                self._totals.zero_()
+            for number, (images, labels) in enumerate(batches):
+                self._turn_dials(epoch + number / num_batches, device=images.device)
+                step = self._step_on(next(genotypes), drops=drops, learns_mixers=learns_mixers)
+                step(images, labels)
+                num_images += len(labels)
+            return read_score(self._totals, num_images)
 
-    def _step(
-        self, images: Tensor, labels: Tensor, genotype: Genotype | None, *, now: float, mixers: list[Mixer]
-    ) -> Tensor:
-        drop_prob = self.drop_prob(now)
+    def _turn_dials(self, now: float, *, device: torch.device) -> None:
+        if self._dials is None or self._totals is None:
+            steady = device.type == "cpu" and self.recorder is None and not self.compile
+            self._dials = Dials(None if steady else device)
+            self._totals = torch.zeros(2, device=device)
+        self._dials.turn(
+            learning_rate=self.learning_rate(now), drop_prob=self.drop_prob(now), mixer_penalty=self.mixer_penalty(now)
+        )
+
+    def _step_on(self, genotype: Genotype | None, *, drops: bool, learns_mixers: bool) -> Repeated:
+        """Returns the step on a path; the same one as before, perhaps recorded, unless the path has changed."""
+        if self._step is None or self._step_of != (genotype, drops):
+            self.optimizer.zero_grad(set_to_none=True)
+            self._step = None  # with the gradients, it frees the memory of what was recorded
+            mixers = soft_mixers(self.network, genotype) if learns_mixers else []
+            take = self._take_step if self._compute is not None or not self.compile else self._compile_and_take_step
+            work = functools.partial(take, genotype=genotype, drops=drops, mixers=mixers)
+            self._step, self._step_of = Repeated(work, recorder=self.recorder), (genotype, drops)
+        return self._step
+
+    def _take_step(
+        self, images: Tensor, labels: Tensor, *, genotype: Genotype | None, drops: bool, mixers: list[Mixer]
+    ) -> None:
+        assert self._dials is not None
+        assert self._totals is not None
         self.optimizer.zero_grad(set_to_none=True)
-        auxiliary: Tensor | None = None
-        with _autocast(images, self.autocast):
-            if self.auxiliary_weight > 0:
-                logits, auxiliary = self.network.forward_auxiliary(images, genotype, drop_prob=drop_prob)  # type: ignore[operator]
-            else:
-                logits = self.network(images, genotype, drop_prob=drop_prob)
+        logits, auxiliary = self._forward(images, genotype, drop_prob=self._dials.drop_prob if drops else 0.0)
         loss = self._loss(logits, labels)
         total = loss if auxiliary is None else loss + self.auxiliary_weight * self._loss(auxiliary, labels)
         if mixers:
-            step = self.learning_rate(now) / (1 - self.optimizer.defaults["momentum"])
-            total = total + penalty(mixers, weight=self.mixer_penalty(now), step=step * self.mixer_lr_scale)
+            step = self._dials.learning_rate / (1 - self.optimizer.defaults["momentum"])
+            total = total + penalty(mixers, weight=self._dials.mixer_penalty, step=step * self.mixer_lr_scale)
         total.backward()  # type: ignore[no-untyped-call]
         if self.max_grad_norm is not None:
             # The optimizer's list, since walking through a supernet's modules at every step costs more than clipping.
             # Its first group: clipping a learned mixer would weaken its loss where its penalty is strong.
             clip_gradients(self.optimizer.param_groups[0]["params"], max_norm=self.max_grad_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._dials.learning_rate * group["lr_scale"]
         self.optimizer.step()
         for mixer in mixers:
             mixer.project()
-        return _totals(loss.detach(), logits.detach(), labels)
+        self._totals += batch_totals(loss.detach(), logits.detach(), labels)
+
+    def _forward(
+        self, images: Tensor, genotype: Genotype | None, *, drop_prob: float | Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Returns logits and those of the auxiliary head, None without one."""
+        compute = self._uncompiled if self._compute is None else self._compute
+        with autocasting(images, self.autocast):
+            out = compute(images, genotype, drop_prob=drop_prob)
+        return out if self.auxiliary_weight > 0 else (out, None)
+
+    @property
+    def _uncompiled(self) -> Callable[..., Any]:
+        compute: Callable[..., Any] = self.network.forward_auxiliary if self.auxiliary_weight > 0 else self.network  # type: ignore[assignment]
+        return compute
+
+    def _compile_and_take_step(self, images: Tensor, labels: Tensor, **path: Any) -> None:
+        """Takes a step and compiles it the first time; goes on without where that is not possible."""
+        if self._compute is not None:
+            self._take_step(images, labels, **path)
+            return
+        started = time.perf_counter()
+        self._compute = torch.compile(self._uncompiled, dynamic=False)
+        try:
+            self._take_step(images, labels, **path)
+        except (RuntimeError, OSError) as error:  # no compiler here, or a network that it does not take
+            note(f"the network is not compiled, it runs as it stands: {str(error).splitlines()[0]}")
+            self._compute = self._uncompiled
+            self._take_step(images, labels, **path)
+        assert self._totals is not None
+        self._totals.tolist()  # waits for the device
+        self.compile_seconds = time.perf_counter() - started
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
-
-
-@torch.no_grad()
-def evaluate(
-    network: nn.Module, batches: Batches, genotype: Genotype | None, *, autocast: torch.dtype | None = None
-) -> Score:
-    """Scores a path in the mode the network is in; see `batch_statistics` and `network.eval()`."""
-    totals: Tensor | None = None
-    num_images = 0
-    for images, labels in batches:
-        with _autocast(images, autocast):
-            logits = network(images, genotype)
-        step_totals = _totals(F.cross_entropy(logits.float(), labels), logits, labels)
-        totals = step_totals if totals is None else totals + step_totals
-        num_images += len(labels)
-    return _score(totals, num_images)
-
-
-@contextlib.contextmanager
-def batch_statistics(network: nn.Module) -> Iterator[None]:
-    """Within the context the network evaluates with the statistics of each batch and keeps none of them.
-
-    ENAS rewards a path this way: the running statistics of a supernet are a mixture over all its paths.
-    """
-    training = network.training
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    network.eval()
-    for norm in norms:
-        norm.train()
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True
-        network.train(training)
-
-
-@torch.no_grad()
-def recalibrate_batch_norm(
-    network: nn.Module, batches: Batches, genotype: Genotype | None, *, autocast: torch.dtype | None = None
-) -> None:
-    """Sets the path's running statistics to the mean over the batches (of training images), weights untouched."""
-    training = network.training
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    network.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a cumulative average
-        norm.train()
-    for images, _ in batches:
-        with _autocast(images, autocast):
-            network(images, genotype)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.train(training)
-
-
-def _autocast(images: Tensor, dtype: torch.dtype | None) -> torch.autocast:
-    return torch.autocast(images.device.type, dtype=dtype, enabled=dtype is not None)
-
-
-def _totals(mean_loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-    """Returns (summed loss, number right) on the device, shape (2,)."""
-    right = (logits.argmax(dim=1) == labels).sum()
-    return torch.stack([mean_loss * len(labels), right.to(mean_loss.dtype)])
-
-
-def _score(totals: Tensor | None, num_images: int) -> Score:
-    """Reads the totals back, the one synchronisation of an epoch."""
-    if totals is None:
-        raise ValueError("there are no batches: the split is empty, or smaller than one batch")
-    loss, right = (totals / num_images).tolist()
-    return Score(loss=loss, accuracy=right)

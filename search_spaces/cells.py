@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.genotype import MAX_BLOCKS, CellGenotype, Genotype
+from search_spaces.gradients import with_dense_gradient
 from search_spaces.ops import FactorizedReduction, batch_norm, find_op
 from search_spaces.shuffles import check_mixer
 
@@ -247,7 +248,7 @@ class Cell(nn.Module):
             weight = torch.cat([self.merge_weights[str(node)] for node in outputs], dim=1)  # (C, kC, 1, 1)
             merged = F.conv2d(F.relu(torch.cat(values, dim=1)), weight)
         elif self.merge == "concat":
-            merged = torch.cat(values, dim=1)
+            merged = torch.cat([with_dense_gradient(value) for value in values], dim=1)
         else:
             merged = values[0]
             for value in values[1:]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from search_spaces.pooling import MaxPool, MinPool
 from search_spaces.shuffles import build_mixer
 
 BN_EPSILON = 1e-5
@@ -127,18 +128,6 @@ class SeparableConv(nn.Sequential):
         super().__init__(*layers)
 
 
-class MinPool(nn.Module):
-    """3x3 min pooling: the negated max pooling of the negated input."""
-
-    def __init__(self, *, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C, H, W) to (N, C, ⌈H / stride⌉, ⌈W / stride⌉)."""
-        return -F.max_pool2d(-x, 3, self.stride, padding=1)
-
-
 class FactorizedReduction(nn.Module):
     """Halves the resolution with two strided 1x1 convolutions, the second shifted by one pixel.
 
@@ -178,7 +167,7 @@ def _sep_conv_5x5(channels: int, stride: int) -> nn.Module:
 
 @register_op("max_pool_3x3", weight_free=True)
 def _max_pool_3x3(channels: int, stride: int) -> nn.Module:  # noqa: ARG001
-    return nn.MaxPool2d(3, stride, padding=1)
+    return MaxPool(stride=stride)
 
 
 @register_op("min_pool_3x3", weight_free=True)

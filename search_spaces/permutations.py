@@ -7,7 +7,6 @@ hundreds of entries near 1/n are beyond half precision.
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 
 def permutation_penalty(matrix: Tensor) -> Tensor:
@@ -147,7 +146,9 @@ def distance_to_permutation(matrix: Tensor) -> Tensor:
 
 def permutation_matrix(index: Tensor) -> Tensor:
     """Returns the float32 matrices (..., n, n) with 1 at [i, index[i]] and 0 elsewhere, of permutations (..., n)."""
-    return F.one_hot(index, index.shape[-1]).float()
+    # Unlike `one_hot`, this does not read the index back on any device.
+    zeros = index.new_zeros((*index.shape, index.shape[-1]), dtype=torch.float32)
+    return zeros.scatter(-1, index[..., None], 1.0)
 
 
 def inverse_permutation(index: Tensor) -> Tensor:

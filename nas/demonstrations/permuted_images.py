@@ -31,11 +31,12 @@ from nas.demonstrations.total_variation import (
     second_moments,
     total_variation,
 )
+from nas.evaluation import evaluate
 from nas.image_data import ImageData
 from nas.runtime import derive_seed
 from nas.splits import Split
 from nas.statistics import spread
-from nas.training import WeightTrainer, evaluate, make_sgd
+from nas.training import WeightTrainer, make_sgd
 from search_spaces.permutations import inverse_permutation, permutation_matrix
 
 PICTURES = 6

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nas.runtime import derive_seed, environment, make_runtime, seed_everything
+from nas.runtime import Runtime, derive_seed, environment, make_runtime, seed_everything
 
 
 def test_streams_of_one_seed_differ_and_repeat():
@@ -35,11 +35,32 @@ def test_a_runtime_places_networks_channels_last():
         ({"device": "warp"}, "device 'warp' is not available"),
         ({"threads": 0}, "runtime.threads must be at least 1"),
         ({"autocast": "fp8"}, "runtime.autocast must be one of auto, off, bf16, fp16"),
+        ({"graphs": "yes"}, "runtime.graphs must be true, false or auto, got 'yes'"),
+        ({"compile": 3}, "runtime.compile must be true, false or auto, got 3"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         make_runtime(**settings)
+
+
+def test_graphs_on_the_cpu_are_left_out_with_a_word(capsys):
+    assert make_runtime(device="cpu", graphs=True).recorder() is None
+    assert "CUDA graphs need a CUDA device" in capsys.readouterr().err
+    assert make_runtime(device="cpu").recorder() is None
+    assert capsys.readouterr().err == ""
+
+
+def test_on_the_cpu_only_compiles_what_is_asked_for():
+    assert not make_runtime(device="cpu").compiles(steps=10**6)
+    assert make_runtime(device="cpu", compile=True).compiles(steps=1)
+    assert not make_runtime(device="cpu", compile=False).compiles(steps=10**6)
+
+
+def test_on_a_gpu_long_trainings_are_compiled():
+    runtime = Runtime(device=torch.device("cuda"), autocast=None, channels_last=True, compile="auto")
+    assert runtime.compiles(steps=100_000)
+    assert not runtime.compiles(steps=100)
 
 
 def test_environment_names_what_is_needed_to_repeat_a_run():

@@ -5,16 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from nas.evaluation import batch_statistics, evaluate, recalibrate_batch_norm
 from nas.networks import ShuffleNASNet
 from nas.schedules import CosineRestarts
-from nas.training import (
-    WeightTrainer,
-    batch_statistics,
-    clip_gradients,
-    evaluate,
-    make_sgd,
-    recalibrate_batch_norm,
-)
+from nas.training import WeightTrainer, clip_gradients, make_sgd
 from search_spaces.cells import genotype_candidates
 from search_spaces.shufflenas import ShuffleNASSpace
 
@@ -92,12 +86,25 @@ def test_untouched_weights_and_their_momentum_stay(genotype):
         assert bool(optimizer.state[value]["momentum_buffer"].any()) == (name in own)
 
 
-def test_gradients_are_clipped_tensor_by_tensor():
+@pytest.mark.parametrize("together", [True, False, None])
+def test_gradients_are_clipped_tensor_by_tensor(together):
     long, short, none = (nn.Parameter(torch.zeros(2)) for _ in range(3))
     long.grad, short.grad = torch.tensor([3.0, 4.0]), torch.tensor([0.3, 0.4])
-    clip_gradients([long, short, none], max_norm=1.0)
+    clip_gradients([long, short, none], max_norm=1.0, together=together)
     assert long.grad.tolist() == pytest.approx([0.6, 0.8])
     assert short.grad.tolist() == pytest.approx([0.3, 0.4])
+
+
+def test_gradients_clipped_together_keep_their_layout():
+    weights = [nn.Parameter(torch.zeros(shape).to(memory_format=torch.channels_last)) for shape in [(4, 3, 2, 2)] * 2]
+    expected = []
+    for weight, scale in zip(weights, (10.0, 1e-3), strict=True):
+        weight.grad = scale * torch.randn_like(weight)
+        expected.append(weight.grad * min(1.0, 1 / weight.grad.norm().item()))
+    clip_gradients(weights, max_norm=1.0, together=True)
+    for weight, gradient in zip(weights, expected, strict=True):
+        assert torch.allclose(weight.grad, gradient)
+        assert weight.grad.stride() == weight.stride()
 
 
 def test_scores_are_means_over_images(genotype):
