@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -117,6 +118,45 @@ class Dials:
 
 
 @dataclass(slots=True, kw_only=True)
+class TrainedPath:
+    """What a step trains, and the weights that it turned out to touch.
+
+    A supernet has ten thousand weight tensors and a path some hundred. To go through them all several times a step
+    would take as long as a small network does.
+
+    Attributes:
+        genotype: The path; None for a network without choices.
+        drops: Whether there is drop-path.
+        mixers: The soft mixers on the path.
+        weights: Those with a gradient, by group of the optimizer; None before the first step.
+    """
+
+    genotype: Genotype | None
+    drops: bool
+    mixers: list[Mixer]
+    weights: list[list[Tensor]] | None = None
+
+    def forget_gradients(self) -> None:
+        """Lets go of the gradients of the step before."""
+        for weight in itertools.chain.from_iterable(self.weights or []):
+            weight.grad = None
+
+    @contextlib.contextmanager
+    def only_its_weights(self, optimizer: torch.optim.Optimizer) -> Iterator[None]:
+        """Within the context, after a backward pass, the optimizer's groups hold no other weights than the path's."""
+        groups = [group["params"] for group in optimizer.param_groups]
+        if self.weights is None:
+            self.weights = [[weight for weight in group if weight.grad is not None] for group in groups]
+        for group, weights in zip(optimizer.param_groups, self.weights, strict=True):
+            group["params"] = weights
+        try:
+            yield
+        finally:
+            for group, weights in zip(optimizer.param_groups, groups, strict=True):
+                group["params"] = weights
+
+
+@dataclass(slots=True, kw_only=True)
 class WeightTrainer:
     """Trains a network's weights.
 
@@ -153,7 +193,7 @@ class WeightTrainer:
     _dials: Dials | None = field(default=None, init=False)
     _totals: Tensor | None = field(default=None, init=False)
     _step: Repeated | None = field(default=None, init=False)
-    _step_of: tuple[Genotype | None, bool] | None = field(default=None, init=False)
+    _path: TrainedPath | None = field(default=None, init=False)
 
     def train_epoch(
         self, batches: Batches, genotypes: Iterator[Genotype | None], *, epoch: int, num_batches: int
@@ -194,36 +234,38 @@ class WeightTrainer:
 
     def _step_on(self, genotype: Genotype | None, *, drops: bool, learns_mixers: bool) -> Repeated:
         """Returns the step on a path; the same one as before, perhaps recorded, unless the path has changed."""
-        if self._step is None or self._step_of != (genotype, drops):
-            self.optimizer.zero_grad(set_to_none=True)
+        if self._step is None or self._path is None or (self._path.genotype, self._path.drops) != (genotype, drops):
+            if self._path is None:
+                self.optimizer.zero_grad(set_to_none=True)
+            else:
+                self._path.forget_gradients()
             self._step = None  # with the gradients, it frees the memory of what was recorded
             mixers = soft_mixers(self.network, genotype) if learns_mixers else []
+            self._path = TrainedPath(genotype=genotype, drops=drops, mixers=mixers)
             take = self._take_step if self._compute is not None or not self.compile else self._compile_and_take_step
-            work = functools.partial(take, genotype=genotype, drops=drops, mixers=mixers)
-            self._step, self._step_of = Repeated(work, recorder=self.recorder), (genotype, drops)
+            self._step = Repeated(functools.partial(take, path=self._path), recorder=self.recorder)
         return self._step
 
-    def _take_step(
-        self, images: Tensor, labels: Tensor, *, genotype: Genotype | None, drops: bool, mixers: list[Mixer]
-    ) -> None:
+    def _take_step(self, images: Tensor, labels: Tensor, *, path: TrainedPath) -> None:
         assert self._dials is not None
         assert self._totals is not None
-        self.optimizer.zero_grad(set_to_none=True)
-        logits, auxiliary = self._forward(images, genotype, drop_prob=self._dials.drop_prob if drops else 0.0)
+        path.forget_gradients()
+        drop_prob = self._dials.drop_prob if path.drops else 0.0
+        logits, auxiliary = self._forward(images, path.genotype, drop_prob=drop_prob)
         loss = self._loss(logits, labels)
         total = loss if auxiliary is None else loss + self.auxiliary_weight * self._loss(auxiliary, labels)
-        if mixers:
+        if path.mixers:
             step = self._dials.learning_rate / (1 - self.optimizer.defaults["momentum"])
-            total = total + penalty(mixers, weight=self._dials.mixer_penalty, step=step * self.mixer_lr_scale)
+            total = total + penalty(path.mixers, weight=self._dials.mixer_penalty, step=step * self.mixer_lr_scale)
         total.backward()  # type: ignore[no-untyped-call]
-        if self.max_grad_norm is not None:
-            # The optimizer's list, since walking through a supernet's modules at every step costs more than clipping.
-            # Its first group: clipping a learned mixer would weaken its loss where its penalty is strong.
-            clip_gradients(self.optimizer.param_groups[0]["params"], max_norm=self.max_grad_norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._dials.learning_rate * group["lr_scale"]
-        self.optimizer.step()
-        for mixer in mixers:
+        with path.only_its_weights(self.optimizer):
+            if self.max_grad_norm is not None:
+                # The first group: clipping a learned mixer would weaken its loss where its penalty is strong.
+                clip_gradients(self.optimizer.param_groups[0]["params"], max_norm=self.max_grad_norm)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._dials.learning_rate * group["lr_scale"]
+            self.optimizer.step()
+        for mixer in path.mixers:
             mixer.project()
         self._totals += batch_totals(loss.detach(), logits.detach(), labels)
 
@@ -241,19 +283,19 @@ class WeightTrainer:
         compute: Callable[..., Any] = self.network.forward_auxiliary if self.auxiliary_weight > 0 else self.network  # type: ignore[assignment]
         return compute
 
-    def _compile_and_take_step(self, images: Tensor, labels: Tensor, **path: Any) -> None:
+    def _compile_and_take_step(self, images: Tensor, labels: Tensor, *, path: TrainedPath) -> None:
         """Takes a step and compiles it the first time; goes on without where that is not possible."""
         if self._compute is not None:
-            self._take_step(images, labels, **path)
+            self._take_step(images, labels, path=path)
             return
         started = time.perf_counter()
         self._compute = torch.compile(self._uncompiled, dynamic=False)
         try:
-            self._take_step(images, labels, **path)
+            self._take_step(images, labels, path=path)
         except (RuntimeError, OSError) as error:  # no compiler here, or a network that it does not take
             note(f"the network is not compiled, it runs as it stands: {str(error).splitlines()[0]}")
             self._compute = self._uncompiled
-            self._take_step(images, labels, **path)
+            self._take_step(images, labels, path=path)
         assert self._totals is not None
         self._totals.tolist()  # waits for the device
         self.compile_seconds = time.perf_counter() - started
