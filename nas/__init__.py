@@ -1,1 +1,19 @@
-"""WHAT TO DO with spaces and controllers: networks, training, search, retraining, latency, and the command line."""
+"""WHAT TO DO with spaces and controllers: networks, training, search, retraining, latency, and the command line.
+
+`nas.load_model` is imported when it is first used, so that the command line starts without torch.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nas.loading import load_model
+
+__all__ = ["load_model"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load_model":
+        from nas.loading import load_model
+
+        return load_model
+    raise AttributeError(f"module 'nas' has no attribute {name!r}")

@@ -18,13 +18,24 @@ class Timing:
     rounds: int
 
 
+@dataclass(frozen=True, slots=True)
+class Began:
+    """What a piece of work returns that is not to be timed from its start.
+
+    Attributes:
+        at_ns: `time.perf_counter_ns()` when the part to be timed began.
+    """
+
+    at_ns: int
+
+
 def time_in_turns(
     work: Mapping[str, Callable[[], object]], *, rounds: int, warmup: int, device: torch.device
 ) -> dict[str, list[float]]:
     """Times each piece of work once a round, in turns.
 
     Args:
-        work: What to time, by name.
+        work: What to time, by name. A piece that returns `Began` is timed from then on.
         rounds: Rounds timed, at least 1.
         warmup: Rounds before that.
         device: Waited for before and after each piece.
@@ -42,11 +53,18 @@ def time_in_turns(
         for name, piece in work.items():
             _wait(device)
             started = time.perf_counter_ns()
-            piece()
+            outcome = piece()
             _wait(device)
+            if isinstance(outcome, Began):
+                started = outcome.at_ns
             if number >= warmup:
                 times[name].append((time.perf_counter_ns() - started) / 1e6)
     return times
+
+
+def time_once(work: Mapping[str, Callable[[], object]], *, device: torch.device) -> dict[str, float]:
+    """Returns the milliseconds of each piece of work the first time it is done, by name."""
+    return {name: times[0] for name, times in time_in_turns(work, rounds=1, warmup=0, device=device).items()}
 
 
 def timing(times: list[float]) -> Timing:

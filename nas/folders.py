@@ -82,14 +82,14 @@ def decode_image(path: Path, *, image_size: int, channels: int) -> npt.NDArray[n
     try:
         with Image.open(path) as image:
             image.draft(None, (2 * image_size, 2 * image_size))
-            plain = _eight_bits(image).convert("RGB" if channels == 3 else "L")
+            plain = eight_bits(image).convert("RGB" if channels == 3 else "L")
         square = ImageOps.fit(plain, (image_size, image_size), method=Image.Resampling.BILINEAR)
     except Exception as error:  # a broken file can make a decoder raise almost anything
         raise ValueError(f"{path}: cannot be read as an image: {error}") from error
     return np.array(square).reshape(image_size, image_size, channels)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def eight_bits(image: Image.Image) -> Image.Image:
     """Makes an image of 8 bits a channel, without palette."""
     if image.mode in ("P", "PA"):
         return image.convert("RGBA")

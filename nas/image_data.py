@@ -35,10 +35,10 @@ class ImageData:
         mean: Mean of each channel over the train images, in units of the full scale 255.
         std: Standard deviation likewise.
         augmentation: What suits the training images by default; no cutout.
-        record: JSON-ready: `name`, `split_seed`, `num_train`, `num_reward`, `num_test`, `mean`, `std`; as
-            `reward_indices` the reward images by their number in the stored order (a digest of these numbers,
-            `reward_indices_sha256`, where there are more than 100,000); and as `data_sha256` a digest of the data
-            in use: of all pixels (N, C, H, W), then all labels as int64.
+        record: JSON-ready: `name`, `split_seed`, `num_train`, `num_reward`, `num_test`, `image_shape`, `class_names`,
+            `mean`, `std`; as `reward_indices` the reward images by their number in the stored order (a digest of these
+            numbers, `reward_indices_sha256`, where there are more than 100,000); and as `data_sha256` a digest of the
+            data in use: of all pixels (N, C, H, W), then all labels as int64.
     """
 
     name: str
@@ -200,6 +200,8 @@ def _assembled(
             "num_train": len(parts.train),
             "num_reward": len(parts.reward),
             "num_test": len(parts.test),
+            "image_shape": list(image_shape),
+            "class_names": list(class_names),
             "mean": list(mean),
             "std": list(std),
             "reward_indices" if isinstance(reward, list) else "reward_indices_sha256": reward,

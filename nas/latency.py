@@ -1,13 +1,20 @@
-"""Measuring how long a model takes for a batch, on the device it is meant for."""
+"""Timing forward passes side by side, and what follows from the times.
+
+A machine drifts: it heats up, other programs come and go. Passes timed one after the other, a model at a time, would
+take the drift for a difference. Here every round runs each pass once, in an order of its own, and a comparison looks at
+the two times of the same round.
+"""
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
-from nas.runtime import Runtime
+LEAST_ROUNDS = 3
+SETTLED_NS = 50_000_000
+"""A pass that takes less is run once untimed before it is timed: the caches hold what other models left there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,55 +40,147 @@ class Latency:
         return asdict(self)
 
 
-@torch.inference_mode()
-def measure_latency(
-    model: nn.Module,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speedup:
+    """How many times as fast a model is as a reference, with a bootstrap interval.
+
+    Attributes:
+        ratio: Median over the rounds of the reference's time by the model's.
+        low: Lower end of the interval.
+        high: Upper end.
+        rounds: Those in which both ran.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    rounds: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the figures as JSON-ready data."""
+        return asdict(self)
+
+
+def time_interleaved(
+    passes: Sequence[Callable[[], object]],
     *,
-    image_shape: tuple[int, int, int],
-    batch_size: int,
+    rounds: int,
     warmup: int,
-    repeats: int,
-    runtime: Runtime,
-) -> Latency:
-    """Times forward passes of a model on random images, each on its own.
+    seconds: float,
+    seed: int,
+    synchronize: Callable[[], None] = lambda: None,
+    clock: Callable[[], int] = time.perf_counter_ns,
+    advance: Callable[[], None] = lambda: None,
+) -> list[list[float]]:
+    """Times passes in rounds, each once a round, in a random order that is drawn anew for every round.
+
+    A pass leaves the rounds when its time is used up, but not before `LEAST_ROUNDS`; the others go on.
 
     Args:
-        model: Maps (N, C, H, W) to logits; on the runtime's device, in evaluation mode.
-        image_shape: (C, H, W).
-        batch_size: N.
-        warmup: Passes before the first timed one.
-        repeats: Passes timed.
-        runtime: Device, number format and memory format.
+        passes: At least one.
+        rounds: At most.
+        warmup: Untimed runs of each pass before the first round, at most; they end with a tenth of `seconds`.
+        seconds: For each pass, warm-up apart.
+        seed: Of the orders.
+        synchronize: Waits until the device is idle.
+        clock: In nanoseconds.
+        advance: Called after every round.
+
+    Returns:
+        For each pass its times in milliseconds, one for each round from the first.
 
     Raises:
-        ValueError: If a count is out of range.
+        ValueError: If a number is out of range.
     """
-    for name, value, least in (("batch_size", batch_size, 1), ("warmup", warmup, 0), ("repeats", repeats, 1)):
+    for name, value, least in (("rounds", rounds, 1), ("warmup", warmup, 0)):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
-    memory_format = torch.channels_last if runtime.channels_last else torch.contiguous_format
-    images = torch.randn((batch_size, *image_shape), device=runtime.device).to(memory_format=memory_format)
-    times = torch.tensor(
-        [_time_pass(model, images, runtime) for _ in range(warmup + repeats)][warmup:], dtype=torch.float64
-    )
+    if not seconds > 0:
+        raise ValueError(f"seconds must be positive, got {seconds}")
+
+    def lasted(run: Callable[[], object]) -> int:
+        synchronize()
+        started = clock()
+        run()
+        synchronize()
+        return clock() - started
+
+    quick = [_warm_up(lambda run=run: lasted(run), warmup, 1e8 * seconds) < SETTLED_NS for run in passes]  # type: ignore[misc]
+    generator = torch.Generator().manual_seed(seed)
+    times: list[list[float]] = [[] for _ in passes]
+    spent = [0] * len(passes)
+    for _ in range(rounds):
+        for i in torch.randperm(len(passes), generator=generator).tolist():
+            if len(times[i]) >= LEAST_ROUNDS and spent[i] >= 1e9 * seconds:
+                continue
+            settling = lasted(passes[i]) if quick[i] else 0
+            taken = lasted(passes[i])
+            times[i].append(taken / 1e6)
+            spent[i] += settling + taken
+        advance()
+    return times
+
+
+def _warm_up(run: Callable[[], int], warmup: int, budget_ns: float) -> float:
+    """Runs a pass up to `warmup` times; returns the nanoseconds of the last one, infinity without any."""
+    taken, spent = float("inf"), 0.0
+    for _ in range(warmup):
+        taken = run()
+        spent += taken
+        if spent >= budget_ns:
+            break
+    return taken
+
+
+def summarise(times_ms: Sequence[float], *, batch_size: int) -> Latency:
+    """Returns median, 95th percentile and throughput of the times of one pass; raises ValueError without times."""
+    if not times_ms:
+        raise ValueError("there are no times")
+    times = torch.tensor(times_ms, dtype=torch.float64)
     median_ms = times.quantile(0.5).item()
     return Latency(
         batch_size=batch_size,
         median_ms=median_ms,
         p95_ms=times.quantile(0.95).item(),
         images_per_second=1000 * batch_size / median_ms,
-        repeats=repeats,
+        repeats=len(times_ms),
     )
 
 
-def _time_pass(model: nn.Module, images: torch.Tensor, runtime: Runtime) -> float:
-    """Returns the milliseconds of one pass, the device idle before and after."""
-    cuda = runtime.device.type == "cuda"
-    with torch.autocast(runtime.device.type, dtype=runtime.autocast, enabled=runtime.autocast is not None):
-        if cuda:
-            torch.cuda.synchronize(runtime.device)
-        started = time.perf_counter_ns()
-        model(images)
-        if cuda:
-            torch.cuda.synchronize(runtime.device)
-    return (time.perf_counter_ns() - started) / 1e6
+def speedup(
+    times_ms: Sequence[float],
+    reference_ms: Sequence[float],
+    *,
+    seed: int,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+) -> Speedup:
+    """Compares the times of a model with those of a reference, round by round.
+
+    A factor that slows a whole round cancels. The interval is a percentile bootstrap: rounds are drawn with
+    replacement and their median ratio taken, `resamples` times.
+
+    Args:
+        times_ms: Of the model, a round each.
+        reference_ms: Of the reference; the rounds that only one of the two has are left out.
+        seed: Of the resampling.
+        resamples: How often.
+        confidence: Of the interval, in (0, 1).
+
+    Raises:
+        ValueError: If there is no round in common.
+    """
+    common = min(len(times_ms), len(reference_ms))
+    if common == 0:
+        raise ValueError("no round in which both were timed")
+    reference = torch.tensor(reference_ms[:common], dtype=torch.float64)
+    ratios = reference / torch.tensor(times_ms[:common], dtype=torch.float64)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(common, (resamples, common), generator=generator)
+    medians = ratios[drawn].quantile(0.5, dim=1)  # (resamples,)
+    return Speedup(
+        ratio=ratios.quantile(0.5).item(),
+        low=medians.quantile((1 - confidence) / 2).item(),
+        high=medians.quantile((1 + confidence) / 2).item(),
+        rounds=common,
+    )

@@ -1,7 +1,8 @@
 """Policy gradients on a policy over architectures.
 
 REINFORCE (Williams 1992; ENAS, arXiv:1802.03268, §2.2), and the clipped objective of PPO (Schulman et al. 2017,
-arXiv:1707.06347) for taking several steps on the same rewards.
+arXiv:1707.06347) for taking several steps on the same rewards. Either may be joined by priority queue training
+(Abolafia et al. 2018, arXiv:1801.03526), which keeps raising the likelihood of the best architectures met.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from controllers.protocol import Samples
+from nas.elites import Elites
 from search_spaces.genotype import Decision
 
 ENTROPY_BONUSES = ("reward", "loss")
@@ -119,6 +121,9 @@ class Reinforce:
         max_grad_norm: Clips the gradient's norm; None leaves it.
         ppo_clip: ε of PPO's clipped objective, above 0 (Schulman et al.: 0.2); None is REINFORCE.
         ppo_epochs: Steps of Adam on the same rewards; above 1 only with `ppo_clip`.
+        elite_size: K, the best architectures whose mean log-likelihood joins what is maximised; 0 is none.
+        elite_weight: Weight of that mean, above 0; on the scale of advantages.
+        elite_window: Rewards after which an architecture is no longer remembered, at least K.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -139,6 +144,9 @@ class Reinforce:
         max_grad_norm: float | None = None,
         ppo_clip: float | None = None,
         ppo_epochs: int = 1,
+        elite_size: int = 0,
+        elite_weight: float = 0.02,
+        elite_window: int = 100,
     ) -> None:
         if learning_rate <= 0:
             raise ValueError(f"learning_rate must be above 0, got {learning_rate}")
@@ -156,6 +164,12 @@ class Reinforce:
             raise ValueError(f"ppo_epochs must be at least 1, got {ppo_epochs}")
         if ppo_clip is None and ppo_epochs > 1:
             raise ValueError(f"ppo_epochs above 1 needs ppo_clip, got {ppo_epochs} without it")
+        if elite_size < 0:
+            raise ValueError(f"elite_size must be at least 0, got {elite_size}")
+        if elite_weight <= 0:
+            raise ValueError(f"elite_weight must be above 0, got {elite_weight}")
+        if elite_window < elite_size:
+            raise ValueError(f"elite_window must be at least elite_size {elite_size}, got {elite_window}")
         self.policy = policy(decisions)
         self.learning_rate = learning_rate
         self.entropy_weight = entropy_weight
@@ -165,6 +179,8 @@ class Reinforce:
         self.max_grad_norm = max_grad_norm
         self.ppo_clip = ppo_clip
         self.ppo_epochs = ppo_epochs
+        self.elite_weight = elite_weight
+        self.elites = Elites(size=elite_size, window=elite_window) if elite_size else None
         self.optimizer = torch.optim.Adam(
             self.policy.parameters(),
             lr=learning_rate,
@@ -187,19 +203,31 @@ class Reinforce:
             `baseline`; `policy_loss`, before the last step; `entropy` in nats, a sample's mean before the first. With
             PPO also `clipped`, the share of architectures without a gradient in the last step.
         """
-        samples = self.policy.evaluate(actions)
+        elites = None
+        if self.elites is not None:
+            self.elites.observe(actions, rewards)
+            elites = self.elites.best().to(actions.device)
+        samples, elite_log_prob = self._evaluate(actions, elites)
         entropy = samples.entropy.detach().double()
         advantage = self._advantage(rewards, entropy).to(samples.log_prob.dtype)
         sampled_log_prob = samples.log_prob.detach()
-        loss = self._step(samples, sampled_log_prob, advantage)
+        loss = self._step(samples, sampled_log_prob, advantage, elite_log_prob)
         for _ in range(self.ppo_epochs - 1):
-            samples = self.policy.evaluate(actions)
-            loss = self._step(samples, sampled_log_prob, advantage)
+            samples, elite_log_prob = self._evaluate(actions, elites)
+            loss = self._step(samples, sampled_log_prob, advantage, elite_log_prob)
         assert self.baseline is not None
         logged = {"baseline": self.baseline, "policy_loss": loss, "entropy": entropy.mean().item()}
         if self.ppo_clip is not None:
             logged["clipped"] = clipped_share(samples.log_prob, sampled_log_prob, advantage, clip=self.ppo_clip)
         return logged
+
+    def _evaluate(self, actions: Tensor, elites: Tensor | None) -> tuple[Samples, Tensor | None]:
+        """Evaluates actions (N, T) and, in the same pass, elites (K, T); returns the latter's log π, (K,)."""
+        if elites is None:
+            return self.policy.evaluate(actions), None
+        joined = self.policy.evaluate(torch.cat([actions, elites]))
+        samples = Samples(*(values[: len(actions)] for values in joined))
+        return samples, joined.log_prob[len(actions) :]
 
     def _advantage(self, rewards: Tensor, entropy: Tensor) -> Tensor:
         """Moves the baseline through the rewards (N,), and returns the rewards' excess over it, (N,) float64."""
@@ -212,7 +240,9 @@ class Reinforce:
         self.baseline = baselines[-1].item()
         return values - baselines
 
-    def _step(self, samples: Samples, sampled_log_prob: Tensor, advantage: Tensor) -> float:
+    def _step(
+        self, samples: Samples, sampled_log_prob: Tensor, advantage: Tensor, elite_log_prob: Tensor | None
+    ) -> float:
         """Takes a step of Adam; returns the loss before it."""
         if self.ppo_clip is None:
             loss = reinforce_loss(samples.log_prob, advantage)
@@ -220,6 +250,8 @@ class Reinforce:
             loss = ppo_loss(samples.log_prob, sampled_log_prob, advantage, clip=self.ppo_clip)
         if self.entropy_bonus == "loss":
             loss = loss - self.entropy_weight * samples.entropy.mean()
+        if elite_log_prob is not None:
+            loss = loss - self.elite_weight * elite_log_prob.mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.max_grad_norm is not None:
@@ -233,15 +265,18 @@ class Reinforce:
             group["lr"] = scale * self.learning_rate
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Returns policy, optimizer and baseline."""
-        return {
+        """Returns policy, optimizer and baseline, and what elites are drawn from if there are any."""
+        state = {
             "policy": self.policy.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "baseline": self.baseline,
         }
+        return state if self.elites is None else {**state, "elites": self.elites.state_dict()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned."""
         self.policy.load_state_dict(state_dict["policy"])
         self.optimizer.load_state_dict(state_dict["optimizer"])
         self.baseline = state_dict["baseline"]
+        if self.elites is not None:
+            self.elites.load_state_dict(state_dict["elites"])

@@ -29,6 +29,9 @@ PACKAGES = (
     "hydra-core",
     "omegaconf",
     "wandb",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
 )
 STEPS_WORTH_COMPILING = 20_000
 AUTOCAST = {"auto": None, "off": None, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -5,22 +5,27 @@ and lets the controller learn from them. At the end many cells are sampled, and 
 """
 
 import itertools
+import statistics
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from controllers.protocol import Controller
 from controllers.uniform import Uniform
+from nas.choice_shares import choice_shares
 from nas.console import progress
+from nas.costs import FIELDS, Cost, check_cost
 from nas.data import ImageData
+from nas.latency_predictor import PredictorSettings
+from nas.reward_functions import RecordedReward
 from nas.rewards import SupernetEvaluator
 from nas.runtime import derive_seed, seed_everything
 from nas.schedules import TrainingSettings
 from nas.training import WeightTrainer
-from search_spaces.genotype import Decision, Genotype
+from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
 
 RESAMPLE = ("epoch", "batch")
@@ -41,6 +46,8 @@ class SearchSettings(TrainingSettings):
         final_samples: Cells sampled at the end, duplicates dropped before scoring.
         top_k: Cells written to `candidates.json`.
         random_cells: Uniformly drawn cells kept in `random.json`, to be retrained beside the found one.
+        cost: The cost of the Pareto front, one of `nas.costs.FIELDS`; None takes the reward's, else multiply-adds.
+        latency: How latency is measured where it is the cost.
     """
 
     lr_min: float = 0.0005
@@ -54,6 +61,8 @@ class SearchSettings(TrainingSettings):
     final_samples: int = 100
     top_k: int = 10
     random_cells: int = 3
+    cost: str | None = None
+    latency: PredictorSettings = field(default_factory=PredictorSettings)
 
     def __post_init__(self) -> None:
         TrainingSettings.__post_init__(self)
@@ -64,6 +73,8 @@ class SearchSettings(TrainingSettings):
             raise ValueError(f"resample must be one of {', '.join(RESAMPLE)}, got {self.resample!r}")
         if self.random_cells < 0:
             raise ValueError(f"random_cells must be at least 0, got {self.random_cells}")
+        if self.cost is not None:
+            check_cost(self.cost)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,7 +89,10 @@ class Search:
         data: Train images train weights, reward images reward cells.
         trainer: Of the shared weights.
         evaluator: Scores cells with the shared weights.
+        reward: The evaluator's reward function.
+        costs: Recorded of every cell that is scored, by name.
         rows: What was logged, one an epoch.
+        scored: Every cell that was rewarded: epoch, reward, accuracy on its batch, costs, actions.
         best: Highest reward so far, and the actions that got it.
     """
 
@@ -89,7 +103,10 @@ class Search:
     data: ImageData
     trainer: WeightTrainer
     evaluator: SupernetEvaluator
+    reward: RecordedReward
+    costs: Mapping[str, Cost]
     rows: list[dict[str, float]]
+    scored: list[dict[str, Any]]
     best: tuple[float, list[int]]
 
     def epoch(self) -> dict[str, float]:
@@ -132,6 +149,7 @@ class Search:
             batch_rewards = self.evaluator.rewards(
                 self._decode(samples.actions), seed=derive_seed(self.seed, "reward", epoch, first)
             )
+            self._record(epoch, samples.actions, batch_rewards)
             learned = self.controller.observe(samples.actions, batch_rewards)
             logged.append({"entropy": samples.entropy.mean().item(), **learned})
             rewards.append(batch_rewards)
@@ -145,16 +163,43 @@ class Search:
             "reward_max": all_rewards.max().item(),
             "best": self.best[0],
             **logged[-1],
+            **self._mean_costs(epoch),
             **choice_shares(self.space.decisions, torch.cat(sampled)),
         }
 
+    def _record(self, epoch: int, actions: torch.Tensor, rewards: torch.Tensor) -> None:
+        """Notes what was scored, so that a search leaves every cell that it looked at."""
+        scores = self.reward.take()
+        for row, reward, score in zip(actions.tolist(), rewards.tolist(), scores, strict=True):
+            self.scored.append(
+                {
+                    "epoch": epoch,
+                    "reward": reward,
+                    "accuracy": score.accuracy,
+                    **self.costs_of(self.space.decode(row)),
+                    "actions": " ".join(map(str, row)),
+                }
+            )
+
+    def _mean_costs(self, epoch: int) -> dict[str, float]:
+        """Returns the mean costs of the cells rewarded in an epoch, by their names in files."""
+        rows = self.scored[-self.settings.controller_samples :]
+        assert all(row["epoch"] == epoch for row in rows)
+        return {FIELDS[name]: statistics.fmean(row[FIELDS[name]] for row in rows) for name in self.costs}
+
+    def costs_of(self, genotype: Genotype) -> dict[str, float]:
+        """Returns all costs of a genotype, by their names in files."""
+        costs = {name: cost(genotype) for name, cost in self.costs.items()}
+        return {FIELDS[name]: value if name == "latency" else round(value) for name, value in costs.items()}
+
     def candidates(self) -> list[dict[str, Any]]:
-        """Samples many cells, drops duplicates, scores the rest on all reward images; best first."""
+        """Samples many cells, drops duplicates, scores the rest on all reward images; highest reward first."""
         seed_everything(derive_seed(self.seed, "candidates"))
         greedy = self._decode(self.controller.sample(1, greedy=True).actions)
         sampled = self._decode(self.controller.sample(self.settings.final_samples).actions)
         return sorted(
-            self.scored(self.distinct([*greedy, *sampled])), key=lambda entry: -float(entry["shared_accuracy"])
+            self.score(self.distinct([*greedy, *sampled])),
+            key=lambda entry: (-float(entry["reward"]), -float(entry["shared_accuracy"])),
         )
 
     def random_cells(self) -> list[dict[str, Any]]:
@@ -163,13 +208,13 @@ class Search:
             return []
         seed_everything(derive_seed(self.seed, "random cells"))
         sampled = Uniform(self.space.decisions).sample(10 * self.settings.random_cells)
-        return self.scored(self.distinct(self._decode(sampled.actions))[: self.settings.random_cells])
+        return self.score(self.distinct(self._decode(sampled.actions))[: self.settings.random_cells])
 
     def distinct(self, genotypes: list[Genotype]) -> list[Genotype]:
         """Keeps the first of every set of genotypes that compute the same."""
         return list({self.space.canonical(genotype): genotype for genotype in reversed(genotypes)}.values())[::-1]
 
-    def scored(self, genotypes: list[Genotype]) -> list[dict[str, Any]]:
+    def score(self, genotypes: list[Genotype]) -> list[dict[str, Any]]:
         """Scores cells on all reward images; with learned mixers also as they would be hardened now."""
         entries = []
         hardened = self.evaluator.hardened()
@@ -182,6 +227,8 @@ class Search:
                         "shared_accuracy": score.accuracy,
                         "shared_loss": score.loss,
                         **({} if hardened is None else {"hardened_accuracy": hardened.score(genotype).accuracy}),
+                        "reward": self.reward.reward_function(score, genotype),
+                        **self.costs_of(genotype),
                     }
                 )
                 bar.advance()
@@ -194,6 +241,7 @@ class Search:
         """Returns everything a resumed search needs; random streams need nothing, they start anew every epoch."""
         return {
             "rows": self.rows,
+            "scored": self.scored,
             "best": list(self.best),
             "controller": self.controller.state_dict(),
             "network": self.trainer.network.state_dict(),
@@ -203,28 +251,8 @@ class Search:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what `state_dict` returned."""
         self.rows = state["rows"]
+        self.scored = state["scored"]
         self.best = state["best"][0], state["best"][1]
         self.controller.load_state_dict(state["controller"])
         self.trainer.network.load_state_dict(state["network"])
         self.trainer.optimizer.load_state_dict(state["optimizer"])
-
-
-def choice_shares(decisions: Sequence[Decision], actions: torch.Tensor) -> dict[str, float]:
-    """Returns how often each word of a vocabulary was chosen, as a share of the decisions of its kind.
-
-    Args:
-        decisions: T of them.
-        actions: (N, T).
-
-    Returns:
-        Shares by `kind.choice`, such as `op.conv_1x1`, of every kind but inputs; those of a kind sum to 1.
-    """
-    shares: dict[str, float] = {}
-    for kind in dict.fromkeys(decision.kind for decision in decisions if decision.kind != "input"):
-        columns = [i for i, decision in enumerate(decisions) if decision.kind == kind]
-        choices = decisions[columns[0]].choices
-        counts = torch.bincount(actions[:, columns].flatten(), minlength=len(choices))
-        shares |= {
-            f"{kind}.{choice}": share for choice, share in zip(choices, (counts / counts.sum()).tolist(), strict=True)
-        }
-    return shares

@@ -1,124 +1,175 @@
-"""Bench: does a step on a sampled cell of the supernet cost what the same cell costs as a plain network?"""
+"""Bench: how fast does this machine search and retrain, and how far is that from what it could do?"""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from controllers.uniform import Uniform
-from nas.benchmark import median_ratio, time_in_turns, timing
+from nas.benchmarks.controller import measure_controller
+from nas.benchmarks.memory import measure_memory
+from nas.benchmarks.roofline import measure_roofline
+from nas.benchmarks.scaling import measure_scaling
+from nas.benchmarks.settings import PARTS, BenchSettings
+from nas.benchmarks.shares import measure_shares
+from nas.benchmarks.supernet import measure_ratio
+from nas.benchmarks.switches import measure_switches
+from nas.benchmarks.tables import print_part
+from nas.benchmarks.targets import measure_targets
+from nas.benchmarks.throughput import EAGER, measure_throughput
+from nas.benchmarks.workbench import Workbench
 from nas.checkpoint import write_json
 from nas.config import build
-from nas.console import header, progress, result, shown
-from nas.derived import copy_shared_weights
-from nas.jobs.parts import build_network, build_runtime
+from nas.console import header, note, result, shown
+from nas.jobs.parts import build_network, build_runtime, network_config
+from nas.jobs.search import build_search
+from nas.retraining import RetrainSettings
 from nas.runtime import Runtime, derive_seed, environment, seed_everything
+from nas.search import Search
 from nas.tracking import Tracker
-from nas.training import WeightTrainer, make_sgd
-from search_spaces.cells import genotype_candidates
+from search_spaces.cells import CellCandidates, genotype_candidates
 from search_spaces.genotype import Genotype
+from search_spaces.published import PUBLISHED
 from search_spaces.space import WeightSharingSpace
 
+REFERENCE = {"filters": 36, "cells_per_stage": 4, "merge_batch_norm": False}
+"""Network settings of ShuffleNASNet-A with 236K parameters (arXiv:1812.02975, Table II)."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BenchSettings:
-    """What is timed.
+Part = Callable[[Workbench, Mapping[str, Any]], dict[str, Any]]
+"""Measures a part; takes what was measured before."""
 
-    Attributes:
-        genotypes: Cells drawn at random.
-        rounds: Steps timed for each cell.
-        warmup: Steps before that.
-        batch_size: Images in a step.
-        image_shape: (C, H, W).
-        num_classes: Of the head.
-    """
-
-    genotypes: int = 5
-    rounds: int = 11
-    warmup: int = 3
-    batch_size: int = 144
-    image_shape: tuple[int, ...] = (3, 32, 32)
-    num_classes: int = 10
-
-    def __post_init__(self) -> None:
-        for name in ("genotypes", "rounds", "batch_size", "num_classes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if len(self.image_shape) != 3 or min(self.image_shape) < 1:
-            raise ValueError(f"image_shape must be [channels, height, width], got {list(self.image_shape)}")
+MEASURES: Mapping[str, Part] = {
+    "controller": lambda bench, _: measure_controller(bench),
+    "shares": lambda bench, done: measure_shares(bench, throughput=done["throughput"], controller=done["controller"]),
+    "ratio": lambda bench, _: measure_ratio(bench),
+    "memory": lambda bench, _: measure_memory(bench),
+    "scaling": lambda bench, _: measure_scaling(bench),
+    "roofline": lambda bench, _: measure_roofline(bench),
+    "switches": lambda bench, _: measure_switches(bench),
+    "targets": lambda bench, done: measure_targets(bench, throughput=done["throughput"], controller=done["controller"]),
+}
+"""The parts but throughput and the eager loop, which take their turns together."""
 
 
 def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
-    """Times training steps of the supernet's path and of the derived model in turns; writes `bench.json`.
+    """Measures the parts of `cfg.bench.parts` and writes `bench.json`, anew after each.
 
     Returns:
-        What `bench.json` holds: for each cell both times and the median of their ratio, and the worst ratio.
+        What `bench.json` holds: the settings, the figures of each part by its name, and the machine.
 
     Raises:
         ValueError: If a setting is out of range.
     """
     settings: BenchSettings = build(cfg.bench, "bench")
-    space: WeightSharingSpace = build(cfg.search_space, "search_space")
     runtime = build_runtime(cfg)
-    seed_everything(derive_seed(cfg.seed, "bench"))
-    channels, height, width = settings.image_shape
-    shape = {"image_shape": (channels, height, width), "num_classes": settings.num_classes}
-    supernet = runtime.place(build_network(cfg, space.candidates(), **shape))  # type: ignore[arg-type]
-    header("bench", {"run folder": shown(out), "device": str(runtime.device), "threads": torch.get_num_threads()})
-    supernet_step = step_of(supernet, settings, runtime)
-    cells: list[dict[str, Any]] = []
-    with progress("timing", total=settings.genotypes) as bar:
-        for actions in Uniform(space.decisions).sample(settings.genotypes).actions.tolist():
-            genotype = space.decode(actions)
-            plain = build_network(cfg, genotype_candidates(genotype), **shape)  # type: ignore[arg-type]
-            copy_shared_weights(plain, supernet.state_dict())
-            plain_step = step_of(runtime.place(plain), settings, runtime)
-            times = time_in_turns(
-                {"supernet": partial(supernet_step, genotype), "plain": partial(plain_step, genotype)},
-                rounds=settings.rounds,
-                warmup=settings.warmup,
-                device=runtime.device,
-            )
-            cells.append(
-                {
-                    "genotype": genotype.to_dict(),
-                    **{name: asdict(timing(values)) for name, values in times.items()},
-                    "ratio": median_ratio(times["supernet"], times["plain"]),
-                }
-            )
-            bar.advance()
-    ratios = sorted(cell["ratio"] for cell in cells)
-    figures = {
-        "settings": asdict(settings),
-        "median_ratio": ratios[len(ratios) // 2],
-        "worst_ratio": ratios[-1],
-        "cells": cells,
+    parts = settings.chosen_parts(cuda=runtime.device.type == "cuda")
+    bench = build_bench(cfg, settings, runtime)
+    describe(bench, parts, out)
+    figures: dict[str, Any] = {
+        "settings": {**asdict(settings), **_work_settings(cfg), "steps": bench.steps},
         "environment": environment(runtime, seed=cfg.seed),
     }
-    write_json(out / "bench.json", figures)
-    result(
-        f"a supernet step costs {figures['median_ratio']:.3f} times the plain network's "
-        f"(median of {len(cells)} cells, worst {figures['worst_ratio']:.3f})"
-    )
+    lines: list[str] = []
+    for part in parts:
+        if part not in figures:
+            note(f"\n{part}: {PARTS[part]}")
+            measured = measure(bench, part, figures, eager="eager" in parts)
+            for name in measured:
+                lines += print_part(name, measured[name])
+            figures |= measured
+            write_json(out / "bench.json", figures)
+    for line in lines:
+        result(line)
     return figures
 
 
-def step_of(network: nn.Module, settings: BenchSettings, runtime: Runtime) -> Callable[[Genotype], object]:
-    """Returns a function that takes one training step of a network on random images."""
-    trainer = WeightTrainer(
-        network=network,
-        optimizer=make_sgd(network, momentum=0.9, weight_decay=2e-4),
-        learning_rate=lambda epoch: 0.01,  # noqa: ARG005
-        drop_prob=lambda epoch: 0.0,  # noqa: ARG005
-        autocast=runtime.autocast,
+def measure(bench: Workbench, part: str, done: Mapping[str, Any], *, eager: bool) -> dict[str, Any]:
+    """Measures a part, throughput together with the eager loop; returns figures by part."""
+    seed_everything(derive_seed(bench.seed, "bench", part))
+    if part in MEASURES:
+        return {part: MEASURES[part](bench, done)}
+    figures = measure_throughput(bench, eager=eager)
+    baseline = {name: figures.pop(name) for name in (*EAGER.values(), "speedup") if name in figures}
+    return {"throughput": figures, **({"eager": baseline} if eager else {})}
+
+
+def build_bench(cfg: DictConfig, settings: BenchSettings, runtime: Runtime) -> Workbench:
+    """Builds what the parts work on."""
+    retraining: RetrainSettings = build(cfg.retrain, "retrain")
+    search = build_search(cfg, runtime)
+    builders = ConfigBuilders(cfg, image_shape=search.data.image_shape, num_classes=search.data.num_classes)
+    return Workbench(
+        settings=settings,
+        runtime=runtime,
+        seed=cfg.seed,
+        space=builders.space(),
+        search=search,
+        retraining=retraining,
+        build=builders,
     )
-    images = torch.randn((settings.batch_size, *settings.image_shape), device=runtime.device)
-    if runtime.channels_last:
-        images = images.to(memory_format=torch.channels_last)
-    labels = torch.randint(settings.num_classes, (settings.batch_size,), device=runtime.device)
-    return lambda genotype: trainer.train_epoch([(images, labels)], iter([genotype]), epoch=0, num_batches=1)
+
+
+class ConfigBuilders:
+    """Makes variants of what a config describes; see `nas.benchmarks.workbench.Builders`.
+
+    Args:
+        cfg: Of the command.
+        image_shape: (C, H, W) of its data.
+        num_classes: Of its data.
+    """
+
+    def __init__(self, cfg: DictConfig, *, image_shape: tuple[int, int, int], num_classes: int) -> None:
+        self.cfg = cfg
+        self.image_shape = image_shape
+        self.num_classes = num_classes
+
+    def search(self, runtime: Runtime) -> Search:
+        """Returns a search as `nas search` builds it."""
+        return build_search(self.cfg, runtime)
+
+    def space(self, **changed: object) -> WeightSharingSpace:
+        """Returns the search space with other settings."""
+        space: WeightSharingSpace = build(OmegaConf.merge(self.cfg.search_space, changed), "search_space")  # type: ignore[arg-type]
+        return space
+
+    def network(self, candidates: Mapping[str, CellCandidates], **changed: object) -> nn.Module:
+        """Returns the network with other settings."""
+        return self._network(OmegaConf.merge(self.cfg, {"network": changed}), candidates)  # type: ignore[arg-type]
+
+    def runtime(self, **changed: object) -> Runtime:
+        """Returns the runtime with other values of its switches."""
+        runtime: Runtime = build(self.cfg.runtime, "runtime", device=self.cfg.device, **changed)
+        return runtime
+
+    def reference(self) -> tuple[nn.Module, Genotype]:
+        """Returns the model of 236K parameters."""
+        genotype = PUBLISHED["shufflenasnet_a"].genotype
+        return self._network(network_config("shufflenasnet", REFERENCE), genotype_candidates(genotype)), genotype
+
+    def _network(self, cfg: DictConfig, candidates: Mapping[str, CellCandidates]) -> nn.Module:
+        return build_network(cfg, candidates, image_shape=self.image_shape, num_classes=self.num_classes)
+
+
+def describe(bench: Workbench, parts: list[str], out: Path) -> None:
+    """Prints the header."""
+    data, runtime = bench.search.data, bench.runtime
+    header(
+        "bench",
+        {
+            "run folder": shown(out),
+            "parts": ", ".join(parts),
+            "images": f"{'x'.join(map(str, data.image_shape))}, batches of {bench.search.settings.batch_size} in a "
+            f"search, {bench.retraining.batch_size} in a retraining",
+            "timed": f"{bench.settings.rounds} rounds of {bench.steps} steps, {bench.settings.genotypes} cells",
+            "device": f"{runtime.device}, {torch.get_num_threads()} threads, "
+            f"{'float32' if runtime.autocast is None else str(runtime.autocast).removeprefix('torch.')}",
+        },
+    )
+
+
+def _work_settings(cfg: DictConfig) -> dict[str, Any]:
+    names = ("search", "retrain", "network", "search_space", "data", "controller")
+    return {name: OmegaConf.to_container(cfg[name], resolve=True) for name in names}

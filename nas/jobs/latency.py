@@ -1,177 +1,198 @@
-"""Latency: time a derived model's forward pass over batch sizes on the chosen device."""
+"""Latency: time forward passes of models side by side, over batch sizes, backends, precisions and threads."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor
 
-from nas.checkpoint import load_weights, read_metadata, write_json
+from nas.batch_norm_folding import fold_batch_norm, fold_batch_norm_by_graph
+from nas.checkpoint import write_csv, write_json
+from nas.comparison import TOLERANCES, Comparison, ReadyModel, exact_float32, threads_set, timed_rows
 from nas.config import build
-from nas.console import Column, Table, header, progress, result, shown
+from nas.console import header, note, progress, shown
 from nas.derived import DerivedModel
-from nas.hardening import harden_mixers
 from nas.inference import for_inference
-from nas.jobs.parts import build_data, build_derived, build_runtime, measure_size, read_genotype
-from nas.latency import measure_latency
-from nas.plots import latency_plot
+from nas.jobs.compared_models import ComparedModel, build_compared, compared_network
+from nas.jobs.parts import build_data, build_runtime, read_genotype, takes_genotype
+from nas.latency_plots import comparison_plot, line_labels
+from nas.latency_report import Row, conclude, flat_row, print_table
+from nas.latency_settings import LatencySettings
+from nas.model_entries import ModelEntry, check_names, read_entries, short_name
+from nas.peak_memory import HOW_MEASURED
 from nas.runtime import Runtime, environment, seed_everything
+from nas.torchvision_models import PlainModel
 from nas.tracking import FilesOnly, Tracker
-from search_spaces.auto_shuffle import AutoShuffle
-from search_spaces.genotype import Genotype
-from search_spaces.kaleidoscope import SwitchShuffle
-from search_spaces.mixers import Mixer, Permutation
-
-COLUMNS = (
-    Column("batch_size", "batch", "d"),
-    Column("median_ms", "median ms", ".3f"),
-    Column("p95_ms", "p95 ms", ".3f"),
-    Column("images_per_second", "images/s", ".0f"),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatencySettings:
-    """What is timed.
-
-    Attributes:
-        batch_sizes: Images in a pass, one measurement each.
-        warmup: Passes before the first timed one.
-        repeats: Passes timed at each batch size.
-        image_shape: (C, H, W); null takes the data set's, which must then be there.
-        num_classes: Null takes the data set's.
-    """
-
-    batch_sizes: Sequence[int] = (1, 32, 128)
-    warmup: int = 10
-    repeats: int = 100
-    image_shape: Sequence[int] | None = None
-    num_classes: int | None = None
-
-    def __post_init__(self) -> None:
-        if not self.batch_sizes or min(self.batch_sizes) < 1:
-            raise ValueError(f"batch_sizes must list sizes of at least 1, got {list(self.batch_sizes)}")
-        if self.warmup < 0 or self.repeats < 1:
-            raise ValueError(f"needs warmup ≥ 0 and repeats ≥ 1, got {self.warmup} and {self.repeats}")
-        if self.image_shape is not None and (len(self.image_shape) != 3 or min(self.image_shape) < 1):
-            raise ValueError(f"image_shape must be [channels, height, width], got {list(self.image_shape)}")
 
 
 def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:
-    """Measures the model of `cfg.genotype` and writes `latency.json` into the run folder `out`.
+    """Measures `cfg.genotype`, the models of `cfg.models`, or all of them, and writes into the run folder `out`.
 
     Returns:
-        What `latency.json` holds.
+        What `latency.json` holds; its first keys are about the first model.
 
     Raises:
-        ValueError: If a setting is out of range or the genotype file is not valid.
-        FileNotFoundError: If the genotype file, or the data set where it is needed, is not there.
+        ValueError: If a setting is out of range or a genotype file is not valid.
+        FileNotFoundError: If a model, or the data set where it is needed, is not there.
+        RuntimeError: If a model computes other logits than the network as trained.
     """
-    tracker = tracker or FilesOnly()
     settings = read_settings(cfg)
-    genotype = read_genotype(cfg)
     runtime = build_runtime(cfg)
     image_shape, num_classes = _image_facts(settings, cfg, runtime)
     seed_everything(0)
-    network = build_derived(cfg, genotype, image_shape=image_shape, num_classes=num_classes)
-    weights = give_weights(network, cfg, genotype)
-    model = DerivedModel(runtime.place(ready_for_inference(network, genotype, image_shape=image_shape)), genotype)
-    header(
-        "latency",
-        {
-            "run folder": shown(out),
-            "weights": weights,
-            "images": "x".join(map(str, image_shape)),
-            "passes": f"{settings.repeats} timed after {settings.warmup} for warming up, one by one",
-            "device": f"{runtime.device}, {torch.get_num_threads()} threads",
-        },
-    )
-    table, measured = Table(COLUMNS), []
-    with progress("timing", total=len(settings.batch_sizes)) as bar:
-        for batch_size in settings.batch_sizes:
-            latency = measure_latency(
-                model,
-                image_shape=image_shape,
-                batch_size=batch_size,
-                warmup=settings.warmup,
-                repeats=settings.repeats,
-                runtime=runtime,
-            )
-            measured.append(latency.to_dict())
-            tracker.log(latency.to_dict(), step=batch_size, section="latency")
-            table.row(latency.to_dict())
-            bar.advance()
+    models = build_models(cfg, image_shape=image_shape, num_classes=num_classes)
+    references = settings.references_among([model.name for model in models])
+    _describe(models, settings, runtime, out, image_shape=image_shape)
+    with exact_float32():
+        rows, left_out = measure(
+            models, settings, runtime, image_shape=image_shape, references=references, seed=cfg.seed
+        )
     figures = {
-        "genotype": None if genotype is None else genotype.to_dict(),
-        "weights": weights,
-        "network": OmegaConf.to_container(cfg.network),
+        **{key: models[0].facts[key] for key in ("genotype", "weights", "network")},
         "image_shape": list(image_shape),
-        **measure_size(cfg, genotype, image_shape=image_shape, num_classes=num_classes),
-        "latency": measured,
+        **{key: models[0].facts[key] for key in ("parameters", "multiply_adds")},
+        "models": [model.facts for model in models],
+        "latency": rows,
+        "left_out": left_out,
+        "tolerances": TOLERANCES,
+        "memory": HOW_MEASURED.get(runtime.device.type),
         "environment": environment(runtime, seed=cfg.seed),
     }
     write_json(out / "latency.json", figures)
-    latency_plot({out.name: measured}, out / "latency.svg")
-    fastest = measured[0]
-    result(f"latency at batch {fastest['batch_size']}: {fastest['median_ms']:.3f} ms (p95 {fastest['p95_ms']:.3f} ms)")
+    write_csv(out / "latency.csv", [flat_row(row) for row in rows])
+    comparison_plot(rows, out / "latency.svg")
+    _log(rows, tracker or FilesOnly())
+    print_table(rows, references)
+    conclude(rows, references)
     return figures
 
 
-@torch.no_grad()
-def give_weights(network: nn.Module, cfg: DictConfig, genotype: Genotype | None) -> str:
-    """Hardens the network and loads what the run of `cfg.genotype` trained, if it is of this model.
-
-    Otherwise the weights stay random, and permutations that would be learned are drawn at random: as they start they
-    would be those that move least.
-
-    Returns:
-        Where the weights are from.
-    """
-    for name in [name for name, mixer in network.named_modules() if isinstance(mixer, Mixer) and mixer.rounds]:
-        mixer = network.get_submodule(name)
-        if isinstance(mixer, AutoShuffle | SwitchShuffle):
-            drawn = Permutation(torch.randperm(mixer.channels))
-            network.set_submodule(name, drawn)
-    harden_mixers(network)
-    path = Path(str(cfg.genotype))
-    file = (path if path.is_dir() else path.parent) / "weights.safetensors"
-    cell = None if genotype is None else genotype.to_dict()
-    model = json.dumps({"genotype": cell, "network": OmegaConf.to_container(cfg.network)})
-    if cfg.genotype is None or read_metadata(file).get("model") != model:
-        return "random"
-    try:
-        network.load_state_dict(load_weights(file))
-    except RuntimeError:  # of images or classes other than asked for
-        return "random"
-    return f"trained, {shown(file)}"
-
-
-@torch.no_grad()
-def ready_for_inference(
-    network: nn.Module, genotype: Genotype | None, *, image_shape: tuple[int, int, int]
-) -> nn.Module:
-    """Returns the network as it is timed, learned mixers hardened and permutations folded, and checks what it computes.
+def build_models(cfg: DictConfig, *, image_shape: tuple[int, int, int], num_classes: int) -> list[ComparedModel]:
+    """Makes the model of `cfg.genotype` with `cfg.network`, if there is one, and those of `cfg.models`.
 
     Raises:
-        RuntimeError: If its logits are not those of the hardened network.
+        ValueError: If there is none, or one cannot be made, or two have one name.
+        FileNotFoundError: If one is not there.
     """
-    ready = for_inference(network, genotype)
-    harden_mixers(network.eval(), linear_maps=True)
-    images = torch.randn((2, *image_shape))
-    expected, got = network(images, genotype), ready(images, genotype)
-    if not torch.allclose(got, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max())):
-        raise RuntimeError(f"the folded network differs by {(got - expected).abs().max():.3g} from the trained one")
-    return ready
+    given = OmegaConf.select(cfg, "models")
+    entries = [] if given is None else read_entries(_plain_value(given))
+    size: dict[str, Any] = {"image_shape": image_shape, "num_classes": num_classes}
+    models = []
+    if not entries or OmegaConf.select(cfg, "genotype") is not None:
+        genotype = read_genotype(cfg)
+        name = short_name(str(cfg.genotype)) if takes_genotype(cfg) else cfg.network._target_.rpartition(".")[2]
+        check_names([name, *(entry.name for entry in entries)])
+        own = ModelEntry(reference=str(cfg.genotype), name=name)
+        models.append(compared_network(own, cfg, genotype, **size))
+    return models + [build_compared(entry, cfg, **size) for entry in entries]
+
+
+@torch.no_grad()
+def ready_for_inference(model: ComparedModel, images: Tensor, *, runtime: Runtime) -> ReadyModel:
+    """Returns a model as it is timed: mixers hardened, permutations and batch norm folded, on the runtime's device."""
+    expected = model.network.eval()(images, model.genotype)
+    ready = for_inference(model.network, model.genotype)
+    if isinstance(ready, PlainModel):
+        ready.network, folded = fold_batch_norm_by_graph(ready.network)
+    else:
+        folded = fold_batch_norm(ready)
+    model.facts["batch_norms_folded"] = folded
+    return ReadyModel(model=DerivedModel(runtime.place(ready), model.genotype).eval(), expected=expected)
+
+
+def measure(
+    models: Sequence[ComparedModel],
+    settings: LatencySettings,
+    runtime: Runtime,
+    *,
+    image_shape: tuple[int, int, int],
+    references: Sequence[str],
+    seed: int,
+) -> tuple[list[Row], list[dict[str, str]]]:
+    """Checks what all models compute, then times them in rounds, for each number of threads.
+
+    Returns:
+        The rows, and what was left out and why.
+
+    Raises:
+        RuntimeError: If a model computes other logits than the network as trained.
+        ValueError: If no backend works here.
+    """
+    images = torch.randn((max(settings.batch_sizes), *image_shape))
+    comparison = Comparison(
+        {model.name: ready_for_inference(model, images, runtime=runtime) for model in models},
+        images,
+        batch_sizes=settings.batch_sizes,
+        backends=settings.backends,
+        precisions=settings.precisions_on(runtime),
+        runtime=runtime,
+        note=note,
+    )
+    rows: list[Row] = []
+    for wanted in settings.threads:
+        with threads_set(wanted) as threads:
+            with torch.inference_mode():
+                prepared = comparison.prepare(threads=threads)
+            with progress(f"timing, {threads} threads", total=settings.repeats) as bar:
+                rows += timed_rows(
+                    prepared,
+                    rounds=settings.repeats,
+                    warmup=settings.warmup,
+                    seconds=settings.seconds,
+                    references=references,
+                    seed=seed,
+                    runtime=runtime,
+                    advance=bar.advance,
+                )
+    if not rows:
+        reasons = [f"{one['what']}: {one['reason']}" for one in comparison.left_out]
+        raise ValueError(f"nothing to time: {'; '.join(reasons)}")
+    return rows, comparison.left_out
 
 
 def read_settings(cfg: DictConfig) -> LatencySettings:
     """Returns the settings under `cfg.latency`; raises ValueError for one out of range."""
     settings: LatencySettings = build(cfg.latency, "latency")
     return settings
+
+
+def _describe(
+    models: Sequence[ComparedModel],
+    settings: LatencySettings,
+    runtime: Runtime,
+    out: Path,
+    *,
+    image_shape: Sequence[int],
+) -> None:
+    named = {
+        model.name: f"{model.facts['parameters']:,} parameters, {model.facts['multiply_adds'] / 1e6:.1f}M mult-adds, "
+        f"weights {model.facts['weights']}"
+        for model in models
+    }
+    header(
+        "latency",
+        {
+            "run folder": shown(out),
+            **named,
+            "images": "x".join(map(str, image_shape)),
+            "passes": f"{settings.repeats} in rounds after {settings.warmup}, or {settings.seconds:g} s each",
+            "device": f"{runtime.device}, {torch.get_num_threads()} threads",
+        },
+    )
+
+
+def _log(rows: Sequence[Row], tracker: Tracker) -> None:
+    for label, measured in line_labels(rows).items():
+        section = "latency" if len(line_labels(rows)) == 1 else f"latency/{label}"
+        for row in measured:
+            numbers = {key: value for key, value in row.items() if isinstance(value, int | float)}
+            tracker.log(numbers, step=row["batch_size"], section=section)
+
+
+def _plain_value(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def _image_facts(settings: LatencySettings, cfg: DictConfig, runtime: Runtime) -> tuple[tuple[int, int, int], int]:

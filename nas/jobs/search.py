@@ -14,8 +14,11 @@ from nas.checkpoint import load_checkpoint, save_checkpoint, write_csv, write_js
 from nas.config import build
 from nas.console import Column, Table, header, next_command, note, progress, result, shown
 from nas.drawing import genotype_svg
-from nas.jobs.parts import build_data, build_network, build_runtime, command_line, measure_size, merge_name
+from nas.jobs.costs import SearchCosts, build_search_costs
+from nas.jobs.front import write_front
+from nas.jobs.parts import build_data, build_network, build_runtime, command_line, merge_name
 from nas.plots import choice_curves, search_curves
+from nas.reward_functions import RecordedReward
 from nas.rewards import SupernetEvaluator
 from nas.runtime import Runtime, derive_seed, seed_everything
 from nas.search import Search, SearchSettings
@@ -34,13 +37,14 @@ COLUMNS = (
     Column("entropy", "entropy", ".3f"),
     Column("seconds", "seconds", ".2f"),
 )
+LATENCY = Column("latency_ms", "mean ms", ".3f")
 
 
 def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:
     """Searches, or goes on searching, in the run folder `out`.
 
     Returns:
-        The best candidate: its genotype, shared-weight score, parameters and multiply-adds.
+        The best candidate: its genotype, shared-weight score, reward, parameters and multiply-adds, perhaps latency.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -48,15 +52,17 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     """
     tracker = tracker or FilesOnly()
     runtime = build_runtime(cfg)
-    search = build_search(cfg, runtime)
+    search, costs = build_search_with_costs(cfg, runtime, out=out)
     state = load_checkpoint(out / "checkpoint.pt")
     if state is not None:
         search.load_state_dict(state)
     epochs = search.settings.epochs
-    describe(search, cfg, out, runtime)
+    describe(search, cfg, out, runtime, reward=costs.described())
     write_json(out / "data.json", search.data.record)
+    costs.write(out)
 
-    table, saved = Table(COLUMNS), time.monotonic()
+    columns = [*COLUMNS, *([LATENCY] if "latency" in costs.costs else [])]
+    table, saved = Table(columns), time.monotonic()
     with progress("searching", total=epochs, done=len(search.rows)) as bar:
         while len(search.rows) < epochs:
             row = search.epoch()
@@ -65,14 +71,29 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
                 save_checkpoint(out / "checkpoint.pt", search.state_dict())
                 saved = time.monotonic()
             write_csv(out / "search.csv", search.rows)
+            write_csv(out / "scored.csv", search.scored)
             tracker.log(row, step=int(row["epoch"]), section="search")
             table.row(row)
             bar.advance()
-    return conclude(search, cfg, out)
+    return conclude(search, cfg, out, costs=costs)
 
 
 def build_search(cfg: DictConfig, runtime: Runtime) -> Search:
-    """Builds all parts of a search from the config, cheap ones first so that mistakes show early."""
+    """Builds all parts of a search from the config."""
+    return build_search_with_costs(cfg, runtime, out=None)[0]
+
+
+def build_search_with_costs(cfg: DictConfig, runtime: Runtime, *, out: Path | None) -> tuple[Search, SearchCosts]:
+    """Builds all parts of a search from the config, cheap ones first so that mistakes show early.
+
+    Args:
+        cfg: Of the job.
+        runtime: Device, number format and memory format.
+        out: The run folder, which may hold costs measured before.
+
+    Returns:
+        The search, and what it counts as cost.
+    """
     settings: SearchSettings = build(cfg.search, "search")
     schedule = settings.schedule
     space: WeightSharingSpace = build(cfg.search_space, "search_space")
@@ -83,6 +104,7 @@ def build_search(cfg: DictConfig, runtime: Runtime) -> Search:
     network = runtime.place(
         build_network(cfg, space.candidates(), image_shape=data.image_shape, num_classes=data.num_classes)
     )
+    recorder = runtime.recorder()
     trainer = WeightTrainer(
         network=network,
         optimizer=make_sgd(
@@ -97,18 +119,31 @@ def build_search(cfg: DictConfig, runtime: Runtime) -> Search:
         mixer_lr_scale=settings.mixer_lr_scale,
         max_grad_norm=settings.max_grad_norm,
         autocast=runtime.autocast,
+        recorder=recorder,
     )
+    costs = build_search_costs(
+        cfg,
+        settings,
+        space=space,
+        network=network,
+        image_shape=data.image_shape,
+        num_classes=data.num_classes,
+        runtime=runtime,
+        out=out,
+    )
+    reward = RecordedReward(costs.reward)
     evaluator = SupernetEvaluator(
         network,
         train=data.train,
         reward=data.reward,
         batch_size=settings.batch_size,
-        reward_function=build(cfg.reward, "reward"),
+        reward_function=reward,
         bn=settings.bn,
         calibration_batches=settings.calibration_batches,
         autocast=runtime.autocast,
+        recorder=recorder,
     )
-    return Search(
+    search = Search(
         settings=settings,
         seed=cfg.seed,
         space=space,
@@ -116,12 +151,16 @@ def build_search(cfg: DictConfig, runtime: Runtime) -> Search:
         data=data,
         trainer=trainer,
         evaluator=evaluator,
+        reward=reward,
+        costs=costs.costs,
         rows=[],
+        scored=[],
         best=(-math.inf, []),
     )
+    return search, costs
 
 
-def describe(search: Search, cfg: DictConfig, out: Path, runtime: Runtime) -> None:
+def describe(search: Search, cfg: DictConfig, out: Path, runtime: Runtime, *, reward: str) -> None:
     """Prints the header of a search."""
     data = search.data
     header(
@@ -132,6 +171,7 @@ def describe(search: Search, cfg: DictConfig, out: Path, runtime: Runtime) -> No
             f"{'x'.join(map(str, data.image_shape))}, {data.num_classes} classes",
             "space": f"{search.space.name}: {len(search.space.decisions)} decisions, "
             f"{size(search.space):.3g} genotypes",
+            "reward": reward,
             "controller": OmegaConf.select(cfg, "controller.policy._target_") or cfg.controller._target_,
             "device": f"{runtime.device}, {torch.get_num_threads()} threads, "
             f"{'float32' if runtime.autocast is None else str(runtime.autocast).removeprefix('torch.')}",
@@ -141,20 +181,16 @@ def describe(search: Search, cfg: DictConfig, out: Path, runtime: Runtime) -> No
     )
 
 
-def conclude(search: Search, cfg: DictConfig, out: Path) -> dict[str, Any]:
+def conclude(search: Search, cfg: DictConfig, out: Path, *, costs: SearchCosts) -> dict[str, Any]:
     """Derives the best cells and writes them down, unless that is done."""
     if finished(out):
         return report(cfg, out)
     write_csv(out / "search.csv", search.rows)
-    candidates = search.candidates()[: search.settings.top_k]
+    write_csv(out / "scored.csv", search.scored)
+    all_candidates = search.candidates()
     random_cells = search.random_cells()
-    for entry in [*candidates, *random_cells]:
-        entry |= measure_size(
-            cfg,
-            Genotype.from_dict(entry["genotype"]),
-            image_shape=search.data.image_shape,
-            num_classes=search.data.num_classes,
-        )
+    write_front(out, rewarded=search.scored, candidates=all_candidates, random_cells=random_cells, costs=costs)
+    candidates = all_candidates[: search.settings.top_k]
     best = Genotype.from_dict(candidates[0]["genotype"])
     search_curves(search.rows, out / "search.svg")
     choice_curves(search.rows, out / "choices.svg")
@@ -176,6 +212,7 @@ def report(cfg: DictConfig, out: Path) -> dict[str, Any]:
     result(
         f"found {shown(out / 'genotype.json')}: shared-weight accuracy {100 * candidates[0]['shared_accuracy']:.2f} %, "
         f"{candidates[0]['parameters']:,} parameters, {candidates[0]['multiply_adds'] / 1e6:.1f} M multiply-adds"
+        + (f", predicted latency {candidates[0]['latency_ms']:.3f} ms" if "latency_ms" in candidates[0] else "")
     )
     if len(candidates) > 1:
         note(f"{len(candidates)} candidates in {shown(out / 'candidates.json')}, the others as candidates.json#1 …")

@@ -18,7 +18,9 @@ from search_spaces.shufflenas import ShuffleNASSpace
 
 CONF = Path(__file__).parents[2] / "conf"
 COMMANDS = ("search", "retrain", "latency", "pipeline", "show")
-EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+EXPERIMENTS = sorted(
+    path.stem for path in (CONF / "experiment").glob("*.yaml") if not path.stem.startswith("latency")
+)
 TINY = (
     "data=synthetic",
     "data.num_images=120",
@@ -136,6 +138,63 @@ def test_latency_needs_no_data_when_told_the_shape(tmp_path, genotype):
     figures = latency.run(cfg, tmp_path)
     assert figures["latency"][0]["median_ms"] > 0
     assert figures["parameters"] > 0
+
+
+def test_the_published_comparison_runs_at_toy_size(tmp_path):
+    cfg = config("latency", "experiment=latency_published")
+    assert len(cfg.models) == 7
+    small = [f"{name.partition('@')[0]}@{4 + 2 * i}@cells_per_stage:1" for i, name in enumerate(cfg.models)]
+    overrides = (f"models=[{','.join(small)}]", "latency.batch_sizes=[1,2]", "latency.repeats=3")
+    references = f"latency.reference=[{small[5]},{small[6]}]"
+    cfg = config("latency", "experiment=latency_published", *overrides, references, "latency.image_shape=[3,8,8]")
+    figures = latency.run(cfg, tmp_path)
+    assert [row["model"] for row in figures["latency"]] == [name for name in small for _ in range(2)]
+    assert figures == json.loads((tmp_path / "latency.json").read_text())
+    for row in figures["latency"]:
+        assert row["repeats"] == 3
+        assert row["largest_difference"] < 1e-3
+        assert row["peak_memory_mib"] > 0
+        assert set(row["speedup"]) == {small[5], small[6]}
+        own = row["speedup"].get(row["model"])
+        assert own is None or own == {"ratio": 1.0, "low": 1.0, "high": 1.0, "rounds": 3}
+    assert all(model["batch_norms_folded"] > 0 for model in figures["models"])
+    assert len((tmp_path / "latency.csv").read_text().splitlines()) == 1 + 14
+    assert (tmp_path / "latency.svg").exists()
+
+
+def test_a_genotype_is_compared_with_other_models_over_threads_and_precisions(tmp_path, genotype, capsys):
+    (tmp_path / "genotype.json").write_text(genotype.to_json())
+    cfg = config(
+        "latency",
+        f"genotype={tmp_path}/genotype.json",
+        "models=[{model: shufflenet_v2, name: other}]",
+        "network.filters=4",
+        "latency.image_shape=[3,8,8]",
+        "latency.num_classes=4",
+        "latency.batch_sizes=[1]",
+        "latency.repeats=2",
+        "latency.backends=[eager,cuda_graph]",
+        "latency.precisions=[fp32,bf16]",
+        "latency.threads=[1,2]",
+        "device=cpu",
+    )
+    figures = latency.run(cfg, tmp_path / "run")
+    assert figures["genotype"] == genotype.to_dict()
+    assert figures["network"]["filters"] == 4
+    ways = [(row["model"], row["precision"], row["threads"]) for row in figures["latency"]]
+    models, precisions = (tmp_path.name, "other"), ("fp32", "bf16")
+    assert ways == [(model, precision, threads) for threads in (1, 2) for precision in precisions for model in models]
+    assert torch.get_num_threads() == 1
+    assert figures["left_out"][0] == {"what": "cuda_graph in fp32", "reason": "needs a CUDA device, this is cpu"}
+    shown = capsys.readouterr()
+    assert "left out cuda_graph in fp32: needs a CUDA device" in shown.err
+    assert f"times as fast as {tmp_path.name} (95 % interval):" in shown.out
+
+
+def test_a_comparison_without_a_backend_that_works_is_refused(tmp_path):
+    overrides = ("models=shufflenet_v2", "latency.backends=[cuda_graph]", "device=cpu", "data=synthetic")
+    with pytest.raises(ValueError, match="nothing to time: cuda_graph in fp32: needs a CUDA device"):
+        latency.run(config("latency", *overrides), tmp_path)
 
 
 def test_a_wrong_retrain_setting_shows_before_the_search(tmp_path):

@@ -1,0 +1,157 @@
+"""Ways of running a model's forward pass: as it is, compiled, as a CUDA graph, in ONNX Runtime.
+
+All have one interface: `prepare(model, example)` returns a function without arguments that computes the logits of the
+example, (N, C, H, W), on every call. Preparing may take long: it compiles, captures or exports, with a first pass. What
+a machine cannot do is said by `lack` beforehand.
+"""
+
+import importlib
+import importlib.util
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+Pass = Callable[[], Tensor]
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """An entry of the table of backends.
+
+    Attributes:
+        prepare: Makes the function that computes the logits of an example.
+        lack: Returns why it does not work on a device in a precision; None if it does.
+    """
+
+    prepare: Callable[[nn.Module, Tensor], Pass]
+    lack: Callable[[torch.device, str], str | None]
+
+
+def prepare_eager(model: nn.Module, example: Tensor) -> Pass:
+    """Calls the model."""
+
+    def run() -> Tensor:
+        logits: Tensor = model(example)
+        return logits
+
+    return run
+
+
+def prepare_compiled(model: nn.Module, example: Tensor) -> Pass:
+    """Compiles the model with `torch.compile` for the shape of the example."""
+
+    def forward(images: Tensor) -> Tensor:
+        logits: Tensor = model(images)
+        return logits
+
+    # torch.compile keeps what it compiled by code object, and stops after a few: every model and shape gets its own.
+    forward.__code__ = forward.__code__.replace()
+    compiled = torch.compile(forward, dynamic=False, fullgraph=True)
+
+    def run() -> Tensor:
+        logits: Tensor = compiled(example)
+        return logits
+
+    with _quiet():
+        run()
+    return run
+
+
+def prepare_cuda_graph(model: nn.Module, example: Tensor) -> Pass:
+    """Captures a pass as a CUDA graph; a call replays it, with one launch for all kernels."""
+    stream = torch.cuda.Stream(example.device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(example.device))
+    with torch.cuda.stream(stream):
+        for _ in range(3):  # choices of kernels must be made before the capture
+            model(example)
+    torch.cuda.current_stream(example.device).wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        logits: Tensor = model(example)
+
+    def run() -> Tensor:
+        graph.replay()
+        return logits
+
+    run()
+    return run
+
+
+_EXPORTED: WeakKeyDictionary[nn.Module, bytes] = WeakKeyDictionary()
+
+
+def prepare_onnxruntime(model: nn.Module, example: Tensor) -> Pass:
+    """Exports the model to ONNX, once for all batch sizes, and opens a session with torch's number of threads."""
+    onnxruntime = importlib.import_module("onnxruntime")  # an optional package
+    if model not in _EXPORTED:
+        _EXPORTED[model] = _exported(model, example)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    # Idle threads that spin would take time from what is timed next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(_EXPORTED[model], options, providers=["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: example.contiguous().numpy()}
+
+    def run() -> Tensor:
+        return torch.from_numpy(session.run(None, feed)[0])
+
+    run()
+    return run
+
+
+def _exported(model: nn.Module, example: Tensor) -> bytes:
+    """Returns the model in ONNX, its batch size free."""
+    images = torch.zeros((2, *example.shape[1:]))  # of one image, the batch size would be taken for a constant
+    with _quiet(), torch.inference_mode(False), torch.no_grad():
+        program = torch.onnx.export(
+            model, (images,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False
+        )
+        assert program is not None
+        exported: bytes = program.model_proto.SerializeToString()
+    return exported
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences the warnings of compilers and exporters, which concern their own code."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _always(device: torch.device, precision: str) -> str | None:  # noqa: ARG001
+    return None
+
+
+def _lacks_cuda(device: torch.device, precision: str) -> str | None:  # noqa: ARG001
+    return None if device.type == "cuda" else f"needs a CUDA device, this is {device}"
+
+
+def _lacks_onnxruntime(device: torch.device, precision: str) -> str | None:
+    missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        return f"needs {', '.join(missing)}: pip install 'shufflenas[export]'"
+    if device.type != "cpu":
+        return f"is measured on the CPU, this is {device}; add device=cpu"
+    return None if precision == "fp32" else f"computes in fp32 on the CPU, not in {precision}"
+
+
+BACKENDS: dict[str, Backend] = {
+    "eager": Backend(prepare=prepare_eager, lack=_always),
+    "compile": Backend(prepare=prepare_compiled, lack=_always),
+    "cuda_graph": Backend(prepare=prepare_cuda_graph, lack=_lacks_cuda),
+    "onnxruntime": Backend(prepare=prepare_onnxruntime, lack=_lacks_onnxruntime),
+}

@@ -1,0 +1,108 @@
+"""Folding batch norm into the convolution before it, for inference.
+
+In evaluation batch norm multiplies every channel by a constant and adds another, which a convolution does as well: its
+rows are scaled and it gets a bias. The result is the same up to rounding, and one pass over the activations less.
+
+What follows no convolution stays: batch norm after the sum of a cell (ShuffleNASNet, arXiv:1812.02975, §IV-D) and after
+`concat_conv1x1`.
+"""
+
+import torch
+from torch import Tensor, fx, nn
+
+from search_spaces.ops import FactorizedReduction
+
+
+def fold_batch_norm(network: nn.Module) -> int:
+    """Folds batch norm within sequences of modules and within factorized reductions, in place.
+
+    Args:
+        network: In evaluation mode; it cannot be trained afterwards.
+
+    Returns:
+        How many batch norms are gone.
+    """
+    folded = 0
+    for module in list(network.modules()):
+        if type(module).forward is nn.Sequential.forward:
+            assert isinstance(module, nn.Sequential)
+            folded += _fold_sequence(module)
+        elif type(module) is FactorizedReduction and _foldable(module.bn):
+            middle = module.even.out_channels
+            scale, shift = scale_and_shift(module.bn)
+            absorb(module.even, scale[:middle], shift[:middle])
+            absorb(module.odd, scale[middle:], shift[middle:])
+            module.bn = nn.Identity()  # type: ignore[assignment]
+            folded += 1
+    return folded
+
+
+def fold_batch_norm_by_graph(network: nn.Module) -> tuple[nn.Module, int]:
+    """Folds batch norm wherever the graph of calls shows that it alone reads a convolution's output.
+
+    For networks of other people's making, whose convolutions and batch norms are joined by code.
+
+    Args:
+        network: In evaluation mode, maps (N, C, H, W) to logits; changed in place if it cannot be traced.
+
+    Returns:
+        The network, traced where that is possible, and how many batch norms are gone.
+    """
+    try:
+        traced = fx.symbolic_trace(network)
+    except Exception:  # control flow that depends on values fails in many ways
+        return network, fold_batch_norm(network)
+    modules = dict(traced.named_modules(remove_duplicate=False))
+    calls = [node.target for node in traced.graph.nodes if node.op == "call_module"]
+    folded = 0
+    for node in list(traced.graph.nodes):
+        source = node.args[0] if node.args else None
+        if node.op != "call_module" or not isinstance(source, fx.Node) or source.op != "call_module":
+            continue
+        norm, conv = modules[str(node.target)], modules[str(source.target)]
+        once = calls.count(source.target) == 1 and len(source.users) == 1
+        if once and isinstance(conv, nn.Conv2d) and _foldable(norm):
+            absorb(conv, *scale_and_shift(norm))
+            node.replace_all_uses_with(source)
+            traced.graph.erase_node(node)
+            folded += 1
+    traced.delete_all_unused_submodules()
+    traced.recompile()
+    return traced, folded
+
+
+def scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Returns the factor and the summand (C,) of each channel, in float64, by which batch norm acts in evaluation."""
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = scale * norm.weight.double()
+    shift = -norm.running_mean.double() * scale
+    return scale, shift if norm.bias is None else shift + norm.bias.double()
+
+
+@torch.no_grad()
+def absorb(conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> None:
+    """Makes a convolution multiply its outputs by `scale` and add `shift`, both (C',), in place."""
+    dtype = conv.weight.dtype
+    bias = torch.zeros_like(shift) if conv.bias is None else conv.bias.double()
+    conv.weight.copy_((conv.weight.double() * scale.view(-1, 1, 1, 1)).to(dtype))
+    conv.bias = nn.Parameter((bias * scale + shift).to(dtype))
+
+
+def _fold_sequence(sequence: nn.Sequential) -> int:
+    folded = 0
+    for i in reversed(range(1, len(sequence))):
+        conv, norm = sequence[i - 1], sequence[i]
+        if isinstance(conv, nn.Conv2d) and _foldable(norm):
+            absorb(conv, *scale_and_shift(norm))
+            del sequence[i]
+            folded += 1
+    return folded
+
+
+def _foldable(norm: nn.Module) -> bool:
+    """Whether a module is batch norm that acts by its running statistics."""
+    return type(norm) is nn.BatchNorm2d and not norm.training and norm.running_mean is not None

@@ -1,0 +1,1 @@
+"""How fast this machine searches and retrains: the parts of `nas bench`, each from a workbench to figures."""

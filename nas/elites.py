@@ -1,0 +1,72 @@
+"""The best architectures that a search has met lately, for a policy to learn from again.
+
+A policy gradient sees each reward once, and forgets a good architecture that it met when it was still unlikely.
+Priority queue training (Abolafia et al. 2018, arXiv:1801.03526) also raises the likelihood of the K best so far.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Elites:
+    """The K best distinct architectures among the last W rewarded.
+
+    Deviations from the paper, for rewards that are noisy and drift as those of shared weights do: what is older than W
+    rewards is forgotten, as in regularized evolution (arXiv:1802.01548), so that nothing stays for having been lucky
+    once; and an architecture rewarded several times counts with its mean.
+
+    Args:
+        size: K, at least 1.
+        window: W, at least K.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(self, *, size: int, window: int) -> None:
+        if size < 1:
+            raise ValueError(f"size must be at least 1, got {size}")
+        if window < size:
+            raise ValueError(f"window must be at least size {size}, got {window}")
+        self.size = size
+        self.window = window
+        self.actions: Tensor | None = None  # (M, T), oldest first
+        self.rewards = torch.empty(0, dtype=torch.float64)  # (M,)
+
+    def observe(self, actions: Tensor, rewards: Tensor) -> None:
+        """Takes in architectures (N, T) and their rewards (N,), and forgets those beyond the last W.
+
+        Raises:
+            ValueError: If a reward is NaN.
+        """
+        if rewards.isnan().any():
+            raise ValueError("a reward is NaN, which cannot be compared")
+        new = actions.detach().cpu()
+        joined = new if self.actions is None else torch.cat([self.actions, new])
+        self.actions = joined[-self.window :].clone()
+        self.rewards = torch.cat([self.rewards, rewards.detach().cpu().double()])[-self.window :].clone()
+
+    def best(self) -> Tensor:
+        """Returns the actions, (min(K, distinct), T), of the best, best first.
+
+        Raises:
+            ValueError: If nothing has been observed.
+        """
+        if self.actions is None or len(self.actions) == 0:
+            raise ValueError("there are no elites before the first rewards")
+        distinct, number, counts = torch.unique(self.actions, dim=0, return_inverse=True, return_counts=True)
+        means = torch.zeros(len(distinct), dtype=torch.float64).index_add_(0, number, self.rewards) / counts
+        order = torch.sort(means, descending=True, stable=True).indices
+        best: Tensor = distinct[order[: self.size]]
+        return best
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Returns the last W architectures and their rewards, oldest first."""
+        return {"actions": self.actions, "rewards": self.rewards}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned."""
+        self.actions, self.rewards = state_dict["actions"], state_dict["rewards"]

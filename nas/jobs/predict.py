@@ -1,0 +1,160 @@
+"""Predict: run a trained model on image files and write down its most likely classes."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from nas.checkpoint import write_json, write_text
+from nas.config import build
+from nas.console import Column, Table, header, note, result, shown
+from nas.jobs.parts import build_runtime
+from nas.loading import LoadedModel, load_model
+from nas.prediction import RESIZES, Prediction, find_images, predict
+from nas.runtime import environment
+from nas.tracking import Tracker
+
+MAX_ROWS = 100  # of the table in the terminal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictSettings:
+    """How images are read and what is shown.
+
+    Attributes:
+        top: Classes shown of each image.
+        resize: How an image gets the model's size: one of `nas.prediction.RESIZES`.
+        batch_size: Images at once.
+        image_shape: (C, H, W); null takes what is known of the model.
+    """
+
+    top: int = 3
+    resize: str = "crop"
+    batch_size: int = 64
+    image_shape: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.top < 1 or self.batch_size < 1:
+            raise ValueError(f"needs top ≥ 1 and batch_size ≥ 1, got {self.top} and {self.batch_size}")
+        if self.resize not in RESIZES:
+            raise ValueError(f"resize must be one of {', '.join(RESIZES)}, got {self.resize!r}")
+        if self.image_shape is not None and (len(self.image_shape) != 3 or min(self.image_shape) < 1):
+            raise ValueError(f"image_shape must be [channels, height, width], got {list(self.image_shape)}")
+
+
+def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
+    """Classifies `cfg.images` with the model of `cfg.run`; writes `predictions.csv` and `predictions.json` into `out`.
+
+    Returns:
+        What `predictions.json` holds.
+
+    Raises:
+        ValueError: If a setting is out of range, or, after all others have been classified, images could not be read.
+        FileNotFoundError: If there is no such model or no image.
+    """
+    settings: PredictSettings = build(cfg.predict, "predict")
+    for key in ("run", "images"):
+        if cfg[key] is None:
+            raise ValueError(f"{key} is not set; add {key}={'RUN' if key == 'run' else 'FILE, FOLDER or PATTERN'}")
+    given = OmegaConf.to_container(cfg.images) if OmegaConf.is_list(cfg.images) else str(cfg.images)
+    files = find_images(given)  # type: ignore[arg-type]
+    runtime = build_runtime(cfg)
+    model = load_model(cfg.run, normalize=True, device=runtime.device)
+    image_shape = _image_shape(settings, model, str(cfg.run))
+    header(
+        "predict",
+        {
+            "run folder": shown(out),
+            "model": f"{cfg.run}, trained on {model.record.data or 'unknown data'}",
+            "images": f"{len(files)}, to {'x'.join(map(str, image_shape))} ({settings.resize})",
+            "device": str(runtime.device),
+        },
+    )
+    predictions, unreadable = predict(
+        model,
+        files,
+        image_shape=image_shape,
+        resize=settings.resize,
+        top=settings.top,
+        batch_size=settings.batch_size,
+        device=runtime.device,
+    )
+    names = model.record.class_names
+    rows = [_row(prediction, names) for prediction in predictions]
+    _print(rows, settings.top)
+    figures = {
+        "run": str(cfg.run),
+        "images": given,
+        "settings": asdict(settings),
+        "image_shape": list(image_shape),
+        "predictions": [_entry(prediction, names) for prediction in predictions],
+        "unreadable": {str(file): reason for file, reason in unreadable.items()},
+        "environment": environment(runtime, seed=cfg.seed),
+    }
+    write_text(out / "predictions.csv", _csv(rows))
+    write_json(out / "predictions.json", figures)
+    result(f"{len(predictions)} images classified; {shown(out / 'predictions.csv')}")
+    for reason in unreadable.values():
+        note(f"skipped: {reason}")
+    if unreadable:
+        raise ValueError(f"{len(unreadable)} of {len(files)} images could not be read and were skipped")
+    return figures
+
+
+def _image_shape(settings: PredictSettings, model: LoadedModel, run: str) -> tuple[int, int, int]:
+    shape = settings.image_shape or model.record.image_shape
+    if shape is None:
+        raise ValueError(f"{run} does not say how large its images are; add predict.image_shape=[C,H,W]")
+    channels, height, width = shape
+    if channels != model.record.in_channels:
+        raise ValueError(f"predict.image_shape: the model takes {model.record.in_channels} channels, got {channels}")
+    return channels, height, width
+
+
+def _class_name(label: int, names: Sequence[str] | None) -> str:
+    return str(label) if names is None or label >= len(names) else names[label]
+
+
+def _row(prediction: Prediction, names: Sequence[str] | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"file": str(prediction.file)}
+    for rank, (label, probability) in enumerate(zip(prediction.labels, prediction.probabilities, strict=True), start=1):
+        row |= {f"class_{rank}": _class_name(label, names), f"probability_{rank}": probability}
+    return row
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Returns the table as CSV; a file's name may hold anything, hence the quoting of Python's own writer."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else ["file"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _entry(prediction: Prediction, names: Sequence[str] | None) -> dict[str, Any]:
+    chosen = zip(prediction.labels, prediction.probabilities, strict=True)
+    classes = [{"class": _class_name(n, names), "label": n, "probability": value} for n, value in chosen]
+    return {"file": str(prediction.file), "classes": classes}
+
+
+def _print(rows: Sequence[dict[str, Any]], top: int) -> None:
+    """Prints a row an image, the first `MAX_ROWS` of them."""
+    shown_rows = rows[:MAX_ROWS]
+
+    def column(key: str, title: str) -> Column:
+        width = max([len(str(row.get(key, ""))) for row in shown_rows] + [len(title)])
+        return Column(key, title.rjust(width), "s")
+
+    columns = [column("file", "image")]
+    for rank in range(1, top + 1):
+        if any(f"class_{rank}" in row for row in shown_rows):
+            columns += [column(f"class_{rank}", f"class {rank}"), Column(f"probability_{rank}", "%", ".2f", 100)]
+    table = Table(columns)
+    for row in shown_rows:
+        table.row(row)
+    if len(rows) > MAX_ROWS:
+        note(f"… and {len(rows) - MAX_ROWS} more")

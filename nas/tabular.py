@@ -1,0 +1,227 @@
+"""Evaluation by looking up: what somebody has trained before is read from a CSV file instead of being trained.
+
+A table makes a search a matter of seconds, so that controllers can be compared over many seeds (NAS-Bench-201,
+arXiv:2001.00326). The search sees the reward; what is reported of the cell that it finds is another column, such as
+the test accuracy after full training.
+"""
+
+import csv
+import gzip
+import io
+import math
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from search_spaces.genotype import Genotype
+
+MAX_BYTES = 256 * 2**20
+MAX_ROWS = 1_000_000
+MAX_COLUMNS = 1_000
+MAX_KEY_LENGTH = 1_000
+SHOWN_LENGTH = 80
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Columns of a CSV file by the key of each row.
+
+    Attributes:
+        path: The file.
+        reward: What a search sees.
+        report: What counts in the end; None without such a column.
+        cost: Such as parameters, milliseconds or seconds; None without such a column.
+    """
+
+    path: Path
+    reward: Mapping[str, float]
+    report: Mapping[str, float] | None = None
+    cost: Mapping[str, float] | None = None
+
+    @classmethod
+    def read(
+        cls, path: str | Path, *, key: str, reward: str, report: str | None = None, cost: str | None = None
+    ) -> "Table":
+        """Reads a comma-separated file in UTF-8, compressed if its name ends in `.gz`.
+
+        Its first line names the columns; those not asked for are not looked at.
+
+        Args:
+            path: The file, at most 256 MiB when decompressed and of 1,000,000 rows.
+            key: Name of the column that tells the rows apart.
+            reward: Name of a column of finite numbers, and so are the others.
+            report: See the attributes.
+            cost: See the attributes.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it cannot be read, lacks a column or all rows, or a row breaks a rule; the message names the
+                line and the column.
+        """
+        file = Path(path).expanduser()
+        rows = csv.reader(io.StringIO(_read_text(file), newline=""), strict=True)
+        try:
+            names = next(rows, [])
+            places = _places(names, {"key": key, "reward": reward, "report": report, "cost": cost}, file)
+            columns = _read_rows(((rows.line_num, row) for row in rows), names=names, places=places, file=file)
+        except csv.Error as error:
+            raise ValueError(f"{file}, line {rows.line_num}: no valid CSV: {error}") from None
+        if not columns["reward"]:
+            raise ValueError(f"{file}: has no rows below its header")
+        return cls(path=file, **columns)
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.reward)
+
+    @property
+    def optimum(self) -> float:
+        """The highest report of all rows, from which regret is measured.
+
+        Raises:
+            ValueError: If there is no report column.
+        """
+        return max(self.column("report").values())
+
+    def column(self, role: str) -> Mapping[str, float]:
+        """Returns the column `reward`, `report` or `cost`.
+
+        Raises:
+            ValueError: If it was not read.
+        """
+        values: Mapping[str, float] | None = getattr(self, role)
+        if values is None:
+            raise ValueError(f"{self.path} was read without a {role} column; name one with {role}=COLUMN")
+        return values
+
+
+class TabularEvaluator:
+    """Rewards genotypes by a table.
+
+    Args:
+        table: The table.
+        key_of: Returns the key of a genotype, such as `search_spaces.nasbench201.arch_string`.
+        reward_scale: Factor on the reward column, above 0. With 0.01 percents become the fractions for which the
+            settings of controllers are meant.
+
+    Raises:
+        ValueError: If `reward_scale` is out of range.
+    """
+
+    def __init__(self, table: Table, *, key_of: Callable[[Genotype], str], reward_scale: float = 1.0) -> None:
+        if not 0 < reward_scale < math.inf:
+            raise ValueError(f"reward_scale must be above 0 and finite, got {reward_scale}")
+        self.table = table
+        self.key_of = key_of
+        self.reward_scale = reward_scale
+
+    def rewards(self, genotypes: Sequence[Genotype], *, seed: int) -> Tensor:  # noqa: ARG002
+        """Returns the rewards, (N,) float64 on the CPU; no chance is involved, so that the seed does not matter.
+
+        Raises:
+            ValueError: If a genotype is not in the table.
+        """
+        rewards = [self.reward_scale * self._look_up("reward", genotype) for genotype in genotypes]
+        return torch.tensor(rewards, dtype=torch.float64)
+
+    def report(self, genotype: Genotype) -> float:
+        """Returns what counts in the end, as it stands in the table; a search must not look at it.
+
+        Raises:
+            ValueError: If the genotype is not in the table, or there is no such column.
+        """
+        return self._look_up("report", genotype)
+
+    def cost(self, genotype: Genotype) -> float:
+        """Returns the cost, as it stands in the table.
+
+        Raises:
+            ValueError: If the genotype is not in the table, or there is no such column.
+        """
+        return self._look_up("cost", genotype)
+
+    def _look_up(self, role: str, genotype: Genotype) -> float:
+        key = self.key_of(genotype)
+        value = self.table.column(role).get(key)
+        if value is None:
+            raise ValueError(f"{self.table.path} has no row {_shown(key)}")
+        return value
+
+
+def _read_text(file: Path) -> str:
+    """Returns a file's text, decompressing no more than is allowed."""
+    if not file.is_file():
+        raise FileNotFoundError(f"no such table: {file}")
+    try:
+        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{file}: cannot be read: {error}") from error
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"{file}: holds more than {MAX_BYTES // 2**20} MiB")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{file}, line {line}: is not text in UTF-8") from None
+
+
+def _places(names: Sequence[str], wanted: Mapping[str, str | None], file: Path) -> dict[str, int]:
+    """Returns the place of each wanted column by its role."""
+    if len(names) > MAX_COLUMNS:
+        raise ValueError(f"{file}, line 1: has {len(names)} columns, more than {MAX_COLUMNS}")
+    places = {}
+    for role, name in wanted.items():
+        if name is None:
+            continue
+        if names.count(name) != 1:
+            found = "has no column" if name not in names else "has more than one column"
+            raise ValueError(f"{file}, line 1: {found} {_shown(name)} for the {role}; it has {', '.join(names[:20])}")
+        places[role] = names.index(name)
+    return places
+
+
+def _read_rows(
+    rows: Iterable[tuple[int, list[str]]], *, names: Sequence[str], places: Mapping[str, int], file: Path
+) -> dict[str, dict[str, float]]:
+    """Returns the values of each role but the key, by key."""
+    columns: dict[str, dict[str, float]] = {role: {} for role in places if role != "key"}
+    for line, row in rows:
+        if not row:
+            continue  # an empty line
+        try:
+            _add_row(columns, row, names=names, places=places)
+        except ValueError as error:  # the place is put into words only here, since rows are many
+            raise ValueError(f"{file}, line {line}{error}") from None
+    return columns
+
+
+def _add_row(
+    columns: dict[str, dict[str, float]], row: Sequence[str], *, names: Sequence[str], places: Mapping[str, int]
+) -> None:
+    if len(row) != len(names):
+        raise ValueError(f": has {len(row)} fields, the header {len(names)}")
+    key = row[places["key"]]
+    if not 0 < len(key) <= MAX_KEY_LENGTH:
+        raise ValueError(f", column {names[places['key']]}: must have 1 to {MAX_KEY_LENGTH} characters")
+    if key in columns["reward"]:
+        raise ValueError(f", column {names[places['key']]}: {_shown(key)} is there already")
+    if len(columns["reward"]) == MAX_ROWS:
+        raise ValueError(f": there are more than {MAX_ROWS} rows")
+    for role, values in columns.items():
+        text = row[places[role]]
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or "_" in text:  # Python takes 1_000 for a number, other readers do not
+            raise ValueError(f", column {names[places[role]]}: must be a finite number, got {_shown(text)}")
+        values[key] = value
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= SHOWN_LENGTH else text[:SHOWN_LENGTH] + "…")

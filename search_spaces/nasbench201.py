@@ -1,0 +1,174 @@
+"""The cell of NAS-Bench-201 (Dong & Yang 2020, arXiv:2001.00326, §2.1): six edges, one of five ops on each.
+
+All 15,625 cells were trained by the authors, so that a search can look up what others must train: the space in which a
+controller is tried out. A cell is known there by its architecture string, `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
+"""
+
+from collections.abc import Hashable, Sequence
+
+from search_spaces.canonical import canonical_cell
+from search_spaces.genotype import Block, CellGenotype, Decision, Genotype
+from search_spaces.space import check_actions, index_of
+
+NONE, SKIP = "none", "skip_connect"
+OPS = (NONE, SKIP, "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+NAME = "nasbench201"
+NUM_BLOCKS = 3
+MAX_TEXT_LENGTH = 256
+# A canonical form asks of an op only its name, whether it has weights and whether it is the identity; these agree.
+STAND_INS = {
+    SKIP: "identity",
+    "nor_conv_1x1": "conv_1x1",
+    "nor_conv_3x3": "sep_conv_3x3",
+    "avg_pool_3x3": "avg_pool_3x3",
+}
+
+
+class NASBench201Space:
+    """Six decisions, the op on each edge, node by node and edges in the order of their sources.
+
+    Node 0 is the cell's input; each of the three blocks sums an op of every earlier node, and the last is the output.
+    As in the paper there is one kind of cell. An LSTM policy shares one vocabulary among the edges, and learns what all
+    have in common before it learns what tells them apart.
+
+    The space is tabular: the ops that are only here, `none` and the two convolutions, have no entry in the op table,
+    so that no supernet can be made of it yet.
+    """
+
+    def __init__(self) -> None:
+        self.name = NAME
+        self.ops = OPS
+        self.decisions = tuple(
+            Decision(group="normal", step=block, kind="op", choices=OPS, slot=source)
+            for block in range(NUM_BLOCKS)
+            for source in range(block + 1)
+        )
+
+    def decode(self, actions: Sequence[int]) -> Genotype:
+        """Returns the genotype that the actions, one a decision, describe.
+
+        Raises:
+            ValueError: If their number or one of them is out of range.
+        """
+        check_actions(self.decisions, actions)
+        return _genotype([OPS[action] for action in actions])
+
+    def encode(self, genotype: Genotype) -> tuple[int, ...]:
+        """Returns the actions that describe `genotype`; the inverse of `decode`.
+
+        Raises:
+            ValueError: If the genotype is not in this space.
+        """
+        return tuple(index_of(OPS, op, "op") for op in _edge_ops(genotype))
+
+    def canonical(self, genotype: Genotype) -> Hashable:
+        """Returns a key that two genotypes share exactly if they compute the same family of functions.
+
+        `none` removes an edge, `skip_connect` is the identity, and the order of blocks does not count. An op makes zero
+        of zero, which for the convolutions holds as long as their batch norm does not shift. There are 5,260 families.
+        `published_topology` tells the 6,466 apart that the paper counts.
+
+        Raises:
+            ValueError: If the genotype is not in this space.
+        """
+        cell = _without_none(_edge_ops(genotype))
+        return () if cell is None else canonical_cell(cell, strided=False)
+
+    def candidates(self) -> dict[str, object]:
+        """Raises ValueError: there is nothing to hold the weights of this space's ops."""
+        raise ValueError(
+            f"the space {NAME} is tabular, a supernet of it cannot be trained; look its cells up in a table"
+        )
+
+
+def arch_string(genotype: Genotype) -> str:
+    """Returns a genotype as NAS-Bench-201 writes it, such as `|none~0|+|none~0|none~1|+|none~0|none~1|none~2|`.
+
+    Raises:
+        ValueError: If the genotype is not in this space.
+    """
+    a, b, c, d, e, f = _edge_ops(genotype)
+    return f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|"
+
+
+def parse_arch_string(text: str) -> Genotype:
+    """Reads what `arch_string` writes; spaces around it do not count.
+
+    Raises:
+        ValueError: If the text is too long, names an unknown op, or is not of that form.
+    """
+    if len(text) > MAX_TEXT_LENGTH:
+        raise ValueError(f"an architecture string has at most {MAX_TEXT_LENGTH} characters, got {len(text)}")
+    nodes = text.strip().split("+")
+    edges = [node[1:-1].split("|") for node in nodes if len(node) > 1 and node[0] == node[-1] == "|"]
+    if [len(node) for node in edges] != [1, 2, 3] or len(nodes) != NUM_BLOCKS:
+        raise ValueError(f"expected |op~0|+|op~0|op~1|+|op~0|op~1|op~2|, got {text!r}")
+    ops = []
+    for block, node in enumerate(edges):
+        for source, edge in enumerate(node):
+            op, _, number = edge.partition("~")
+            if number != str(source):
+                raise ValueError(f"edge {source} of node {block + 1} must end in ~{source}, got {edge!r} in {text!r}")
+            ops.append(OPS[index_of(OPS, op, "op")])
+    return _genotype(ops)
+
+
+def published_topology(genotype: Genotype) -> str:
+    """Returns the text by which the authors tell topologies apart, 6,466 of them (arXiv:2001.00326, §2.1, their code).
+
+    It is another relation than `canonical`, neither finer nor coarser. Sums within sums are not flattened, and a sum of
+    zeros is no zero, so that some cells that compute the same differ. Two convolutions of one value count as one, so
+    that some cells are equal of which one shares the weights that the other has twice.
+
+    Raises:
+        ValueError: If the genotype is not in this space.
+    """
+    _edge_ops(genotype)  # only to check it
+    nodes = ["0"]
+    for block in genotype.normal.blocks:
+        terms = [_published_term(op, nodes[source]) for source, op in zip(block.inputs, block.ops, strict=True)]
+        nodes.append("+".join(sorted(terms)))
+    return nodes[-1]
+
+
+def _published_term(op: str, source: str) -> str:
+    if op == NONE or source == "#":
+        return "#"
+    return source if op == SKIP else f"({source})@{op}"
+
+
+def _genotype(ops: Sequence[str]) -> Genotype:
+    blocks = (Block((0,), (ops[0],)), Block((0, 1), tuple(ops[1:3])), Block((0, 1, 2), tuple(ops[3:6])))
+    return Genotype(space=NAME, normal=CellGenotype(blocks=blocks, mixer="identity", outputs=(NUM_BLOCKS,)))
+
+
+def _edge_ops(genotype: Genotype) -> tuple[str, ...]:
+    """Returns the ops on the six edges; raises ValueError for a genotype of another space or another form."""
+    cell = genotype.normal
+    if genotype.space != NAME or genotype.reduction is not None:
+        raise ValueError(f"expected a genotype of the space {NAME} with a normal cell only, got {genotype.space!r}")
+    if tuple(block.inputs for block in cell.blocks) != ((0,), (0, 1), (0, 1, 2)):
+        raise ValueError(f"in the space {NAME} each of {NUM_BLOCKS} blocks reads every earlier node in order")
+    if (cell.mixer, cell.num_inputs, cell.outputs) != ("identity", 1, (NUM_BLOCKS,)):
+        raise ValueError(f"a cell of the space {NAME} has one input, the output ({NUM_BLOCKS},) and the mixer identity")
+    ops = tuple(op for block in cell.blocks for op in block.ops)
+    for op in ops:
+        if op not in OPS:
+            raise ValueError(f"the op {op!r} is not in this space; it has {', '.join(OPS)}")
+    return ops
+
+
+def _without_none(ops: Sequence[str]) -> CellGenotype | None:
+    """Returns the cell without its edges and blocks that are zero; None if nothing reaches the output."""
+    numbers = {0: 0}  # of each node that is not zero its number in the smaller cell
+    blocks: list[Block] = []
+    edges = iter(ops)
+    for node in range(1, NUM_BLOCKS + 1):
+        of_node = [(source, next(edges)) for source in range(node)]
+        live = [(numbers[source], STAND_INS[op]) for source, op in of_node if op != NONE and source in numbers]
+        if live:
+            blocks.append(Block(inputs=tuple(source for source, _ in live), ops=tuple(op for _, op in live)))
+            numbers[node] = len(blocks)
+    if NUM_BLOCKS not in numbers:
+        return None
+    return CellGenotype(blocks=tuple(blocks), mixer="identity", outputs=(numbers[NUM_BLOCKS],))

@@ -1,0 +1,139 @@
+"""`nas bench` at toy size, part by part."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig
+
+from nas.benchmarks.scaling import EXTRA
+from nas.benchmarks.settings import PARTS
+from nas.jobs import bench
+from search_spaces.ops import OPS
+
+TOY = (
+    "device=cpu",
+    "data.num_images=120",
+    "data.image_size=8",
+    "data.num_classes=3",
+    "data.held_out=20",
+    "network.filters=4",
+    "network.cells_per_stage=1",
+    "search_space.blocks=2",
+    "search.batch_size=8",
+    "search.controller_samples=2",
+    "search.samples_per_update=2",
+    "retrain.batch_size=8",
+    "bench.genotypes=1",
+    "bench.rounds=1",
+    "bench.steps=1",
+    "bench.rewards=1",
+    "bench.samples=2",
+    "bench.workers=0",
+    "bench.blocks=[1,2]",
+    "bench.filters=[4,6]",
+    "bench.batch_sizes=[4,8]",
+    "bench.num_ops=[6,18]",
+)
+
+
+def config(*overrides: str) -> DictConfig:
+    with initialize_config_module("conf", version_base="1.3"):
+        return compose("bench", overrides=[*TOY, *overrides])
+
+
+def numbers(figures: object) -> list[float]:
+    """All numbers in nested figures."""
+    if isinstance(figures, dict):
+        return [number for value in figures.values() for number in numbers(value)]
+    if isinstance(figures, list):
+        return [number for value in figures for number in numbers(value)]
+    return [figures] if isinstance(figures, int | float) else []
+
+
+@pytest.fixture(scope="module")
+def small_ceilings():
+    """The large copy and matrix product of the roofline, small."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nas.benchmarks.roofline.COPY_BYTES", {"cpu": 2**16})
+        patch.setattr("nas.benchmarks.roofline.MATMUL_SIDE", {"cpu": 64})
+        yield
+
+
+@pytest.fixture(scope="module")
+def everything(small_ceilings, tmp_path_factory) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """All parts: the figures returned, those written, and the lines of the result."""
+    folder, lines = tmp_path_factory.mktemp("bench"), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nas.jobs.bench.result", lines.append)
+        figures = bench.run(config(f"bench.parts=[{','.join(PARTS)}]", "data.num_classes=10"), folder)
+    return figures, json.loads((folder / "bench.json").read_text()), lines
+
+
+def test_every_part_leaves_its_figures(everything):
+    figures, written, _ = everything
+    assert set(figures) == set(written) == {*PARTS, "settings", "environment"}
+    for part in PARTS:
+        assert numbers(figures[part]), part
+        assert all(math.isfinite(value) and value >= 0 for value in numbers(figures[part])), part
+    assert not set(EXTRA) & set(OPS)
+
+
+def test_every_part_is_summed_up(everything):
+    lines = " | ".join(everything[2])
+    for words in (
+        *("images/s", "as fast as the eager loop", "ms to sample an architecture", "% of an epoch of"),
+        *("times the plain network's", "supernet of", "18 candidate ops instead of 6", "floor of a search step"),
+        *("search step without channels_last", "a search of 150 epochs", "630 epochs of the model of 236,196"),
+    ):
+        assert words in lines
+
+
+def test_the_figures_are_of_the_settings(everything):
+    figures = everything[0]
+    assert figures["settings"]["search"]["batch_size"] == 8
+    assert figures["settings"]["steps"] == 1
+    assert figures["environment"]["device"] == "cpu"
+    assert len(figures["ratio"]["cells"]) == 1
+    assert figures["shares"]["measured"]["steps"] == (90 - 20) // 8
+    assert figures["shares"]["extrapolated"]["steps"] == 45_000 // 8
+    for epoch in figures["shares"].values():
+        assert sum(epoch["share"].values()) == pytest.approx(1)
+    assert [row["value"] for row in figures["scaling"]["filters"]] == [4, 6]
+    assert figures["targets"]["retrain"]["parameters"] == 236_196
+    assert figures["targets"]["retrain"]["epochs"] == 630
+    retrain = figures["targets"]["retrain"]
+    assert retrain["pieces"]["training"] == pytest.approx(630 * (50_000 // 8) * retrain["step_ms"] / 60_000)
+    assert figures["targets"]["search"]["epochs"] == 150
+
+
+def test_more_candidates_weigh_more_and_a_derived_model_weighs_less(everything):
+    figures = everything[0]
+    fewest, most = figures["scaling"]["num_ops"]
+    assert most["weight_bytes"] > 2 * fewest["weight_bytes"]
+    memory = figures["memory"]
+    assert memory["supernet"]["parameters"] > memory["derived"]["parameters"]
+    assert memory["supernet"]["optimizer_bytes"] == memory["supernet"]["parameter_bytes"]
+    assert 0 < memory["derived"]["step_bytes"] < 10_000_000
+
+
+def test_a_part_alone_brings_only_what_it_needs(tmp_path):
+    assert set(bench.run(config("bench.parts=[eager]"), tmp_path)) == {
+        *("throughput", "eager", "settings", "environment")
+    }
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("bench.parts=[speed]",), "bench: parts must list some of throughput, eager, controller"),
+        (("bench.rounds=0",), "bench: rounds must be at least 1, got 0"),
+        (("bench.parts=[scaling]", "bench.num_ops=[6,19]"), "bench.num_ops must be at most 18, got 19"),
+        (("bench.parts=[eager]", "data.channels=2"), r"bench.parts=\[eager\] needs images of 1 or 3 channels, got 2"),
+    ],
+)
+def test_mistakes_end_in_one_line(overrides, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        bench.run(config(*overrides), tmp_path)

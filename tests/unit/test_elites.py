@@ -1,0 +1,136 @@
+import itertools
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controllers.lstm import LSTMPolicy
+from nas.checkpoint import load_checkpoint, save_checkpoint
+from nas.elites import Elites
+from nas.reinforce import Reinforce
+from search_spaces.genotype import Decision
+
+DECISIONS = [Decision("cell", i, "op", ("a", "b", "c")) for i in range(2)]
+ALL = torch.tensor(list(itertools.product(range(3), repeat=2)))
+SMALL = partial(LSTMPolicy, hidden_size=8, tanh_constant=2.5, op_tanh_reduction=1.0)
+REWARDS = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 3)), min_size=1, max_size=30)
+
+
+@given(REWARDS, st.integers(1, 4), st.integers(4, 12), st.integers(1, 5))
+def test_the_best_are_those_of_the_highest_mean_among_the_last(observed, size, window, at_once):
+    elites = Elites(size=size, window=window)
+    for first in range(0, len(observed), at_once):
+        numbers, rewards = zip(*observed[first : first + at_once], strict=True)
+        elites.observe(ALL[list(numbers)], torch.tensor(rewards))
+    by_number: dict[int, list[int]] = {}
+    for number, reward in observed[-window:]:
+        by_number.setdefault(number, []).append(reward)
+    means = {number: sum(rewards) / len(rewards) for number, rewards in by_number.items()}
+    best = [int(3 * row[0] + row[1]) for row in elites.best()]
+    assert len(best) == len(set(best)) == min(size, len(means))
+    assert [means[number] for number in best] == pytest.approx(sorted(means.values(), reverse=True)[:size])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"size": 0, "window": 3}, "size must be at least 1, got 0"),
+        ({"size": 4, "window": 3}, "window must be at least size 4, got 3"),
+    ],
+)
+def test_bad_sizes_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Elites(**arguments)
+
+
+def test_there_are_none_before_the_first_reward():
+    with pytest.raises(ValueError, match="no elites before the first rewards"):
+        Elites(size=1, window=1).best()
+
+
+def test_a_reward_that_is_no_number_never_becomes_the_best():
+    elites = Elites(size=1, window=2)
+    with pytest.raises(ValueError, match="a reward is NaN"):
+        elites.observe(ALL[:2], torch.tensor([0.5, float("nan")]))
+    elites.observe(ALL[:2], torch.tensor([0.5, -float("inf")]))
+    assert torch.equal(elites.best(), ALL[:1])
+
+
+def test_one_update_by_hand():
+    """The gradient is that of REINFORCE plus −λ ∇ mean log π of the elites, the new rewards' among them."""
+    learner = Reinforce(DECISIONS, policy=SMALL, entropy_weight=0.0, elite_size=2, elite_weight=0.3, elite_window=9)
+    learner.observe(ALL[:3], torch.tensor([0.1, 0.9, 0.2]))  # elites 1 and 2
+    actions, baseline = ALL[4:5], learner.baseline
+    advantage = 0.5 - (0.99 * baseline + 0.01 * 0.5)
+    elites = ALL[[1, 4]]  # the new one takes the place of 2
+    loss = -advantage * learner.policy.log_prob(actions)[0] - 0.3 * learner.policy.log_prob(elites).mean()
+    expected = torch.autograd.grad(loss, list(learner.policy.parameters()), allow_unused=True)
+    learner.observe(actions, torch.tensor([0.5]))
+    for parameter, gradient in zip(learner.policy.parameters(), expected, strict=True):
+        if gradient is not None:
+            assert torch.allclose(parameter.grad, gradient, atol=1e-7)
+
+
+def test_elites_make_a_rare_find_likely_that_reinforce_forgets():
+    def probability(**settings: float) -> float:
+        torch.manual_seed(0)
+        learner = Reinforce(DECISIONS, policy=SMALL, learning_rate=0.02, baseline_decay=0.9, **settings)
+        learner.observe(ALL[5:6], torch.tensor([1.0]))  # found once
+        for _ in range(40):
+            learner.observe(ALL[:1], torch.tensor([0.5]))
+        return learner.policy.log_prob(ALL[5:6]).exp().item()
+
+    assert probability(elite_size=1, elite_weight=0.1, elite_window=100) > 2 * probability()
+    assert probability(elite_size=1, elite_weight=0.1, elite_window=10) < probability(
+        elite_size=1, elite_weight=0.1, elite_window=100
+    )
+
+
+def test_without_elites_nothing_is_kept():
+    learner = Reinforce(DECISIONS, policy=SMALL)
+    learner.observe(ALL[:2], torch.rand(2))
+    assert learner.elites is None
+    assert set(learner.state_dict()) == {"policy", "optimizer", "baseline"}
+
+
+def test_the_number_of_elites_may_differ_from_that_of_samples_and_works_with_ppo():
+    learner = Reinforce(DECISIONS, policy=SMALL, elite_size=5, ppo_clip=0.2, ppo_epochs=3)
+    logged = learner.observe(ALL[:2], torch.tensor([0.5, 0.6]))
+    assert set(logged) == {"baseline", "policy_loss", "entropy", "clipped"}
+    assert len(learner.elites.best()) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"elite_size": -1}, "elite_size must be at least 0, got -1"),
+        ({"elite_size": 3, "elite_weight": 0.0}, "elite_weight must be above 0, got 0.0"),
+        ({"elite_size": 3, "elite_window": 2}, "elite_window must be at least elite_size 3, got 2"),
+    ],
+)
+def test_bad_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Reinforce(DECISIONS, policy=SMALL, **settings)
+
+
+def test_a_restored_learner_goes_on_exactly(tmp_path):
+    def step(learner: Reinforce) -> None:
+        actions = learner.sample(3).actions
+        learner.observe(actions, (actions == 2).double().mean(dim=1))
+
+    def make() -> Reinforce:
+        return Reinforce(DECISIONS, policy=SMALL, elite_size=2, elite_weight=0.1, elite_window=5)
+
+    first, second = make(), make()
+    for _ in range(4):
+        step(first)
+    save_checkpoint(tmp_path / "c.pt", dict(first.state_dict()))
+    second.load_state_dict(load_checkpoint(tmp_path / "c.pt"))
+    for learner in (first, second):
+        torch.manual_seed(7)
+        for _ in range(3):
+            step(learner)
+    assert torch.equal(first.policy.log_prob(ALL), second.policy.log_prob(ALL))
+    assert torch.equal(first.elites.best(), second.elites.best())
