@@ -20,7 +20,8 @@ from nas.evaluation import evaluate, recalibrate_batch_norm
 from nas.hardening import harden_mixers, largest_distance, soft_mixers
 from nas.runtime import Runtime, derive_seed, seed_everything
 from nas.schedules import TrainingSettings
-from nas.training import WeightTrainer, make_sgd
+from nas.sgd import make_sgd
+from nas.training import WeightTrainer
 from search_spaces.genotype import Genotype
 
 CALIBRATION_BATCHES = 8

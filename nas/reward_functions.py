@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from nas.costs import Cost, check_cost
-from nas.rewards import RewardFunction
 from nas.evaluation import Score
+from nas.rewards import RewardFunction
 from search_spaces.genotype import Genotype
 
 Formula = Callable[[float, float], float]

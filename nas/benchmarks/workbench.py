@@ -18,8 +18,9 @@ from nas.retraining import RetrainSettings
 from nas.runtime import Runtime, derive_seed, seed_everything
 from nas.schedules import TrainingSettings
 from nas.search import Search
+from nas.sgd import make_sgd
 from nas.splits import Split
-from nas.training import WeightTrainer, make_sgd
+from nas.training import WeightTrainer
 from search_spaces.cells import CellCandidates, genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.space import WeightSharingSpace

@@ -34,9 +34,10 @@ from nas.demonstrations.total_variation import (
 from nas.evaluation import evaluate
 from nas.image_data import ImageData
 from nas.runtime import derive_seed
+from nas.sgd import make_sgd
 from nas.splits import Split
 from nas.statistics import spread
-from nas.training import WeightTrainer, make_sgd
+from nas.training import WeightTrainer
 from search_spaces.permutations import inverse_permutation, permutation_matrix
 
 PICTURES = 6

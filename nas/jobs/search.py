@@ -22,8 +22,9 @@ from nas.reward_functions import RecordedReward
 from nas.rewards import SupernetEvaluator
 from nas.runtime import Runtime, derive_seed, seed_everything
 from nas.search import Search, SearchSettings
+from nas.sgd import make_sgd
 from nas.tracking import FilesOnly, Tracker
-from nas.training import WeightTrainer, make_sgd
+from nas.training import WeightTrainer
 from search_spaces.genotype import Genotype
 from search_spaces.space import WeightSharingSpace, size
 

@@ -8,8 +8,9 @@ import torch
 from nas.hardening import harden_mixers
 from nas.inference import for_inference
 from nas.networks import ShuffleNASNet
+from nas.sgd import make_sgd
 from nas.stacked import StackedCells
-from nas.training import WeightTrainer, make_sgd
+from nas.training import WeightTrainer
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.mixers import MIXERS

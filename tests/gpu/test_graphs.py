@@ -9,7 +9,8 @@ import torch
 from nas.evaluation import batch_statistics, evaluate, evaluate_paths
 from nas.graphs import WARMUP, CudaGraphs
 from nas.networks import ShuffleNASNet
-from nas.training import WeightTrainer, make_sgd
+from nas.sgd import make_sgd
+from nas.training import WeightTrainer
 from search_spaces.cells import genotype_candidates
 from search_spaces.shufflenas import ShuffleNASSpace
 from tests.unit.test_graphs import some_genotype

@@ -7,7 +7,8 @@ import torch
 
 from nas.benchmarks.eager_loop import EagerLoop, EagerSettings, make_loader
 from nas.networks import ShuffleNASNet
-from nas.training import WeightTrainer, make_sgd
+from nas.sgd import make_sgd
+from nas.training import WeightTrainer
 from search_spaces.cells import genotype_candidates
 
 SETTINGS = EagerSettings(

@@ -6,7 +6,8 @@ import torch
 from nas.evaluation import evaluate
 from nas.graphs import WARMUP, Repeated
 from nas.networks import ShuffleNASNet
-from nas.training import WeightTrainer, make_sgd
+from nas.sgd import make_sgd
+from nas.training import WeightTrainer
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.shufflenas import ShuffleNASSpace

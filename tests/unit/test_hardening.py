@@ -7,8 +7,9 @@ import torch
 from nas.hardening import harden_mixers, largest_distance, outermost_mixers, penalty, soft_mixers
 from nas.networks import ShuffleNASNet
 from nas.schedules import TrainingSettings
+from nas.sgd import make_sgd
 from nas.shufflenets import ShuffleNetV2
-from nas.training import WeightTrainer, make_sgd
+from nas.training import WeightTrainer
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.mixers import MIXERS, Permutation

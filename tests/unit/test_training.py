@@ -8,7 +8,8 @@ from torch import nn
 from nas.evaluation import batch_statistics, evaluate, recalibrate_batch_norm
 from nas.networks import ShuffleNASNet
 from nas.schedules import CosineRestarts
-from nas.training import WeightTrainer, clip_gradients, make_sgd
+from nas.sgd import clip_gradients, make_sgd
+from nas.training import WeightTrainer
 from search_spaces.cells import genotype_candidates
 from search_spaces.shufflenas import ShuffleNASSpace
 
