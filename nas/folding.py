@@ -19,10 +19,10 @@ from search_spaces.kaleidoscope import FixedLinear
 from search_spaces.mixers import Permutation
 from search_spaces.ops import FactorizedReduction, PointwiseConv
 from search_spaces.permutations import inverse_permutation
-from search_spaces.pooling import MinPool
+from search_spaces.pooling import MaxPool, MinPool
 from search_spaces.shuffles import DenseMixer, IdentityMixer
 
-CHANNELWISE = (nn.BatchNorm2d, nn.ReLU, nn.Identity, nn.MaxPool2d, nn.AvgPool2d, MinPool, IdentityMixer)
+CHANNELWISE = (nn.BatchNorm2d, nn.ReLU, nn.Identity, nn.MaxPool2d, nn.AvgPool2d, MaxPool, MinPool, IdentityMixer)
 DENSE = (nn.Conv2d, PointwiseConv, nn.Linear, DenseMixer, FixedLinear, Permutation)
 
 

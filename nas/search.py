@@ -17,10 +17,10 @@ from controllers.protocol import Controller
 from controllers.uniform import Uniform
 from nas.choice_shares import choice_shares
 from nas.console import progress
-from nas.costs import FIELDS, Cost, check_cost
+from nas.costing.costs import FIELDS, Cost, check_cost
+from nas.costing.latency_predictor import PredictorSettings
+from nas.costing.reward_functions import RecordedReward
 from nas.data import ImageData
-from nas.latency_predictor import PredictorSettings
-from nas.reward_functions import RecordedReward
 from nas.rewards import SupernetEvaluator
 from nas.runtime import derive_seed, seed_everything
 from nas.schedules import TrainingSettings
@@ -46,7 +46,8 @@ class SearchSettings(TrainingSettings):
         final_samples: Cells sampled at the end, duplicates dropped before scoring.
         top_k: Cells written to `candidates.json`.
         random_cells: Uniformly drawn cells kept in `random.json`, to be retrained beside the found one.
-        cost: The cost of the Pareto front, one of `nas.costs.FIELDS`; None takes the reward's, else multiply-adds.
+        cost: The cost of the Pareto front, one of `nas.costing.costs.FIELDS`; None takes the reward's, else
+            multiply-adds.
         latency: How latency is measured where it is the cost.
     """
 

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+WORTH_ROWS = 10_000  # numbers; with fewer, torch's kernel is done before ten others have been called
+
 
 class MaxPool(nn.MaxPool2d):
     """3x3 max pooling.
@@ -51,8 +53,9 @@ def pools_by_rows(x: Tensor) -> bool:
     """
     return (
         x.device.type == "cpu"
-        and not (torch.is_grad_enabled() and x.requires_grad)
         and not torch.compiler.is_compiling()
+        and not (torch.is_grad_enabled() and x.requires_grad)
+        and x.numel() >= WORTH_ROWS
         and x.is_contiguous(memory_format=torch.channels_last)
     )
 

@@ -19,8 +19,8 @@ from nas.derived import count_multiply_adds, count_parameters
 from nas.genotypes import load_genotype, network_group
 from nas.hardening import harden_mixers
 from nas.jobs.parts import build_derived, measure_size, network_config
-from nas.model_entries import ModelEntry, is_written_out
-from nas.torchvision_models import build_torchvision, torchvision_names
+from nas.latency.model_entries import ModelEntry, is_written_out
+from nas.latency.torchvision_models import build_torchvision, torchvision_names
 from search_spaces.auto_shuffle import AutoShuffle
 from search_spaces.genotype import Genotype
 from search_spaces.kaleidoscope import SwitchShuffle

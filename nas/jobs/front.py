@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from nas.checkpoint import write_json
-from nas.cost_plots import pareto_plot
-from nas.costs import FIELDS
+from nas.costing.cost_plots import pareto_plot
+from nas.costing.costs import FIELDS
+from nas.costing.pareto import Point, hypervolume, nondominated
 from nas.jobs.costs import SearchCosts
-from nas.pareto import Point, hypervolume, nondominated
 
 Rows = Sequence[Mapping[str, Any]]
 

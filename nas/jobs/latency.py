@@ -10,20 +10,20 @@ from torch import Tensor
 
 from nas.batch_norm_folding import fold_batch_norm, fold_batch_norm_by_graph
 from nas.checkpoint import write_csv, write_json
-from nas.comparison import TOLERANCES, Comparison, ReadyModel, exact_float32, threads_set, timed_rows
 from nas.config import build
 from nas.console import header, note, progress, shown
 from nas.derived import DerivedModel
 from nas.inference import for_inference
 from nas.jobs.compared_models import ComparedModel, build_compared, compared_network
 from nas.jobs.parts import build_data, build_runtime, read_genotype, takes_genotype
-from nas.latency_plots import comparison_plot, line_labels
-from nas.latency_report import Row, conclude, flat_row, print_table
-from nas.latency_settings import LatencySettings
-from nas.model_entries import ModelEntry, check_names, read_entries, short_name
-from nas.peak_memory import HOW_MEASURED
+from nas.latency.comparison import TOLERANCES, Comparison, ReadyModel, exact_float32, threads_set, timed_rows
+from nas.latency.model_entries import ModelEntry, check_names, read_entries, short_name
+from nas.latency.peak_memory import HOW_MEASURED
+from nas.latency.plots import comparison_plot, line_labels
+from nas.latency.report import Row, conclude, flat_row, print_table
+from nas.latency.settings import LatencySettings
+from nas.latency.torchvision_models import PlainModel
 from nas.runtime import Runtime, environment, seed_everything
-from nas.torchvision_models import PlainModel
 from nas.tracking import FilesOnly, Tracker
 
 

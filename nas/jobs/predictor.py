@@ -11,11 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 from nas.checkpoint import write_csv, write_json
 from nas.config import build
 from nas.console import Column, Table, header, next_command, note, result, shown
-from nas.cost_plots import predictor_plot
-from nas.costs import SummedCost, random_genotypes
+from nas.costing.cost_plots import predictor_plot
+from nas.costing.costs import SummedCost, random_genotypes
+from nas.costing.latency_predictor import PredictorSettings, calibration_genotypes, measure_genotypes, prediction_errors
 from nas.jobs.costs import model_builder, parts_of, predictor_from_config
 from nas.jobs.parts import build_data, build_network, build_runtime, command_line
-from nas.latency_predictor import PredictorSettings, calibration_genotypes, measure_genotypes, prediction_errors
 from nas.runtime import Runtime, environment, seed_everything
 from nas.tracking import FilesOnly, Tracker
 from search_spaces.genotype import Genotype

@@ -13,12 +13,12 @@ from controllers.protocol import Controller
 from nas.checkpoint import load_checkpoint, save_checkpoint, write_csv, write_json, write_text
 from nas.config import build
 from nas.console import Column, Table, header, next_command, note, progress, result, shown
+from nas.costing.reward_functions import RecordedReward
 from nas.drawing import genotype_svg
 from nas.jobs.costs import SearchCosts, build_search_costs
 from nas.jobs.front import write_front
 from nas.jobs.parts import build_data, build_network, build_runtime, command_line, merge_name
 from nas.plots import choice_curves, search_curves
-from nas.reward_functions import RecordedReward
 from nas.rewards import SupernetEvaluator
 from nas.runtime import Runtime, derive_seed, seed_everything
 from nas.search import Search, SearchSettings

@@ -18,9 +18,7 @@ from search_spaces.shufflenas import ShuffleNASSpace
 
 CONF = Path(__file__).parents[2] / "conf"
 COMMANDS = ("search", "retrain", "latency", "pipeline", "show")
-EXPERIMENTS = sorted(
-    path.stem for path in (CONF / "experiment").glob("*.yaml") if not path.stem.startswith("latency")
-)
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml") if not path.stem.startswith("latency"))
 TINY = (
     "data=synthetic",
     "data.num_images=120",

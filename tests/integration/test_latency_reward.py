@@ -8,9 +8,9 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
+from nas.costing.pareto import nondominated
 from nas.genotypes import load_genotypes
 from nas.jobs import predictor, search
-from nas.pareto import nondominated
 from nas.search import Search
 from search_spaces.genotype import Genotype
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from nas import backends
-from nas.backends import BACKENDS, ONNX_PACKAGES
 from nas.derived import DerivedModel
 from nas.inference import for_inference
+from nas.latency import backends
+from nas.latency.backends import BACKENDS, ONNX_PACKAGES
 from nas.networks import ShuffleNASNet
 from search_spaces.cells import genotype_candidates
 

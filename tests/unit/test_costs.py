@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from nas.costs import CountedCost, median_cost, random_genotypes, size_costs
+from nas.costing.costs import CountedCost, median_cost, random_genotypes, size_costs
+from nas.costing.network_parts import NetworkParts, Part
 from nas.derived import count_multiply_adds, count_parameters
 from nas.hardening import harden_mixers
-from nas.network_parts import NetworkParts, Part
 from nas.networks import ShuffleNASNet
 from nas.stacked import StackedCells
 from search_spaces.cells import genotype_candidates

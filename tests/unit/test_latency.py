@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from nas.comparison import Comparison, ReadyModel, threads_set
-from nas.latency import LEAST_ROUNDS, speedup, summarise, time_interleaved
-from nas.latency_plots import comparison_plot, line_labels
-from nas.latency_report import flat_row
-from nas.latency_settings import LatencySettings
-from nas.peak_memory import PeakMemory, live_bytes, weight_bytes
+from nas.latency.comparison import Comparison, ReadyModel, threads_set
+from nas.latency.measurement import LEAST_ROUNDS, speedup, summarise, time_interleaved
+from nas.latency.peak_memory import PeakMemory, live_bytes, weight_bytes
+from nas.latency.plots import comparison_plot, line_labels
+from nas.latency.report import flat_row
+from nas.latency.settings import LatencySettings
 from nas.runtime import Runtime
 
 CPU = Runtime(device=torch.device("cpu"), autocast=None, channels_last=True)

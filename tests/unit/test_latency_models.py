@@ -8,8 +8,8 @@ from hydra import compose, initialize_config_module
 
 from nas.checkpoint import save_weights
 from nas.jobs.compared_models import build_compared, published_model
-from nas.model_entries import ModelEntry, read_entries, read_entry
-from nas.torchvision_models import build_torchvision
+from nas.latency.model_entries import ModelEntry, read_entries, read_entry
+from nas.latency.torchvision_models import build_torchvision
 from search_spaces.published import PUBLISHED
 
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from nas import latency_predictor
-from nas.costs import Correction, random_genotypes
-from nas.latency_predictor import (
+from nas.costing import latency_predictor
+from nas.costing.costs import Correction, random_genotypes
+from nas.costing.latency_predictor import (
     PASSES,
     PredictorSettings,
     fit_correction,
@@ -20,7 +20,7 @@ from nas.latency_predictor import (
     prediction_errors,
     predictor_of,
 )
-from nas.latency_table import (
+from nas.costing.latency_table import (
     Conditions,
     LatencyTable,
     conditions_of,
@@ -28,9 +28,9 @@ from nas.latency_table import (
     opened_table,
     read_table,
 )
-from nas.network_parts import NetworkParts, Part
+from nas.costing.network_parts import NetworkParts, Part
+from nas.costing.processor_time import WARMUP, steady_times
 from nas.networks import ShuffleNASNet
-from nas.processor_time import WARMUP, steady_times
 from nas.runtime import make_runtime
 from search_spaces.shufflenas import ShuffleNASSpace
 

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.evaluation import Score
-from nas.reward_functions import (
+from nas.costing.reward_functions import (
     RecordedReward,
     absolute_reward,
     latency_absolute,
@@ -16,6 +15,7 @@ from nas.reward_functions import (
     limited_reward,
     product_reward,
 )
+from nas.evaluation import Score
 from nas.rewards import accuracy_reward
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas.backends import BACKENDS, PRECISIONS, Pass
-from nas.latency import speedup, summarise, time_interleaved
-from nas.peak_memory import MIB, PeakMemory, live_bytes, weight_bytes
+from nas.latency.backends import BACKENDS, PRECISIONS, Pass
+from nas.latency.measurement import speedup, summarise, time_interleaved
+from nas.latency.peak_memory import MIB, PeakMemory, live_bytes, weight_bytes
 from nas.runtime import Runtime, derive_seed
 
 TOLERANCES = {"fp32": 1e-3, "fp16": 3e-2, "bf16": 0.2}

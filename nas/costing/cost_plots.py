@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nas.pareto import Point
+from nas.costing.pareto import Point
 from nas.plots import BLUE, GREEN, GREY, ORANGE, PALETTE, _figure
 
 LOOKS = ((GREY, "o", 1.8), (ORANGE, "s", 4.5), (BLUE, "o", 4.0))  # colour, mark and its size, of groups in turn

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from nas.batch_norm_folding import fold_batch_norm
 from nas.benchmark import timing
 from nas.checkpoint import write_json
-from nas.network_parts import Part
-from nas.processor_time import steady_times
+from nas.costing.network_parts import Part
+from nas.costing.processor_time import steady_times
 from nas.runtime import Runtime, environment
 
 CHAIN_MS = 0.3  # a part shorter than this is run so often in a row that the chain takes this long

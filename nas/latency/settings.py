@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from nas.backends import BACKENDS, PRECISIONS
+from nas.latency.backends import BACKENDS, PRECISIONS
 from nas.runtime import Runtime
 
 AUTOCAST_PRECISIONS = {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}

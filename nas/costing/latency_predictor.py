@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from nas.console import note, shown
-from nas.costs import Correction, SummedCost, random_genotypes
-from nas.latency_table import (
+from nas.costing.costs import Correction, SummedCost, random_genotypes
+from nas.costing.latency_table import (
     LatencyTable,
     autocasting,
     conditions_of,
@@ -27,8 +27,8 @@ from nas.latency_table import (
     random_images,
     run_chain,
 )
-from nas.network_parts import NetworkParts
-from nas.processor_time import steady_times
+from nas.costing.network_parts import NetworkParts
+from nas.costing.processor_time import steady_times
 from nas.runtime import Runtime
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nas.console import Column, Table, result
-from nas.latency_plots import line_labels
+from nas.latency.plots import line_labels
 
 Row = dict[str, Any]
 COLUMNS = (

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from nas.inference import permutation_of
-from nas.macro import reduction_cell
-from nas.network_layers import (
+from nas.costing.network_layers import (
     CellNetwork,
     PlacedCell,
     Shape,
@@ -22,8 +20,10 @@ from nas.network_layers import (
     layers_of,
     shapes_of,
 )
+from nas.costing.part_modules import Add, Head, Join, Merge, inference_form
+from nas.inference import permutation_of
+from nas.macro import reduction_cell
 from nas.networks import NormalLayer, ShuffleNASNet
-from nas.part_modules import Add, Head, Join, Merge, inference_form
 from nas.stacked import StackedCells
 from search_spaces.cells import CellCandidates, Edge
 from search_spaces.genotype import CellGenotype, Genotype

@@ -1,7 +1,7 @@
 """What a genotype costs: parameters, multiply-adds or latency, each a number with a unit.
 
-Costs are sums over the parts of a genotype's path (`nas.network_parts`), so that one takes less than a millisecond and
-a search can have it of every cell that it rewards.
+Costs are sums over the parts of a genotype's path (`nas.costing.network_parts`), so that one takes less than a
+millisecond and a search can have it of every cell that it rewards.
 """
 
 import statistics
@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from controllers.uniform import Uniform
+from nas.costing.network_parts import NetworkParts, Part
 from nas.derived import count_parameters
-from nas.network_parts import NetworkParts, Part
 from nas.runtime import derive_seed
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
