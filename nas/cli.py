@@ -18,6 +18,7 @@ COMMANDS = {
     "latency": "time forward passes on this device: genotype=RUN, or several side by side: models=[RUN,enas,resnet18]",
     "bench": "how fast this machine searches and retrains, and how far that is from what it could do",
     "predictor": "time the parts of networks, and test how well they foretell the latency of whole ones",
+    "compare": "controllers side by side in a table such as NAS-Bench-201, over many seeds: table.path=FILE.csv.gz",
     "show": "draw a cell in the terminal, count it, check it against G1-G4: genotype=RUN, FILE.json or darts_v2",
     "export": "write a trained model as ONNX, torch.export program or one Python file, and check it: run=RUN",
     "predict": "run a trained model on image files: run=RUN images=FILE or FOLDER",

@@ -15,6 +15,7 @@ from nas.config import build
 from nas.console import Column, Table, header, next_command, note, progress, result, shown
 from nas.costing.reward_functions import RecordedReward
 from nas.drawing import genotype_svg
+from nas.jobs import tabular_search
 from nas.jobs.costs import SearchCosts, build_search_costs
 from nas.jobs.front import write_front
 from nas.jobs.parts import build_data, build_network, build_runtime, command_line, merge_name
@@ -51,6 +52,8 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         ValueError: If a setting is out of range.
         FileNotFoundError: If the data set is not there.
     """
+    if OmegaConf.select(cfg, "table") is not None:
+        return tabular_search.run(cfg, out, tracker=tracker)
     tracker = tracker or FilesOnly()
     runtime = build_runtime(cfg)
     search, costs = build_search_with_costs(cfg, runtime, out=out)

@@ -1,0 +1,140 @@
+"""What trials come to: means and spreads, whether a difference is shown, and curves."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nas.controller_comparison.settings import ComparisonSettings
+from nas.statistics import difference_interval, spread
+
+Figures = Mapping[str, Any]
+"""What a trial returned."""
+
+
+def by_controller(trials: Sequence[Figures], part: str, names: Sequence[str]) -> dict[str, list[Figures]]:
+    """Returns the trials of a part by controller, in order of their seeds; controllers without any are left out."""
+    chosen = {
+        name: sorted(
+            (trial for trial in trials if trial["part"] == part and trial["controller"] == name),
+            key=lambda trial: int(trial["seed"]),
+        )
+        for name in names
+    }
+    return {name: group for name, group in chosen.items() if group}
+
+
+def accuracy_figures(
+    groups: Mapping[str, Sequence[Figures]], *, settings: ComparisonSettings, optimum: float
+) -> list[dict[str, Any]]:
+    """Summarises the trials that were rewarded for accuracy alone, one row a controller.
+
+    Args:
+        groups: Trials by controller.
+        settings: The protocol.
+        optimum: The highest report of the table.
+    """
+    marks = settings.marks
+    compared = settings.baseline if settings.baseline in groups else None
+    rows = []
+    for name, group in groups.items():
+        reached = {mark: [trial["reports"][mark - 1] for trial in group] for mark in marks}
+        last = [trial["last_mean"] for trial in group]
+        row: dict[str, Any] = {"controller": name, "seeds": len(group), "samples_per_update": settings.batch(name)}
+        for mark, values in reached.items():
+            row |= {f"mean_at_{mark}": spread(values).mean, f"std_at_{mark}": spread(values).std}
+            row[f"median_regret_at_{mark}"] = optimum - statistics.median(values)
+        row |= {
+            "last_mean": statistics.fmean(last),
+            "last_worst": min(last),
+            "distinct": statistics.fmean(trial["distinct"] for trial in group),
+            "seconds_per_query": statistics.median(trial["seconds"] for trial in group) / settings.budget,
+        }
+        if compared is not None and name != compared:
+            for mark in marks:
+                others = [trial["reports"][mark - 1] for trial in groups[compared]]
+                row |= difference(reached[mark], others, suffix=f"_at_{mark}")
+        row["published"] = list(settings.published.get(name, ())) or None
+        rows.append(row)
+    return rows
+
+
+def front_figures(
+    groups: Mapping[str, Sequence[Figures]], *, settings: ComparisonSettings, true_area: float
+) -> list[dict[str, Any]]:
+    """Summarises the trials that were rewarded for accuracy and cost, one row a controller.
+
+    Args:
+        groups: Trials by controller.
+        settings: The protocol.
+        true_area: Of the front of the whole table.
+    """
+    compared = settings.baseline if settings.baseline in groups else None
+    ratios = {
+        name: {mark: [trial["areas"][str(mark)] / true_area for trial in group] for mark in settings.marks}
+        for name, group in groups.items()
+    }
+    rows = []
+    for name, reached in ratios.items():
+        row: dict[str, Any] = {"controller": name, "seeds": len(groups[name])}
+        for mark, values in reached.items():
+            row |= {f"ratio_at_{mark}": spread(values).mean, f"ratio_std_at_{mark}": spread(values).std}
+        row["ratio_worst"] = min(reached[settings.budget])
+        if compared is not None and name != compared:
+            row |= difference(reached[settings.budget], ratios[compared][settings.budget], suffix="")
+        rows.append(row)
+    return rows
+
+
+def difference(values: Sequence[float], others: Sequence[float], *, suffix: str) -> dict[str, Any]:
+    """Returns `p` and the ends `low` and `high` of Welch's 95 % interval of the difference of means, or None."""
+    low, high = difference_interval(values, others) or (None, None)
+    return {f"p{suffix}": mann_whitney_p(values, others), f"low{suffix}": low, f"high{suffix}": high}
+
+
+def mann_whitney_p(first: Sequence[float], second: Sequence[float]) -> float:
+    """Returns the two-sided p-value of the Mann-Whitney U test, ties corrected; 1 if all values are equal.
+
+    Incumbents pile up at the best of a table, so that they are far from normal; ranks do not mind.
+
+    Raises:
+        ValueError: If a side has no values.
+    """
+    if not first or not second:
+        raise ValueError("a test needs at least one value on each side")
+    if len({*first, *second}) == 1:
+        return 1.0
+    from scipy import stats
+
+    return float(stats.mannwhitneyu(first, second, alternative="two-sided", method="asymptotic").pvalue)
+
+
+def curves(groups: Mapping[str, Sequence[Figures]], *, part: str) -> list[dict[str, Any]]:
+    """Returns, by controller and number of queries, the mean report of the incumbents and its 95 % interval."""
+    rows: list[dict[str, Any]] = []
+    for name, group in groups.items():
+        for number, values in enumerate(zip(*(trial["reports"] for trial in group), strict=True), start=1):
+            low, high = mean_interval(values)
+            rows.append(
+                {
+                    "part": part,
+                    "controller": name,
+                    "queries": number,
+                    "mean": statistics.fmean(values),
+                    "low": low,
+                    "high": high,
+                    "seeds": len(values),
+                }
+            )
+    return rows
+
+
+def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float]:
+    """Returns Student's confidence interval of a mean; NaN with fewer than two values."""
+    if len(values) < 2:
+        return math.nan, math.nan
+    from scipy.special import stdtrit
+
+    half = stdtrit(len(values) - 1, (1 + confidence) / 2) * statistics.stdev(values) / math.sqrt(len(values))
+    mean = statistics.fmean(values)
+    return mean - float(half), mean + float(half)

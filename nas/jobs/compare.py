@@ -1,0 +1,274 @@
+"""Compare: several controllers in one table, over many seeds, under the same budget."""
+
+import hashlib
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from nas.checkpoint import write_csv, write_json
+from nas.config import build, plain
+from nas.console import Column, Table, header, note, progress, result, shown
+from nas.controller_comparison.figures import accuracy_figures, by_controller, curves, front_figures
+from nas.controller_comparison.plots import comparison_plot
+from nas.controller_comparison.settings import ComparisonSettings, FrontSettings
+from nas.controller_comparison.trials import (
+    Laboratory,
+    Part,
+    Trial,
+    append_finished,
+    num_cores,
+    read_finished,
+    run_trials,
+)
+from nas.costing.costs import FIELDS
+from nas.costing.pareto import hypervolume, nondominated
+from nas.jobs.parts import build_runtime
+from nas.jobs.tabular_search import bound_reward
+from nas.rewards import RewardFunction, accuracy_reward
+from nas.runtime import environment
+from nas.tabular import TabularEvaluator
+from nas.tabular_search import TabularCost
+from nas.tracking import Tracker
+from search_spaces.space import SearchSpace, size
+
+
+def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
+    """Runs the trials that the folder `out` does not hold yet, then writes what all come to.
+
+    Returns:
+        What `compare.json` holds.
+
+    Raises:
+        ValueError: If a setting is out of range, or the table breaks a rule or lacks a column.
+        FileNotFoundError: If the table is not there.
+    """
+    settings: ComparisonSettings = build(cfg.compare, "compare")
+    front: FrontSettings = build(cfg.front, "front")
+    laboratory = _laboratory(cfg, settings, front)
+    _check_table(out, laboratory.evaluator)
+    trials = _trials(settings, front)
+    file = out / "trials.jsonl"
+    finished = read_finished(file)
+    left = [trial for trial in trials if trial not in finished]
+    _describe(laboratory, front, out, done=len(trials) - len(left), total=len(trials))
+    with progress("comparing", total=len(trials), done=len(trials) - len(left)) as bar:
+        for figures in run_trials(laboratory, left, workers=settings.workers):
+            append_finished(file, figures)
+            finished[Trial(figures["part"], figures["controller"], figures["seed"])] = figures
+            bar.advance()
+    return _conclude(cfg, out, laboratory, [finished[trial] for trial in trials], front)
+
+
+def _laboratory(cfg: DictConfig, settings: ComparisonSettings, front: FrontSettings) -> Laboratory:
+    """Builds all that trials need, and each controller once so that mistakes show early."""
+    space: SearchSpace = build(cfg.search_space, "search_space")
+    names = dict.fromkeys([*settings.controllers, *(front.controllers if front.seeds else ())])
+    nodes = {name: _controller_config(name) for name in names}
+    for name, node in nodes.items():
+        build(node, f"controller {name}", space.decisions)
+        settings.batch(name)
+    evaluator, cost = build(cfg.table, "table")
+    reports = evaluator.table.column("report")
+    rewards: dict[Part, RewardFunction] = {"accuracy": accuracy_reward}
+    reference = None
+    if front.seeds:
+        rewards["front"] = bound_reward(front.reward, cost, space=space)
+        reference = max(evaluator.table.column("cost").values()), statistics.median(reports.values())
+    return Laboratory(
+        settings=settings,
+        space=space,
+        controllers={name: partial(build, node, f"controller {name}") for name, node in nodes.items()},
+        evaluator=evaluator,
+        rewards=rewards,
+        cost=cost,
+        reference=reference,
+    )
+
+
+def _controller_config(name: str) -> DictConfig:
+    """Composes a file of the group `controller`, those of `--config-dir` included.
+
+    Raises:
+        ValueError: If there is no such file.
+    """
+    try:
+        if GlobalHydra.instance().is_initialized():
+            return compose(f"controller/{name}").controller
+        with initialize_config_module("conf", version_base="1.3"):
+            return compose(f"controller/{name}").controller
+    except HydraException:
+        raise ValueError(f"there is no controller {name!r}; `nas search --help` lists them") from None
+
+
+def _trials(settings: ComparisonSettings, front: FrontSettings) -> list[Trial]:
+    """Returns all trials, seed by seed, so that what is finished first covers all controllers."""
+    seeds = range(settings.first_seed, settings.first_seed + max(settings.seeds, front.seeds))
+    return [
+        Trial(part, name, seed)
+        for seed in seeds
+        for part, names, count in (
+            ("accuracy", settings.controllers, settings.seeds),
+            ("front", front.controllers, front.seeds),
+        )
+        for name in names
+        if seed < settings.first_seed + count
+    ]
+
+
+def _check_table(out: Path, evaluator: TabularEvaluator) -> None:
+    """Writes down which table is used; raises ValueError if the folder was begun with another."""
+    digest = hashlib.sha256(evaluator.table.path.read_bytes()).hexdigest()
+    file = out / "data.json"
+    if file.exists() and json.loads(file.read_text(encoding="utf-8"))["sha256"] != digest:
+        raise ValueError(f"{evaluator.table.path} has changed since {out} was begun; choose another name")
+    write_json(file, {"table": str(evaluator.table.path), "sha256": digest, "rows": len(evaluator.table)})
+
+
+def _describe(laboratory: Laboratory, front: FrontSettings, out: Path, *, done: int, total: int) -> None:
+    settings, table = laboratory.settings, laboratory.evaluator.table
+    fields = {
+        "run folder": shown(out),
+        "table": f"{shown(table.path)}: {len(table)} rows, best {table.optimum:.4g}",
+        "space": f"{laboratory.space.name}: {size(laboratory.space):.3g} genotypes",
+        "controllers": ", ".join(settings.controllers),
+        "seeds": f"{settings.first_seed} … {settings.first_seed + settings.seeds - 1}",
+        "budget": f"{settings.budget} queries",
+        "workers": min(max(1, total - done), settings.workers or num_cores()),
+    }
+    if front.seeds:
+        fields["with cost"] = f"{', '.join(front.controllers)} on {front.seeds} seeds"
+    if done:
+        fields["going on"] = f"{done} of {total} searches are done"
+    header("compare", fields)
+
+
+def _conclude(
+    cfg: DictConfig, out: Path, laboratory: Laboratory, trials: Sequence[Mapping[str, Any]], front: FrontSettings
+) -> dict[str, Any]:
+    """Writes and prints what the trials come to."""
+    settings, optimum = laboratory.settings, laboratory.evaluator.table.optimum
+    groups = by_controller(trials, "accuracy", settings.controllers)
+    rows = accuracy_figures(groups, settings=settings, optimum=optimum)
+    front_groups = by_controller(trials, "front", front.controllers)
+    report: dict[str, Any] = {
+        "settings": {**plain(cfg.compare, "compare"), "front": plain(cfg.front, "front")},
+        "table": plain(cfg.table, "table"),
+        "optimum": optimum,
+        "controllers": rows,
+        "front": _front(laboratory, front_groups) if front_groups else None,
+        "configs": {name: plain(_controller_config(name), name) for name in laboratory.controllers},
+        "environment": environment(build_runtime(cfg), seed=settings.first_seed),
+    }
+    front_rows = report["front"]["controllers"] if front_groups else []
+    points = curves(groups, part="accuracy")
+    write_csv(out / "compare.csv", _joined(rows, front_rows))
+    write_csv(out / "curves.csv", [*points, *curves(front_groups, part="front")])
+    comparison_plot(
+        points,
+        front_rows,
+        marks=settings.marks,
+        optimum=optimum,
+        names=list(laboratory.controllers),
+        path=out / "compare.svg",
+    )
+    write_json(out / "compare.json", report)
+    _print(settings, rows, front_rows)
+    note(f"figures in {shown(out / 'compare.json')}, compare.csv, curves.csv and compare.svg")
+    return report
+
+
+def _front(laboratory: Laboratory, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    cost, table, reference = laboratory.cost, laboratory.evaluator.table, laboratory.reference
+    assert isinstance(cost, TabularCost)
+    assert reference is not None
+    costs, reports = table.column("cost"), table.column("report")
+    points = [(costs[key], reports[key]) for key in reports]
+    area = hypervolume(points, reference=reference)
+    return {
+        "cost": FIELDS[cost.name],
+        "target": getattr(laboratory.rewards["front"], "target", None),
+        "reference": list(reference),  # the largest cost and the median report of the table
+        "true_area": area,
+        "true_front": [list(points[number]) for number in nondominated(points)],
+        "controllers": front_figures(groups, settings=laboratory.settings, true_area=area),
+    }
+
+
+def _joined(rows: Sequence[Mapping[str, Any]], fronts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns a row a controller for `compare.csv`, the figures of its fronts with the prefix `front_`."""
+    joined: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        mean, std = row["published"] or (None, None)
+        figures = {key: value for key, value in row.items() if key != "published"}
+        joined[row["controller"]] = {**figures, "published_mean": mean, "published_std": std}
+    for row in fronts:
+        figures = {f"front_{key}": value for key, value in row.items() if key != "controller"}
+        joined.setdefault(row["controller"], {"controller": row["controller"]}).update(figures)
+    return list(joined.values())
+
+
+def _print(
+    settings: ComparisonSettings, rows: Sequence[Mapping[str, Any]], fronts: Sequence[Mapping[str, Any]]
+) -> None:
+    """Prints the tables, and in words what was shown."""
+    width = max(len(name) for name in [*settings.controllers, *(row["controller"] for row in fronts)])
+    first = Column("controller", f"{'controller':>{width}}", "")
+    marks, budget = settings.marks, settings.budget
+    near = [mark for mark in marks if mark < budget][-1:]  # regret is shown there and at the end
+    table = Table(
+        [
+            first,
+            *(Column(f"at_{mark}", f"{f'at {mark}':>11}", "") for mark in marks),
+            *(Column(f"median_regret_at_{mark}", f"regret {mark}", ".3f") for mark in [*near, budget]),
+            Column("last_worst", f"worst last {settings.last}", ".2f"),
+            Column("seconds_per_query", "ms/query", ".2f", 1000),
+            Column(f"p_at_{budget}", f"p {settings.baseline}", ".2g"),
+            Column("shown_published", "  published", ""),
+        ]
+    )
+    note("test accuracy of the best by reward, % (mean ± standard deviation); median regret, points")
+    for row in rows:
+        cells = {f"at_{mark}": _spread(row[f"mean_at_{mark}"], row[f"std_at_{mark}"]) for mark in marks}
+        table.row({**row, **cells, "shown_published": _spread(*row["published"]) if row["published"] else None})
+    if fronts:
+        note("accuracy and cost rewarded: area of the true front that was found, % (mean ± standard deviation)")
+        front_table = Table(
+            [
+                first,
+                *(Column(f"at_{mark}", f"{f'at {mark}':>11}", "") for mark in marks),
+                Column("ratio_worst", "worst", ".2f", 100),
+                Column("p", f"p {settings.baseline}", ".2g"),
+            ]
+        )
+        for row in fronts:
+            ratios = {mark: (100 * row[f"ratio_at_{mark}"], 100 * row[f"ratio_std_at_{mark}"]) for mark in marks}
+            front_table.row({**row, **{f"at_{mark}": _spread(*values) for mark, values in ratios.items()}})
+    for row in rows:
+        if f"p_at_{budget}" in row:
+            result(_sentence(row, baseline=str(settings.baseline), budget=budget))
+
+
+def _spread(mean: float, std: float) -> str:
+    return f"{mean:.2f} ±{std:.2f}" if std == std else f"{mean:.2f}"  # the deviation of one value is NaN
+
+
+def _sentence(row: Mapping[str, Any], *, baseline: str, budget: int) -> str:
+    """Says whether a controller differs from the baseline after the whole budget."""
+    low, high, p = row[f"low_at_{budget}"], row[f"high_at_{budget}"], row[f"p_at_{budget}"]
+    if low is None:
+        return f"{row['controller']}: one seed shows no difference from {baseline}"
+    verdict = "no difference shown from"
+    if p < 0.05 and (low > 0 or high < 0):
+        verdict = "better than" if low > 0 else "worse than"
+    return (
+        f"{row['controller']}: {verdict} {baseline} after {budget} queries "
+        f"(95 % interval of the difference {low:+.3f} … {high:+.3f} points, Mann-Whitney p = {p:.2g})"
+    )

@@ -1,0 +1,236 @@
+"""A search without weights: cells are sampled, looked up in a table and learned from, thousands in seconds.
+
+The loop is that of `nas.search` without its first half. What a cell counts for in the end, the table's report, is
+written down beside its reward and never looked at by the search.
+"""
+
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from controllers.protocol import Controller
+from nas.choice_shares import choice_shares
+from nas.costing.costs import FIELDS, check_cost
+from nas.costing.pareto import nondominated
+from nas.evaluation import Score
+from nas.rewards import RewardFunction
+from nas.runtime import derive_seed
+from nas.tabular import Table, TabularEvaluator
+from search_spaces.genotype import Genotype
+from search_spaces.space import SearchSpace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TabularSearchSettings:
+    """The protocol of a search in a table.
+
+    Attributes:
+        queries: Cells looked up, those met before counted again.
+        samples_per_update: Cells averaged in one update of the controller.
+        top_k: Cells written to `candidates.json`.
+        checkpoint_seconds: Time between two checkpoints.
+    """
+
+    queries: int = 500
+    samples_per_update: int = 5
+    top_k: int = 10
+    checkpoint_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("queries", "samples_per_update", "top_k"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.checkpoint_seconds < 0:
+            raise ValueError(f"checkpoint_seconds must be at least 0, got {self.checkpoint_seconds}")
+
+
+@dataclass(frozen=True, slots=True)
+class TabularCost:
+    """The cost column of a table, as a cost that a reward can ask for.
+
+    Attributes:
+        name: What it is, one of `nas.costing.costs.FIELDS`.
+        evaluator: Looks it up.
+    """
+
+    name: str
+    evaluator: TabularEvaluator
+
+    def __call__(self, genotype: Genotype) -> float:
+        """Returns the cost.
+
+        Raises:
+            ValueError: If the genotype is not in the table, or its cost is not above 0.
+        """
+        cost = self.evaluator.cost(genotype)
+        if cost <= 0:
+            raise ValueError(f"{self.evaluator.table.path}: a cost must be above 0, got {cost}")
+        return cost
+
+
+def open_table(
+    *,
+    path: str,
+    key: str,
+    key_of: Any,
+    reward: str,
+    report: str | None = None,
+    cost: str | None = None,
+    cost_name: str = "latency",
+    reward_scale: float = 1.0,
+) -> tuple[TabularEvaluator, TabularCost | None]:
+    """Reads a table, and says what looks cells and their costs up in it.
+
+    Args:
+        path: The file, see `Table.read`.
+        key: Column that tells the cells apart.
+        key_of: Returns the key of a genotype.
+        reward: Column that a search sees.
+        report: Column that counts in the end.
+        cost: Column of costs.
+        cost_name: What these are, one of `nas.costing.costs.FIELDS`.
+        reward_scale: Factor that makes the reward a fraction.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the table breaks a rule, or there is no cost of that name.
+    """
+    check_cost(cost_name)
+    table = Table.read(path, key=key, reward=reward, report=report, cost=cost)
+    evaluator = TabularEvaluator(table, key_of=key_of, reward_scale=reward_scale)
+    return evaluator, None if cost is None else TabularCost(cost_name, evaluator)
+
+
+@dataclass(slots=True, kw_only=True)
+class TabularSearch:
+    """The state of a search in a table, and its steps.
+
+    Attributes:
+        settings: The protocol.
+        seed: All random streams derive from it.
+        space: What is searched.
+        controller: Samples cells and learns from rewards.
+        evaluator: Looks cells up.
+        reward: Of what was looked up as accuracy.
+        cost: Recorded of every cell, if there is one.
+        rows: What was logged, one an update.
+        scored: Every cell that was looked up: update, reward, accuracy, report, cost, actions.
+        best: Place in `scored` of the highest reward, the first of equals; −1 before the first.
+    """
+
+    settings: TabularSearchSettings
+    seed: int
+    space: SearchSpace
+    controller: Controller
+    evaluator: TabularEvaluator
+    reward: RewardFunction
+    cost: TabularCost | None = None
+    rows: list[dict[str, float]] = field(default_factory=list)
+    scored: list[dict[str, Any]] = field(default_factory=list)
+    best: int = -1
+
+    @property
+    def finished(self) -> bool:
+        """Whether all queries are spent."""
+        return len(self.scored) >= self.settings.queries
+
+    def update(self) -> dict[str, float]:
+        """Samples, looks up and learns once; returns what to log."""
+        update = len(self.rows)
+        _seed_cpu(derive_seed(self.seed, "epoch", update))
+        count = min(self.settings.samples_per_update, self.settings.queries - len(self.scored))
+        samples = self.controller.sample(count)
+        rewards = self._look_up(samples.actions, update)
+        learned = self.controller.observe(samples.actions, rewards)
+        row = {
+            "epoch": update,
+            "queries": len(self.scored),
+            "reward": rewards.mean().item(),
+            "reward_max": rewards.max().item(),
+            **{key: value for key, value in self.incumbent.items() if key in ("report", self._cost_field)},
+            "best": self.incumbent["reward"],
+            "entropy": samples.entropy.mean().item(),
+            **learned,
+            **choice_shares(self.space.decisions, samples.actions),
+        }
+        self.rows.append(row)
+        return row
+
+    @property
+    def incumbent(self) -> dict[str, Any]:
+        """The row of `scored` with the highest reward so far."""
+        return self.scored[self.best]
+
+    @property
+    def _cost_field(self) -> str | None:
+        return None if self.cost is None else FIELDS[self.cost.name]
+
+    def _look_up(self, actions: torch.Tensor, update: int) -> torch.Tensor:
+        """Returns the rewards, (N,) float64, of actions (N, T), and notes all that is known of them."""
+        genotypes = [self.space.decode(row) for row in actions.tolist()]
+        accuracies = self.evaluator.rewards(genotypes, seed=derive_seed(self.seed, "reward", update)).tolist()
+        for row, genotype, accuracy in zip(actions.tolist(), genotypes, accuracies, strict=True):
+            reward = self.reward(Score(loss=math.nan, accuracy=accuracy), genotype)
+            entry: dict[str, Any] = {"epoch": update, "reward": reward, "accuracy": accuracy}
+            if self.evaluator.table.report is not None:
+                entry["report"] = self.evaluator.report(genotype)
+            if self.cost is not None:
+                entry[FIELDS[self.cost.name]] = self.cost(genotype)
+            self.scored.append({**entry, "actions": " ".join(map(str, row))})
+            if self.best < 0 or reward > self.incumbent["reward"]:
+                self.best = len(self.scored) - 1
+        return torch.tensor([entry["reward"] for entry in self.scored[-len(genotypes) :]], dtype=torch.float64)
+
+    def candidates(self) -> list[dict[str, Any]]:
+        """Returns the cells with the highest rewards, best first, the best of those that compute the same."""
+        found: dict[object, dict[str, Any]] = {}
+        for entry in sorted(self.scored, key=lambda entry: -entry["reward"]):  # stable: the first of equals
+            genotype = self._genotype(entry)
+            if self.space.canonical(genotype) not in found:
+                found[self.space.canonical(genotype)] = self._described(entry, genotype)
+            if len(found) == self.settings.top_k:
+                break
+        return list(found.values())
+
+    def front(self) -> list[dict[str, Any]]:
+        """Returns the cells that no other beats in both accuracy and cost, by ascending cost; none without a cost."""
+        if self._cost_field is None:
+            return []
+        numbers = nondominated([(entry[self._cost_field], entry["accuracy"]) for entry in self.scored])
+        return [self._described(self.scored[i], self._genotype(self.scored[i])) for i in numbers]
+
+    def _genotype(self, entry: Mapping[str, Any]) -> Genotype:
+        return self.space.decode([int(action) for action in entry["actions"].split()])
+
+    def _described(self, entry: Mapping[str, Any], genotype: Genotype) -> dict[str, Any]:
+        figures = {key: value for key, value in entry.items() if key not in ("epoch", "actions")}
+        return {"genotype": genotype.to_dict(), "key": self.evaluator.key_of(genotype), **figures}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns everything a resumed search needs; random streams need nothing, they start anew every update."""
+        return {
+            "rows": self.rows,
+            "scored": self.scored,
+            "best": self.best,
+            "controller": self.controller.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned."""
+        self.rows, self.scored, self.best = state["rows"], state["scored"], state["best"]
+        self.controller.load_state_dict(state["controller"])
+
+
+def _seed_cpu(seed: int) -> None:
+    """Seeds the global generators of Python, NumPy and the CPU.
+
+    `torch.manual_seed` also notes the seed for accelerators that are not in use, which takes longer than an update.
+    """
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)
