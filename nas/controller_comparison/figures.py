@@ -53,7 +53,7 @@ def accuracy_figures(
         if compared is not None and name != compared:
             for mark in marks:
                 others = [trial["reports"][mark - 1] for trial in groups[compared]]
-                row |= difference(reached[mark], others, suffix=f"_at_{mark}")
+                row |= difference(reached[mark], others, mark=mark)
         row["published"] = list(settings.published.get(name, ())) or None
         rows.append(row)
     return rows
@@ -78,18 +78,20 @@ def front_figures(
     for name, reached in ratios.items():
         row: dict[str, Any] = {"controller": name, "seeds": len(groups[name])}
         for mark, values in reached.items():
-            row |= {f"ratio_at_{mark}": spread(values).mean, f"ratio_std_at_{mark}": spread(values).std}
+            low, high = mean_interval(values)
+            row |= {f"ratio_at_{mark}": spread(values).mean, f"std_at_{mark}": spread(values).std}
+            row |= {f"low_at_{mark}": low, f"high_at_{mark}": high}
         row["ratio_worst"] = min(reached[settings.budget])
         if compared is not None and name != compared:
-            row |= difference(reached[settings.budget], ratios[compared][settings.budget], suffix="")
+            row |= difference(reached[settings.budget], ratios[compared][settings.budget], mark=settings.budget)
         rows.append(row)
     return rows
 
 
-def difference(values: Sequence[float], others: Sequence[float], *, suffix: str) -> dict[str, Any]:
-    """Returns `p` and the ends `low` and `high` of Welch's 95 % interval of the difference of means, or None."""
+def difference(values: Sequence[float], others: Sequence[float], *, mark: int) -> dict[str, Any]:
+    """Returns `p_at_MARK`, and `gain_low` and `gain_high`: Welch's 95 % interval of the difference of means, or None."""
     low, high = difference_interval(values, others) or (None, None)
-    return {f"p{suffix}": mann_whitney_p(values, others), f"low{suffix}": low, f"high{suffix}": high}
+    return {f"p_at_{mark}": mann_whitney_p(values, others), f"gain_low_at_{mark}": low, f"gain_high_at_{mark}": high}
 
 
 def mann_whitney_p(first: Sequence[float], second: Sequence[float]) -> float:

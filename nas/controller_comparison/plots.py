@@ -16,7 +16,7 @@ def comparison_plot(
 
     Args:
         curves: With `controller`, `queries`, `mean`, `low`, `high` and `seeds`.
-        fronts: One a controller, with `ratio_at_MARK` in 0 … 1 for every mark; may be empty.
+        fronts: One a controller, with `ratio`, `low` and `high`, each as `ratio_at_MARK` in 0 … 1; may be empty.
         marks: Numbers of queries.
         optimum: The highest report of the table.
         names: Controllers in the order of their colours.
@@ -26,7 +26,7 @@ def comparison_plot(
         ValueError: If there are no curves.
     """
     colors = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
-    with _figure(curves, path, width=11.0 if fronts else 7.0, panels=2 if fronts else 1) as all_axes:
+    with _figure(curves, path, width=12.0 if fronts else 7.0, panels=2 if fronts else 1) as all_axes:
         axes = all_axes[0]
         for name in dict.fromkeys(row["controller"] for row in curves):
             rows = [row for row in curves if row["controller"] == name]
@@ -41,7 +41,7 @@ def comparison_plot(
         settled = [row["mean"] for row in curves if row["queries"] >= min(20, marks[0])]
         axes.set_ylim(min(settled), optimum + 0.05 * (optimum - min(settled)) + 1e-9)
         axes.set(title="test accuracy of the best by reward (%)", xlabel="queries")
-        axes.legend(loc="lower right")
+        _legend(axes)
         if fronts:
             _draw_fronts(all_axes[1], fronts, marks=marks, colors=colors)
 
@@ -49,7 +49,12 @@ def comparison_plot(
 def _draw_fronts(axes: Any, fronts: Rows, *, marks: Sequence[int], colors: Mapping[str, str]) -> None:
     for row in fronts:
         name = row["controller"]
-        ratios = [100 * row[f"ratio_at_{mark}"] for mark in marks]
-        axes.plot(marks, ratios, color=colors[name], marker="o", markersize=3.5, label=f"{name} (n = {row['seeds']})")
+        mean, low, high = ([100 * row[f"{key}_at_{mark}"] for mark in marks] for key in ("ratio", "low", "high"))
+        axes.plot(marks, mean, color=colors[name], marker="o", markersize=3.5, label=f"{name} (n = {row['seeds']})")
+        axes.fill_between(marks, low, high, color=colors[name], alpha=0.2, lw=0)
     axes.set(title="area of the true front that was found (%)", xlabel="queries")
-    axes.legend(loc="lower right")
+    _legend(axes)
+
+
+def _legend(axes: Any) -> None:
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)

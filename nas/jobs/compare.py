@@ -245,11 +245,11 @@ def _print(
                 first,
                 *(Column(f"at_{mark}", f"{f'at {mark}':>11}", "") for mark in marks),
                 Column("ratio_worst", "worst", ".2f", 100),
-                Column("p", f"p {settings.baseline}", ".2g"),
+                Column(f"p_at_{budget}", f"p {settings.baseline}", ".2g"),
             ]
         )
         for row in fronts:
-            ratios = {mark: (100 * row[f"ratio_at_{mark}"], 100 * row[f"ratio_std_at_{mark}"]) for mark in marks}
+            ratios = {mark: (100 * row[f"ratio_at_{mark}"], 100 * row[f"std_at_{mark}"]) for mark in marks}
             front_table.row({**row, **{f"at_{mark}": _spread(*values) for mark, values in ratios.items()}})
     for row in rows:
         if f"p_at_{budget}" in row:
@@ -262,7 +262,7 @@ def _spread(mean: float, std: float) -> str:
 
 def _sentence(row: Mapping[str, Any], *, baseline: str, budget: int) -> str:
     """Says whether a controller differs from the baseline after the whole budget."""
-    low, high, p = row[f"low_at_{budget}"], row[f"high_at_{budget}"], row[f"p_at_{budget}"]
+    low, high, p = (row[f"{key}_at_{budget}"] for key in ("gain_low", "gain_high", "p"))
     if low is None:
         return f"{row['controller']}: one seed shows no difference from {baseline}"
     verdict = "no difference shown from"

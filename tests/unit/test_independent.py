@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from controllers.independent import IndependentPolicy
-from nas.reinforce import Reinforce, reinforce_loss
+from nas.policy_gradients import reinforce_loss
+from nas.reinforce import Reinforce
 from search_spaces.genotype import Decision
 from search_spaces.shufflenas import ShuffleNASSpace
 

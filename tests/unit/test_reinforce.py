@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 from controllers.independent import IndependentPolicy
 from controllers.lstm import LSTMPolicy
 from nas.config import build
-from nas.reinforce import Reinforce, clipped_share, moving_average, ppo_loss, reinforce_loss
+from nas.policy_gradients import clipped_share, moving_average, ppo_loss, reinforce_loss
+from nas.reinforce import Reinforce
 from search_spaces.genotype import Decision
 from search_spaces.shufflenas import ShuffleNASSpace
 

@@ -1,0 +1,181 @@
+import itertools
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from controllers.evolution import Evolution
+from controllers.lstm import LSTMPolicy
+from controllers.uniform import Uniform
+from nas.costing.reward_functions import latency_aware
+from nas.reinforce import Reinforce
+from nas.rewards import accuracy_reward
+from nas.tabular import Table, TabularEvaluator
+from nas.tabular_search import TabularCost, TabularSearch, TabularSearchSettings, open_table
+from search_spaces.genotype import Genotype
+from search_spaces.nasbench201 import NASBench201Space, arch_string
+
+SPACE = NASBench201Space()
+FILE = Path(__file__).parents[1] / "data" / "nasbench201_cifar10.csv.gz"
+COLUMNS = {"key": "arch", "reward": "cifar10_valid_12", "report": "cifar10_test_200", "cost": "latency_1080ti_b256_ms"}
+
+
+@pytest.fixture(scope="module")
+def table():
+    return open_table(path=str(FILE), key_of=arch_string, reward_scale=0.01, **COLUMNS)
+
+
+def make(table, *, controller=None, reward=accuracy_reward, seed=0, **settings) -> TabularSearch:
+    evaluator, cost = table
+    torch.manual_seed(seed)
+    return TabularSearch(
+        settings=TabularSearchSettings(**{"queries": 23, **settings}),
+        seed=seed,
+        space=SPACE,
+        controller=controller or Uniform(SPACE.decisions),
+        evaluator=evaluator,
+        reward=reward,
+        cost=cost,
+    )
+
+
+def finish(search: TabularSearch) -> TabularSearch:
+    while not search.finished:
+        search.update()
+    return search
+
+
+def genotype_of(entry) -> Genotype:
+    return SPACE.decode([int(action) for action in entry["actions"].split()])
+
+
+def test_the_budget_is_spent_to_the_query(table):
+    search = finish(make(table, queries=23, samples_per_update=5))
+    assert len(search.scored) == 23
+    assert [row["queries"] for row in search.rows] == [5, 10, 15, 20, 23]
+    assert [entry["epoch"] for entry in search.scored] == [0] * 5 + [1] * 5 + [2] * 5 + [3] * 5 + [4] * 3
+
+
+def test_what_the_table_says_of_every_cell_is_noted(table):
+    evaluator, _ = table
+    search = finish(make(table))
+    for entry in search.scored:
+        key = arch_string(genotype_of(entry))
+        assert entry["reward"] == entry["accuracy"] == pytest.approx(0.01 * evaluator.table.reward[key])
+        assert (entry["report"], entry["latency_ms"]) == (evaluator.table.report[key], evaluator.table.cost[key])
+
+
+def test_a_row_follows_the_incumbent_and_not_the_best_report(table):
+    search = finish(make(table, queries=60, samples_per_update=1))
+    for number, row in enumerate(search.rows, start=1):
+        best = max(search.scored[:number], key=lambda entry: entry["reward"])  # the first of equals
+        assert (row["best"], row["report"], row["latency_ms"]) == (best["reward"], best["report"], best["latency_ms"])
+    assert search.incumbent["report"] < max(entry["report"] for entry in search.scored)  # it could not have known
+
+
+def test_the_search_does_not_look_at_the_reports(table):
+    evaluator, _ = table
+    turned = {key: -value for key, value in evaluator.table.report.items()}
+    other = TabularEvaluator(
+        Table(path=FILE, reward=evaluator.table.reward, report=turned, cost=evaluator.table.cost),
+        key_of=arch_string,
+        reward_scale=0.01,
+    )
+    runs = [
+        finish(make((one, TabularCost("latency", one)), controller=Evolution(SPACE.decisions), queries=80))
+        for one in (evaluator, other)
+    ]
+    assert [e["actions"] for e in runs[0].scored] == [e["actions"] for e in runs[1].scored]
+    assert [e["report"] for e in runs[0].scored] == [-e["report"] for e in runs[1].scored]
+
+
+def test_candidates_are_different_cells_and_the_incumbent_is_the_first(table):
+    search = finish(make(table, queries=200, top_k=150))
+    found = search.candidates()
+    assert found[0]["reward"] == search.incumbent["reward"]
+    assert [entry["reward"] for entry in found] == sorted((entry["reward"] for entry in found), reverse=True)
+    keys = [SPACE.canonical(Genotype.from_dict(entry["genotype"])) for entry in found]
+    assert len(set(keys)) == len(keys)
+    best = {}
+    for entry in search.scored:
+        key = SPACE.canonical(genotype_of(entry))
+        best[key] = max(best.get(key, -1.0), entry["reward"])
+    assert [entry["reward"] for entry in found] == sorted(best.values(), reverse=True)[:150]
+    assert {"key", "accuracy", "report", "latency_ms"} <= set(found[0])
+
+
+def test_the_front_is_what_no_cell_beats_in_accuracy_and_cost(table):
+    search = finish(make(table, queries=120))
+    front = {(entry["latency_ms"], entry["accuracy"]) for entry in search.front()}
+    points = {(entry["latency_ms"], entry["accuracy"]) for entry in search.scored}
+    beaten = {
+        a for a, b in itertools.permutations(points, 2) if b[0] <= a[0] and b[1] >= a[1]
+    }  # points are a set, so that b differs from a
+    assert front == points - beaten
+
+
+def make_controller(name: str):
+    torch.manual_seed(5)
+    if name == "evolution":
+        return Evolution(SPACE.decisions)
+    return Reinforce(SPACE.decisions, policy=LSTMPolicy, elite_size=3, elite_window=20)
+
+
+@pytest.mark.parametrize("name", ["evolution", "lstm"])
+def test_a_search_that_goes_on_elsewhere_ends_as_it_would_have(table, tmp_path, name):
+    whole = finish(make(table, controller=make_controller(name), queries=60))
+    first = make(table, controller=make_controller(name), queries=60)
+    for _ in range(4):
+        first.update()
+    torch.save(first.state_dict(), tmp_path / "state.pt")
+    torch.manual_seed(99)
+    second = make(table, controller=make_controller(name), queries=60)
+    second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert finish(second).scored == whole.scored
+    assert json.dumps(second.rows) == json.dumps(whole.rows)
+    assert second.candidates() == whole.candidates()
+
+
+def test_a_reward_of_accuracy_and_cost_takes_the_cost_from_the_table(table):
+    _, cost = table
+    search = finish(make(table, reward=latency_aware(alpha=-0.5, beta=-0.5).bind(cost, target=20.0)))
+    for entry in search.scored:
+        assert entry["reward"] == pytest.approx(entry["accuracy"] * math.sqrt(20.0 / entry["latency_ms"]))
+    assert search.rows[-1]["best"] == max(entry["reward"] for entry in search.scored)
+
+
+def test_a_table_of_rewards_alone_will_do():
+    table = open_table(path=str(FILE), key="arch", key_of=arch_string, reward="cifar10_valid_12")
+    search = finish(make(table))
+    assert table[1] is None
+    assert set(search.scored[0]) == {"epoch", "reward", "accuracy", "actions"}
+    assert search.front() == []
+
+
+def test_a_cost_of_zero_is_refused():
+    evaluator = TabularEvaluator(
+        Table(path=FILE, reward={"a": 1.0}, cost={"a": 0.0}), key_of=lambda genotype: "a", reward_scale=1.0
+    )
+    with pytest.raises(ValueError, match=r"nasbench201_cifar10.csv.gz: a cost must be above 0, got 0.0"):
+        TabularCost("latency", evaluator)(SPACE.decode([0] * 6))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"queries": 0}, "queries must be at least 1, got 0"),
+        ({"samples_per_update": 0}, "samples_per_update must be at least 1"),
+        ({"top_k": 0}, "top_k must be at least 1"),
+        ({"checkpoint_seconds": -1.0}, "checkpoint_seconds must be at least 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TabularSearchSettings(**settings)
+
+
+def test_an_unknown_cost_is_refused_before_the_file_is_read():
+    with pytest.raises(ValueError, match="cost must be one of latency, parameters, multiply_adds, got 'energy'"):
+        open_table(path="absent.csv", key="arch", key_of=arch_string, reward="valid", cost="joule", cost_name="energy")
