@@ -35,7 +35,12 @@ def comparison_plot(
                 queries, [row["mean"] for row in rows], color=colors[name], label=f"{name} (n = {rows[0]['seeds']})"
             )
             axes.fill_between(
-                queries, [row["low"] for row in rows], [row["high"] for row in rows], color=colors[name], alpha=0.2, lw=0
+                queries,
+                [row["low"] for row in rows],
+                [row["high"] for row in rows],
+                color=colors[name],
+                alpha=0.2,
+                lw=0,
             )
         axes.axhline(optimum, color=GREY, linestyle="--", linewidth=1.0, label="best of the table")
         settled = [row["mean"] for row in curves if row["queries"] >= min(20, marks[0])]

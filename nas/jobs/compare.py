@@ -101,23 +101,27 @@ def _controller_config(name: str) -> DictConfig:
     """
     try:
         if GlobalHydra.instance().is_initialized():
-            return compose(f"controller/{name}").controller
-        with initialize_config_module("conf", version_base="1.3"):
-            return compose(f"controller/{name}").controller
+            composed = compose(f"controller/{name}")
+        else:
+            with initialize_config_module("conf", version_base="1.3"):
+                composed = compose(f"controller/{name}")
     except HydraException:
         raise ValueError(f"there is no controller {name!r}; `nas search --help` lists them") from None
+    node: DictConfig = composed.controller
+    return node
 
 
 def _trials(settings: ComparisonSettings, front: FrontSettings) -> list[Trial]:
     """Returns all trials, seed by seed, so that what is finished first covers all controllers."""
     seeds = range(settings.first_seed, settings.first_seed + max(settings.seeds, front.seeds))
+    parts: list[tuple[Part, Sequence[str], int]] = [
+        ("accuracy", settings.controllers, settings.seeds),
+        ("front", front.controllers, front.seeds),
+    ]
     return [
         Trial(part, name, seed)
         for seed in seeds
-        for part, names, count in (
-            ("accuracy", settings.controllers, settings.seeds),
-            ("front", front.controllers, front.seeds),
-        )
+        for part, names, count in parts
         for name in names
         if seed < settings.first_seed + count
     ]

@@ -1,0 +1,207 @@
+"""Searches and comparisons in a table: their folders, and how they go on."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig
+
+from nas.genotypes import load_genotype
+from nas.jobs import compare, search, tabular_search
+from nas.tabular_search import TabularSearch
+from search_spaces.nasbench201 import arch_string
+
+TABLE = Path(__file__).parents[1] / "data" / "nasbench201_cifar10.csv.gz"
+SMALL = (
+    f"table.path={TABLE}",
+    "compare.controllers=[evolution,uniform]",
+    "compare.seeds=3",
+    "compare.budget=20",
+    "compare.at=[10]",
+    "compare.workers=1",
+    "front.controllers=[uniform,reinforce]",
+    "front.seeds=2",
+)
+
+
+def config(command: str, *overrides: str) -> DictConfig:
+    with initialize_config_module("conf", version_base="1.3"):
+        return compose(command, overrides=list(overrides))
+
+
+def search_config(*overrides: str) -> DictConfig:
+    return config("search", "experiment=nasbench201", f"table.path={TABLE}", "search.queries=60", *overrides)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_search_in_a_table_leaves_every_file(tmp_path):
+    best = search.run(search_config("search.top_k=4"), tmp_path)
+    files = {"search.csv", "search.svg", "choices.svg", "scored.csv", "checkpoint.pt", "genotype.json", "cells.svg"}
+    assert files | {"candidates.json", "pareto.json"} == {path.name for path in tmp_path.iterdir()}
+    scored = read_csv(tmp_path / "scored.csv")
+    assert len(scored) == 60
+    assert best["key"] == arch_string(load_genotype(tmp_path))
+    assert best["reward"] == pytest.approx(max(float(row["reward"]) for row in scored), abs=1e-6)
+    candidates = json.loads((tmp_path / "candidates.json").read_text())
+    assert len(candidates) == 4
+    assert all(entry["latency_ms"] > 0 and entry["report"] > 10 for entry in candidates)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert search.run(search_config("search.top_k=4"), tmp_path) == best
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("controller", ["lstm", "evolution"])
+def test_a_search_that_was_stopped_ends_as_it_would_have(tmp_path, monkeypatch, controller):
+    cfg = search_config(f"controller={controller}", "search.checkpoint_seconds=0")
+    whole = search.run(cfg, tmp_path / "whole")
+    update = TabularSearch.update
+
+    def stopping(self: TabularSearch) -> dict[str, float]:
+        if len(self.rows) == 7:
+            raise KeyboardInterrupt
+        return update(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TabularSearch, "update", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            search.run(cfg, tmp_path / "stopped")
+    assert search.run(cfg, tmp_path / "stopped") == whole
+    for name in ("search.csv", "scored.csv", "candidates.json", "pareto.json"):
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_reward_of_latency_finds_faster_cells(tmp_path):
+    overrides = ("controller=evolution", "search.queries=300", "search.samples_per_update=1")
+    accurate = search.run(search_config(*overrides), tmp_path / "accurate")
+    fast = search.run(search_config(*overrides, "reward=latency_aware", "reward.beta=-1"), tmp_path / "fast")
+    assert fast["latency_ms"] < 0.8 * accurate["latency_ms"]
+    assert fast["accuracy"] < accurate["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("table.reward=valid",), "has no column 'valid' for the reward"),
+        (("table.cost=null", "reward=latency_aware"), "name its column with table.cost=COLUMN"),
+        (("reward=latency_aware", "reward.cost=parameters"), "the reward asks for the cost parameters, got latency"),
+        (("search.queries=0",), "search: queries must be at least 1"),
+        (("search_space=shufflenas",), "nasbench201"),
+        (("table.cost_name=joule",), "cost must be one of latency"),
+    ],
+)
+def test_a_mistake_names_the_key(tmp_path, overrides, message):
+    with pytest.raises(ValueError, match=message):
+        tabular_search.run(search_config(*overrides), tmp_path)
+
+
+def test_a_table_needs_the_settings_of_a_tabular_search(tmp_path):
+    cfg = config("search", "experiment=nasbench201", f"table.path={TABLE}", "trainer@search=search")
+    with pytest.raises(ValueError, match="a table is searched with trainer@search=tabular"):
+        search.run(cfg, tmp_path)
+    with pytest.raises(ValueError, match=r"table.path is not set; add table.path=VALUE"):
+        search.run(config("search", "experiment=nasbench201"), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory) -> tuple[Path, dict[str, object]]:
+    folder = tmp_path_factory.mktemp("compare")
+    return folder, compare.run(config("compare", *SMALL), folder)
+
+
+def test_a_comparison_leaves_every_file(compared):
+    folder, _ = compared
+    files = {"compare.json", "compare.csv", "curves.csv", "compare.svg", "trials.jsonl", "data.json"}
+    assert files == {path.name for path in folder.iterdir()}
+    written = json.loads((folder / "compare.json").read_text())
+    assert {"settings", "controllers", "front", "environment", "optimum", "configs"} <= set(written)
+    assert [row["controller"] for row in written["controllers"]] == ["evolution", "uniform"]
+    assert written["optimum"] == pytest.approx(94.3733)
+    assert [row["published"] for row in written["controllers"]] == [[93.92, 0.3], [93.7, 0.36]]
+    assert 0 < written["front"]["controllers"][1]["ratio_at_20"] < 1
+    assert written["front"]["target"] > 0
+    rows = read_csv(folder / "compare.csv")
+    assert [row["controller"] for row in rows] == ["evolution", "uniform", "reinforce"]
+    assert rows[0]["p_at_20"]
+    assert len(read_csv(folder / "curves.csv")) == 20 * (2 + 2)
+
+
+def test_a_comparison_that_was_stopped_runs_only_what_is_left(compared, tmp_path, monkeypatch):
+    folder, report = compared
+    lines = (folder / "trials.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "trials.jsonl").write_text("".join(lines[:4]) + lines[4][:30])
+    left = []
+    run_trials = compare.run_trials
+
+    def counting(laboratory, trials, **keys):
+        left.extend(trials)
+        return run_trials(laboratory, trials, **keys)
+
+    monkeypatch.setattr(compare, "run_trials", counting)
+    again = compare.run(config("compare", *SMALL), tmp_path)
+    assert len(left) == 3 * 2 + 2 * 2 - 4
+    assert (tmp_path / "curves.csv").read_bytes() == (folder / "curves.csv").read_bytes()
+    for row, other in zip(again["controllers"], report["controllers"], strict=True):
+        assert {**row, "seconds_per_query": 0} == {**other, "seconds_per_query": 0}
+    left.clear()
+    compare.run(config("compare", *SMALL), tmp_path)
+    assert left == []
+
+
+def test_a_trial_is_the_search_of_that_seed(compared, tmp_path):
+    folder, _ = compared
+    settings = ("controller=evolution", "search.queries=20", "search.samples_per_update=1", "seed=2")
+    search.run(search_config(*settings), tmp_path)
+    trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    (trial,) = (t for t in trials if (t["part"], t["controller"], t["seed"]) == ("accuracy", "evolution", 2))
+    reports = [float(row["report"]) for row in read_csv(tmp_path / "search.csv")]
+    assert reports == pytest.approx(trial["reports"], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("compare.controllers=[lstmm]", "there is no controller 'lstmm'"),
+        ("table.report=null", "without a report column"),
+        ("table.cost=null", "name its column with table.cost=COLUMN"),
+        ("reward@front.reward=accuracy", "front.reward must ask for a cost"),
+    ],
+)
+def test_a_mistake_in_a_comparison_names_the_key(tmp_path, override, message):
+    with pytest.raises(ValueError, match=message):
+        compare.run(config("compare", *SMALL, override), tmp_path)
+
+
+def test_a_comparison_is_not_continued_with_another_table(tmp_path):
+    (tmp_path / "data.json").write_text(json.dumps({"sha256": "0"}))
+    with pytest.raises(ValueError, match="has changed since"):
+        compare.run(config("compare", *SMALL), tmp_path)
+
+
+def test_controllers_of_ones_own_are_compared_too(tmp_path):
+    (tmp_path / "own" / "controller").mkdir(parents=True)
+    own = "_target_: controllers.evolution.Evolution\npopulation_size: 4\n"
+    (tmp_path / "own" / "controller" / "mine.yaml").write_text(own)
+    chosen = ("compare.controllers=[mine,uniform]", "front.seeds=0", "name=mine", "--config-dir", "own")
+    done = subprocess.run(
+        [sys.executable, "-m", "nas", "compare", *(one for one in SMALL if not one.startswith("front")), *chosen],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "mine: " in done.stdout
+    report = json.loads((tmp_path / "results/runs/mine/compare.json").read_text())
+    assert report["configs"]["mine"]["population_size"] == 4
+    assert report["front"] is None
