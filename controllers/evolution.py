@@ -63,21 +63,24 @@ class Evolution:
                 weights are shared, rewards of different epochs are those of different weights.
 
         Returns:
-            Actions, their exact log-probabilities, and `entropy()`, the same for all.
+            Actions, their exact log-probabilities, `entropy()` and `probabilities()`, the same for all.
 
         Raises:
             ValueError: If `num_samples` is below 1.
         """
         check_num_samples(num_samples)
         entropy = torch.full((num_samples,), self.entropy())
+        probabilities = self.probabilities().expand(num_samples, -1, -1)
         if greedy:
             best = self.best[1] if self.best is not None else torch.zeros_like(self.num_choices)
-            return Samples(actions=best.repeat(num_samples, 1), log_prob=torch.zeros(num_samples), entropy=entropy)
+            actions, log_prob = best.repeat(num_samples, 1), torch.zeros(num_samples)
+            return Samples(actions=actions, log_prob=log_prob, entropy=entropy, probabilities=probabilities)
         if self.filled:
             actions = self._mutate(self.population[self._select(num_samples)])
         else:
             actions = self._uniform.sample(num_samples).actions
-        return Samples(actions=actions, log_prob=self.log_prob(actions).to(entropy.dtype), entropy=entropy)
+        log_prob = self.log_prob(actions).to(entropy.dtype)
+        return Samples(actions=actions, log_prob=log_prob, entropy=entropy, probabilities=probabilities)
 
     def observe(self, actions: Tensor, rewards: Tensor) -> Mapping[str, float]:
         """Appends architectures to the population in their order and lets as many of the oldest die; any will do.
@@ -127,18 +130,20 @@ class Evolution:
         The answers of a child depend on one another, so that this bounds the entropy of the draw from above; it is on
         the scale of other controllers: Σ log K at first. It falls as members grow alike, but not to 0: a child differs.
         """
+        return self._uniform.entropy if not self.filled else torch.special.entr(self.probabilities()).sum().item()
+
+    def probabilities(self) -> Tensor:
+        """Returns, (T, K) float64, how likely each answer to each decision is next; zero beyond its choices."""
+        uniform = self._uniform.probabilities[0]  # (T, K)
         if not self.filled:
-            return self._uniform.entropy
+            return uniform
         parents = parent_probabilities(self.rewards, sample_size=self.sample_size)
-        change_prob = self._change_prob()
-        total = 0.0
-        for t, num_choices in enumerate(self.num_choices.tolist()):
-            before = torch.bincount(
-                self.population[:, t], weights=parents, minlength=num_choices
-            )  # (K,), of the parent
-            lost, gained = before * (num_choices - 1) * change_prob[t], (1 - before) * change_prob[t]
-            total += torch.special.entr(before - lost + gained).sum().item()
-        return total
+        before = torch.zeros_like(uniform).scatter_add_(
+            1, self.population.T, parents.expand(len(uniform), -1)
+        )  # (T, K), of the parent
+        change_prob = self._change_prob()[:, None]
+        lost, gained = before * (self.num_choices[:, None] - 1) * change_prob, (1 - before) * change_prob
+        return torch.where(uniform > 0, before - lost + gained, 0.0).clamp(min=0.0)
 
     def set_learning_rate_scale(self, scale: float) -> None:
         """Has no learning rate."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from controllers.protocol import Samples, check_num_samples, choose, decision_entropy
+from controllers.protocol import Samples, check_num_samples, choose, decision_entropy, joined_probabilities
 from search_spaces.genotype import Decision
 
 
@@ -54,8 +54,10 @@ class IndependentPolicy(nn.Module):
             ValueError: If `num_samples` is below 1.
         """
         check_num_samples(num_samples)
-        columns = [choose(log_probs.expand(num_samples, -1), greedy=greedy) for log_probs in self._log_probs()]
-        return self.evaluate(torch.stack(columns, dim=1))
+        distributions = [log_probs.expand(num_samples, -1) for log_probs in self._log_probs()]
+        columns = [choose(log_probs, greedy=greedy) for log_probs in distributions]
+        samples = self.evaluate(torch.stack(columns, dim=1))
+        return samples._replace(probabilities=joined_probabilities(distributions))
 
     def evaluate(self, actions: Tensor) -> Samples:
         """Returns log-probability and entropy of given actions (N, T), with gradients.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from controllers.protocol import Samples, check_num_samples, choose, decision_entropy
+from controllers.protocol import Samples, check_num_samples, choose, decision_entropy, joined_probabilities
 from search_spaces.genotype import Decision
 
 
@@ -91,8 +91,13 @@ class LSTMPolicy(nn.Module):
             ValueError: If `num_samples` is below 1.
         """
         check_num_samples(num_samples)
-        actions, log_probs, entropies = self._unroll(num_samples, actions=None, greedy=greedy)
-        return Samples(actions=actions, log_prob=log_probs.sum(dim=1), entropy=entropies.sum(dim=1))
+        actions, log_probs, entropies, distributions = self._unroll(num_samples, actions=None, greedy=greedy)
+        return Samples(
+            actions=actions,
+            log_prob=log_probs.sum(dim=1),
+            entropy=entropies.sum(dim=1),
+            probabilities=joined_probabilities(distributions),
+        )
 
     def evaluate(self, actions: Tensor) -> Samples:
         """Returns log-probability and entropy of given actions (N, T), with gradients.
@@ -115,15 +120,22 @@ class LSTMPolicy(nn.Module):
         """
         if actions.ndim != 2 or actions.shape[1] != len(self.decisions):
             raise ValueError(f"actions must be of shape (N, {len(self.decisions)}), got {tuple(actions.shape)}")
-        return self._unroll(actions.shape[0], actions=actions, greedy=False)
+        return self._unroll(actions.shape[0], actions=actions, greedy=False)[:3]
 
-    def _unroll(self, num_samples: int, *, actions: Tensor | None, greedy: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Walks through the decisions, choosing or following `actions`; returns three tensors (N, T)."""
+    def _unroll(
+        self, num_samples: int, *, actions: Tensor | None, greedy: bool
+    ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """Walks through the decisions, choosing or following `actions`.
+
+        Returns:
+            Actions, log-probabilities and entropies, each (N, T); the log-probabilities, (N, K), of each decision.
+        """
         start = self.start.expand(num_samples, -1)  # (N, H)
         state = (torch.zeros_like(start), torch.zeros_like(start))
         chosen: list[Tensor] = []
         log_probs: list[Tensor] = []
         entropies: list[Tensor] = []
+        distributions: list[Tensor] = []
         for steps, num_inputs in zip(self._groups, self._num_inputs, strict=True):
             anchors: list[Tensor] = []
             keys: list[Tensor] = []
@@ -141,11 +153,12 @@ class LSTMPolicy(nn.Module):
                     chosen.append(choice)
                     log_probs.append(step_log_probs.gather(1, choice[:, None]).squeeze(1))
                     entropies.append(decision_entropy(step_log_probs))
+                    distributions.append(step_log_probs)
                     x = self._embed(decision, choice, anchors)
                 state = self.lstm(x, state)
                 anchors.append(state[0])
                 keys.append(self.anchor_key(state[0]))
-        return torch.stack(chosen, dim=1), torch.stack(log_probs, dim=1), torch.stack(entropies, dim=1)
+        return torch.stack(chosen, dim=1), torch.stack(log_probs, dim=1), torch.stack(entropies, dim=1), distributions
 
     def _logits(self, decision: Decision, hidden: Tensor, keys: list[Tensor]) -> Tensor:
         """Returns the logits (N, K) of a decision from the hidden state (N, H)."""

@@ -1,10 +1,12 @@
 """What every controller offers, and what it returns."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 
 class Samples(NamedTuple):
@@ -14,11 +16,14 @@ class Samples(NamedTuple):
         actions: (N, T) int64, the index of each decision's choice.
         log_prob: (N,), logarithm of the probability with which the controller draws them, ≤ 0.
         entropy: (N,), sum over the decisions of the entropy, in nats, of the distribution each was drawn from.
+        probabilities: (N, T, K), those distributions, zero beyond the choices of a decision that has fewer than K; None
+            where they are not asked for or there are none.
     """
 
     actions: Tensor
     log_prob: Tensor
     entropy: Tensor
+    probabilities: Tensor | None = None
 
 
 class Controller(Protocol):
@@ -49,6 +54,13 @@ def check_num_samples(num_samples: int) -> None:
 def decision_entropy(log_probs: Tensor) -> Tensor:
     """Returns the entropies in nats, (N,), of distributions given as log-probabilities (N, K)."""
     return -(log_probs.exp() * log_probs).sum(dim=-1)
+
+
+def joined_probabilities(log_probs: Sequence[Tensor]) -> Tensor:
+    """Returns probabilities, (N, T, K), of T decisions with log-probabilities of shapes (N, K_t), K the largest."""
+    columns = [values.T for values in log_probs]  # (K_t, N)
+    padded = pad_sequence(columns, batch_first=True, padding_value=-math.inf)  # (T, K, N)
+    return padded.exp().permute(2, 0, 1)
 
 
 def choose(log_probs: Tensor, *, greedy: bool) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from controllers.protocol import Samples, check_num_samples
+from controllers.protocol import Samples, check_num_samples, joined_probabilities
 from search_spaces.genotype import Decision
 
 
@@ -21,6 +21,9 @@ class Uniform:
     def __init__(self, decisions: Sequence[Decision]) -> None:
         self.num_choices = torch.tensor([len(decision.choices) for decision in decisions])
         self.entropy = sum(math.log(len(decision.choices)) for decision in decisions)
+        self.probabilities = joined_probabilities(
+            [torch.full((1, count), -math.log(count), dtype=torch.float64) for count in self.num_choices.tolist()]
+        )  # (1, T, K)
 
     def sample(self, num_samples: int, *, greedy: bool = False) -> Samples:
         """Draws architectures uniformly; greedy takes the first choice of every decision, all being equally likely."""
@@ -28,7 +31,8 @@ class Uniform:
         draws = torch.rand((num_samples, len(self.num_choices))) * (0.0 if greedy else 1.0)
         actions = (draws * self.num_choices).long().clamp(max=self.num_choices - 1)
         entropy = torch.full((num_samples,), self.entropy)
-        return Samples(actions=actions, log_prob=-entropy, entropy=entropy)
+        probabilities = self.probabilities.expand(num_samples, -1, -1)
+        return Samples(actions=actions, log_prob=-entropy, entropy=entropy, probabilities=probabilities)
 
     def observe(self, actions: Tensor, rewards: Tensor) -> Mapping[str, float]:  # noqa: ARG002
         """Learns nothing."""

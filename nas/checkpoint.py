@@ -1,5 +1,11 @@
-"""Files that are whole or absent: atomic writes, and checkpoints read without unpickling code."""
+"""Files that are whole or absent: atomic writes, and checkpoints that are sealed and read without unpickling code.
 
+Of a checkpoint the last two are kept. Each ends in a digest of what stands before it, so that a truncated or damaged
+file is known as such, and the one before takes its place.
+"""
+
+import hashlib
+import io
 import json
 import math
 import os
@@ -13,21 +19,35 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from nas.console import note
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file so that it is seen whole or not at all, even if the machine stops in between."""
+SEAL = b"\nsha256:"
+SEAL_LENGTH = len(SEAL) + 64
+
+
+def write_bytes(path: Path, *parts: bytes, keep_old_as: Path | None = None) -> None:
+    """Writes a file so that it is seen whole or not at all, even if the machine stops in between.
+
+    Args:
+        path: The file, replaced if it exists.
+        parts: Its content, one after the other.
+        keep_old_as: Where the file that is replaced goes; None lets it go.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
+        if keep_old_as is not None and path.exists():
+            path.replace(keep_old_as)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    _sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -40,6 +60,14 @@ def write_json(path: Path, data: object) -> None:
     write_text(path, json.dumps(_finite(data), indent=2, ensure_ascii=False) + "\n")
 
 
+def read_json(path: Path) -> Any:
+    """Reads JSON that `write_json` wrote; None if there is no such file or it is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Writes rows as CSV atomically, columns in order of first appearance; a lacking value is left empty."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -48,34 +76,83 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Writes a state of tensors, numbers, texts, lists and dicts atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Writes a state of tensors, numbers, texts, lists and dicts atomically, and keeps the one before.
+
+    A file is written by one process at a time, the one that holds the run folder.
+    """
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    data = buffer.getvalue()
+    # A damaged file must not push out the one before it, which may be the only whole one.
+    keep = previous_checkpoint(path) if path.exists() and _damage(path.read_bytes()) is None else None
+    write_bytes(path, data, _seal(data), keep_old_as=keep)
+    for leftover in path.parent.glob(f".{path.name}.*"):  # of a process that was killed while it wrote
+        leftover.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Reads what `save_checkpoint` wrote, on the CPU; None if there is no such file.
+    """Reads what `save_checkpoint` wrote, on the CPU; None if there is nothing.
+
+    Where the file is damaged or missing, the one before is read instead, and a note says so.
 
     Raises:
-        ValueError: If the file is not a checkpoint.
+        ValueError: If there are checkpoints and none of them is whole.
     """
-    if not path.exists():
-        return None
+    damaged = []
+    for file in (path, previous_checkpoint(path)):
+        if not file.exists():
+            continue
+        try:
+            state = _read_checkpoint(file)
+        except ValueError as error:
+            damaged.append(str(error))
+            continue
+        if file != path:
+            note(f"warning: {damaged[0] if damaged else f'{path} is missing'}; going on from {file}, the one before")
+        return state
+    if damaged:
+        raise ValueError("; ".join([*damaged, "there is no other; to start anew, choose another name"]))
+    return None
+
+
+def previous_checkpoint(path: Path) -> Path:
+    """Returns where the checkpoint before that of `path` is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads one file; raises ValueError if it is not whole or not a checkpoint."""
+    data = path.read_bytes()
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if (damage := _damage(data)) is not None:
+            raise ValueError(damage)
+        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can fail in many ways
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} is not a readable checkpoint: {reason}") from error
     return state
+
+
+def _seal(data: bytes | memoryview) -> bytes:
+    """Returns what is put behind a checkpoint; readers of zip files, as torch's are, look past it."""
+    return SEAL + hashlib.sha256(data).hexdigest().encode()
+
+
+def _damage(data: bytes) -> str | None:
+    """Returns what is wrong with the bytes of a checkpoint; None if they are those that were written."""
+    content, seal = memoryview(data)[:-SEAL_LENGTH], data[-SEAL_LENGTH:]
+    if not seal.startswith(SEAL):
+        return "its checksum is missing, it is not whole"
+    return None if seal == _seal(content) else "its checksum does not fit, it is damaged"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the names in a folder outlast a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], *, metadata: Mapping[str, str]) -> None:

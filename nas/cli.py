@@ -1,10 +1,15 @@
 """The command line: `nas COMMAND [Hydra overrides]`. Nothing heavy is imported before a command is known."""
 
+import contextlib
 import difflib
+import errno
 import importlib
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +18,30 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "pipeline": "search, retrain the found cell beside random ones, time it: the main job",
+    "sweep": "the pipeline for every combination of values: search_space.blocks=2,3,4 seed=0,1,2",
     "search": "find a cell with a controller and a weight-shared supernet",
     "retrain": "train a found cell from scratch and test it: genotype=RUN or FILE.json",
     "latency": "time forward passes on this device: genotype=RUN, or several side by side: models=[RUN,enas,resnet18]",
     "bench": "how fast this machine searches and retrains, and how far that is from what it could do",
     "predictor": "time the parts of networks, and test how well they foretell the latency of whole ones",
+    "rank": "do a search's shared weights order cells as stand-alone training does? run=RUN, or runs=[RUN,RUN]",
     "compare": "controllers side by side in a table such as NAS-Bench-201, over many seeds: table.path=FILE.csv.gz",
+    "runs": "what runs there are, how far they are, what they found; in what two differ: --compare A B",
     "show": "draw a cell in the terminal, count it, check it against G1-G4: genotype=RUN, FILE.json or darts_v2",
     "export": "write a trained model as ONNX, torch.export program or one Python file, and check it: run=RUN",
     "predict": "run a trained model on image files: run=RUN images=FILE or FOLDER",
+    "replay": "run a finished search, retrain or pipeline again and compare, to the bit: run=RUN",
     "permutations": "what learned permutations can do: the papers' demonstrations",
+    "report": "one HTML page of runs, opened from disk: runs=RUN, runs=SWEEP or runs=[RUN,RUN]",
     "table": "the published figures beside what this code counts, and what runs measured",
 }
 CHOOSES_KEYS = ("network=", "search_space=", "controller=", "data=", "logger=", "reward=")
-WITHOUT_RUN_FOLDER = ("show", "table")
+WITHOUT_RUN_FOLDER = ("show", "report", "table", "runs", "sweep")
+SWEEP_OPTIONS = ("-m", "--multirun", "-cd", "--config-dir")
+OUT_OF_MEMORY = (
+    "out of memory on the device; what was saved is whole. Take a smaller batch_size or fewer network.filters, "
+    "or end what else uses the device"
+)
 
 
 def main() -> None:
@@ -51,7 +66,10 @@ def main() -> None:
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
-    _run_hydra(command, [quote(override) for override in followed])
+    quoted = [quote(override) for override in name_compared(followed)]
+    if command == "sweep" and all(one.split("=")[0] in SWEEP_OPTIONS for one in quoted if one.startswith("-")):
+        sys.exit(_run_sweep(quoted))  # any other option, such as --help, is a question to Hydra
+    _run_hydra(command, quoted)
 
 
 def usage() -> str:
@@ -79,6 +97,15 @@ def quote(override: str) -> str:
     return f"{key}='{escaped}'"
 
 
+def name_compared(arguments: Sequence[str]) -> list[str]:
+    """Turns `--compare A B` into the override `compare=['A','B']`."""
+    if "--compare" not in arguments:
+        return list(arguments)
+    at = arguments.index("--compare")
+    names = ",".join(f"'{name}'" for name in arguments[at + 1 : at + 3])
+    return [*arguments[:at], f"compare=[{names}]", *arguments[at + 3 :]]
+
+
 def follow_genotype(overrides: Sequence[str]) -> list[str]:
     """Adds the network that the genotype's cells are made for, unless the command names a network.
 
@@ -100,6 +127,16 @@ def follow_genotype(overrides: Sequence[str]) -> list[str]:
         )
     group = groups.pop()
     return list(overrides) if group is None else [f"network={group}", *overrides]
+
+
+def _run_sweep(overrides: Sequence[str]) -> int:
+    from nas.jobs.sweep import start
+
+    try:
+        return start(overrides, launch=partial(_run_hydra, "sweep"))
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
 
 
 def _run_hydra(command: str, overrides: Sequence[str]) -> None:
@@ -130,30 +167,54 @@ def run_job(command: str, cfg: "DictConfig", overrides: Sequence[str]) -> Any:
     out = Path(HydraConfig.get().runtime.output_dir)
     try:
         return _run_job(command, cfg, out)
-    except KeyboardInterrupt:
-        sys.stderr.write(f"\nstopped; to go on: {_again(command, out, overrides)}\n")
-        sys.exit(130)
+    except KeyboardInterrupt as stopped:
+        sys.stderr.write(f"\nstopped; to go on: {_again(command, cfg, overrides)}\n")
+        sys.exit(getattr(stopped, "exit_code", 130))
     except (ValueError, OSError) as error:
         if command not in WITHOUT_RUN_FOLDER and out.is_dir() and not any(out.iterdir()):
             out.rmdir()  # Hydra made it, and nothing came of it
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        raise CompactHydraException(f"error: {error}") from error
+        raise CompactHydraException(f"error: {_explained(error, command, cfg, overrides)}") from error
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError" or os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        raise CompactHydraException(f"error: {OUT_OF_MEMORY}: {str(error).splitlines()[0]}") from error
+
+
+def _heed_sigterm() -> None:
+    """Has SIGTERM end a job as Ctrl-C does."""
+    from nas.saving import only_here, stop_at_once
+
+    with contextlib.suppress(ValueError):  # a launcher may run jobs in threads, where signals cannot be handled
+        signal.signal(signal.SIGTERM, only_here(stop_at_once))
+
+
+def _explained(error: Exception, command: str, cfg: "DictConfig", overrides: Sequence[str]) -> str:
+    """Returns what an error says, and for a full disk what is to be done."""
+    if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT):
+        return str(error)
+    return f"{error}; the last checkpoint is whole. With room again, go on: {_again(command, cfg, overrides)}"
 
 
 def _run_job(command: str, cfg: "DictConfig", out: Path) -> Any:
-    from nas.config import build, plain
-    from nas.jobs.parts import build_runtime
-    from nas.runs import opened_run
+    from nas.config import build, import_extensions, plain
 
+    import_extensions(cfg)
     job = importlib.import_module(f"nas.jobs.{command}")
+    if command == "sweep":
+        return job.run(cfg, out, pipeline=partial(_run_job, "pipeline"))
     if command in WITHOUT_RUN_FOLDER:
         return job.run(cfg, out)
+    from nas.jobs.parts import build_runtime  # imports torch
+    from nas.runs import opened_run
+
+    _heed_sigterm()
     if not isinstance(cfg.seed, int):
         raise ValueError(f"seed must be a whole number, got {cfg.seed!r}")
     tracker = build(cfg.logger, "logger")
     runtime = build_runtime(cfg)
-    with opened_run(cfg, out, runtime=runtime):
+    with opened_run(cfg, out, runtime=runtime, command=command):
         tracker.start(plain(cfg, "the config"), out=out)
         completed = False
         summary: dict[str, Any] = {}
@@ -165,9 +226,10 @@ def _run_job(command: str, cfg: "DictConfig", out: Path) -> Any:
         return summary
 
 
-def _again(command: str, out: Path, overrides: Sequence[str]) -> str:
-    kept = [override for override in overrides if not override.startswith("name=")]
-    return " ".join(["nas", command, f"name={out.name}", *kept])
+def _again(command: str, cfg: "DictConfig", overrides: Sequence[str]) -> str:
+    """Returns the command that goes on with a run, to be pasted into a shell."""
+    kept = [override for override in overrides if not override.startswith(("name=", "hydra.job.config."))]
+    return shlex.join(["nas", command, f"name={cfg.name}", *kept])
 
 
 def suggest_keys(command: str, overrides: Sequence[str]) -> None:

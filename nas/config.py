@@ -3,7 +3,9 @@
 Config objects end here: everything built gets plain keyword arguments.
 """
 
+import importlib
 import inspect
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -15,7 +17,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-FREE_TO_CHANGE = ("name", "logger", "runtime")
+FREE_TO_CHANGE = ("name", "logger", "runtime", "imports")
 """Top-level keys in which a resumed run may differ from the one it continues."""
 
 
@@ -42,7 +44,13 @@ def build(node: DictConfig, where: str, *arguments: Any, **given: Any) -> Any:
             raise FileNotFoundError(str(cause)) from cause
         if isinstance(cause, ValueError | TypeError | ImportError):
             raise ValueError(f"{where}: {cause}") from cause
+        if isinstance(cause, MemoryError | RuntimeError | OverflowError) and _is_about_size(cause):
+            raise ValueError(f"{where}: does not fit into memory: {str(cause).splitlines()[0]}") from cause
         raise
+
+
+def _is_about_size(error: Exception) -> bool:
+    return not isinstance(error, RuntimeError) or "memory" in str(error) or "overflow" in str(error)
 
 
 def plain(node: DictConfig, where: str) -> dict[str, Any]:
@@ -61,6 +69,20 @@ def plain(node: DictConfig, where: str) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise ValueError(f"{where} must be a group of keys, got {settings!r}")
     return {str(key): value for key, value in settings.items()}
+
+
+def import_extensions(cfg: DictConfig) -> None:
+    """Imports the modules under `imports`, so that an op of somebody's own is in the op table before it is met.
+
+    Raises:
+        ValueError: If one cannot be imported.
+    """
+    names = OmegaConf.select(cfg, "imports") or ()
+    for name in [names] if isinstance(names, str) else names:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ValueError(f"imports: {error}; is the folder of {name} on PYTHONPATH?") from error
 
 
 def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -137,7 +159,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if hint is str:
         return isinstance(value, str)
     if origin is not None and inspect.isclass(origin) and issubclass(origin, list | tuple | typing.Sequence):
@@ -147,7 +169,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _describe(hint: Any) -> str:
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+    names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text", type(None): "null"}
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return " or ".join(_describe(part) for part in typing.get_args(hint))
     if typing.get_origin(hint) is not None:

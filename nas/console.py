@@ -62,18 +62,23 @@ class Table:
 @contextmanager
 def progress(description: str, *, total: int, done: int = 0) -> Iterator["Bar"]:
     """Shows a progress bar on a terminal while the context lasts; elsewhere nothing."""
-    bar = Progress(
+    bar = progress_bar(stderr)
+    with bar:
+        yield Bar(bar, bar.add_task(description, total=total, completed=done))
+
+
+def progress_bar(console: Console) -> Progress:
+    """Returns a bar with what is done and the time left, which vanishes when it stops; nothing without a terminal."""
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=stderr,
+        console=console,
         transient=True,
-        disable=not stderr.is_terminal,
+        disable=not console.is_terminal,
     )
-    with bar:
-        yield Bar(bar, bar.add_task(description, total=total, completed=done))
 
 
 class Bar:

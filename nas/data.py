@@ -15,6 +15,7 @@ All raise ValueError for a value out of range and for a class with too few image
 """
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,7 +26,29 @@ from nas.image_data import ImageData, resident_data
 from nas.own_images import arrays, image_folder
 from nas.partition import partition
 
-__all__ = ["ImageData", "arrays", "digits", "image_folder", "synthetic", "torchvision_images"]
+__all__ = ["ImageData", "arrays", "check_batches", "digits", "image_folder", "synthetic", "torchvision_images"]
+
+
+def check_batches(
+    data: ImageData, *, split: Literal["train", "full"], where: str, batch_size: int, cutout: int
+) -> None:
+    """Checks that settings of a training fit the images, before any work starts.
+
+    Args:
+        data: The data set.
+        split: What is trained on.
+        where: The config group, for messages.
+        batch_size: Images in a batch.
+        cutout: Side of the square that is cut out, in pixels.
+
+    Raises:
+        ValueError: If a batch is larger than the split, or the square larger than the images.
+    """
+    num_images, side = len(getattr(data, split)), min(data.image_shape[1:])
+    if batch_size > num_images:
+        raise ValueError(f"{where}.batch_size {batch_size} is more than the {num_images} {split} images of {data.name}")
+    if cutout > side:
+        raise ValueError(f"{where}.cutout {cutout} is more than the {side} pixels of an image's side")
 
 
 def digits(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from xml.sax.saxutils import escape
 
-from nas.layout import CHIP, NUMBER, PLUS, Node, arrange, box_label, layers_of, printable, shown
+from nas.layout import CHIP, KIND, NUMBER, PLUS, Node, arrange, box_label, layers_of, printable, shown
 from search_spaces.genotype import CellGenotype, Genotype
 
 MAX_COLUMNS = 80  # of the terminal drawing
@@ -30,13 +30,14 @@ PALETTE = {
 }
 STYLE = (
     "text{font:12px Helvetica,Arial,sans-serif;fill:#1f2328;text-anchor:middle}.page{fill:#fff}"
-    ".title{font-size:15px;font-weight:bold}.cell{font-weight:bold}.number{font-size:10px}.number,.plus{fill:#6e7781}"
+    ".title{font-size:15px;font-weight:bold}.cell{font-weight:bold}.number,.kind{font-size:10px}"
+    ".number,.plus,.kind{fill:#6e7781}"
     ".pair{fill:#818b98;fill-opacity:.08;stroke:#818b98}.input,.merge,.output{fill:none;stroke:#57606a}"
     ".edge{fill:none;stroke:#57606a;stroke-width:1.4}.head{fill:#57606a}"
-    ".halo{fill:none;stroke:#fff;stroke-width:5}"
+    ".halo{fill:none;stroke:#fff;stroke-width:5}.none{fill:none;stroke:#7d8590;stroke-dasharray:3}"
     + "".join(f".{name}{{fill:{on[0]};fill-opacity:.14;stroke:{on[0]}}}" for name, on in PALETTE.items())
     + "@media (prefers-color-scheme:dark){text{fill:#e6edf3}.page{fill:#0d1117}.halo{stroke:#0d1117}"
-    ".number,.plus,.head{fill:#9aa4af}.input,.merge,.output,.edge{stroke:#9aa4af}"
+    ".number,.plus,.kind,.head{fill:#9aa4af}.input,.merge,.output,.edge{stroke:#9aa4af}"
     + "".join(f".{name}{{fill:{on[1]};stroke:{on[1]}}}" for name, on in PALETTE.items())
     + "}"
 )
@@ -197,9 +198,11 @@ def _box(node: Node, number: int, x: int, y: int) -> str:
     """Draws a node around the point (x, y): its number, then the ops it adds up, each in its own colour."""
     width, height = node.size
     left, top = x - width // 2, y - height // 2
+    if node.role == "mixer":
+        body = _rect("mixer", left, top, width, height, 6) + _text("kind", left + 10 + KIND // 2, y + 4, "mixer")
+        return body + _text("name", x + KIND // 2, y + 4, box_label(node.names[0]))
     if node.role != "block":
-        corner = 6 if node.role == "mixer" else CHIP // 2
-        return _rect(node.role, left, top, width, height, corner) + _text("name", x, y + 4, box_label(node.names[0]))
+        return _rect(node.role, left, top, width, height, CHIP // 2) + _text("name", x, y + 4, box_label(node.names[0]))
     terms = " + ".join(f"{name} of {source}" for name, source in zip(node.names, node.inputs, strict=True))
     body = f"<g><title>{escape(printable(f'node {number}: {terms}'))}</title>"
     single = len(node.names) == 1
@@ -221,5 +224,7 @@ def _text(role: str, x: int, y: int, text: str) -> str:
 
 
 def _family(op: str) -> str:
+    if op == "none":  # no connection: where it is, nothing comes through
+        return op
     known = {"sep": "separable", "conv": "conv", "pool": "pool", "identity": "identity", "skip": "identity"}
     return next((family for part, family in known.items() if part in op), "other")

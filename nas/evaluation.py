@@ -1,19 +1,22 @@
 """Scoring a network as it stands, and the statistics of its batch norms for that."""
 
 import contextlib
-import functools
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas.console import note
 from nas.graphs import Recorder, Repeated
 from search_spaces.genotype import Genotype
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """Pairs of images (N, C, H, W), normalised, and labels (N,)."""
+
+NO_BATCHES = "there are no batches: the split is empty, or smaller than one batch"
 
 
 class Score(NamedTuple):
@@ -44,40 +47,71 @@ def evaluate_paths(
     autocast: torch.dtype | None = None,
     recorder: Recorder | None = None,
 ) -> list[Score]:
-    """Scores paths, each on batches of its own, in the mode the network is in; the host waits once, at the end."""
+    """Scores paths, each on batches of its own, in the mode the network is in; the host waits once, at the end.
+
+    A batch that does not fit into the device's memory is halved, unless the network takes the batch's own statistics,
+    which would be others then.
+
+    Raises:
+        ValueError: If a path has no batches.
+        torch.OutOfMemoryError: If the memory is too small even so.
+    """
     totals: list[Tensor] = []
     counts: list[int] = []
     with recorder.stream() if recorder is not None else contextlib.nullcontext():
         for genotype, batches in paths:
-            sums: list[Tensor] = []
-            work = functools.partial(_evaluate_batch, network=network, genotype=genotype, autocast=autocast, sums=sums)
-            step, num_images = Repeated(work, recorder=recorder), 0
+            scorer, num_images = _Scorer(network, genotype, autocast), 0
+            step = Repeated(scorer, recorder=recorder)
             for images, labels in batches:
                 step(images, labels)
                 num_images += len(labels)
-            totals.append(sums[0] if sums else torch.zeros(2))
+            totals.append(torch.zeros(2) if scorer.totals is None else scorer.totals)
             counts.append(num_images)
         on_host: Iterable[Tensor] = torch.stack(totals).cpu() if totals else []
         return [read_score(row, count) for row, count in zip(on_host, counts, strict=True)]
 
 
-def _evaluate_batch(
-    images: Tensor,
-    labels: Tensor,
-    *,
-    network: nn.Module,
-    genotype: Genotype | None,
-    autocast: torch.dtype | None,
-    sums: list[Tensor],
-) -> None:
-    """Adds a batch's totals to the tensor in `sums`."""
-    with autocasting(images, autocast):
-        logits = network(images, genotype)
-    totals = batch_totals(F.cross_entropy(logits.float(), labels), logits, labels)
-    if sums:
-        sums[0] += totals
-    else:
-        sums.append(totals)
+@dataclass(slots=True)
+class _Scorer:
+    """Adds up the scores of a path's batches.
+
+    Attributes:
+        network: In the mode in which it is scored.
+        genotype: The path.
+        autocast: Data type of the forward pass.
+        totals: Summed loss and number right, (2,); None before the first batch.
+        at_once: Images that fit into memory together; None as long as a batch does.
+    """
+
+    network: nn.Module
+    genotype: Genotype | None
+    autocast: torch.dtype | None
+    totals: Tensor | None = None
+    at_once: int | None = None
+
+    def __call__(self, images: Tensor, labels: Tensor) -> None:
+        """Adds a batch, in pieces if it has to be."""
+        done = 0
+        while done < len(images):
+            end = done + (self.at_once or len(images))
+            totals = self._score(images[done:end], labels[done:end])
+            if totals is not None:
+                self.totals = totals if self.totals is None else self.totals.add_(totals)
+                done = end
+
+    def _score(self, images: Tensor, labels: Tensor) -> Tensor | None:
+        """Returns the totals of a piece; None if it did not fit, and half of it is to be tried."""
+        try:
+            with autocasting(images, self.autocast):
+                logits = self.network(images, self.genotype)
+            return batch_totals(F.cross_entropy(logits.float(), labels), logits, labels)
+        except torch.OutOfMemoryError:
+            if len(images) == 1 or any(isinstance(m, nn.BatchNorm2d) and m.training for m in self.network.modules()):
+                raise
+        # Here what the pass held is free: the error that kept its frames is gone.
+        self.at_once = len(images) // 2
+        note(f"warning: {len(images)} images do not fit into memory, scoring {self.at_once} at once")
+        return None
 
 
 @contextlib.contextmanager
@@ -128,8 +162,12 @@ def autocasting(images: Tensor, dtype: torch.dtype | None) -> torch.autocast:
 
 
 def batch_totals(mean_loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-    """Returns (summed loss, number right) on the device, shape (2,)."""
-    right = (logits.argmax(dim=1) == labels).sum()
+    """Returns (summed loss, number right) on the device, shape (2,).
+
+    Outputs that are not finite are wrong, whatever the label: a child that has diverged has accuracy 0.
+    """
+    highest, predicted = logits.max(dim=1)  # a NaN counts as the highest
+    right = ((predicted == labels) & highest.isfinite()).sum()
     return torch.stack([mean_loss * len(labels), right.to(mean_loss.dtype)])
 
 
@@ -140,6 +178,6 @@ def read_score(totals: Tensor | None, num_images: int) -> Score:
         ValueError: If there were no images.
     """
     if totals is None or not num_images:
-        raise ValueError("there are no batches: the split is empty, or smaller than one batch")
+        raise ValueError(NO_BATCHES)
     loss, right = (totals / num_images).tolist()
     return Score(loss=loss, accuracy=right)

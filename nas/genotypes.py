@@ -9,6 +9,8 @@ from search_spaces.genotype import MAX_JSON_BYTES, Genotype, parse_json
 from search_spaces.notations import read_notation
 from search_spaces.published import PUBLISHED
 
+SHOWN_LENGTH = 80
+
 
 def load_genotype(reference: str | Path) -> Genotype:
     """Reads a genotype.
@@ -28,15 +30,15 @@ def load_genotype(reference: str | Path) -> Genotype:
         return _read(text, source="the text given")
     name, hash_sign, index = text.rpartition("#")
     path, entry = (Path(name), index) if hash_sign else (Path(text), None)
+    if not _is_path(path):
+        raise FileNotFoundError(_absent(text[:SHOWN_LENGTH], path=text[:SHOWN_LENGTH]))
     if not path.exists() and text in PUBLISHED:
         return PUBLISHED[text].genotype
     if path.is_dir():
         path = path / "genotype.json"
     if not path.is_file():
-        raise FileNotFoundError(_absent(text, path))
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise ValueError(f"{text}: the file is larger than {MAX_JSON_BYTES} bytes")
-    content = path.read_text(encoding="utf-8", errors="replace")
+        raise FileNotFoundError(_absent(text, path=path))
+    content = _bounded_text(path)
     return _read(content, source=text) if entry is None else _read_entry(content, entry, source=text)
 
 
@@ -49,6 +51,8 @@ def network_group(reference: str) -> str | None:
     if _is_genotype_itself(reference):
         return _network_of_space(reference)
     path = Path(reference.rpartition("#")[0] or reference)
+    if not _is_path(path):
+        return None
     if reference in PUBLISHED and not path.exists():
         return PUBLISHED[reference].models[0].network
     if used := _network_of_run(path if path.is_dir() else path.parent):
@@ -56,11 +60,29 @@ def network_group(reference: str) -> str | None:
     return _network_of_space(reference)
 
 
-def _absent(reference: str, path: Path) -> str:
+def _is_path(path: Path) -> bool:
+    """Whether the system takes a text for a path at all: it may be too long, or hold a null character."""
+    try:
+        path.exists()
+    except (OSError, ValueError):
+        return False
+    return "\0" not in str(path)
+
+
+def _bounded_text(path: Path) -> str:
+    """Returns the text of a file; raises ValueError if it is too large."""
+    with path.open("rb") as file:
+        data = file.read(MAX_JSON_BYTES + 1)
+    if len(data) > MAX_JSON_BYTES:
+        raise ValueError(f"{path}: the file is larger than {MAX_JSON_BYTES} bytes")
+    return data.decode("utf-8", errors="replace")
+
+
+def _absent(reference: str, *, path: Path | str) -> str:
     """Says what might have been meant by a reference to nothing."""
     run = Path("results/runs") / reference
     near = difflib.get_close_matches(reference.lower(), PUBLISHED, n=1)
-    if run.is_dir():
+    if _is_path(run) and run.is_dir():
         hint = f"did you mean genotype={run}?"
     elif near:
         hint = f"did you mean {near[0]}?"
@@ -85,11 +107,11 @@ def _network_of_space(reference: str) -> str | None:
 def _network_of_run(run: Path) -> str | None:
     """Returns the network group that a run's config was made with."""
     try:
-        config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        config = yaml.safe_load(_bounded_text(run / "config.yaml"))
         network = config["network"]
         groups = {"nas.networks.ShuffleNASNet": "shufflenasnet", "nas.stacked.StackedCells": network.get("macro")}
         group: str | None = groups.get(network["_target_"])
-    except (OSError, yaml.YAMLError, LookupError, AttributeError, TypeError):  # no run's config
+    except (OSError, ValueError, yaml.YAMLError, LookupError, AttributeError, TypeError, RecursionError):  # no config
         return None
     return group
 
@@ -101,12 +123,15 @@ def load_genotypes(path: str | Path) -> list[Genotype]:
         FileNotFoundError: If there is no such file.
         ValueError: If the file does not hold a list of genotypes.
     """
-    if not Path(path).is_file():
+    if not _is_path(Path(path)) or not Path(path).is_file():
         raise FileNotFoundError(f"no list of genotypes at {path}; `nas search` writes random.json into its run folder")
-    data = parse_json(Path(path).read_text(encoding="utf-8"))
-    if not isinstance(data, list):
-        raise ValueError(f"{path} must hold a list, got {type(data).__name__}")
-    return [load_genotype(f"{path}#{i}") for i in range(len(data))]
+    try:
+        data = parse_json(_bounded_text(Path(path)))
+        if not isinstance(data, list):
+            raise ValueError(f"it must hold a list, got {type(data).__name__}")
+        return [Genotype.from_dict(_entry(data, str(number))) for number in range(len(data))]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _read(text: str, *, source: str) -> Genotype:

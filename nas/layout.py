@@ -16,6 +16,7 @@ from statistics import mean, median
 MAX_NAME = 24  # characters shown of a name
 CHIP, CHARACTER = 26, 7  # px: height of an op's box, width of a character
 NUMBER, PLUS, PAD = 16, 18, 6  # px: widths of a node's number, of a plus sign, and of the space around a block
+KIND = 36  # px: width of the word that tells a mixer from an op
 LANE = 4  # how much more a lane is to be straight than another link
 SWEEPS = 24  # of the layout, alternately down and up
 
@@ -35,8 +36,8 @@ class Node:
     @property
     def chips(self) -> list[int]:
         """Widths of the coloured boxes, one a name, in px."""
-        number = NUMBER if self.role == "block" and len(self.names) == 1 else 0
-        return [(CHARACTER * len(box_label(name)) + 20 + number) // 2 * 2 for name in self.names]
+        before = NUMBER if self.role == "block" and len(self.names) == 1 else KIND if self.role == "mixer" else 0
+        return [(CHARACTER * len(box_label(name)) + 20 + before) // 2 * 2 for name in self.names]
 
     @property
     def size(self) -> tuple[int, int]:

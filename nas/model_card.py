@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -172,11 +173,11 @@ def _record(path: Path, data: Mapping[str, Any]) -> ModelRecord:
 def _check_facts(data: Mapping[str, Any], path: Path) -> None:
     """Raises ValueError if an entry of a record is of another kind than it must be; absent ones are None."""
     positive = {"whole numbers of at least 1": lambda value: type(value) is int and value > 0}
-    numbers = {"numbers": lambda value: isinstance(value, int | float)}
+    numbers: dict[str, Callable[[Any], bool]] = {"numbers": _is_number}
     rules: dict[str, dict[str, Callable[[Any], bool]]] = {
         "image_shape": positive,
         "mean": numbers,
-        "std": {"numbers above 0": lambda value: isinstance(value, int | float) and value > 0},
+        "std": {"numbers above 0": lambda value: _is_number(value) and value > 0},
         "class_names": {"texts": lambda value: isinstance(value, str)},
     }
     for key, rule in rules.items():
@@ -191,6 +192,11 @@ def _check_facts(data: Mapping[str, Any], path: Path) -> None:
         raise ValueError(f"{path}: image_shape must be [channels, height, width], got {data['image_shape']!r}")
     if len(data.get("mean") or ()) != len(data.get("std") or ()):
         raise ValueError(f"{path}: mean and std must have one number a channel each")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether an entry is a number that fits into a float."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def _checked(data: object, path: Path) -> dict[str, Any]:

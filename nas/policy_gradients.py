@@ -1,7 +1,11 @@
 """The objectives of policy gradients, as losses: functions of log-probabilities and advantages."""
 
+import math
+
 import torch
 from torch import Tensor
+
+ANNEALINGS = ("linear", "cosine")
 
 
 def reinforce_loss(log_prob: Tensor, advantage: Tensor) -> Tensor:
@@ -65,3 +69,18 @@ def moving_average(baseline: float, rewards: Tensor, *, decay: float) -> Tensor:
         baseline = decay * baseline + (1.0 - decay) * reward
         baselines.append(baseline)
     return torch.tensor(baselines, dtype=torch.float64)
+
+
+def annealed(start: float, end: float, *, progress: float, schedule: str) -> float:
+    """Returns a weight on its way from `start` to `end`.
+
+    Args:
+        start: At progress 0.
+        end: From progress 1 on.
+        progress: At least 0.
+        schedule: `linear`, or `cosine`: half a wave, slow at both ends.
+    """
+    if progress >= 1.0:
+        return end
+    share = progress if schedule == "linear" else 0.5 * (1.0 - math.cos(math.pi * progress))
+    return start + share * (end - start)  # exactly `start` where the two are equal

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from controllers.protocol import Samples
 from nas.elites import Elites
-from nas.policy_gradients import clipped_share, moving_average, ppo_loss, reinforce_loss
+from nas.policy_gradients import ANNEALINGS, annealed, clipped_share, moving_average, ppo_loss, reinforce_loss
 from search_spaces.genotype import Decision
 
 ENTROPY_BONUSES = ("reward", "loss")
@@ -54,6 +54,9 @@ class Reinforce:
         entropy_weight: Weight of the entropy bonus, ≥ 0 (ENAS: 1e-4).
         entropy_bonus: `reward` adds the weighted entropy of the sample to its reward, as ENAS's code does; `loss`
             subtracts it from the loss, so that its own gradient counts.
+        entropy_weight_end: What the weight becomes; None leaves it as it is.
+        entropy_schedule: How it gets there, `linear` or `cosine`.
+        entropy_updates: Updates that this takes, at least 1.
         baseline_decay: In [0, 1) (ENAS: 0.99).
         baseline_start: First baseline; None takes the mean of the first rewards.
         max_grad_norm: Clips the gradient's norm; None leaves it.
@@ -77,6 +80,9 @@ class Reinforce:
         adam_epsilon: float = 1e-3,
         entropy_weight: float = 1e-4,
         entropy_bonus: str = "reward",
+        entropy_weight_end: float | None = None,
+        entropy_schedule: str = "linear",
+        entropy_updates: int = 100,
         baseline_decay: float = 0.99,
         baseline_start: float | None = 0.0,
         max_grad_norm: float | None = None,
@@ -92,6 +98,12 @@ class Reinforce:
             raise ValueError(f"entropy_weight must be at least 0, got {entropy_weight}")
         if entropy_bonus not in ENTROPY_BONUSES:
             raise ValueError(f"entropy_bonus must be one of {', '.join(ENTROPY_BONUSES)}, got {entropy_bonus!r}")
+        if entropy_weight_end is not None and entropy_weight_end < 0:
+            raise ValueError(f"entropy_weight_end must be at least 0, got {entropy_weight_end}")
+        if entropy_schedule not in ANNEALINGS:
+            raise ValueError(f"entropy_schedule must be one of {', '.join(ANNEALINGS)}, got {entropy_schedule!r}")
+        if entropy_updates < 1:
+            raise ValueError(f"entropy_updates must be at least 1, got {entropy_updates}")
         if not 0 <= baseline_decay < 1:
             raise ValueError(f"baseline_decay must lie in [0, 1), got {baseline_decay}")
         if max_grad_norm is not None and max_grad_norm <= 0:
@@ -110,8 +122,12 @@ class Reinforce:
             raise ValueError(f"elite_window must be at least elite_size {elite_size}, got {elite_window}")
         self.policy = policy(decisions)
         self.learning_rate = learning_rate
-        self.entropy_weight = entropy_weight
+        self.entropy_start = entropy_weight
+        self.entropy_end = entropy_weight if entropy_weight_end is None else entropy_weight_end
+        self.entropy_schedule = entropy_schedule
+        self.entropy_updates = entropy_updates
         self.entropy_bonus = entropy_bonus
+        self.updates = 0
         self.baseline_decay = baseline_decay
         self.baseline = baseline_start
         self.max_grad_norm = max_grad_norm
@@ -126,6 +142,12 @@ class Reinforce:
             eps=adam_epsilon,
         )
 
+    @property
+    def entropy_weight(self) -> float:
+        """Weight of the entropy bonus in the next update."""
+        progress = self.updates / self.entropy_updates
+        return annealed(self.entropy_start, self.entropy_end, progress=progress, schedule=self.entropy_schedule)
+
     def sample(self, num_samples: int, *, greedy: bool = False) -> Samples:
         """Draws from the policy."""
         return self.policy.sample(num_samples, greedy=greedy)
@@ -139,7 +161,8 @@ class Reinforce:
 
         Returns:
             `baseline`; `policy_loss`, before the last step; `entropy` in nats, a sample's mean before the first. With
-            PPO also `clipped`, the share of architectures without a gradient in the last step.
+            PPO also `clipped`, the share of architectures without a gradient in the last step; `entropy_weight` if it
+            changes.
         """
         elites = None
         if self.elites is not None:
@@ -157,6 +180,9 @@ class Reinforce:
         logged = {"baseline": self.baseline, "policy_loss": loss, "entropy": entropy.mean().item()}
         if self.ppo_clip is not None:
             logged["clipped"] = clipped_share(samples.log_prob, sampled_log_prob, advantage, clip=self.ppo_clip)
+        if self.entropy_end != self.entropy_start:
+            logged["entropy_weight"] = self.entropy_weight
+        self.updates += 1
         return logged
 
     def _evaluate(self, actions: Tensor, elites: Tensor | None) -> tuple[Samples, Tensor | None]:
@@ -164,8 +190,8 @@ class Reinforce:
         if elites is None:
             return self.policy.evaluate(actions), None
         joined = self.policy.evaluate(torch.cat([actions, elites]))
-        samples = Samples(*(values[: len(actions)] for values in joined))
-        return samples, joined.log_prob[len(actions) :]
+        count = len(actions)
+        return Samples(joined.actions[:count], joined.log_prob[:count], joined.entropy[:count]), joined.log_prob[count:]
 
     def _advantage(self, rewards: Tensor, entropy: Tensor) -> Tensor:
         """Moves the baseline through the rewards (N,), and returns the rewards' excess over it, (N,) float64."""
@@ -203,11 +229,12 @@ class Reinforce:
             group["lr"] = scale * self.learning_rate
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Returns policy, optimizer and baseline, and what elites are drawn from if there are any."""
+        """Returns policy, optimizer, baseline and number of updates, and what elites are drawn from, if any."""
         state = {
             "policy": self.policy.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "baseline": self.baseline,
+            "updates": self.updates,
         }
         return state if self.elites is None else {**state, "elites": self.elites.state_dict()}
 
@@ -216,5 +243,6 @@ class Reinforce:
         self.policy.load_state_dict(state_dict["policy"])
         self.optimizer.load_state_dict(state_dict["optimizer"])
         self.baseline = state_dict["baseline"]
+        self.updates = state_dict.get("updates", 0)  # older runs did not count them
         if self.elites is not None:
             self.elites.load_state_dict(state_dict["elites"])

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas.checkpoint import load_checkpoint, save_checkpoint
+from nas.checkpoint import load_checkpoint
 from nas.console import note
-from nas.data import ImageData
+from nas.data import ImageData, check_batches
 from nas.evaluation import evaluate, recalibrate_batch_norm
 from nas.hardening import harden_mixers, largest_distance, soft_mixers
 from nas.runtime import Runtime, derive_seed, seed_everything
+from nas.saving import Saves
 from nas.schedules import TrainingSettings
 from nas.sgd import make_sgd
 from nas.training import WeightTrainer
@@ -131,13 +132,16 @@ def train_member(
         on_epoch: Called with each epoch's row.
 
     Raises:
-        ValueError: If the checkpoint is of another cell.
+        ValueError: If a setting does not fit the images, the checkpoint is of another cell, or the training diverged.
+        Stopped: If the process was asked to stop; the state is saved.
 
     Returns:
         One row an epoch: label, seed, epoch, learning rate, loss, train and test accuracy in [0, 1], seconds. With
         learned mixers also their distance from permutations and, in the epoch that begins with hardening them, the test
-        accuracy just before and after it; in an epoch that compiled the network, how many seconds that took.
+        accuracy just before and after it; in an epoch that compiled the network, how many seconds that took; in one
+        that skipped steps, how many.
     """
+    check_batches(data, split="full", where="retrain", batch_size=settings.batch_size, cutout=settings.cutout)
     steps = settings.epochs * data.full.num_batches(settings.batch_size, drop_last=True)
     build_trainer = partial(
         _build_trainer, network, settings=settings, runtime=runtime, compile=runtime.compiles(steps=steps)
@@ -154,30 +158,29 @@ def train_member(
             trainer = build_trainer()
         network.load_state_dict(state["network"])
         trainer.optimizer.load_state_dict(state["optimizer"])
-    saved = time.monotonic()
-    while len(rows) < settings.epochs:
-        gap: dict[str, Any] = {}
-        if len(rows) == settings.hardening and soft_mixers(network):
-            gap = _harden(member, trainer, data=data, settings=settings)
-            trainer = build_trainer(before=trainer.optimizer)
-        compiled = trainer.compile_seconds
-        rows.append(_train_epoch(member, trainer, data=data, settings=settings, epoch=len(rows)) | gap)
-        if trainer.compile_seconds != compiled:
-            rows[-1]["compile_seconds"] = trainer.compile_seconds
-            note(f"compiling took {trainer.compile_seconds:.1f} s of epoch {rows[-1]['epoch']}")
-        if len(rows) == settings.epochs or time.monotonic() - saved >= settings.checkpoint_seconds:
-            save_checkpoint(
-                checkpoint,
-                {
-                    "genotype": member.record,
-                    "rows": rows,
-                    "hardened": not soft_mixers(network),
-                    "network": network.state_dict(),
-                    "optimizer": trainer.optimizer.state_dict(),
-                },
-            )
-            saved = time.monotonic()
-        on_epoch(rows[-1])
+
+    def state_dict() -> dict[str, Any]:
+        return {
+            "genotype": member.record,
+            "rows": rows,
+            "hardened": not soft_mixers(network),
+            "network": network.state_dict(),
+            "optimizer": trainer.optimizer.state_dict(),
+        }
+
+    with Saves(checkpoint, state_dict, seconds=settings.checkpoint_seconds) as saves:
+        while len(rows) < settings.epochs:
+            gap: dict[str, Any] = {}
+            if len(rows) == settings.hardening and soft_mixers(network):
+                gap = _harden(member, trainer, data=data, settings=settings)
+                trainer = build_trainer(before=trainer.optimizer)
+            compiled = trainer.compile_seconds
+            rows.append(_train_epoch(member, trainer, data=data, settings=settings, epoch=len(rows)) | gap)
+            if trainer.compile_seconds != compiled:
+                rows[-1]["compile_seconds"] = trainer.compile_seconds
+                note(f"compiling took {trainer.compile_seconds:.1f} s of epoch {rows[-1]['epoch']}")
+            on_epoch(rows[-1])
+            saves.reached(last=len(rows) == settings.epochs)
     return rows
 
 
@@ -212,6 +215,7 @@ def _build_trainer(
         autocast=runtime.autocast,
         recorder=runtime.recorder(),
         compile=compile,
+        max_bad_steps=settings.max_bad_steps,
     )
 
 
@@ -228,10 +232,17 @@ def _harden(member: Member, trainer: WeightTrainer, *, data: ImageData, settings
     distance = largest_distance(soft_mixers(trainer.network))
     harden_mixers(trainer.network)
     # The soft mixers averaged channels, so batch norm expects smaller variances than those it will meet.
-    calibration = data.full.batches(settings.batch_size, seed=derive_seed(member.seed, "hardening"))
+    _recalibrate(member, trainer, data=data, settings=settings, stream="hardening")
+    return {"hardening_distance": distance, "soft_test_accuracy": soft, "hard_test_accuracy": test_accuracy()}
+
+
+def _recalibrate(
+    member: Member, trainer: WeightTrainer, *, data: ImageData, settings: RetrainSettings, stream: str
+) -> None:
+    """Takes batch norm's running statistics anew, from training images chosen by a random stream of that name."""
+    calibration = data.full.batches(settings.batch_size, seed=derive_seed(member.seed, stream))
     batches = itertools.islice(calibration, CALIBRATION_BATCHES)
     recalibrate_batch_norm(trainer.network, batches, member.genotype, autocast=trainer.autocast)
-    return {"hardening_distance": distance, "soft_test_accuracy": soft, "hard_test_accuracy": test_accuracy()}
 
 
 def _train_epoch(
@@ -250,6 +261,8 @@ def _train_epoch(
         epoch=epoch,
         num_batches=data.full.num_batches(settings.batch_size, drop_last=True),
     )
+    if trainer.skipped_steps:  # their images may have gone into the running statistics, which then are no numbers
+        _recalibrate(member, trainer, data=data, settings=settings, stream="skipped steps")
     last = epoch >= settings.epochs - settings.last_epochs
     due = settings.evaluate_every > 0 and (epoch + 1) % settings.evaluate_every == 0
     test_accuracy = math.nan
@@ -272,6 +285,8 @@ def _train_epoch(
         "test_accuracy": test_accuracy,
         "seconds": time.perf_counter() - started,
     }
+    if trainer.skipped_steps:
+        row["skipped_steps"] = trainer.skipped_steps
     mixers = soft_mixers(trainer.network)
     return {**row, "mixer_distance": largest_distance(mixers)} if mixers else row
 

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -92,7 +93,10 @@ class SupernetEvaluator:
             seed: Shuffles the images.
 
         Returns:
-            (N,) float64 on the CPU.
+            (N,) float64 on the CPU. A child whose outputs are not finite has accuracy 0.
+
+        Raises:
+            ValueError: If the reward function returns a number that is not finite.
         """
         batches = _endless(self.reward, batch_size=self.batch_size, seed=seed)
         with batch_statistics(self.network):
@@ -100,6 +104,9 @@ class SupernetEvaluator:
                 self.network, ((genotype, [next(batches)]) for genotype in genotypes), autocast=self.autocast
             )
         rewards = [self.reward_function(score, genotype) for score, genotype in zip(scores, genotypes, strict=True)]
+        for reward, score in zip(rewards, scores, strict=True):
+            if not math.isfinite(reward):  # the controller would never recover from it
+                raise ValueError(f"a reward must be finite, the reward function made {reward} of {score}")
         return torch.tensor(rewards, dtype=torch.float64)
 
     def hardened(self) -> "SupernetEvaluator | None":

@@ -1,45 +1,117 @@
 """A run is a folder: opened once, by one process at a time, with the config and the machine written down."""
 
 import fcntl
+import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from omegaconf import DictConfig, OmegaConf
 
-from nas.checkpoint import write_json, write_text
+from nas.checkpoint import read_json, write_json, write_text
 from nas.config import check_resumable, plain
-from nas.runtime import Runtime, environment
+from nas.console import note
+from nas.runtime import Runtime, environment, environment_differences
 
 SETUP_FILES = {".lock", "config.yaml", "environment.json", "data.json", "genotype.json", "cells.svg"}
+RESULTS = ("genotype.json", "candidates.json", "weights.safetensors")
 
 
 @contextmanager
-def opened_run(cfg: DictConfig, out: Path, *, runtime: Runtime) -> Iterator[None]:
+def opened_run(cfg: DictConfig, out: Path, *, runtime: Runtime, command: str) -> Iterator[None]:
     """Holds a run folder while the context lasts; writes `config.yaml` and `environment.json` into it.
+
+    Where a run goes on in another environment than it began in, a note names what differs, since the results may then.
+
+    Args:
+        cfg: Of the job.
+        out: The folder.
+        runtime: How tensors are placed and computed.
+        command: The job's name, such as `search`.
 
     Raises:
         ValueError: If another process holds the folder, or it was started with another config.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ValueError(f"another process is at work in {out}; wait for it or choose another name") from None
+    with _locked(out):
         config = out / "config.yaml"
         begun = config.exists()
         if begun:
             check_resumable(config, plain(cfg, "the config"))
         else:
             write_text(config, OmegaConf.to_yaml(cfg, resolve=True))
-        write_json(out / "environment.json", environment(runtime, seed=cfg.seed))
+        found = {"job": command, **environment(runtime, seed=cfg.seed), "inputs": _input_digests(cfg)}
+        _write_environment(out / "environment.json", found)
         try:
             yield
+            _write_digests(out)
         except (ValueError, FileNotFoundError):
             if not begun:
                 _remove_if_bare(out)
             raise
+
+
+def _write_environment(file: Path, found: dict[str, object]) -> None:
+    """Writes the environment down; that of the first start is kept beside it if it differs."""
+    known = read_json(file)
+    before = known.get("begun_with", known) if isinstance(known, dict) else {}
+    differences = environment_differences(before, found) if before else []
+    if differences:
+        note("warning: this run began in another environment, its results may differ: " + "; ".join(differences))
+        found = {**found, "begun_with": before}
+    write_json(file, found)
+
+
+def _input_digests(cfg: DictConfig) -> dict[str, str]:
+    """Returns digests of the files that a config names as genotypes."""
+    digests = {}
+    for key in ("genotype", "random_cells"):
+        given = OmegaConf.select(cfg, key)
+        path = Path(given.rpartition("#")[0] or given) if isinstance(given, str) and "(" not in given else None
+        path = path / "genotype.json" if path is not None and path.is_dir() else path
+        if path is not None and path.is_file():
+            digests[key] = _sha256(path)
+    return digests
+
+
+def _write_digests(out: Path) -> None:
+    """Writes digests of what a run used and made, once it is done."""
+    data = read_json(out / "data.json")
+    kept = {"data": data.get("data_sha256", data.get("files_sha256", data.get("sha256")))} if data else {}
+    made = {name: _sha256(out / name) for name in RESULTS if (out / name).is_file()}
+    write_json(out / "digests.json", {**kept, **made})
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Holds the folder's lock, making the folder; raises ValueError if another process has it."""
+    while True:
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = (out / ".lock").open("w")
+        except FileNotFoundError:  # somebody has just removed the folder
+            continue
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ValueError(f"another process is at work in {out}; wait for it or choose another name") from None
+            if _is_at(lock, out / ".lock"):  # else its holder has removed the folder meanwhile
+                yield
+                return
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _remove_if_bare(out: Path) -> None:

@@ -1,11 +1,13 @@
 """The machine a run happens on: device, threads, number format, random streams, and a record of all that."""
 
+import functools
 import hashlib
 import os
 import platform
 import random
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -32,7 +34,13 @@ PACKAGES = (
     "onnx",
     "onnxscript",
     "onnxruntime",
+    "pillow",
+    "safetensors",
+    "pyyaml",
+    "matplotlib",
 )
+SOURCES = ("nas", "search_spaces", "controllers", "conf")
+RESULTS_DEPEND_ON = ("device", "device_name", "autocast", "channels_last", "graphs", "compile", "threads", "python")
 STEPS_WORTH_COMPILING = 20_000
 AUTOCAST = {"auto": None, "off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -172,10 +180,42 @@ def environment(runtime: Runtime, *, seed: int) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cuda": torch.version.cuda if cuda else None,
         "packages": {name: _version(name) for name in PACKAGES} | {"torch": torch.__version__},
         "git_commit": _git_commit(),
+        "code_sha256": code_digest(),
     }
+
+
+def environment_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Returns in which ways that can change results two environments differ, as `torch 2.11.0 → 2.12.0`."""
+
+    def facts(environment: Mapping[str, Any]) -> dict[str, Any]:
+        chosen = {name: environment.get(name) for name in (*RESULTS_DEPEND_ON, "cuda", "cpu_capability")}
+        packages = environment.get("packages")
+        return {**chosen, **(packages if isinstance(packages, dict) else {}), "code": environment.get("code_sha256")}
+
+    before, after = facts(old), facts(new)
+    return [
+        f"{name} {_short(before.get(name))} → {_short(after.get(name))}"
+        for name in dict.fromkeys([*before, *after])
+        if before.get(name) != after.get(name)
+    ]
+
+
+@functools.cache
+def code_digest() -> str:
+    """Returns a digest of this package's own source and settings, which a commit does not tell of changed files."""
+    root, digest = Path(__file__).parent.parent, hashlib.sha256()
+    for path in sorted(path for top in SOURCES for path in (root / top).rglob("*") if path.suffix in (".py", ".yaml")):
+        digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _short(value: object) -> str:
+    return str(value)[:40]
 
 
 def _version(package: str) -> str | None:

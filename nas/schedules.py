@@ -24,13 +24,13 @@ class CosineRestarts:
     cycle_factor: float = 2
 
     def __post_init__(self) -> None:
-        if not 0 <= self.lr_min <= self.lr_max or self.lr_max == 0:
+        if not 0 <= self.lr_min <= self.lr_max < math.inf or self.lr_max == 0:
             raise ValueError(
-                f"needs 0 ≤ lr_min ≤ lr_max and lr_max above 0, got lr_min {self.lr_min}, lr_max {self.lr_max}"
+                f"needs 0 ≤ lr_min ≤ lr_max and 0 < lr_max < ∞, got lr_min {self.lr_min}, lr_max {self.lr_max}"
             )
-        if self.first_cycle <= 0:
+        if not 0 < self.first_cycle < math.inf:
             raise ValueError(f"first_cycle must be above 0 epochs, got {self.first_cycle}")
-        if self.cycle_factor < 1:
+        if not 1 <= self.cycle_factor < math.inf:
             raise ValueError(f"cycle_factor must be at least 1, got {self.cycle_factor}")
 
     def learning_rate(self, epoch: float) -> float:
@@ -62,6 +62,7 @@ class TrainingSettings:
         mixer_penalty: λ of the learned mixers at its full height; large matrices get less where it would be too much.
         mixer_penalty_schedule: How it gets there from 0: `quadratic`, `linear`, or `constant` from the start.
         mixer_lr_scale: Learning rate of the learned mixers, in learning rates of the weights.
+        max_bad_steps: Steps of an epoch that may be skipped because loss or gradients are not finite.
         checkpoint_seconds: Least time between two checkpoints.
     """
 
@@ -80,13 +81,14 @@ class TrainingSettings:
     mixer_penalty: float = 0.05
     mixer_penalty_schedule: str = "quadratic"
     mixer_lr_scale: float = 1.0
+    max_bad_steps: int = 10
     checkpoint_seconds: float = 10.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("cutout", "mixer_penalty", "mixer_lr_scale", "checkpoint_seconds"):
+        for name in ("cutout", "mixer_penalty", "mixer_lr_scale", "max_bad_steps", "checkpoint_seconds"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not 0 <= self.drop_path < 1:
@@ -95,7 +97,7 @@ class TrainingSettings:
             raise ValueError(
                 f"drop_path_schedule must be one of {', '.join(DROP_PATH_SCHEDULES)}, got {self.drop_path_schedule!r}"
             )
-        if self.max_grad_norm is not None and self.max_grad_norm <= 0:
+        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
             raise ValueError(f"max_grad_norm must be above 0, got {self.max_grad_norm}")
         if self.mixer_penalty_schedule not in PENALTY_POWERS:
             known = ", ".join(PENALTY_POWERS)
@@ -132,5 +134,5 @@ def check_sgd(*, momentum: float, weight_decay: float) -> None:
     """Raises ValueError if momentum is not in [0, 1) or weight_decay is below 0."""
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
-    if weight_decay < 0:
+    if not 0 <= weight_decay < math.inf:
         raise ValueError(f"weight_decay must be at least 0, got {weight_decay}")

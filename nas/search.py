@@ -7,7 +7,7 @@ and lets the controller learn from them. At the end many cells are sampled, and 
 import itertools
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,65 +17,16 @@ from controllers.protocol import Controller
 from controllers.uniform import Uniform
 from nas.choice_shares import choice_shares
 from nas.console import progress
-from nas.costing.costs import FIELDS, Cost, check_cost
-from nas.costing.latency_predictor import PredictorSettings
+from nas.costing.costs import FIELDS, Cost
 from nas.costing.reward_functions import RecordedReward
 from nas.data import ImageData
+from nas.diagnostics.watch import Watch
 from nas.rewards import SupernetEvaluator
 from nas.runtime import derive_seed, seed_everything
-from nas.schedules import TrainingSettings
+from nas.search_settings import SearchSettings as SearchSettings
 from nas.training import WeightTrainer
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
-
-RESAMPLE = ("epoch", "batch")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchSettings(TrainingSettings):
-    """The protocol of a search; an epoch is a turn of training weights and controller (150 in ENAS, 630 in the paper).
-
-    Attributes:
-        resample: `epoch` trains the weights of one sampled cell for a whole epoch (arXiv:1812.02975, §IV-A), `batch`
-            samples a cell for every batch (ENAS).
-        controller_samples: Cells rewarded an epoch, one batch each.
-        samples_per_update: Cells averaged in one update of the controller.
-        anneal_controller: Whether the controller's learning rate follows the weights' schedule.
-        bn: Batch norm when whole-split scores are taken: `recalibrate` or `batch`.
-        calibration_batches: Training batches for `recalibrate`.
-        final_samples: Cells sampled at the end, duplicates dropped before scoring.
-        top_k: Cells written to `candidates.json`.
-        random_cells: Uniformly drawn cells kept in `random.json`, to be retrained beside the found one.
-        cost: The cost of the Pareto front, one of `nas.costing.costs.FIELDS`; None takes the reward's, else
-            multiply-adds.
-        latency: How latency is measured where it is the cost.
-    """
-
-    lr_min: float = 0.0005
-    weight_decay: float = 2e-4
-    resample: str = "epoch"
-    controller_samples: int = 10
-    samples_per_update: int = 10
-    anneal_controller: bool = False
-    bn: str = "recalibrate"
-    calibration_batches: int = 4
-    final_samples: int = 100
-    top_k: int = 10
-    random_cells: int = 3
-    cost: str | None = None
-    latency: PredictorSettings = field(default_factory=PredictorSettings)
-
-    def __post_init__(self) -> None:
-        TrainingSettings.__post_init__(self)
-        for name in ("controller_samples", "samples_per_update", "final_samples", "top_k"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.resample not in RESAMPLE:
-            raise ValueError(f"resample must be one of {', '.join(RESAMPLE)}, got {self.resample!r}")
-        if self.random_cells < 0:
-            raise ValueError(f"random_cells must be at least 0, got {self.random_cells}")
-        if self.cost is not None:
-            check_cost(self.cost)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,6 +46,8 @@ class Search:
         rows: What was logged, one an epoch.
         scored: Every cell that was rewarded: epoch, reward, accuracy on its batch, costs, actions.
         best: Highest reward so far, and the actions that got it.
+        renew: Makes the controller anew where the guard wants it; see `nas.diagnostics.watch.Watch`.
+        watch: Records how the policy moved, and looks out for its collapse.
     """
 
     settings: SearchSettings
@@ -109,6 +62,20 @@ class Search:
     rows: list[dict[str, float]]
     scored: list[dict[str, Any]]
     best: tuple[float, list[int]]
+    renew: Callable[[int], Controller] | None = None
+    watch: Watch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.watch = Watch(self.space, settings=self.settings.guard, num_epochs=self.settings.epochs, renew=self.renew)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are over, or the guard stopped the search."""
+        return len(self.rows) >= self.settings.epochs or self.watch.stopped
+
+    def best_cell(self) -> Genotype | None:
+        """Returns the cell with the highest reward so far; None before the first."""
+        return self.space.decode(self.best[1]) if self.best[1] else None
 
     def epoch(self) -> dict[str, float]:
         """Trains the shared weights, then the controller; returns what to log."""
@@ -118,6 +85,7 @@ class Search:
         controller = self._train_controller(epoch)
         row = {"epoch": epoch, **weights, **controller, "seconds": time.perf_counter() - started}
         self.rows.append(row)
+        self.controller = self.watch.act(self.controller)
         return row
 
     def _train_weights(self, epoch: int) -> dict[str, float]:
@@ -135,12 +103,15 @@ class Search:
 
     def _paths(self, num_batches: int) -> Iterator[Genotype]:
         """The cells whose weights an epoch trains, one a batch."""
+        if len(self.rows) < self.settings.warmup_epochs:
+            return iter(self._decode(Uniform(self.space.decisions).sample(num_batches).actions))
         if self.settings.resample == "epoch":
             return itertools.repeat(self._decode(self.controller.sample(1).actions)[0])
         return iter(self._decode(self.controller.sample(num_batches).actions))
 
     def _train_controller(self, epoch: int) -> dict[str, float]:
         settings = self.settings
+        learns = epoch >= settings.warmup_epochs
         if settings.anneal_controller:
             self.controller.set_learning_rate_scale(self.trainer.learning_rate(epoch) / settings.lr_max)
         rewards, logged, sampled = [], [], []
@@ -151,10 +122,10 @@ class Search:
                 self._decode(samples.actions), seed=derive_seed(self.seed, "reward", epoch, first)
             )
             self._record(epoch, samples.actions, batch_rewards)
-            learned = self.controller.observe(samples.actions, batch_rewards)
+            learned = self.controller.observe(samples.actions, batch_rewards) if learns else {}
             logged.append({"entropy": samples.entropy.mean().item(), **learned})
             rewards.append(batch_rewards)
-            sampled.append(samples.actions)
+            sampled.append(samples)
             winner = int(batch_rewards.argmax())
             if batch_rewards[winner] > self.best[0]:
                 self.best = batch_rewards[winner].item(), samples.actions[winner].tolist()
@@ -164,8 +135,9 @@ class Search:
             "reward_max": all_rewards.max().item(),
             "best": self.best[0],
             **logged[-1],
+            **self.watch.note(sampled, all_rewards, best=self.best[0]),
             **self._mean_costs(epoch),
-            **choice_shares(self.space.decisions, torch.cat(sampled)),
+            **choice_shares(self.space.decisions, torch.cat([samples.actions for samples in sampled])),
         }
 
     def _record(self, epoch: int, actions: torch.Tensor, rewards: torch.Tensor) -> None:
@@ -244,6 +216,7 @@ class Search:
             "rows": self.rows,
             "scored": self.scored,
             "best": list(self.best),
+            "watch": self.watch.state_dict(),
             "controller": self.controller.state_dict(),
             "network": self.trainer.network.state_dict(),
             "optimizer": self.trainer.optimizer.state_dict(),
@@ -254,6 +227,7 @@ class Search:
         self.rows = state["rows"]
         self.scored = state["scored"]
         self.best = state["best"][0], state["best"][1]
+        self.watch.load_state_dict(state["watch"], scored=self.scored)
         self.controller.load_state_dict(state["controller"])
         self.trainer.network.load_state_dict(state["network"])
         self.trainer.optimizer.load_state_dict(state["optimizer"])

@@ -46,7 +46,12 @@ def make_sgd(
     return optimizer
 
 
-def clip_gradients(parameters: Iterable[Tensor], *, max_norm: float, together: bool | None = None) -> None:
+def gradient_norms(parameters: Iterable[Tensor]) -> Tensor:
+    """Returns the norms of the gradient tensors, (G,); not finite where a gradient is not."""
+    return torch.stack(torch._foreach_norm([weight.grad for weight in parameters if weight.grad is not None]))
+
+
+def clip_gradients(parameters: Iterable[Tensor], *, max_norm: float, together: bool | None = None) -> Tensor:
     """Scales every gradient tensor of norm above `max_norm` down to it, each on its own, as in ENAS's code.
 
     Args:
@@ -54,20 +59,25 @@ def clip_gradients(parameters: Iterable[Tensor], *, max_norm: float, together: b
         max_norm: The largest norm.
         together: Whether to lay the gradients end to end and scale them all at once, after which they are views of one
             tensor; else each is scaled by itself, hundreds of launches on a GPU. None does what suits the device.
+
+    Returns:
+        The norms before, (G,).
     """
     touched = [parameter for parameter in parameters if parameter.grad is not None]
     gradients = [parameter.grad for parameter in touched if parameter.grad is not None]
-    scales = (max_norm / torch.stack(torch._foreach_norm(gradients))).clamp(max=1.0)
+    norms = gradient_norms(touched)
+    scales = (max_norm / norms).clamp(max=1.0)
     if together is None:
         together = scales.device.type != "cpu"
     if not together:
         torch._foreach_mul_(gradients, list(scales.unbind()))
-        return
+        return norms
     sizes = tuple(gradient.numel() for gradient in gradients)
     flat = torch.cat([gradient.as_strided((gradient.numel(),), (1,)) for gradient in gradients])
     flat *= scales[_segments(sizes, scales.device)]
     for parameter, gradient, part in zip(touched, gradients, torch.split(flat, list(sizes)), strict=True):
         parameter.grad = part.as_strided(gradient.size(), gradient.stride())
+    return norms
 
 
 @functools.lru_cache(maxsize=8)

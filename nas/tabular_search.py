@@ -6,7 +6,7 @@ written down beside its reward and never looked at by the search.
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,8 @@ from controllers.protocol import Controller
 from nas.choice_shares import choice_shares
 from nas.costing.costs import FIELDS, check_cost
 from nas.costing.pareto import nondominated
+from nas.diagnostics.settings import GuardSettings
+from nas.diagnostics.watch import Watch
 from nas.evaluation import Score
 from nas.rewards import RewardFunction
 from nas.runtime import derive_seed
@@ -34,12 +36,14 @@ class TabularSearchSettings:
         samples_per_update: Cells averaged in one update of the controller.
         top_k: Cells written to `candidates.json`.
         checkpoint_seconds: Time between two checkpoints.
+        guard: When to warn of a policy that collapsed, and what to do.
     """
 
     queries: int = 500
     samples_per_update: int = 5
     top_k: int = 10
     checkpoint_seconds: float = 10.0
+    guard: GuardSettings = field(default_factory=GuardSettings)
 
     def __post_init__(self) -> None:
         for name in ("queries", "samples_per_update", "top_k"):
@@ -121,6 +125,8 @@ class TabularSearch:
         rows: What was logged, one an update.
         scored: Every cell that was looked up: update, reward, accuracy, report, cost, actions.
         best: Place in `scored` of the highest reward, the first of equals; −1 before the first.
+        renew: Makes the controller anew where the guard wants it; see `nas.diagnostics.watch.Watch`.
+        watch: Records how the policy moved, and looks out for its collapse.
     """
 
     settings: TabularSearchSettings
@@ -133,11 +139,17 @@ class TabularSearch:
     rows: list[dict[str, float]] = field(default_factory=list)
     scored: list[dict[str, Any]] = field(default_factory=list)
     best: int = -1
+    renew: Callable[[int], Controller] | None = None
+    watch: Watch = field(init=False)
+
+    def __post_init__(self) -> None:
+        num_updates = math.ceil(self.settings.queries / self.settings.samples_per_update)
+        self.watch = Watch(self.space, settings=self.settings.guard, num_epochs=num_updates, renew=self.renew)
 
     @property
     def finished(self) -> bool:
-        """Whether all queries are spent."""
-        return len(self.scored) >= self.settings.queries
+        """Whether all queries are spent, or the guard stopped the search."""
+        return len(self.scored) >= self.settings.queries or self.watch.stopped
 
     def update(self) -> dict[str, float]:
         """Samples, looks up and learns once; returns what to log."""
@@ -156,9 +168,11 @@ class TabularSearch:
             "best": self.incumbent["reward"],
             "entropy": samples.entropy.mean().item(),
             **learned,
+            **self.watch.note([samples], rewards, best=self.incumbent["reward"]),
             **choice_shares(self.space.decisions, samples.actions),
         }
         self.rows.append(row)
+        self.controller = self.watch.act(self.controller)
         return row
 
     @property
@@ -185,6 +199,10 @@ class TabularSearch:
             if self.best < 0 or reward > self.incumbent["reward"]:
                 self.best = len(self.scored) - 1
         return torch.tensor([entry["reward"] for entry in self.scored[-len(genotypes) :]], dtype=torch.float64)
+
+    def best_cell(self) -> Genotype | None:
+        """Returns the cell with the highest reward so far; None before the first."""
+        return self._genotype(self.incumbent) if self.scored else None
 
     def candidates(self) -> list[dict[str, Any]]:
         """Returns the cells with the highest rewards, best first, the best of those that compute the same."""
@@ -217,12 +235,14 @@ class TabularSearch:
             "rows": self.rows,
             "scored": self.scored,
             "best": self.best,
+            "watch": self.watch.state_dict(),
             "controller": self.controller.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned."""
         self.rows, self.scored, self.best = state["rows"], state["scored"], state["best"]
+        self.watch.load_state_dict(state["watch"], scored=self.scored)
         self.controller.load_state_dict(state["controller"])
 
 

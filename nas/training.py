@@ -1,4 +1,7 @@
-"""Training the weights of a network, one epoch at a time."""
+"""Training the weights of a network, one epoch at a time.
+
+A step whose loss or gradients are not finite leaves the weights alone, see `nas.epoch_totals`.
+"""
 
 import contextlib
 import functools
@@ -13,10 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.console import note
-from nas.evaluation import Batches, Score, autocasting, batch_totals, read_score
+from nas.epoch_totals import EpochTotals
+from nas.evaluation import NO_BATCHES, Batches, Score, autocasting, batch_totals
 from nas.graphs import Recorder, Repeated
 from nas.hardening import penalty, soft_mixers
-from nas.sgd import clip_gradients
+from nas.sgd import clip_gradients, gradient_norms
 from search_spaces.genotype import Genotype
 from search_spaces.mixers import Mixer
 
@@ -108,6 +112,7 @@ class WeightTrainer:
         autocast: Data type of the forward pass; None stays in float32.
         recorder: Records the step of a path that is trained again and again; None takes every step as it stands.
         compile: Whether the forward and backward pass are compiled; where that is not possible a note says why.
+        max_bad_steps: Steps of an epoch that may be skipped because their loss or gradients were not finite.
     """
 
     network: nn.Module
@@ -122,10 +127,11 @@ class WeightTrainer:
     autocast: torch.dtype | None = None
     recorder: Recorder | None = None
     compile: bool = False
+    max_bad_steps: int = 10
     compile_seconds: float | None = field(default=None, init=False)
     _compute: Callable[..., Any] | None = field(default=None, init=False)
     _dials: Dials | None = field(default=None, init=False)
-    _totals: Tensor | None = field(default=None, init=False)
+    _totals: EpochTotals | None = field(default=None, init=False)
     _step: Repeated | None = field(default=None, init=False)
     _path: TrainedPath | None = field(default=None, init=False)
 
@@ -141,7 +147,11 @@ class WeightTrainer:
             num_batches: How many batches there are, for the schedules.
 
         Returns:
-            The means over the epoch, of the weights as they were at each step.
+            The means over the epoch, of the weights as they were at each step; skipped steps are left out.
+
+        Raises:
+            ValueError: If there are no batches.
+            DivergedError: If more than `max_bad_steps` steps were skipped.
         """
         self.network.train()
         learns_mixers = bool(soft_mixers(self.network))
@@ -149,19 +159,26 @@ class WeightTrainer:
         num_images = 0
         with self.recorder.stream() if self.recorder is not None else contextlib.nullcontext():
             if self._totals is not None:
-                self._totals.zero_()
+                self._totals.clear()
             for number, (images, labels) in enumerate(batches):
                 self._turn_dials(epoch + number / num_batches, device=images.device)
                 step = self._step_on(next(genotypes), drops=drops, learns_mixers=learns_mixers)
                 step(images, labels)
                 num_images += len(labels)
-            return read_score(self._totals, num_images)
+            if self._totals is None:
+                raise ValueError(NO_BATCHES)
+            return self._totals.read(num_images=num_images, epoch=epoch, max_bad_steps=self.max_bad_steps)
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps of the last epoch that were skipped."""
+        return 0 if self._totals is None else self._totals.skipped_steps
 
     def _turn_dials(self, now: float, *, device: torch.device) -> None:
         if self._dials is None or self._totals is None:
             steady = device.type == "cpu" and self.recorder is None and not self.compile
             self._dials = Dials(None if steady else device)
-            self._totals = torch.zeros(2, device=device)
+            self._totals = EpochTotals(device)
         self._dials.turn(
             learning_rate=self.learning_rate(now), drop_prob=self.drop_prob(now), mixer_penalty=self.mixer_penalty(now)
         )
@@ -193,15 +210,25 @@ class WeightTrainer:
             total = total + penalty(path.mixers, weight=self._dials.mixer_penalty, step=step * self.mixer_lr_scale)
         total.backward()  # type: ignore[no-untyped-call]
         with path.only_its_weights(self.optimizer):
-            if self.max_grad_norm is not None:
-                # The first group: clipping a learned mixer would weaken its loss where its penalty is strong.
-                clip_gradients(self.optimizer.param_groups[0]["params"], max_norm=self.max_grad_norm)
+            bad = self._is_bad(loss.detach())
             for group in self.optimizer.param_groups:
                 group["lr"] = self._dials.learning_rate * group["lr_scale"]
+            self.optimizer.found_inf = bad  # type: ignore[attr-defined]  # the fused step does nothing then
             self.optimizer.step()
         for mixer in path.mixers:
             mixer.project()
-        self._totals += batch_totals(loss.detach(), logits.detach(), labels)
+        self._totals.add(batch_totals(loss.detach(), logits.detach(), labels), bad, num_images=len(labels))
+
+    def _is_bad(self, loss: Tensor) -> Tensor:
+        """Clips the gradients; returns 1 if they or the loss were not finite, else 0, float32 of shape ()."""
+        total = loss
+        for number, group in enumerate(self.optimizer.param_groups):
+            if number == 0 and self.max_grad_norm is not None:
+                # The first group: clipping a learned mixer would weaken its loss where its penalty is strong.
+                total = total + clip_gradients(group["params"], max_norm=self.max_grad_norm).sum()
+            elif group["params"]:
+                total = total + gradient_norms(group["params"]).sum()
+        return (~total.isfinite()).float()
 
     def _forward(
         self, images: Tensor, genotype: Genotype | None, *, drop_prob: float | Tensor
@@ -231,7 +258,7 @@ class WeightTrainer:
             self._compute = self._uncompiled
             self._take_step(images, labels, path=path)
         assert self._totals is not None
-        self._totals.tolist()  # waits for the device
+        self._totals.wait()
         self.compile_seconds = time.perf_counter() - started
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from search_spaces.batch_norm import BatchNorm2d
 from search_spaces.pooling import MaxPool, MinPool
 from search_spaces.shuffles import build_mixer
 
@@ -65,9 +66,9 @@ def find_op(name: str) -> Op:
     return OPS[name]
 
 
-def batch_norm(channels: int) -> nn.BatchNorm2d:
+def batch_norm(channels: int) -> BatchNorm2d:
     """Batch norm with ENAS's constants (papers: ε = 1e-5, torch momentum 0.1)."""
-    return nn.BatchNorm2d(channels, eps=BN_EPSILON, momentum=BN_MOMENTUM)
+    return BatchNorm2d(channels, eps=BN_EPSILON, momentum=BN_MOMENTUM)
 
 
 class PointwiseConv(nn.Conv2d):

@@ -7,8 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import torch
+from torch import nn
+
 from nas.benchmark import median_ratio
-from nas.benchmarks.eager_loop import EagerLoop, EagerSettings
+from nas.benchmarks.eager_loop import EagerSettings
+from nas.benchmarks.eager_process import EagerProcess
 from nas.benchmarks.workbench import Work, Workbench
 from nas.rewards import SupernetEvaluator, accuracy_reward
 from nas.schedules import TrainingSettings
@@ -83,12 +87,12 @@ def _cell_work(bench: Workbench, genotype: Genotype, *, eager: bool) -> Mapping[
     work: dict[str, Work] = {SEARCH: bench.search_steps(search.trainer, genotype)}
     if eager:
         supernet = bench.build.network(bench.space.candidates())
-        work[EAGER[SEARCH]] = EagerLoop(supernet, genotype, settings=eager_settings(bench, search.settings)).epoch
+        work[EAGER[SEARCH]] = eager_epoch(bench, supernet, genotype, settings=search.settings)
     work[REWARD] = lambda: evaluator.rewards(next(rewarded), seed=0)
     work[RETRAIN] = bench.retrain_steps(bench.retrainer(bench.derived(genotype)), genotype)
     if eager:
         derived = bench.build.network(genotype_candidates(genotype))
-        work[EAGER[RETRAIN]] = EagerLoop(derived, genotype, settings=eager_settings(bench, bench.retraining)).epoch
+        work[EAGER[RETRAIN]] = eager_epoch(bench, derived, genotype, settings=bench.retraining)
     return work
 
 
@@ -104,6 +108,12 @@ def reward_batches(bench: Workbench) -> Iterator[list[Genotype]]:
     count, pieces = bench.settings.rewards, bench.settings.warmup + bench.settings.rounds
     cells = bench.cells(count * pieces)
     return itertools.cycle([cells[first : first + count] for first in range(0, len(cells), count)])
+
+
+def eager_epoch(bench: Workbench, network: nn.Module, genotype: Genotype, *, settings: TrainingSettings) -> Work:
+    """Returns work: the straightforward loop's steps of a search or of a retraining, in a process of its own."""
+    threads = torch.get_num_threads()
+    return EagerProcess(network, genotype, settings=eager_settings(bench, settings), threads=threads).epoch
 
 
 def eager_settings(bench: Workbench, settings: TrainingSettings) -> EagerSettings:

@@ -4,7 +4,7 @@ import math
 import shlex
 from collections.abc import Mapping
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from nas.config import build
-from nas.data import ImageData
+from nas.data import ImageData, check_batches
 from nas.derived import count_multiply_adds, count_parameters
 from nas.genotypes import load_genotype
 from nas.hardening import harden_mixers, outermost_mixers
@@ -30,8 +30,18 @@ def build_runtime(cfg: DictConfig) -> Runtime:
 
 
 def build_data(cfg: DictConfig, runtime: Runtime) -> ImageData:
-    """Loads the data set of `cfg.data` onto the device."""
+    """Loads the data set of `cfg.data` onto the device.
+
+    Raises:
+        ValueError: If what `cfg.search` or `cfg.retrain` says of batches does not fit the images.
+        FileNotFoundError: If the data set is not there.
+    """
     data: ImageData = build(cfg.data, "data", device=runtime.device)
+    splits: tuple[tuple[str, Literal["train", "full"]], ...] = (("search", "train"), ("retrain", "full"))
+    for group, split in splits:
+        if OmegaConf.select(cfg, f"{group}.batch_size") is not None:
+            settings = cfg[group]
+            check_batches(data, split=split, where=group, batch_size=settings.batch_size, cutout=settings.cutout)
     return data
 
 

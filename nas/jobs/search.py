@@ -2,26 +2,28 @@
 
 import json
 import math
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from controllers.protocol import Controller
-from nas.checkpoint import load_checkpoint, save_checkpoint, write_csv, write_json, write_text
+from nas.checkpoint import load_checkpoint, write_csv, write_json, write_text
 from nas.config import build
-from nas.console import Column, Table, header, next_command, note, progress, result, shown
+from nas.console import Column, Table, header, next_command, note, result, shown
 from nas.costing.reward_functions import RecordedReward
+from nas.dashboard import dashboard
 from nas.drawing import genotype_svg
 from nas.jobs import tabular_search
 from nas.jobs.costs import SearchCosts, build_search_costs
 from nas.jobs.front import write_front
 from nas.jobs.parts import build_data, build_network, build_runtime, command_line, merge_name
+from nas.jobs.watching import build_controller, conclude_watch, tell
 from nas.plots import choice_curves, search_curves
 from nas.rewards import SupernetEvaluator
 from nas.runtime import Runtime, derive_seed, seed_everything
+from nas.saving import Saves
 from nas.search import Search, SearchSettings
 from nas.sgd import make_sgd
 from nas.tracking import FilesOnly, Tracker
@@ -66,19 +68,20 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     costs.write(out)
 
     columns = [*COLUMNS, *([LATENCY] if "latency" in costs.costs else [])]
-    table, saved = Table(columns), time.monotonic()
-    with progress("searching", total=epochs, done=len(search.rows)) as bar:
-        while len(search.rows) < epochs:
+    table = Table(columns)
+    with (
+        dashboard("searching", search.rows, total=epochs, best=search.best_cell, merge=merge_name(cfg)) as bar,
+        Saves(out / "checkpoint.pt", search.state_dict, seconds=search.settings.checkpoint_seconds) as saves,
+    ):
+        while not search.finished:
             row = search.epoch()
-            last = len(search.rows) == epochs
-            if last or time.monotonic() - saved >= search.settings.checkpoint_seconds:
-                save_checkpoint(out / "checkpoint.pt", search.state_dict())
-                saved = time.monotonic()
             write_csv(out / "search.csv", search.rows)
             write_csv(out / "scored.csv", search.scored)
             tracker.log(row, step=int(row["epoch"]), section="search")
             table.row(row)
+            tell(search.watch, out, tracker=tracker)
             bar.advance()
+            saves.reached(last=search.finished)
     return conclude(search, cfg, out, costs=costs)
 
 
@@ -101,8 +104,7 @@ def build_search_with_costs(cfg: DictConfig, runtime: Runtime, *, out: Path | No
     settings: SearchSettings = build(cfg.search, "search")
     schedule = settings.schedule
     space: WeightSharingSpace = build(cfg.search_space, "search_space")
-    seed_everything(derive_seed(cfg.seed, "controller"))
-    controller: Controller = build(cfg.controller, "controller", space.decisions)
+    controller = build_controller(cfg, space)
     data = build_data(cfg, runtime)
     seed_everything(derive_seed(cfg.seed, "weights"))
     network = runtime.place(
@@ -122,6 +124,7 @@ def build_search_with_costs(cfg: DictConfig, runtime: Runtime, *, out: Path | No
         mixer_penalty=settings.penalty_weight,
         mixer_lr_scale=settings.mixer_lr_scale,
         max_grad_norm=settings.max_grad_norm,
+        max_bad_steps=settings.max_bad_steps,
         autocast=runtime.autocast,
         recorder=recorder,
     )
@@ -160,6 +163,7 @@ def build_search_with_costs(cfg: DictConfig, runtime: Runtime, *, out: Path | No
         rows=[],
         scored=[],
         best=(-math.inf, []),
+        renew=partial(build_controller, cfg, space),
     )
     return search, costs
 
@@ -198,6 +202,7 @@ def conclude(search: Search, cfg: DictConfig, out: Path, *, costs: SearchCosts) 
     best = Genotype.from_dict(candidates[0]["genotype"])
     search_curves(search.rows, out / "search.svg")
     choice_curves(search.rows, out / "choices.svg")
+    conclude_watch(search.watch, out)
     write_json(out / "random.json", random_cells)
     write_text(out / "cells.svg", genotype_svg(best, title=out.name, merge=merge_name(cfg)))
     write_text(out / "genotype.json", best.to_json())

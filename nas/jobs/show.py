@@ -1,11 +1,13 @@
-"""Show: draw a genotype in the terminal, count the model it makes, and hold it against the guidelines."""
+"""Show: draw a genotype, count the model it makes, and hold it against the guidelines."""
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
+from torch import nn
 
 from nas.checkpoint import write_json, write_text
 from nas.console import note, result, shown
@@ -14,7 +16,9 @@ from nas.drawing import genotype_svg, genotype_text
 from nas.guidelines import examine
 from nas.guidelines_text import guidelines_text
 from nas.jobs.parts import counted_network, measure_size, merge_name, network_config, read_genotype
+from nas.picture import write_png
 from nas.tracking import Tracker
+from search_spaces import nasbench201
 from search_spaces.genotype import Genotype
 from search_spaces.notations import darts_notation
 from search_spaces.published import PUBLISHED, PublishedCell
@@ -24,45 +28,69 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     """Draws `cfg.genotype`, and examines the model that it makes with `cfg.network`.
 
     Returns:
-        `parameters`, `multiply_adds` and `guidelines`, what `cfg.json` holds where it is named.
+        `parameters`, `multiply_adds` and `guidelines`, what `cfg.json` holds where it is named; of a cell of
+        NAS-Bench-201, which is looked up and not built, its `architecture`.
 
     Raises:
         ValueError: If the genotype is not valid or a setting is out of range.
         FileNotFoundError: If the genotype file is not there.
     """
     genotype = read_genotype(cfg)
-    if genotype is None and (cfg.svg is not None or cfg.notation is not None):
-        raise ValueError("svg and notation are of the cells of a genotype, and this network has none")
+    if genotype is None and any(value is not None for value in (cfg.svg, cfg.png, cfg.notation)):
+        raise ValueError("svg, png and notation are of the cells of a genotype, and this network has none")
     if cfg.notation not in (None, "darts"):
         raise ValueError(f"notation must be darts or null, got {cfg.notation!r}")
-    channels, height, width = _image_shape(cfg)
-    network = counted_network(cfg, genotype, image_shape=(channels, height, width), num_classes=cfg.num_classes)
-    if genotype is not None:
-        encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
-        result(genotype_text(genotype, unicode=encoding in ("utf8", "utf16"), merge=merge_name(cfg)))
-    figures: dict[str, Any] = {
-        "parameters": count_parameters(network),
-        "multiply_adds": count_multiply_adds(network, genotype, image_shape=(channels, height, width)),
-    }
-    result(
-        f"{figures['parameters']:,} parameters, {figures['multiply_adds']:,} multiply-adds with "
-        f"{_size_settings(cfg)} on {channels}x{height}x{width} images"
-    )
-    if cell := PUBLISHED.get(str(cfg.genotype)):
-        result("\n".join(_published_lines(cell)))
-    if cfg.notation is not None and genotype is not None:
-        result(darts_notation(genotype))
-    guidelines = examine(network, genotype, image_shape=(channels, height, width))
-    result("\n" + guidelines_text(guidelines))
-    figures["guidelines"] = guidelines.to_dict()
-    if cfg.svg is not None:
-        assert genotype is not None
-        write_text(Path(cfg.svg), genotype_svg(genotype, merge=merge_name(cfg)))
-        note(f"drawing in {shown(Path(cfg.svg))}")
+    if genotype is not None and genotype.space == nasbench201.NAME:
+        figures: dict[str, Any] = {"architecture": nasbench201.arch_string(genotype)}
+        _show_cells(genotype, cfg, merge="sum")
+        result(f"{figures['architecture']}: of the table NAS-Bench-201, for which there is no network to count")
+    elif genotype is not None:
+        network = _counted(cfg, genotype)
+        _show_cells(genotype, cfg, merge=merge_name(cfg))
+        figures = _examine(cfg, network, genotype)
+    else:
+        figures = _examine(cfg, _counted(cfg, None), None)
     if cfg.json is not None:
         write_json(Path(cfg.json), {"genotype": _record(genotype), **figures})
         note(f"figures in {shown(Path(cfg.json))}")
     return figures
+
+
+def _show_cells(genotype: Genotype, cfg: DictConfig, *, merge: str) -> None:
+    """Draws the cells in the terminal and into the files that are named."""
+    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+    result(genotype_text(genotype, unicode=encoding in ("utf8", "utf16"), merge=merge))
+    if cfg.notation is not None:
+        result(darts_notation(genotype))
+    drawing = genotype_svg(genotype, merge=merge)
+    for file, write in ((cfg.svg, lambda path: write_text(path, drawing)), (cfg.png, partial(write_png, drawing))):
+        if file is not None:
+            write(Path(file))
+            note(f"drawing in {shown(Path(file))}")
+
+
+def _examine(cfg: DictConfig, network: nn.Module, genotype: Genotype | None) -> dict[str, Any]:
+    """Prints what the model costs and how it keeps to the guidelines; returns these figures."""
+    shape = _image_shape(cfg)
+    figures: dict[str, Any] = {
+        "parameters": count_parameters(network),
+        "multiply_adds": count_multiply_adds(network, genotype, image_shape=shape),
+    }
+    result(
+        f"{figures['parameters']:,} parameters, {figures['multiply_adds']:,} multiply-adds with "
+        f"{_size_settings(cfg)} on {'x'.join(map(str, shape))} images"
+    )
+    if cell := PUBLISHED.get(str(cfg.genotype)):
+        result("\n".join(_published_lines(cell)))
+    guidelines = examine(network, genotype, image_shape=shape)
+    result("\n" + guidelines_text(guidelines))
+    return {**figures, "guidelines": guidelines.to_dict()}
+
+
+def _counted(cfg: DictConfig, genotype: Genotype | None) -> nn.Module:
+    """Returns the model as inference has it."""
+    shape = _image_shape(cfg)
+    return counted_network(cfg, genotype, image_shape=shape, num_classes=cfg.num_classes)
 
 
 def _image_shape(cfg: DictConfig) -> tuple[int, int, int]:

@@ -2,22 +2,23 @@
 
 import json
 import shlex
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from controllers.protocol import Controller
-from nas.checkpoint import load_checkpoint, save_checkpoint, write_csv, write_json, write_text
+from nas.checkpoint import load_checkpoint, write_csv, write_json, write_text
 from nas.config import build
-from nas.console import Column, Table, header, next_command, note, progress, result, shown
+from nas.console import Column, Table, header, next_command, note, result, shown
 from nas.costing.costs import FIELDS, UNITS, median_cost
 from nas.costing.reward_functions import CostReward
+from nas.dashboard import dashboard
 from nas.drawing import genotype_svg
+from nas.jobs.watching import build_controller, conclude_watch, tell
 from nas.plots import choice_curves, search_curves
 from nas.rewards import RewardFunction
-from nas.runtime import derive_seed, seed_everything
+from nas.saving import Saves
 from nas.tabular_search import TabularCost, TabularSearch, TabularSearchSettings
 from nas.tracking import FilesOnly, Tracker
 from search_spaces.genotype import Genotype
@@ -51,17 +52,19 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         search.load_state_dict(state)
     queries = search.settings.queries
     _describe(search, cfg, out)
-    table, saved = Table(COLUMNS), time.monotonic()
-    with progress("searching", total=queries, done=len(search.scored)) as bar:
+    table = Table(COLUMNS)
+    with (
+        dashboard("searching", search.rows, total=queries, done=len(search.scored), best=search.best_cell) as bar,
+        Saves(out / "checkpoint.pt", search.state_dict, seconds=search.settings.checkpoint_seconds) as saves,
+    ):
         while not search.finished:
             row = search.update()
-            if search.finished or time.monotonic() - saved >= search.settings.checkpoint_seconds:
-                save_checkpoint(out / "checkpoint.pt", search.state_dict())
-                saved = time.monotonic()
             tracker.log(row, step=int(row["epoch"]), section="search")
+            tell(search.watch, out, tracker=tracker)
             if _is_shown(search):
                 table.row(row)
             bar.reach(len(search.scored))
+            saves.reached(last=search.finished)
     return _conclude(search, cfg, out)
 
 
@@ -71,8 +74,7 @@ def build_tabular_search(cfg: DictConfig) -> TabularSearch:
     if not isinstance(settings, TabularSearchSettings):
         raise ValueError("a table is searched with trainer@search=tabular; experiment=nasbench201 has that set")
     space: SearchSpace = build(cfg.search_space, "search_space")
-    seed_everything(derive_seed(cfg.seed, "controller"))
-    controller: Controller = build(cfg.controller, "controller", space.decisions)
+    controller = build_controller(cfg, space)
     reward = build(cfg.reward, "reward")
     evaluator, cost = build(cfg.table, "table")
     return TabularSearch(
@@ -83,6 +85,7 @@ def build_tabular_search(cfg: DictConfig) -> TabularSearch:
         evaluator=evaluator,
         reward=bound_reward(reward, cost, space=space),
         cost=cost,
+        renew=partial(build_controller, cfg, space),
     )
 
 
@@ -136,6 +139,7 @@ def _conclude(search: TabularSearch, cfg: DictConfig, out: Path) -> dict[str, An
         best = Genotype.from_dict(candidates[0]["genotype"])
         search_curves(search.rows, out / "search.svg")
         choice_curves(search.rows, out / "choices.svg")
+        conclude_watch(search.watch, out)
         if search.cost is not None:
             write_json(out / "pareto.json", search.front())
         write_text(out / "cells.svg", genotype_svg(best, title=out.name, merge="sum"))

@@ -113,7 +113,7 @@ def test_an_epoch_waits_for_the_device_only_at_its_end(graphs):
             trainer.train_epoch(prepared, itertools.repeat(some_genotype()), epoch=2, num_batches=STEPS)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert trainer._totals[0] > 0
+    assert trainer._totals._scores[0] > 0
 
 
 def test_a_replayed_evaluation_scores_as_an_eager_one():
@@ -146,3 +146,17 @@ def test_recorded_weights_are_the_network_s_own():
         not torch.equal(mine, before)
         for mine, before in zip(trainer.network.parameters(), copied.parameters(), strict=True)
     )
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+def test_a_bad_step_is_skipped_without_waiting_for_the_device(graphs):
+    trainer, _ = trained([some_genotype()], graphs=graphs)
+    before = [weight.clone() for weight in trainer.network.parameters()]
+    bad = [(torch.full_like(images, torch.nan), labels) for images, labels in batches()]
+    trainer.max_bad_steps = STEPS
+    trainer.train_epoch(bad, itertools.repeat(some_genotype()), epoch=2, num_batches=STEPS)
+    assert trainer.skipped_steps == STEPS
+    assert all(torch.equal(*pair) for pair in zip(trainer.network.parameters(), before, strict=True))
+    trainer.train_epoch(batches(), itertools.repeat(some_genotype()), epoch=3, num_batches=STEPS)
+    assert trainer.skipped_steps == 0
+    assert not torch.equal(next(trainer.network.parameters()), before[0])

@@ -60,6 +60,9 @@ def test_pipeline_leaves_every_file(pipeline):
         "data.json",
         "search.csv",
         "search.svg",
+        "diagnostics.csv",
+        "diagnostics.svg",
+        "warnings.json",
         "checkpoint.pt",
         "genotype.json",
         "candidates.json",
@@ -199,7 +202,7 @@ def test_a_search_killed_at_any_moment_goes_on_and_ends_the_same(tmp_path):
     again = nas("search", *settings, "name=killed", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "going on after" in again.stderr
-    for name in ("candidates.json", "genotype.json", "random.json"):
+    for name in ("candidates.json", "genotype.json", "random.json", "diagnostics.csv", "warnings.json"):
         assert (run / name).read_bytes() == (tmp_path / "results/runs/whole" / name).read_bytes()
     assert rows_without_times(run) == rows_without_times(tmp_path / "results/runs/whole")
     other = nas("search", *settings[:-1], "data.num_images=401", "name=killed", cwd=tmp_path)

@@ -46,7 +46,13 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 def test_a_search_in_a_table_leaves_every_file(tmp_path):
     best = search.run(search_config("search.top_k=4"), tmp_path)
     files = {"search.csv", "search.svg", "choices.svg", "scored.csv", "checkpoint.pt", "genotype.json", "cells.svg"}
-    assert files | {"candidates.json", "pareto.json"} == {path.name for path in tmp_path.iterdir()}
+    files |= {"candidates.json", "pareto.json", "diagnostics.csv", "diagnostics.svg", "warnings.json"}
+    assert files == {path.name for path in tmp_path.iterdir()}
+    assert json.loads((tmp_path / "warnings.json").read_text())["settings"]["action"] == "warn"
+    last, noted = (read_csv(tmp_path / name)[-1] for name in ("search.csv", "diagnostics.csv"))
+    assert {key: noted[key] for key in ("unique", "repeats", "regret")} == {
+        key: last[key] for key in ("unique", "repeats", "regret")
+    }
     scored = read_csv(tmp_path / "scored.csv")
     assert len(scored) == 60
     assert best["key"] == arch_string(load_genotype(tmp_path))
@@ -59,10 +65,20 @@ def test_a_search_in_a_table_leaves_every_file(tmp_path):
     assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
 
-@pytest.mark.parametrize("controller", ["lstm", "evolution"])
-def test_a_search_that_was_stopped_ends_as_it_would_have(tmp_path, monkeypatch, controller):
-    cfg = search_config(f"controller={controller}", "search.checkpoint_seconds=0")
+RESTARTED = ("search.guard.action=restart", "search.guard.entropy=0.99", "controller.entropy_weight_end=0")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "restarts"),
+    [(("controller=lstm",), 0), (("controller=evolution",), 0), (("controller=lstm", *RESTARTED), 1)],
+    ids=["lstm", "evolution", "restarted"],
+)
+def test_a_search_that_was_stopped_ends_as_it_would_have(tmp_path, monkeypatch, capsys, overrides, restarts):
+    cfg = search_config(*overrides, "search.checkpoint_seconds=0")
     whole = search.run(cfg, tmp_path / "whole")
+    assert capsys.readouterr().err.count("the controller begins anew") == restarts
+    found = json.loads((tmp_path / "whole" / "warnings.json").read_text())["findings"]
+    assert [finding["epoch"] < 7 for finding in found if finding["action"] == "restart"] == [True] * restarts
     update = TabularSearch.update
 
     def stopping(self: TabularSearch) -> dict[str, float]:
@@ -75,7 +91,7 @@ def test_a_search_that_was_stopped_ends_as_it_would_have(tmp_path, monkeypatch, 
         with pytest.raises(KeyboardInterrupt):
             search.run(cfg, tmp_path / "stopped")
     assert search.run(cfg, tmp_path / "stopped") == whole
-    for name in ("search.csv", "scored.csv", "candidates.json", "pareto.json"):
+    for name in ("search.csv", "scored.csv", "diagnostics.csv", "warnings.json", "candidates.json", "pareto.json"):
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 

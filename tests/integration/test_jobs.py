@@ -1,5 +1,6 @@
 """The jobs in this process, at toy size: every config composes, every experiment runs."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from omegaconf import DictConfig
 from nas.checkpoint import load_checkpoint, load_weights
 from nas.genotypes import load_genotype, load_genotypes
 from nas.jobs import latency, pipeline, retrain, search
+from nas.jobs.parts import build_runtime
 from nas.networks import ShuffleNASNet
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
@@ -87,6 +89,26 @@ def test_searches_with_every_kind_of_setting(overrides, tmp_path):
     best = search.run(config("search", *tiny, *overrides), tmp_path)
     assert Genotype.from_dict(best["genotype"]) == load_genotype(tmp_path)
     assert best["parameters"] > 0
+
+
+def test_the_controller_learns_nothing_while_the_weights_of_uniform_cells_warm_up():
+    tiny = [override for override in TINY if not override.startswith(("retrain", "latency", "search.epochs"))]
+    cfg = config("search", *tiny, "search.epochs=4", "search.warmup=0.5", "search.resample=epoch")
+    searching = search.build_search(cfg, build_runtime(cfg))
+    before = {name: value.clone() for name, value in searching.controller.policy.state_dict().items()}
+    assert len(set(itertools.islice(searching._paths(8), 8))) > 1
+    rows = [searching.epoch() for _ in range(2)]
+    assert all(torch.equal(value, before[name]) for name, value in searching.controller.policy.state_dict().items())
+    assert all("baseline" not in row and row["reward"] >= 0 for row in rows)
+    assert len(set(itertools.islice(searching._paths(8), 8))) == 1
+    assert "baseline" in searching.epoch()
+    assert any(not torch.equal(value, before[name]) for name, value in searching.controller.policy.state_dict().items())
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_warmup_that_leaves_no_epoch_to_learn_in_is_refused(share, tmp_path):
+    with pytest.raises(ValueError, match=r"warmup must be in \[0, 1\)"):
+        search.run(config("search", f"search.warmup={share}"), tmp_path)
 
 
 def test_candidates_are_distinct_sorted_and_scored_on_all_reward_images(tmp_path):

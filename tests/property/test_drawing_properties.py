@@ -10,7 +10,7 @@ from search_spaces.genotype import Block, CellGenotype, Genotype
 
 SVG = "{http://www.w3.org/2000/svg}"
 FRAME = {"input", "merge", "mixer", "output"}
-FAMILIES = {"separable", "conv", "pool", "identity", "other"}
+FAMILIES = {"separable", "conv", "pool", "identity", "none", "other"}
 OPS = [
     *("sep_conv_3x3", "sep_conv_5x5", "sep_conv_7x7", "dil_sep_conv_3x3", "conv_1x1", "conv_7x1_1x7", "nor_conv_3x3"),
     *("max_pool_3x3", "min_pool_3x3", "avg_pool_3x3", "identity", "skip_connect", "none"),

@@ -1,4 +1,5 @@
 import copy
+import multiprocessing
 from dataclasses import replace
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 import torch
 
 from nas.benchmarks.eager_loop import EagerLoop, EagerSettings, make_loader
+from nas.benchmarks.eager_process import EagerProcess
 from nas.networks import ShuffleNASNet
 from nas.sgd import make_sgd
 from nas.training import WeightTrainer
@@ -97,3 +99,19 @@ def test_workers_load_what_the_loop_trains_on(genotype):
 def test_images_that_pil_does_not_know_are_refused():
     with pytest.raises(ValueError, match=r"bench.parts=\[eager\] needs images of 1 or 3 channels, got 2"):
         replace(SETTINGS, image_shape=(2, 8, 8))
+
+
+def test_a_process_of_its_own_goes_on_from_epoch_to_epoch_and_ends_with_its_owner(genotype):
+    settings = replace(SETTINGS, learning_rate=0.5)
+    loop = EagerProcess(network_of(genotype), genotype, settings=settings, threads=1)
+    (process,) = multiprocessing.active_children()
+    losses = [loop.epoch() for _ in range(6)]
+    assert losses[-1] < losses[0]  # the same twelve images again
+    del loop
+    assert not process.is_alive()
+
+
+def test_a_process_that_cannot_train_is_reported(genotype):
+    settings = replace(SETTINGS, momentum=-1.0)
+    with pytest.raises(OSError, match="the process of the eager loop ended"):
+        EagerProcess(network_of(genotype), genotype, settings=settings, threads=1)

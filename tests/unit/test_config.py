@@ -50,7 +50,7 @@ def test_a_target_that_is_not_there_is_named():
 def test_optional_numbers_take_null():
     settings = build(node("nas.search.SearchSettings", epochs=1, max_grad_norm=None), "search")
     assert settings.max_grad_norm is None
-    with pytest.raises(ValueError, match=r"search\.max_grad_norm must be a number or null, got 'x'"):
+    with pytest.raises(ValueError, match=r"search\.max_grad_norm must be a finite number or null, got 'x'"):
         build(node("nas.search.SearchSettings", epochs=1, max_grad_norm="x"), "search")
 
 

@@ -92,7 +92,7 @@ def test_both_drawings_name_the_merge_the_mixer_and_the_inputs():
     genotype = Genotype("nasnet", NASNET_A)
     svg, text = genotype_svg(genotype, merge="concat"), genotype_text(genotype, merge="concat")
     assert {"k-2", "k-1", "concat", "identity", "cell output"} <= set(labels(svg, "name"))
-    assert len(boxes(svg, "mixer")) == 1
+    assert len(boxes(svg, "mixer")) == len(labels(svg, "kind")) == 1
     assert "concat of ◆ 2, 3, 4, 5, 6" in text
     assert "identity (mixer)" in text
 
@@ -116,7 +116,8 @@ def test_svg_states_its_size_and_draws_light_and_dark():
         ("min_pool_3x3", "pool"),
         ("identity", "identity"),
         ("skip_connect", "identity"),
-        ("none", "other"),
+        ("none", "none"),
+        ("blur_3x3", "other"),
     ],
 )
 def test_svg_colours_an_op_by_its_family(op, family):

@@ -92,7 +92,7 @@ def test_without_elites_nothing_is_kept():
     learner = Reinforce(DECISIONS, policy=SMALL)
     learner.observe(ALL[:2], torch.rand(2))
     assert learner.elites is None
-    assert set(learner.state_dict()) == {"policy", "optimizer", "baseline"}
+    assert set(learner.state_dict()) == {"policy", "optimizer", "baseline", "updates"}
 
 
 def test_the_number_of_elites_may_differ_from_that_of_samples_and_works_with_ppo():

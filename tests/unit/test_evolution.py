@@ -103,7 +103,7 @@ def test_a_child_differs_from_a_member_in_exactly_one_decision(num_choices, popu
     torch.manual_seed(seed)
     evolution = Evolution(decisions(*num_choices), population_size=population_size, sample_size=1)
     evolution.observe(Uniform(decisions(*num_choices)).sample(population_size).actions, torch.rand(population_size))
-    actions, log_prob, _ = evolution.sample(8)
+    actions, log_prob, *_ = evolution.sample(8)
     distances = (actions[:, None] != evolution.population).sum(dim=2)
     assert (distances == 1).any(dim=1).all()
     assert ((actions >= 0) & (actions < torch.tensor(num_choices))).all()

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from controllers.independent import IndependentPolicy
 from controllers.lstm import LSTMPolicy
 from nas.config import build
-from nas.policy_gradients import clipped_share, moving_average, ppo_loss, reinforce_loss
+from nas.policy_gradients import annealed, clipped_share, moving_average, ppo_loss, reinforce_loss
 from nas.reinforce import Reinforce
 from search_spaces.genotype import Decision
 from search_spaces.shufflenas import ShuffleNASSpace
@@ -150,6 +150,9 @@ def test_learning_rate_scale_is_of_the_configured_rate():
     [
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"entropy_weight": -1.0}, "entropy_weight must be at least 0"),
+        ({"entropy_weight_end": -1.0}, "entropy_weight_end must be at least 0, got -1.0"),
+        ({"entropy_schedule": "step"}, "entropy_schedule must be one of linear, cosine, got 'step'"),
+        ({"entropy_updates": 0}, "entropy_updates must be at least 1, got 0"),
         ({"entropy_bonus": "both"}, "entropy_bonus must be one of reward, loss"),
         ({"baseline_decay": 1.0}, r"baseline_decay must lie in \[0, 1\)"),
         ({"max_grad_norm": 0.0}, "max_grad_norm must be above 0"),
@@ -298,6 +301,47 @@ def test_ppo_solves_a_bandit(policy, learning_rate):
         learner.observe(actions, (actions == best).double().mean(dim=1))
     assert torch.equal(learner.sample(1, greedy=True).actions[0], best)
     assert (learner.sample(200).actions == best).double().mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("linear", [0.4, 0.3, 0.2, 0.1, 0.0]),
+        ("cosine", [0.4, 0.2 + 0.2 * math.sqrt(0.5), 0.2, 0.2 - 0.2 * math.sqrt(0.5), 0.0]),
+    ],
+)
+def test_a_weight_on_its_way_from_start_to_end(schedule, expected):
+    got = [annealed(0.4, 0.0, progress=i / 4, schedule=schedule) for i in range(5)]
+    assert got == pytest.approx(expected)
+    assert annealed(0.4, 0.1, progress=7.0, schedule=schedule) == 0.1
+    assert annealed(1e-4, 1e-4, progress=0.3, schedule=schedule) == 1e-4  # to the last bit
+
+
+@pytest.mark.parametrize("bonus", ["reward", "loss"])
+def test_the_entropy_weight_of_each_update_is_that_of_its_schedule(bonus):
+    """Against controllers whose constant weight is the one that the schedule should have come to."""
+    settings = {"policy": partial(LSTMPolicy, hidden_size=8), "entropy_bonus": bonus}
+    torch.manual_seed(3)
+    learner = Reinforce(SPACE.decisions, entropy_weight=0.4, entropy_weight_end=0.1, entropy_updates=3, **settings)
+    for weight in (0.4, 0.3, 0.2, 0.1, 0.1):
+        constant = Reinforce(SPACE.decisions, entropy_weight=weight, **settings)
+        constant.load_state_dict(learner.state_dict())
+        logged = learner.observe(ACTIONS[:4], torch.zeros(4))
+        expected = constant.observe(ACTIONS[:4], torch.zeros(4))
+        assert logged["entropy_weight"] == pytest.approx(weight)
+        assert logged["policy_loss"] == pytest.approx(expected["policy_loss"])
+        assert "entropy_weight" not in expected
+
+
+def test_a_resumed_controller_goes_on_in_its_entropy_schedule():
+    settings = {"policy": partial(LSTMPolicy, hidden_size=8), "entropy_weight_end": 0.0, "entropy_schedule": "cosine"}
+    first = Reinforce(SPACE.decisions, **settings)
+    for _ in range(40):
+        first.observe(ACTIONS[:2], torch.rand(2))
+    second = Reinforce(SPACE.decisions, **settings)
+    second.load_state_dict(first.state_dict())
+    assert second.entropy_weight == first.entropy_weight
+    assert 0 < second.entropy_weight < 1e-4
 
 
 CONTROLLERS = sorted((Path(__file__).parents[2] / "conf" / "controller").glob("*.yaml"))

@@ -1,0 +1,188 @@
+"""Rank: the same cells scored with the shared weights of searches and trained stand-alone; do the two agree?"""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from nas.checkpoint import write_csv, write_json
+from nas.config import build, import_extensions, plain
+from nas.console import header, note, progress, shown
+from nas.data import ImageData
+from nas.derived import count_parameters
+from nas.jobs.parts import build_data, build_runtime, counted_network
+from nas.jobs.ranked_runs import PREDICTIONS, predict, read_runs, run_config, run_folders
+from nas.jobs.retrain import _initial_network, derived_network_config, read_settings
+from nas.ranking.chosen_cells import ChosenCell
+from nas.ranking.figures import Bootstrapping, ranking_figures, stand_alone
+from nas.ranking.plots import ranking_plot
+from nas.ranking.settings import RankSettings
+from nas.ranking.stand_alone import (
+    Protocol,
+    Training,
+    Workshop,
+    num_processes,
+    read_results,
+    take_over,
+    train_cells,
+)
+from nas.ranking.tables import print_figures
+from nas.retraining import RetrainSettings
+from nas.runtime import Runtime, environment
+from nas.tracking import Tracker
+
+RESULTS = "stand_alone"
+
+
+def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
+    """Scores cells, trains those that the folder `out` does not hold yet, and writes how well the two agree.
+
+    Cells are chosen and scored once, with the checkpoints as they are at the first start: a search that is still
+    running goes on, and its ranking is of the epochs that `rank.json` names.
+
+    Returns:
+        What `rank.json` holds.
+
+    Raises:
+        ValueError: If a setting is out of range, or the runs cannot be compared.
+        FileNotFoundError: If a run, its checkpoint or its data is not there.
+    """
+    settings: RankSettings = build(cfg.rank, "rank")
+    training = read_settings(cfg)
+    if training.warm_start is not None:
+        raise ValueError("retrain.warm_start must be null: a stand-alone training starts from scratch")
+    runtime = build_runtime(cfg)
+    file = out / PREDICTIONS
+    if not file.exists():
+        write_json(file, predict(cfg, settings, read_runs(cfg, runtime)))
+    predicted: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    network_cfg = _stand_alone_config(cfg, training)
+    data = build_data(network_cfg, runtime)
+    if data.record != predicted["data"]:
+        raise ValueError(f"the images of {data.name} have changed since {out} was begun; choose another name")
+    cells = [{**cell, "parameters": _num_parameters(cell, network_cfg, data)} for cell in predicted["cells"]]
+    accuracies = _train(cfg, out, cells, network_cfg, data, settings=settings, training=training, runtime=runtime)
+    trained = [{**cell, "stand_alone": values} for cell, values in zip(cells, accuracies, strict=True)]
+    return _conclude(cfg, out, trained, predicted, data, settings=settings, runtime=runtime)
+
+
+def _stand_alone_config(cfg: DictConfig, training: RetrainSettings) -> DictConfig:
+    """Returns the first run's config with the stand-alone trainings' settings and this machine's."""
+    own = {"retrain": plain(cfg.retrain, "retrain"), "runtime": plain(cfg.runtime, "runtime"), "device": cfg.device}
+    joined = OmegaConf.merge(run_config(run_folders(cfg)[0], cfg), own)
+    assert isinstance(joined, DictConfig)
+    return derived_network_config(joined, training)
+
+
+def _num_parameters(cell: Mapping[str, Any], network_cfg: DictConfig, data: ImageData) -> int:
+    """Returns the size of a cell's model; raises ValueError, before anything is trained, if there can be none."""
+    genotype = ChosenCell.from_dict(cell).genotype
+    network = counted_network(network_cfg, genotype, image_shape=data.image_shape, num_classes=data.num_classes)
+    return count_parameters(network)
+
+
+def _train(
+    cfg: DictConfig,
+    out: Path,
+    cells: Sequence[Mapping[str, Any]],
+    network_cfg: DictConfig,
+    data: ImageData,
+    *,
+    settings: RankSettings,
+    training: RetrainSettings,
+    runtime: Runtime,
+) -> list[list[float]]:
+    """Trains what no folder holds yet; returns the test accuracies of each cell, one a seed."""
+    seeds = range(cfg.seed, cfg.seed + settings.seeds)
+    protocol = Protocol(network=plain(network_cfg.network, "network"), data=data.record, settings=training)
+    genotypes = [ChosenCell.from_dict(cell).genotype for cell in cells]
+    trainings = [
+        Training(genotype, seed, out / RESULTS / protocol.file_name(genotype, seed=seed))
+        for genotype in genotypes
+        for seed in seeds
+    ]
+    if cfg.cells is not None:
+        take_over(Path(str(cfg.cells)) / RESULTS, trainings)
+    finished = read_results(trainings)
+    left = [one for one in trainings if one not in finished]
+    workers = num_processes(len(left), workers=settings.workers, device=runtime.device.type)
+    _describe(cfg, out, data, training, cells=len(cells), done=len(finished), total=len(trainings), workers=workers)
+    workshop = Workshop(
+        settings=training,
+        make_runtime=partial(_process_runtime, network_cfg),
+        load_data=partial(build_data, network_cfg),
+        make_network=partial(_initial_network, cfg=network_cfg, settings=training),
+    )
+    with progress("training cells", total=len(trainings), done=len(finished)) as bar:
+        for _ in train_cells(workshop, left, workers=workers):
+            bar.advance()
+    accuracies = [result["test_accuracy"] for result in read_results(trainings).values()]
+    return [accuracies[first : first + len(seeds)] for first in range(0, len(accuracies), len(seeds))]
+
+
+def _process_runtime(cfg: DictConfig) -> Runtime:
+    """Makes a process ready that knows nothing of the job's."""
+    import_extensions(cfg)
+    return build_runtime(cfg)
+
+
+def _describe(
+    cfg: DictConfig,
+    out: Path,
+    data: ImageData,
+    training: RetrainSettings,
+    *,
+    cells: int,
+    done: int,
+    total: int,
+    workers: int,
+) -> None:
+    fields = {
+        "run folder": shown(out),
+        "runs": ", ".join(shown(folder) for folder in run_folders(cfg)),
+        "data": f"{data.name}: {len(data.full)} train, {len(data.test)} test images, {len(data.reward)} reward images",
+        "cells": f"{cells}, {total} stand-alone trainings of {training.epochs} epochs",
+        "workers": workers,
+    }
+    header("rank", {**fields, "going on": f"{done} of {total} trainings are done"} if done else fields)
+
+
+def _conclude(
+    cfg: DictConfig,
+    out: Path,
+    cells: list[dict[str, Any]],
+    predicted: Mapping[str, Any],
+    data: ImageData,
+    *,
+    settings: RankSettings,
+    runtime: Runtime,
+) -> dict[str, Any]:
+    """Writes and prints what the cells come to."""
+    estimate = Bootstrapping(seed=cfg.seed, resamples=settings.resamples)
+    figures = ranking_figures(cells, predicted["runs"], top=settings.top, estimate=estimate)
+    report = {
+        "cells": cells,
+        "figures": figures,
+        "runs": predicted["runs"],
+        "accuracy": f"shared: {predicted['reward_images']} reward images; stand-alone: {len(data.test)} test images",
+        "settings": {"rank": plain(cfg.rank, "rank"), "retrain": plain(cfg.retrain, "retrain")},
+        "environment": environment(runtime, seed=cfg.seed),
+    }
+    write_csv(out / "rank.csv", [_csv_row(number, cell) for number, cell in enumerate(cells)])
+    images = {"reward_images": predicted["reward_images"], "test_images": len(data.test)}
+    ranking_plot(cells, figures["runs"], **images, path=out / "rank.svg")
+    write_json(out / "rank.json", report)
+    print_figures(figures)
+    note(f"figures in {shown(out / 'rank.json')}, rank.csv and rank.svg")
+    return report
+
+
+def _csv_row(number: int, cell: Mapping[str, Any]) -> dict[str, Any]:
+    described = {key: cell[key] for key in ("source", "stratum", "share", "parameters")}
+    shared = {f"{run}.{mode}": value for run, modes in cell["shared"].items() for mode, value in modes.items()}
+    policy = {f"{run}.log_prob": value for run, value in cell["log_prob"].items()}
+    trained = {f"stand_alone.{place}": value for place, value in enumerate(cell["stand_alone"])}
+    return {"cell": number, **described, "stand_alone": float(stand_alone([cell])[0]), **trained, **shared, **policy}

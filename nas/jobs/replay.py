@@ -1,0 +1,108 @@
+"""Replay: run a finished run again, from what its folder records, and say whether it comes to the same."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from nas.checkpoint import read_json, write_json
+from nas.config import plain
+from nas.console import header, note, result, shown
+from nas.jobs.parts import build_runtime
+from nas.run_comparison import FileComparison, compare_runs
+from nas.runs import opened_run
+from nas.runtime import environment, environment_differences
+from nas.tracking import Tracker
+
+REPEATABLE = ("search", "retrain", "pipeline")
+"""Jobs whose results follow from config, data and seed; the others measure times."""
+
+
+def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
+    """Repeats the run of `cfg.run` in `out/again` and compares; a replay that was stopped goes on.
+
+    Returns:
+        What `replay.json` holds: whether all is equal, where each file differs first, and what differs in the
+        environment.
+
+    Raises:
+        FileNotFoundError: If there is no such run.
+        ValueError: If the run is not finished, or of a job that cannot be repeated.
+    """
+    if cfg.run is None:
+        raise ValueError("run is not set; add run=RUN, the folder of a finished search, retrain or pipeline")
+    source, again = Path(cfg.run), out / "again"
+    command, recorded = read_record(source)
+    repeated = repeated_config(source, recorded)
+    runtime = build_runtime(repeated)
+    differences = environment_differences(recorded, environment(runtime, seed=repeated.seed))
+    header(
+        "replay",
+        {"run": shown(source), "job": command, "in": shown(again), "environment": "; ".join(differences) or "the same"},
+    )
+    with opened_run(repeated, again, runtime=runtime, command=command):
+        importlib.import_module(f"nas.jobs.{command}").run(repeated, again)
+    compared = compare_runs(source, again)
+    report = {
+        "settings": plain(cfg, "the config"),
+        "job": command,
+        "equal": all(file.difference is None for file in compared),
+        "files": {file.file: "equal" if file.difference is None else file.difference for file in compared},
+        "environment_differences": differences,
+        "environment": environment(runtime, seed=repeated.seed),
+    }
+    write_json(out / "replay.json", report)
+    _print(compared, differences)
+    note(f"details in {shown(out / 'replay.json')}")
+    return report
+
+
+def read_record(source: Path) -> tuple[str, dict[str, Any]]:
+    """Returns which job a run folder is of, and the environment that it ran in.
+
+    Raises:
+        FileNotFoundError: If it is no run folder.
+        ValueError: If the run is not finished, or of a job that cannot be repeated.
+    """
+    if not (source / "config.yaml").is_file():
+        raise FileNotFoundError(f"no run at {source}: it has no config.yaml")
+    recorded = read_json(source / "environment.json")
+    command = recorded.get("job") if isinstance(recorded, dict) else None
+    if command not in REPEATABLE:
+        raise ValueError(
+            f"{source} is of the job {command or 'unknown'}; only {', '.join(REPEATABLE)} repeat to the bit"
+        )
+    if not (source / "digests.json").is_file():
+        raise ValueError(
+            f"the run {source} is not finished; start `nas {command} name={source.name}` with its settings"
+        )
+    return command, recorded.get("begun_with", recorded)
+
+
+def repeated_config(source: Path, recorded: dict[str, Any]) -> DictConfig:
+    """Returns the config of a run with its number of threads, on which sums depend, and without its logger."""
+    cfg = OmegaConf.load(source / "config.yaml")
+    if not isinstance(cfg, DictConfig):
+        raise ValueError(f"{source / 'config.yaml'} is not a config")
+    cfg.runtime.threads = recorded.get("threads")
+    cfg.logger = {"_target_": "nas.tracking.FilesOnly"}
+    given = OmegaConf.select(cfg, "genotype")
+    if given is not None and recorded.get("inputs", {}).get("genotype") and not _exists(given):
+        cfg.genotype = str(source / "genotype.json")  # what it was made from is gone; this is its copy
+    return cfg
+
+
+def _exists(reference: str) -> bool:
+    return Path(reference.rpartition("#")[0] or reference).exists()
+
+
+def _print(compared: list[FileComparison], differences: list[str]) -> None:
+    unequal = [file for file in compared if file.difference is not None]
+    if not unequal:
+        result(f"equal to the bit: {', '.join(file.file for file in compared)}")
+        return
+    result(f"differs first in {unequal[0].file}: {unequal[0].difference}")
+    for file in unequal[1:]:
+        result(f"  and in {file.file}: {file.difference}")
+    result(f"the environment: {'; '.join(differences) or 'the same'}")

@@ -1,0 +1,113 @@
+"""Runs: what runs there are, how far they are and what they found; or in what two of them differ."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from nas.config import differing_keys
+from nas.console import note, result, shown
+from nas.run_listing import STATES, RunSummary, find_runs, read_config, read_json, read_run
+
+WHERE = (Path(), Path("results/runs"), Path("results/sweeps"))
+TITLES = ("run", "job", "state", "progress", "reward", "shared %", "test %", "parameters", "ms", "changed")
+LEFT = 4
+"""So many columns are texts, set to the left."""
+UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def run(cfg: DictConfig, out: Path) -> list[dict[str, Any]]:  # noqa: ARG001
+    """Prints the runs of `cfg.root`, last changed last, or what distinguishes the two of `cfg.compare`.
+
+    Returns:
+        A record of each run; of a comparison, one with the differences.
+
+    Raises:
+        ValueError: If a setting is not of its kind.
+        FileNotFoundError: If no root is there, or no run of a name.
+    """
+    if cfg.compare is not None:
+        pair = OmegaConf.to_container(cfg.compare) if OmegaConf.is_list(cfg.compare) else cfg.compare
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ValueError(f"compare takes two runs, compare=[a,b], got {pair!r}")
+        return [{"differences": print_differences(*(find_run(str(name)) for name in pair))}]
+    if cfg.state not in (None, *STATES):
+        raise ValueError(f"state must be one of {', '.join(STATES)}, got {cfg.state!r}")
+    roots = [cfg.root] if isinstance(cfg.root, str) else list(cfg.root)
+    runs = sorted(map(read_run, find_runs(map(Path, roots))), key=lambda found: found.changed)
+    chosen = [found for found in runs if cfg.state in (None, found.state)]
+    print_runs(chosen, now=time.time())
+    return [{"run": str(found.folder), "job": found.job, "state": found.state} for found in chosen]
+
+
+def find_run(name: str) -> Path:
+    """Returns the folder of a run, given as a path or by its name in results/runs or results/sweeps.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    for place in WHERE:
+        if (place / name / "config.yaml").exists():
+            return place / name
+    raise FileNotFoundError(f"no run {name}; `nas runs` lists them")
+
+
+def print_differences(first: Path, second: Path) -> list[str]:
+    """Prints, and returns, in what the settings, then the machines and versions, of two runs differ."""
+    differences = []
+    for part, read in (("config", read_config), ("environment", _environment)):
+        lines = differing_keys({part: read(first)}, {part: read(second)})
+        differences += [line.removeprefix("config.") for line in lines]
+    note(f"from {shown(first)} to {shown(second)}")
+    for line in differences or ["no difference"]:
+        result(line)
+    return differences
+
+
+def print_runs(runs: Sequence[RunSummary], *, now: float) -> None:
+    """Prints a line for each run, and below it why it failed if it did."""
+    lines = [TITLES, *(_cells(found, now=now) for found in runs)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(TITLES))]
+    for line, found in zip(lines, [None, *runs], strict=True):
+        cells = (
+            f"{text:<{width}}" if column < LEFT else f"{text:>{width}}"
+            for column, (text, width) in enumerate(zip(line, widths, strict=True))
+        )
+        result("  ".join(cells).rstrip())
+        if found is not None and found.error is not None:
+            result(f"  {found.error}")
+    counts = [(state, sum(found.state == state for found in runs)) for state in STATES]
+    note(", ".join(f"{count} {state}" for state, count in counts if count) or "no runs")
+
+
+def age(seconds: float) -> str:
+    """Returns a time span in its largest whole unit, such as `3 h`."""
+    unit, size = next((unit for unit in UNITS if seconds >= unit[1]), UNITS[-1])
+    return f"{max(0, int(seconds // size))} {unit}"
+
+
+def _cells(found: RunSummary, *, now: float) -> tuple[str, ...]:
+    return (
+        shown(found.folder),
+        found.job,
+        found.state,
+        found.progress,
+        _number(found.best_reward, ".4f"),
+        _number(found.shared_accuracy, ".2f", scale=100),
+        _number(found.test_accuracy, ".2f", scale=100),
+        _number(found.parameters, ","),
+        _number(found.latency_ms, ".3f"),
+        f"{age(now - found.changed)} ago",
+    )
+
+
+def _number(value: float | None, form: str, *, scale: int = 1) -> str:
+    return "" if value is None else format(scale * value, form)
+
+
+def _environment(run: Path) -> dict[str, Any]:
+    """Returns the record of the machine, without the command, which the settings say better."""
+    record = read_json(run / "environment.json") or {}
+    return {key: value for key, value in record.items() if key != "command"}

@@ -1,0 +1,221 @@
+"""Sweep: the pipeline for every combination of settings, through Hydra's multirun, and one summary of all.
+
+A member runs wherever Hydra's launcher takes it. It never raises, so that it stops no other; how it went stands in its
+folder, and from the folders alone the summary is made.
+"""
+
+import importlib.util
+import itertools
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from nas.config import FREE_TO_CHANGE
+from nas.console import header, result, shown
+from nas.sweeps.members import Member, check_fixed, member_state, run_member
+from nas.sweeps.report import report
+from nas.sweeps.summary import read_members
+
+ROOT = Path("results/sweeps")
+PLUGINS = {
+    "hydra_joblib_launcher": ("joblib", "parallel"),
+    "hydra_submitit_launcher": ("submitit_local", "submitit_slurm", "slurm", "slurm_rehearsal"),
+    "hydra_ray_launcher": ("ray", "ray_tasks"),
+}
+"""Launchers by the package that they need."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a command asks for.
+
+    Attributes:
+        folder: Of the sweep.
+        arguments: For Hydra.
+        members: Every combination; empty where a sweeper other than Hydra's own chooses them as it goes.
+        launcher: Of the members.
+    """
+
+    folder: Path
+    arguments: tuple[str, ...]
+    members: tuple[Member, ...]
+    launcher: str
+
+    @property
+    def unfinished(self) -> list[Member]:
+        """Members that are still to run."""
+        return [member for member in self.members if member_state(self.folder / member.name) != "finished"]
+
+
+def start(arguments: Sequence[str], *, launch: Callable[[Sequence[str]], None]) -> int:
+    """Runs the members that are not finished, then writes and prints what all in the folder come to.
+
+    Args:
+        arguments: Of the command line.
+        launch: Runs Hydra with the arguments it is given; leaves with SystemExit where Hydra does.
+
+    Returns:
+        The exit code: 0 if all members asked for are finished, else 1.
+
+    Raises:
+        ValueError: If nothing is swept, the launcher is not installed, or the sweep was begun with other settings.
+    """
+    plan = make_plan(arguments)
+    check_fixed(plan.folder, plan.members, free=FREE_TO_CHANGE)
+    _describe(plan)
+    code = 0
+    if plan.unfinished or not plan.members:
+        try:
+            launch(plan.arguments)
+        except SystemExit as stopped:
+            code = stopped.code if isinstance(stopped.code, int) else 1
+            if code not in (0, 1) or not read_members(plan.folder):  # interrupted, or a mistake before any member
+                _remove_if_bare(plan.folder)
+                raise
+    return conclude(plan) or code
+
+
+def make_plan(arguments: Sequence[str]) -> Plan:
+    """Reads a command line.
+
+    Raises:
+        ValueError: If an override cannot be read, nothing is swept, or the launcher is not installed.
+    """
+    values, several = _read_overrides([argument for argument in arguments if _is_override(argument)])
+    name = values.pop("name", [time.strftime("%Y%m%d-%H%M%S")])
+    if "name" in several:
+        raise ValueError("name is the name of the whole sweep and takes one value")
+    launcher = values.get("hydra/launcher", ["basic"])[0]
+    _check_installed(launcher)
+    chosen_otherwise = any(key.startswith(("hydra/sweeper", "hydra.sweeper")) for key in values)
+    task = {key: found for key, found in values.items() if not key.startswith(("hydra.", "hydra/"))}
+    fixed = {key: found[0] for key, found in task.items() if key not in several}
+    swept = {key: found for key, found in task.items() if key in several}
+    if not swept and not chosen_otherwise:
+        raise ValueError("nothing is swept; give a key several values, such as search_space.blocks=2,3,4")
+    combinations = [] if chosen_otherwise else itertools.product(*swept.values())
+    excluded = ",".join(f"'{key}'" for key in [*fixed, "name"])
+    return Plan(
+        folder=ROOT / name[0],
+        arguments=(
+            "--multirun",
+            *(one for one in arguments if not _is_override(one) and one not in ("-m", "--multirun")),
+            *(one for one in arguments if _is_override(one) and not one.startswith("name=")),
+            f"name={name[0]}",
+            f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]",  # tells a member what all have in common
+        ),
+        members=tuple(Member(swept=dict(zip(swept, one, strict=True)), fixed=fixed) for one in combinations),
+        launcher=launcher,
+    )
+
+
+def run(cfg: DictConfig, out: Path, *, pipeline: Callable[[DictConfig, Path], Any]) -> float | None:
+    """Runs the member that Hydra's overrides tell, in its folder below `out`, the folder of the sweep.
+
+    Args:
+        cfg: Of the pipeline.
+        out: Of the sweep.
+        pipeline: Runs the pipeline in a run folder.
+
+    Returns:
+        Its test accuracy, which a sweeper may use; None if the member failed.
+    """
+    hydra = HydraConfig.get()
+    shared = set(hydra.job.config.override_dirname.exclude_keys)
+    values = dict(override.split("=", 1) for override in hydra.overrides.task if "=" in override)
+    member = Member(
+        swept={key: value for key, value in values.items() if key not in shared},
+        fixed={key: value for key, value in values.items() if key in shared and key != "name"},
+    )
+    folder = out / member.name
+    if member_state(folder) != "finished":
+        alone = hydra.runtime.choices["hydra/launcher"] == "basic"
+        run_member(member, folder, lambda: pipeline(cfg, folder), echo=alone)
+    if member_state(folder) != "finished":
+        return None
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return float(metrics["found"]["test_accuracy"]["mean"])
+
+
+def conclude(plan: Plan) -> int:
+    """Reports what the members in the folder come to; returns the exit code."""
+    members = read_members(plan.folder)
+    if any(member["state"] == "finished" for member in members):
+        report(plan.folder, members)
+    asked = {member.name for member in plan.members} or {member["member"] for member in members}
+    states = {member["member"]: member["state"] for member in members}
+    done = sum(states.get(name) == "finished" for name in asked)
+    for member in members:
+        if member["member"] in asked and member["state"] != "finished":
+            reason = member.get("error", "the same command goes on with it")
+            result(f"{member['state']}: {shown(plan.folder / member['member'])}: {reason}")
+    result(f"{done} of {len(asked)} members finished in {shown(plan.folder)}")
+    return 0 if done == len(asked) else 1
+
+
+def _is_override(argument: str) -> bool:
+    return not argument.startswith("-") and ("=" in argument or argument.startswith("~"))
+
+
+def _read_overrides(overrides: Sequence[str]) -> tuple[dict[str, list[str]], set[str]]:
+    """Returns the values of every key as Hydra's own sweeper writes them, and the keys that are swept.
+
+    Raises:
+        ValueError: If Hydra cannot read an override.
+    """
+    parser = OverridesParser.create()
+    values: dict[str, list[str]] = {}
+    swept = set()
+    for text in overrides:
+        try:
+            override = parser.parse_override(text)
+            key = override.get_key_element()
+            if not override.is_sweep_override():
+                values[key] = [override.get_value_element_as_str()]
+                continue
+            swept.add(key)
+            # An interval has no values of its own: what it comes to is for the sweeper to say.
+            values[key] = [] if override.is_interval_sweep() else list(override.sweep_string_iterator())
+        except HydraException as error:
+            raise ValueError(f"cannot read {text}: {str(error).splitlines()[0]}") from error
+    return values, swept
+
+
+def _check_installed(launcher: str) -> None:
+    module = next((module for module, launchers in PLUGINS.items() if launcher in launchers), None)
+    if module is None:  # Hydra's own, or one that Hydra will name if it is not there
+        return
+    if importlib.util.find_spec("hydra_plugins") is None or importlib.util.find_spec(f"hydra_plugins.{module}") is None:
+        raise ValueError(f"hydra/launcher={launcher} needs a plugin: pip install 'shufflenas[launchers]'")
+
+
+def _describe(plan: Plan) -> None:
+    states = [member_state(plan.folder / member.name) for member in plan.members]
+    told = [f"{states.count('finished')} finished"] if "finished" in states else []
+    told += [f"{states.count('resumable')} to go on"] if "resumable" in states else []
+    told += [f"{states.count('failed')} to try again"] if "failed" in states else []
+    header(
+        "sweep",
+        {
+            "folder": shown(plan.folder),
+            "members": ", ".join([str(len(plan.members) or "as the sweeper chooses"), *told]),
+            "launcher": plan.launcher,
+            "progress": f"nas runs root={shown(plan.folder)}",
+        },
+    )
+
+
+def _remove_if_bare(folder: Path) -> None:
+    """Removes the folder of a sweep that a mistake kept from beginning, and Hydra's record in it."""
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"multirun.yaml"}:
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()

@@ -1,0 +1,1 @@
+"""How well shared weights rank architectures: the same cells scored with them and trained stand-alone."""

@@ -1,0 +1,193 @@
+"""Run folders as they stand: the job, its state, how far it is and what it found, read without torch or Hydra.
+
+Every job says that it is done by writing its result file last; a run that is at work holds the lock of its folder.
+"""
+
+import fcntl
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+State = Literal["running", "finished", "failed", "resumable"]
+STATES: tuple[State, ...] = ("running", "finished", "failed", "resumable")
+FAILED_FILE = "failed.json"
+RESULT_FILES = {
+    "pipeline": "latency.json",
+    "search": "candidates.json",
+    "retrain": "metrics.json",
+    "predict": "predictions.json",
+}
+"""The file that a job writes when it is done, where it is not `JOB.json`."""
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast, and not everywhere
+MAX_DEPTH = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """What a run folder tells.
+
+    Attributes:
+        folder: Of the run.
+        job: The command that made it; `?` where nothing tells.
+        state: `running` (a process holds its lock), `finished`, `failed` (as a member of a sweep) or `resumable`.
+        progress: Where it is, such as `search 12/30`; empty where the job has no epochs, or is finished.
+        best_reward: Highest of the search so far.
+        shared_accuracy: Of the found cell with shared weights, in 0 … 1.
+        test_accuracy: Mean of the found cell's trainings, in 0 … 1.
+        latency_ms: Median, at the first batch size.
+        parameters: Of the found cell's model.
+        changed: When a file was last made or replaced, in seconds of Unix time.
+        error: Why it failed, in a line.
+    """
+
+    folder: Path
+    job: str
+    state: State
+    progress: str
+    best_reward: float | None
+    shared_accuracy: float | None
+    test_accuracy: float | None
+    latency_ms: float | None
+    parameters: int | None
+    changed: float
+    error: str | None
+
+
+def find_runs(roots: Iterable[Path]) -> list[Path]:
+    """Returns the run folders among the roots and up to three levels below, runs in run folders left out.
+
+    Raises:
+        FileNotFoundError: If none of the roots is there.
+    """
+    present = [root for root in map(Path, roots) if root.is_dir()]
+    if not present:
+        raise FileNotFoundError(f"no folder {' or '.join(map(str, roots))}; `nas search` makes results/runs")
+    return list(dict.fromkeys(folder for root in present for folder in _runs_below(root, depth=MAX_DEPTH)))
+
+
+def read_run(folder: Path) -> RunSummary:
+    """Reads how a run stands; what cannot be read is left out."""
+    job = job_of(folder)
+    state = state_of(folder, job)
+    candidates, metrics, latency = (
+        read_json(folder / name) for name in ("candidates.json", "metrics.json", "latency.json")
+    )
+    return RunSummary(
+        folder=folder,
+        job=job,
+        state=state,
+        progress="" if state == "finished" else progress_of(folder),
+        best_reward=_best_reward(folder),
+        shared_accuracy=_at(candidates, 0, "shared_accuracy"),
+        test_accuracy=_at(metrics, "found", "test_accuracy", "mean"),
+        latency_ms=_at(latency, "latency", 0, "median_ms"),
+        parameters=_at(metrics, "found", "parameters") or _at(candidates, 0, "parameters"),
+        changed=folder.stat().st_mtime,
+        error=_at(read_json(folder / FAILED_FILE), "error") if state == "failed" else None,
+    )
+
+
+def state_of(folder: Path, job: str) -> State:
+    """Returns the state of a job's run folder; a failure that was overcome since does not count."""
+    if is_held(folder):
+        return "running"
+    if (folder / RESULT_FILES.get(job, f"{job}.json")).exists():
+        return "finished"
+    return "failed" if (folder / FAILED_FILE).exists() else "resumable"
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process is at work in a run folder.
+
+    To ask is to take a shared lock for a moment; a run that starts in just that moment is refused and can start again.
+    """
+    try:
+        with (folder / ".lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no lock: nothing has ever run here
+        return False
+    return False
+
+
+def job_of(folder: Path) -> str:
+    """Returns the command that made a run folder, from what it wrote down, or else from its settings; `?` if none."""
+    written = _at(read_json(folder / "environment.json"), "job")
+    if isinstance(written, str):
+        return written
+    config = read_config(folder)
+    if (folder / "member.json").exists() or {"search", "retrain", "latency"} <= set(config):
+        return "pipeline"
+    return next((job for job in ("search", "retrain", "latency", "compare", "bench") if job in config), "?")
+
+
+def progress_of(folder: Path) -> str:
+    """Returns how many epochs of which part are done, such as `search 12/30`; of a retraining, whole trainings only."""
+    config = read_config(folder)  # takes longer than all else, and finished runs do without
+    found = (folder / "candidates.json").exists()
+    if (total := _at(config, "search", "epochs")) and not found:
+        return f"search {count_rows(folder / 'search.csv')}/{total}"
+    epochs, seeds = _at(config, "retrain", "epochs"), _at(config, "retrain", "seeds")
+    if not isinstance(epochs, int) or not isinstance(seeds, list):
+        return ""
+    if (folder / "metrics.json").exists():
+        return "latency" if "latency" in config else ""
+    cells = _at(config, "search", "random_cells") or len(read_json(Path(str(config.get("random_cells")))) or ())
+    trainings = len(seeds) + cells * len(_at(config, "retrain", "random_seeds") or ())
+    return f"retrain {count_rows(folder / 'retrain.csv')}/{trainings * epochs}"
+
+
+def count_rows(file: Path) -> int:
+    """Returns how many rows a CSV file has below its titles; 0 if it is not there."""
+    return max(0, len(file.read_bytes().splitlines()) - 1) if file.is_file() else 0
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Reads the settings of a run; empty where there are none."""
+    try:
+        config = yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), Loader=LOADER)
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def read_json(file: Path) -> Any:
+    """Reads a JSON file; None where there is none that can be read."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _runs_below(folder: Path, *, depth: int) -> Iterator[Path]:
+    if (folder / "config.yaml").exists() or (folder / FAILED_FILE).exists():
+        yield folder
+    elif depth > 0:
+        for below in sorted(folder.iterdir()):
+            if below.is_dir() and not below.name.startswith("."):
+                yield from _runs_below(below, depth=depth - 1)
+
+
+def _best_reward(folder: Path) -> float | None:
+    """Returns the highest reward of a search; None where it has no epoch yet."""
+    file = folder / "search.csv"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    try:
+        return float(lines[-1].split(",")[lines[0].split(",").index("best")])
+    except (IndexError, ValueError):
+        return None
+
+
+def _at(data: Any, *keys: str | int) -> Any:
+    """Returns what lies at a path of keys and indices, None if the path ends early."""
+    for key in keys:
+        try:
+            data = data[key]
+        except (LookupError, TypeError):
+            return None
+    return data

@@ -1,0 +1,1 @@
+"""Sweeps: the whole pipeline for every combination of settings, and what all of them come to."""

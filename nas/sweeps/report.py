@@ -1,0 +1,98 @@
+"""The report of a sweep: `sweep.json`, `sweep.csv` and `sweep.svg`, the table, and what it shows."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nas.console import Column, Table, next_command, note, result, shown
+from nas.run_listing import read_json
+from nas.statistics import spread, verdict
+from nas.sweeps.plots import sweep_plot
+from nas.sweeps.summary import FIGURES, SEED, Record, accuracies, aggregate, common_environment, swept_keys
+
+FILES = ("sweep.json", "sweep.csv", "sweep.svg")
+
+
+def report(sweep: Path, members: Sequence[Record]) -> None:
+    """Writes and prints what the members of a sweep come to.
+
+    Args:
+        sweep: Folder of the sweep.
+        members: Records of `read_members`, of which at least one is finished.
+    """
+    keys, rows = swept_keys(members), aggregate(members)
+    finished = [member for member in members if member["state"] == "finished"]
+    _write(sweep, members, rows, keys, batch_size=finished[0]["latency_batch_size"])
+    _print_table(rows, keys)
+    if keys and sum(row["finished"] > 0 for row in rows) > 1:
+        _print_best(finished, rows, keys)
+    note(f"figures in {shown(sweep / FILES[0])}, {', '.join(FILES[1:])}")
+    if len(finished) > 1:
+        models = ",".join(shown(sweep / member["member"]) for member in _first_seeds(finished))
+        next_command(f'nas latency "models=[{models}]"')
+
+
+def _write(
+    sweep: Path, members: Sequence[Record], rows: Sequence[Record], keys: Sequence[str], *, batch_size: int
+) -> None:
+    """Writes the files, unless they are there and say the same."""
+    record = {
+        "keys": list(keys),
+        "accuracy": "fraction of test images; mean over searches, or over the trainings of the only one",
+        "latency_batch_size": batch_size,
+        "rows": list(rows),
+        "members": list(members),
+        "environment": common_environment(sweep, members),
+    }
+    if read_json(sweep / FILES[0]) == json.loads(json.dumps(record)):
+        return
+    from nas.checkpoint import write_csv, write_json  # imports torch, which a summary that is there can do without
+
+    write_csv(sweep / "sweep.csv", rows)
+    sweep_plot(rows, keys, sweep / "sweep.svg", batch_size=batch_size)
+    write_json(sweep / FILES[0], record)  # last: it says that the others are there
+
+
+def _print_table(rows: Sequence[Record], keys: Sequence[str]) -> None:
+    widths = {key: max(len(key), *(len(str(row.get(key))) for row in rows)) for key in keys}
+    table = Table(
+        [
+            *(Column(key, f"{key:>{width}}", "") for key, width in widths.items()),
+            Column("test", "test accuracy (%)", ""),
+            Column("test_accuracy_n", "n", "d"),
+            Column("random_accuracy", "random cells (%)", ".2f", 100),
+            *(Column(figure.key, figure.title, figure.form, figure.scale) for figure in FIGURES[1:]),
+        ]
+    )
+    for row in rows:
+        texts = {key: str(row.get(key)) for key in keys}
+        table.row({**row, **texts, "test": _percent(row)})
+    note("n: searches, each the mean of its trainings; where there is one search, its trainings")
+
+
+def _percent(row: Record) -> str | None:
+    mean, std = row.get("test_accuracy"), row.get("test_accuracy_std")
+    if mean is None:
+        return None
+    return f"{100 * mean:.2f}" if std is None else f"{100 * mean:.2f} ± {100 * std:.2f}"
+
+
+def _print_best(finished: Sequence[Record], rows: Sequence[Record], keys: Sequence[str]) -> None:
+    """Says which combination is the most accurate, and whether it is shown to differ from the next one."""
+
+    def reached(row: Record) -> list[float]:
+        return accuracies([one for one in finished if all(one["settings"].get(key) == row[key] for key in keys)])[0]
+
+    ranked = sorted((row for row in rows if row["finished"]), key=lambda row: -row["test_accuracy"])
+    first, second = (" ".join(f"{key}={row[key]}" for key in keys) for row in ranked[:2])
+    result(f"best: {first}: test accuracy {spread(reached(ranked[0])).percent()}")
+    result(f"beside {second}: {verdict(reached(ranked[0]), reached(ranked[1]), names=(first, second))}")
+
+
+def _first_seeds(members: Sequence[Record]) -> list[Record]:
+    """Returns of every combination the first member."""
+    first: dict[tuple[Any, ...], Record] = {}
+    for member in members:
+        first.setdefault(tuple(value for key, value in member["settings"].items() if key != SEED), member)
+    return list(first.values())

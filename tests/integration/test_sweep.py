@@ -1,0 +1,170 @@
+"""Sweeps as a user starts them: failures, second starts, kills, launchers."""
+
+import csv
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nas import cli
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+TINY = (
+    "experiment=toy",
+    "search.epochs=1",
+    "search.random_cells=0",
+    "retrain.epochs=1",
+    "retrain.seeds=[0]",
+    "latency.batch_sizes=[1]",
+)
+IMPORTS_TORCH = re.compile(r"\| +torch$", re.MULTILINE)
+GOOD, BAD = ("search_space.blocks-1+seed-0", "search_space.blocks-1+seed-1"), "search_space.blocks-0+seed-0"
+
+
+def nas(*arguments: str, cwd: Path) -> int:
+    """Runs a command in this process, which has torch loaded; returns the exit code."""
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", ["nas", *arguments])
+        try:
+            cli.main()
+        except SystemExit as stopped:
+            return int(stopped.code or 0)
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+    return 0
+
+
+def nas_process(*arguments: str, cwd: Path, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *options, "-m", "nas", *arguments],
+        cwd=cwd,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory) -> Iterator[tuple[Path, int]]:
+    """The folder of a sweep of four members, two of which fail, and its exit code."""
+    folder = tmp_path_factory.mktemp("sweep")
+    code = nas("sweep", *TINY, "search_space.blocks=0,1", "seed=0,1", "name=mine", cwd=folder)
+    return folder / "results" / "sweeps" / "mine", code
+
+
+def test_a_failing_member_stops_no_other_and_shows_in_the_exit_code(sweep):
+    folder, code = sweep
+    assert code == 1
+    for name in GOOD:
+        assert (folder / name / "latency.json").exists()
+        assert "found cell:" in (folder / name / "output.txt").read_text()
+    assert "blocks must lie in 1 … 64, got 0" in json.loads((folder / BAD / "failed.json").read_text())["error"]
+
+
+def test_the_summary_has_a_row_for_each_value_and_all_members(sweep):
+    folder, _ = sweep
+    report = json.loads((folder / "sweep.json").read_text())
+    assert report["keys"] == ["search_space.blocks"]
+    assert [member["state"] for member in report["members"]] == ["failed", "failed", "finished", "finished"]
+    accuracies = [json.loads((folder / name / "metrics.json").read_text())["found"]["test_accuracy"] for name in GOOD]
+    with (folder / "sweep.csv").open() as file:
+        bad, good = csv.DictReader(file)
+    assert (bad["search_space.blocks"], bad["finished"], bad["test_accuracy"]) == ("0", "0", "")
+    assert (good["search_space.blocks"], good["finished"], good["over"]) == ("1", "2", "searches")
+    assert float(good["test_accuracy"]) == pytest.approx(sum(one["mean"] for one in accuracies) / 2, rel=1e-5)
+    assert report["environment"]["job"] == "pipeline"
+    assert "<svg" in (folder / "sweep.svg").read_text()
+
+
+def test_a_finished_sweep_is_only_reported_and_without_torch(sweep):
+    folder, _ = sweep
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    command = ("sweep", *TINY, "search_space.blocks=choice(1)", "seed=0,1", "name=mine")
+    done = nas_process(*command, cwd=folder.parents[2], options=("-X", "importtime"))
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 members finished" in done.stdout
+    assert not IMPORTS_TORCH.search(done.stderr)
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_other_settings_in_the_same_sweep_are_refused(sweep, capsys):
+    folder, _ = sweep
+    swept = ("search_space.blocks=1,2", "seed=0,1")
+    code = nas("sweep", *TINY, "retrain.batch_size=8", *swept, "name=mine", cwd=folder.parents[2])
+    assert code == 1
+    assert "retrain.batch_size (was not given, is 8)" in capsys.readouterr().err
+    assert not (folder / "search_space.blocks-2+seed-0").exists()
+
+
+def test_runs_lists_the_members_without_torch(sweep):
+    folder, _ = sweep
+    done = nas_process("runs", "state=failed", cwd=folder.parents[2], options=("-X", "importtime"))
+    assert done.returncode == 0, done.stderr
+    assert "blocks must lie in 1 … 64, got 0" in done.stdout
+    assert GOOD[0] not in done.stdout
+    assert not IMPORTS_TORCH.search(done.stderr)
+
+
+def test_two_members_are_compared_from_the_command_line(sweep, capfd):
+    folder, _ = sweep
+    assert nas("runs", "--compare", *(f"mine/{name}" for name in GOOD), cwd=folder.parents[2]) == 0
+    assert capfd.readouterr().out.splitlines() == ["seed (was 0, is 1)", "environment.seed (was 0, is 1)"]
+
+
+def test_a_mistake_that_concerns_all_members_leaves_nothing_behind(tmp_path):
+    done = nas_process("sweep", "search.epohcs=3", "seed=0,1", "name=wrong", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "near it: search.epochs" in done.stderr
+    assert not (tmp_path / "results" / "sweeps" / "wrong").exists()
+
+
+def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
+    settings = (*TINY, "search.epochs=8", "search.checkpoint_seconds=0", "seed=choice(0)", "name=killed")
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "nas", "sweep", *settings],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    folder = tmp_path / "results" / "sweeps" / "killed"
+    deadline = time.monotonic() + 120
+    while not (folder / "seed-0" / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not (folder / "seed-0" / "candidates.json").exists()
+    assert nas("sweep", *settings, cwd=tmp_path) == 0
+    assert "going on after" in (folder / "seed-0" / "output.txt").read_text()
+    (member,) = json.loads((folder / "sweep.json").read_text())["members"]
+    assert member["state"] == "finished"
+
+
+@pytest.mark.launcher
+@pytest.mark.parametrize(
+    ("launcher", "plugin"), [("parallel", "hydra_joblib_launcher"), ("slurm_rehearsal", "hydra_submitit_launcher")]
+)
+def test_members_run_side_by_side(tmp_path, launcher, plugin):
+    if importlib.util.find_spec("hydra_plugins") is None or importlib.util.find_spec(f"hydra_plugins.{plugin}") is None:
+        pytest.skip(f"needs {plugin}")
+    done = nas_process(
+        "sweep", *TINY, "search_space.blocks=0,1", "name=side", f"hydra/launcher={launcher}", cwd=tmp_path
+    )
+    folder = tmp_path / "results" / "sweeps" / "side"
+    assert done.returncode == 1, done.stderr
+    states = [member["state"] for member in json.loads((folder / "sweep.json").read_text())["members"]]
+    assert states == ["failed", "finished"]
+    assert "found cell:" in (folder / "search_space.blocks-1" / "output.txt").read_text()
+    assert "found cell:" not in done.stdout

@@ -1,0 +1,85 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from nas.ranking.settings import RankSettings
+from nas.ranking.strata import STRATA, best_threshold, draw_stratified, joint_prediction
+
+
+def test_every_stratum_gives_as_many_cells_and_the_better_ones_what_is_left():
+    predictions = np.random.default_rng(0).random(200)
+    assert Counter(one.stratum for one in draw_stratified(predictions, count=18, seed=0)) == dict.fromkeys(STRATA, 6)
+    counts = Counter(one.stratum for one in draw_stratified(predictions, count=20, seed=0))
+    assert counts == {"lower half": 6, "upper half": 7, "best tenth": 7}
+
+
+def test_strata_are_quantiles_of_the_predictions():
+    predictions = np.random.default_rng(1).permutation(100)
+    within = {"lower half": range(50), "upper half": range(50, 90), "best tenth": range(90, 100)}
+    drawn = draw_stratified(predictions, count=24, seed=0)
+    assert all(predictions[one.index] in within[one.stratum] for one in drawn)
+    assert len({one.index for one in drawn}) == 24
+
+
+def test_shares_sum_to_those_of_the_strata():
+    drawn = draw_stratified(np.arange(60), count=10, seed=0)
+    for name, share in STRATA.items():
+        assert sum(one.share for one in drawn if one.stratum == name) == pytest.approx(share)
+
+
+def test_chance_orders_equal_predictions_and_the_seed_decides_it():
+    drawn = [draw_stratified(np.zeros(50), count=9, seed=seed) for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert max(one.index for one in drawn[0] if one.stratum == "lower half") >= 25
+
+
+def test_a_pool_that_is_too_small_is_refused():
+    with pytest.raises(ValueError, match="the best tenth of 30 distinct uniform draws has 3 cells, 4 are asked for"):
+        draw_stratified(np.arange(30), count=12, seed=0)
+
+
+def test_several_runs_have_the_same_say_whatever_their_scale():
+    assert joint_prediction([[0.1, 0.2, 0.3], [30, 20, 10]]).tolist() == [2, 2, 2]
+    assert joint_prediction([[0.1, 0.2, 0.3], [10, 10, 20]]).tolist() == [1.25, 1.75, 3]
+
+
+@pytest.mark.parametrize(
+    ("shares", "fraction", "threshold"),
+    [
+        ([1, 1, 1, 1], 0.5, 0.3),
+        ([1, 1, 1, 1], 0.25, 0.4),
+        ([1, 1, 1, 1], 0.26, 0.3),
+        ([0.5, 0, 0.4, 0.1], 0.1, 0.4),
+        ([0.5, 0, 0.4, 0.1], 0.5, 0.3),
+        ([0.5, 0.5, 0, 0], 0.1, 0.2),  # the cells above stand for none of the space
+    ],
+)
+def test_the_threshold_covers_the_fraction_of_the_shares(shares, fraction, threshold):
+    assert best_threshold([0.1, 0.2, 0.3, 0.4], shares, fraction=fraction) == threshold
+
+
+def test_shares_recover_the_quantile_of_a_space_from_a_sample_rich_in_good_cells():
+    truth = np.random.default_rng(0).random(5000)
+    drawn = draw_stratified(truth + np.random.default_rng(1).normal(0, 0.1, size=5000), count=300, seed=0)
+    sample, shares = truth[[one.index for one in drawn]], [one.share for one in drawn]
+    assert best_threshold(sample, shares, fraction=0.1) == pytest.approx(0.9, abs=0.03)
+    assert best_threshold(sample, np.ones(300), fraction=0.1) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"architectures": 5}, "architectures must be at least 6, got 5"),
+        ({"policy_architectures": 24}, "policy_architectures must be below architectures 24, got 24"),
+        ({"pool": 10}, "pool must be at least architectures 24, got 10"),
+        ({"seeds": 0}, "seeds must be at least 1, got 0"),
+        ({"calibration_batches": [4, 0]}, "calibration_batches must be at least 1 each"),
+        ({"top": [25]}, "top must hold numbers in 1 … architectures 24"),
+        ({"top": []}, "top must hold numbers"),
+        ({"workers": 0}, "workers must be at least 1 or null"),
+    ],
+)
+def test_settings_out_of_range_are_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
+        RankSettings(**changed)

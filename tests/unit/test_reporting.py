@@ -1,0 +1,382 @@
+"""Parts of a report: scales, layouts, files that are broken, and what stands in the page."""
+
+import json
+import math
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from nas.checkpoint import write_csv
+from nas.reporting.contents import report_sections
+from nas.reporting.drawing import Dots, Line, svg_element
+from nas.reporting.figures import NAN, Axis, Chart, Series
+from nas.reporting.html import embedded_json, page
+from nas.reporting.matrices import off_shuffle
+from nas.reporting.plots import plot, pointer_data
+from nas.reporting.records import Problem, RunRecord, find_runs, slug
+from nas.reporting.report import write_report
+from nas.reporting.scales import Scale, fitted, linear_ticks, log_ticks, tick_text
+from nas.reporting.series import curve, thinned
+from nas.reporting.summary import duration, summary_row
+from nas.reporting.swept import swept_charts
+from search_spaces.genotype import Genotype
+from search_spaces.shuffles import shuffle_index
+from tests.conftest import make_cell
+from tests.reporting import EVIL, write_run
+
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """What a page holds: tags with attributes, texts of scripts, and whether every tag is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[tuple[dict[str, str | None], str]] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "script":
+            self.scripts.append((dict(attrs), ""))
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            attributes, text = self.scripts[-1]
+            self.scripts[-1] = attributes, text + data
+
+
+def some_genotype() -> Genotype:
+    cell = make_cell((0, "identity"), (1, "conv_1x1"))
+    return Genotype(space="shufflenas", normal=cell, reduction=cell)
+
+
+def page_of(folder: Path) -> tuple[str, list[Problem]]:
+    """The page of the runs in a folder, without the files beside it."""
+    runs = find_runs([folder])
+    sections = report_sections(runs, [summary_row(run) for run in runs])
+    return page(sections, title="", subtitle="", problems=[]), [problem for run in runs for problem in run.problems]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> tuple[Path, str, Page]:
+    """A report of two runs, one with a name that would be a tag."""
+    folder = tmp_path_factory.mktemp("report")
+    write_run(folder / "runs" / "<img src=x onerror=alert(1)>", some_genotype())
+    write_run(folder / "runs" / "second", some_genotype(), shift=0.01, blocks=5)
+    write_report([folder / "runs"], folder / "out")
+    text = (folder / "out" / "report.html").read_text()
+    return folder, text, Page(text)
+
+
+def test_a_scale_maps_its_ends_and_the_middle_of_a_logarithmic_one_is_the_geometric_mean():
+    assert [Scale(10, 20, 0, 100)(value) for value in (10, 15, 20)] == [0, 50, 100]
+    assert Scale(1, 100, 0, 50, log=True)(10) == pytest.approx(25)
+    assert Scale(0, 1, 200, 0)(0.25) == 150
+
+
+def test_limits_that_are_given_hold_and_equal_values_still_span_an_axis():
+    assert fitted([20.0, 80.0], limits=(0.0, 100.0), log=False) == (0.0, 100.0)
+    low, high = fitted([3.0, 3.0], limits=(None, None), log=False)
+    assert low < 3 < high
+    low, high = fitted([3.0], limits=(None, None), log=True)
+    assert 0 < low < 3 < high
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.9, 29.7), (-27.9, -27.1), (1e-9, 3e-9), (5080.0, 81180.0)])
+def test_ticks_are_round_few_and_inside(low, high):
+    ticks = linear_ticks(low, high, count=6)
+    assert 2 <= len(ticks) <= 6
+    assert low <= ticks[0] < ticks[-1] <= high
+    assert linear_ticks(0, 1, count=6) == [0, 0.2, 0.4, 0.6, 0.8, 1]
+
+
+def test_ticks_of_few_epochs_are_whole():
+    assert linear_ticks(-0.04, 1.04, count=7, whole=True) == [0, 1]
+
+
+@pytest.mark.parametrize(("low", "high"), [(5.3, 40.0), (1.0, 1e6), (70.0, 5100.0), (2.1, 2.4)])
+def test_logarithmic_ticks_are_few_and_inside(low, high):
+    ticks = log_ticks(low, high)
+    assert 2 <= len(ticks) <= 7
+    assert all(low <= tick <= high for tick in ticks)
+
+
+def test_large_ticks_are_shortened():
+    assert [tick_text(value) for value in (0.25, 12000, 1500000, 94)] == ["0.25", "12k", "1.5M", "94"]
+
+
+def test_a_lifted_pen_breaks_a_line_and_shows_a_lone_point():
+    one = Series(name="a", x=[0, 1, NAN, 3], y=[0, 1, NAN, 3])
+    drawing = plot(Chart(key="k", title="t", caption="c", x=Axis(title="x"), y=Axis(title="y"), series=(one,)))
+    lines = [mark for mark in drawing.marks if isinstance(mark, Line) and mark.series == 0]
+    assert len(lines) == 1
+    assert svg_element(drawing, label="t").count('<g data-series="0">') == 1
+    pen = re.search(r'class="line s0"[^>]*d="([^"]+)"', svg_element(drawing, label="t"))
+    assert pen is not None
+    assert (pen[1].count("M"), pen[1].count("L")) == (2, 1)
+    assert [len(mark.points) for mark in drawing.marks if isinstance(mark, Dots)] == [1]
+
+
+def test_all_marks_lie_within_the_drawing():
+    one = Series(name="a", x=[0, 1, 2], y=[5, 9, 7], low=[4, 2, 6], high=[6, 12, 8], mark="dots")
+    chart = Chart(key="k", title="t", caption="c", x=Axis(title="x"), y=Axis(title="y"), series=(one,))
+    drawing = plot(chart)
+    for mark in drawing.marks:
+        for x, y in getattr(mark, "points", []):
+            assert math.isnan(x) or (0 <= x <= drawing.width and 0 <= y <= drawing.height)
+
+
+def test_the_pointer_finds_values_where_they_are_drawn():
+    one = Series(name="a", x=[1, 10, 100], y=[2, 4, 8])
+    axis = Axis(title="x", log=True)
+    chart = Chart(key="k", title="t", caption="c", x=axis, y=Axis(title="y"), series=(one,))
+    data = pointer_data(chart)
+    low, high, start, end = data["x"]["ends"]
+    places = [start + (end - start) * math.log(value / low) / math.log(high / low) for value in data["series"][0]["x"]]
+    drawn = next(mark for mark in plot(chart).marks if isinstance(mark, Line) and mark.series == 0)
+    assert places == pytest.approx([x for x, _ in drawn.points])
+
+
+def test_a_series_of_unequal_lengths_is_refused():
+    with pytest.raises(ValueError, match="2 y for 3 x"):
+        Series(name="a", x=[1, 2, 3], y=[1, 2])
+
+
+def test_long_curves_keep_their_ends_and_unknown_values_are_left_out():
+    rows = [{"epoch": float(i), "loss": None if i == 3 else float(i)} for i in range(1000)]
+    one = curve(rows, "loss", along="epoch", name="")
+    assert (one.x[0], one.x[-1]) == (0, 999)
+    assert len(one.x) <= 240
+    assert 3 not in one.x
+    assert thinned([1, 2, 3], 5) == [1, 2, 3]
+
+
+def test_the_fixed_shuffle_is_off_nowhere_and_the_identity_nearly_everywhere():
+    assert off_shuffle(shuffle_index(20, 2).tolist()) == 0
+    assert off_shuffle(list(range(20))) == 18
+
+
+def test_durations_are_read_at_a_glance():
+    assert [duration(value) for value in (4.2, 59.9, 725, 12000)] == ["4 s", "1 min 0 s", "12 min 5 s", "3 h 20 min"]
+
+
+def test_embedded_json_cannot_end_its_element():
+    text = embedded_json({"name": EVIL})
+    assert "<" not in text
+    assert json.loads(text) == {"name": EVIL}
+
+
+def test_the_page_is_well_formed_and_loads_nothing(written):
+    _, text, page = written
+    assert page.open == []
+    assert not re.search(r"https?://", text)
+    assert not re.search(r"@import|url\(", text)
+    for tag, attributes in page.tags:
+        for name in ("src", "href"):
+            target = attributes.get(name)
+            assert target is None or target.startswith(("data:image/svg+xml;base64,", "#")), (tag, target)
+    assert "default-src 'none'" in text
+    assert len(text.encode()) < 2_000_000
+
+
+def test_ids_are_unique_and_links_lead_somewhere(written):
+    _, _, page = written
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    assert links
+    assert all(link[1:] in ids for link in links)
+
+
+def test_texts_of_files_are_never_tags(written):
+    _, text, page = written
+    assert "&lt;img src=x onerror=alert(1)&gt;" in text
+    assert not any("onerror" in attributes for _, attributes in page.tags)
+    executable = [script for attributes, script in page.scripts if attributes.get("type") != "application/json"]
+    assert len(executable) == 1
+    assert "alert" not in executable[0]
+
+
+def test_embedded_data_parses_and_every_figure_has_marks_and_a_caption(written):
+    _, text, page = written
+    data = [json.loads(script) for attributes, script in page.scripts if attributes.get("type") == "application/json"]
+    assert len(data) > 20
+    assert all(chart["series"] and chart["x"]["title"] for chart in data)
+    figures = re.findall(r"<figure.*?</figure>", text, flags=re.DOTALL)
+    for figure in figures:
+        assert re.search(r"<(path|img) ", figure)
+        assert re.search(r"<figcaption>.{20,}</figcaption>", figure, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        "Reward",
+        "Entropy of each decision",
+        "Probability of each op",
+        "Accuracy and latency of the cells",
+        "Test accuracy in retraining",
+        "Learned permutations",
+        "Ranking by the shared weights of a",
+        "Best cell by queries",
+        "Latency",
+        "Test accuracy and parameters",
+        "Test accuracy by search_space.blocks",
+        "Epoch 3: samples repeat",
+        "nas pipeline name=second &#x27;data.root=my data&#x27;",
+        "97.00 ± 1.41",
+    ],
+)
+def test_what_the_files_hold_is_in_the_page(written, expected):
+    assert expected in written[1]
+
+
+def test_figures_and_tables_lie_beside_the_page(written):
+    files = written[0] / "out" / "report_files"
+    assert {"second--reward.svg", "second--cells.svg", "latency.svg", "summary.csv", "summary.json"} <= {
+        path.name for path in files.iterdir()
+    }
+    assert json.loads((files / "summary.json").read_text())["runs"][1]["test_accuracy"] == pytest.approx(0.98)
+    assert "var(" not in (files / "second--reward.svg").read_text()
+
+
+def test_equal_files_give_an_equal_page(written):
+    folder, text, _ = written
+    write_report([folder / "runs"], folder / "again")
+    assert (folder / "again" / "report.html").read_text() == text
+
+
+def test_a_png_of_each_figure_is_written_where_asked(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "search.csv").write_text("epoch,reward\n0,0.5\n1,0.6\n")
+    report = write_report([run], tmp_path / "out", png=True)
+    assert (report.files / "run--reward.png").read_bytes().startswith(b"\x89PNG")
+
+
+BROKEN = {
+    "candidates.json": '{"a": ',
+    "metrics.json": '{"found": {"test_accuracy": 3}}',
+    "latency.json": '{"latency": [{"batch_size": 1}]}',
+    "rank.json": "[1, 2]",
+    "compare.json": '"text"',
+    "pareto.json": "[[1]]",
+    "genotype.json": "{}",
+    "warnings.json": '{"findings": [{}]}',
+    "environment.json": '{"command": 5}',
+    "config.yaml": "a: [",
+    "retrain.csv": "epoch\n0,1,2\n",
+    "weights.safetensors": "not weights",
+    "curves.csv": "part,controller\naccuracy,lstm\n",
+}
+
+
+@pytest.mark.parametrize("file", BROKEN)
+def test_a_broken_file_is_named_and_does_not_stop_the_report(tmp_path, file):
+    run = write_run(tmp_path / "run", some_genotype())
+    (run / file).write_text(BROKEN[file])
+    text, problems = page_of(run)
+    assert [problem.file for problem in problems] == [f"run/{file}"]
+    assert ">Reward<" in text
+
+
+def test_binary_rubbish_is_not_text(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "search.csv").write_bytes(b"\xff\xfe\x00")
+    report = write_report([run], tmp_path / "out")
+    assert [(problem.file, problem.reason) for problem in report.problems] == [
+        ("run/search.csv", "not a text in UTF-8")
+    ]
+
+
+def test_runs_below_a_folder_are_found_once_and_names_stay_apart(tmp_path):
+    for name in ("a/x", "b/x", "b/y"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.yaml").write_text("seed: 0\n")
+    (tmp_path / "b" / "sweep.json").write_text("{}")
+    (tmp_path / "b" / "config.yaml").write_text("seed: 0\n")
+    runs = find_runs([tmp_path / "a", tmp_path / "b", tmp_path / "b" / "x"])
+    assert [run.name for run in runs] == ["x", "x-2", "y"]
+    assert len({run.key for run in runs}) == 3
+
+
+def test_names_that_differ_only_in_signs_get_anchors_of_their_own(tmp_path):
+    for name in ("a+1", "a 1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text("seed: 0\n")
+    assert len({run.key for run in find_runs([tmp_path])}) == 2
+    assert slug("<script>") == "script"
+
+
+def test_figures_of_runs_never_share_an_anchor_with_others(tmp_path):
+    for name in ("all", "a", "a-retrain", "summary"):
+        write_run(tmp_path / "runs" / name, some_genotype())
+    parsed = Page(page_of(tmp_path / "runs")[0])
+    ids = [attributes["id"] for _, attributes in parsed.tags if "id" in attributes]
+    assert len(ids) == len(set(ids)) > 60
+
+
+def test_folders_without_runs_are_refused_in_a_line(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no run folder at .*absent"):
+        find_runs([tmp_path / "absent"])
+    with pytest.raises(ValueError, match="holds no run"):
+        find_runs([tmp_path])
+
+
+def test_a_swept_setting_is_drawn_with_mean_and_spread_by_hand(tmp_path):
+    runs = []
+    for blocks, seed in ((2, 0), (2, 1), (3, 0)):
+        folder = tmp_path / f"{blocks}-{seed}"
+        folder.mkdir()
+        (folder / "config.yaml").write_text(f"seed: {seed}\nspace: {{blocks: {blocks}}}\n")
+        runs.append(RunRecord(folder, name=folder.name, key=folder.name))
+    rows = [{"test_accuracy": 0.9}, {"test_accuracy": 0.8}, {"test_accuracy": 0.7}]
+    (chart,) = swept_charts(runs, rows)
+    dots = chart.series[1]
+    assert list(dots.x) == [2, 3]
+    assert list(dots.y) == pytest.approx([85, 70])
+    assert dots.low[0] == pytest.approx(85 - math.sqrt(50))
+    assert math.isnan(dots.low[1])
+    assert dots.notes == ["n = 2", "n = 1"]
+
+
+@pytest.mark.parametrize(("runs", "epochs"), [(8, 630), (40, 20)])
+def test_many_runs_and_long_ones_fit_into_two_megabytes(tmp_path, runs, epochs):
+    first = write_run(tmp_path / "r0", some_genotype())
+    ops = {f"op.op_{i}": 1 / 6 for i in range(6)}
+    rows = [
+        {
+            "epoch": i,
+            "loss": 1 / (i + 1.37),
+            "train_accuracy": i / 700,
+            "reward": i / 711,
+            "best": i / 703,
+            "entropy": 9.1,
+        }
+        | {"baseline": i / 777, "latency_ms": 1 + i / 313, **ops}
+        for i in range(epochs)
+    ]
+    write_csv(first / "search.csv", rows)
+    cloud = [
+        {"accuracy": i / 7001, "parameters": 1000 + i, "multiply_adds": 7 * i, "latency_ms": i / 77}
+        for i in range(3000)
+    ]
+    write_csv(first / "scored.csv", cloud)
+    for number in range(1, runs):
+        shutil.copytree(first, tmp_path / f"r{number}")
+    assert len(page_of(tmp_path)[0].encode()) < 2_000_000

@@ -1,0 +1,152 @@
+import fcntl
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from nas.jobs import runs
+from nas.jobs.runs import age
+from nas.run_listing import find_runs, read_run
+
+CONFIG = {
+    "seed": 0,
+    "search": {"epochs": 4, "random_cells": 1},
+    "retrain": {"epochs": 3, "seeds": [0, 1], "random_seeds": [0]},
+    "latency": {"warmup": 1},
+}
+
+
+def put_run(root: Path, name: str, *, job: str | None = "pipeline", config: object = CONFIG, **files: object) -> Path:
+    folder = root / name
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "environment.json").write_text(json.dumps({"command": ["nas"]} | ({"job": job} if job else {})))
+    for file, content in files.items():
+        stem, _, suffix = file.rpartition("_")
+        (folder / f"{stem}.{suffix}").write_text(content if isinstance(content, str) else json.dumps(content))
+    return folder
+
+
+SEARCH_CSV = "epoch,reward,best\n0,0.1,0.2\n1,0.3,0.45\n"
+CANDIDATES = [{"shared_accuracy": 0.5, "parameters": 12}]
+METRICS = {"found": {"test_accuracy": {"mean": 0.9}, "parameters": 34}}
+LATENCY = {"latency": [{"median_ms": 1.25, "batch_size": 1}]}
+
+
+def test_a_run_tells_how_far_it_is_and_what_it_found(tmp_path):
+    begun = read_run(put_run(tmp_path, "a", search_csv=SEARCH_CSV))
+    assert (begun.state, begun.progress, begun.best_reward) == ("resumable", "search 2/4", 0.45)
+    assert begun.shared_accuracy is None
+    searched = read_run(put_run(tmp_path, "b", candidates_json=CANDIDATES, retrain_csv="label\nfound\nfound\nfound\n"))
+    assert (searched.progress, searched.shared_accuracy, searched.parameters) == ("retrain 3/9", 0.5, 12)
+    trained = read_run(put_run(tmp_path, "c", candidates_json=CANDIDATES, metrics_json=METRICS))
+    assert (trained.state, trained.progress, trained.test_accuracy) == ("resumable", "latency", 0.9)
+    done = read_run(put_run(tmp_path, "d", candidates_json=CANDIDATES, metrics_json=METRICS, latency_json=LATENCY))
+    assert (done.state, done.progress, done.latency_ms, done.parameters) == ("finished", "", 1.25, 34)
+
+
+def test_what_is_done_depends_on_the_job(tmp_path):
+    assert read_run(put_run(tmp_path, "a", job="search", candidates_json=CANDIDATES)).state == "finished"
+    assert read_run(put_run(tmp_path, "b", job="retrain", candidates_json=CANDIDATES)).state == "resumable"
+    assert read_run(put_run(tmp_path, "c", job="compare", compare_json={})).state == "finished"
+
+
+def test_the_job_is_told_by_the_settings_where_nothing_else_does(tmp_path):
+    assert read_run(put_run(tmp_path, "a", job=None)).job == "pipeline"
+    assert read_run(put_run(tmp_path, "b", job=None, config={"retrain": {}})).job == "retrain"
+    assert read_run(put_run(tmp_path, "c", job=None, config={})).job == "?"
+
+
+def test_a_run_whose_lock_is_held_is_running_whatever_else_there_is(tmp_path):
+    folder = put_run(tmp_path, "a", latency_json=LATENCY)
+    with (folder / ".lock").open("w") as lock:
+        assert read_run(folder).state == "finished"
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert read_run(folder).state == "running"
+    assert read_run(folder).state == "finished"
+
+
+def test_a_failure_counts_until_the_run_is_finished(tmp_path):
+    failed = {"error": "blocks must be at least 1"}
+    found = read_run(put_run(tmp_path, "a", failed_json=failed))
+    assert (found.state, found.error) == ("failed", "blocks must be at least 1")
+    later = read_run(put_run(tmp_path, "b", failed_json=failed, latency_json=LATENCY))
+    assert (later.state, later.error) == ("finished", None)
+
+
+def test_files_that_cannot_be_read_leave_blanks(tmp_path):
+    broken = {"search_csv": "", "candidates_json": "{", "metrics_json": "[1]", "latency_json": "null"}
+    found = read_run(put_run(tmp_path, "a", config="text", **broken))
+    assert (found.best_reward, found.shared_accuracy, found.test_accuracy, found.latency_ms) == (None,) * 4
+
+
+def test_runs_are_found_in_folders_of_folders_but_not_in_runs(tmp_path):
+    put_run(tmp_path, "one")
+    put_run(tmp_path, "sweep/member")
+    put_run(tmp_path, "one/export")
+    put_run(tmp_path, "sweep/.submitit/log")
+    (tmp_path / "sweep" / "broken").mkdir()
+    (tmp_path / "sweep" / "broken" / "failed.json").write_text("{}")
+    names = [str(path.relative_to(tmp_path)) for path in find_runs([tmp_path, tmp_path / "absent"])]
+    assert names == ["one", "sweep/broken", "sweep/member"]
+    with pytest.raises(FileNotFoundError, match="no folder nowhere"):
+        find_runs([Path("nowhere")])
+
+
+def settings(**given: object) -> object:
+    return OmegaConf.create({"root": ["runs"], "state": None, "compare": None, **given})
+
+
+def test_the_list_has_a_line_for_each_run_last_changed_last(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    put_run(tmp_path, "runs/new", search_csv=SEARCH_CSV)
+    os.utime(put_run(tmp_path, "runs/old", failed_json={"error": "no such file"}), (0, 0))
+    found = runs.run(settings(), tmp_path)
+    assert [entry["run"] for entry in found] == ["runs/old", "runs/new"]
+    printed = capsys.readouterr()
+    titles, old, why, new = printed.out.splitlines()
+    assert titles.split()[:4] == ["run", "job", "state", "progress"]
+    assert old.split()[:3] == ["runs/old", "pipeline", "failed"]
+    assert why.strip() == "no such file"
+    assert new.index("search 2/4") == titles.index("progress")
+    assert "1 failed, 1 resumable" in printed.err
+    assert [entry["run"] for entry in runs.run(settings(state="failed", root="runs"), tmp_path)] == ["runs/old"]
+
+
+def test_two_runs_are_compared_in_settings_and_environment(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    put_run(tmp_path, "results/runs/a")
+    put_run(tmp_path, "results/sweeps/s/b", job="search", config={**CONFIG, "seed": 1})
+    (found,) = runs.run(settings(compare=["a", "s/b"]), tmp_path)
+    assert found["differences"] == ["seed (was 0, is 1)", "environment.job (was pipeline, is search)"]
+    assert "seed (was 0, is 1)" in capsys.readouterr().out
+    runs.run(settings(compare=["a", "results/runs/a"]), tmp_path)
+    assert capsys.readouterr().out == "no difference\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "message"),
+    [
+        ({"state": "done"}, ValueError, "state must be one of running, finished, failed, resumable, got 'done'"),
+        ({"compare": ["a"]}, ValueError, r"compare takes two runs, compare=\[a,b\], got \['a'\]"),
+        ({"compare": ["a", "b"]}, FileNotFoundError, "no run a; `nas runs` lists them"),
+    ],
+)
+def test_mistakes_end_in_a_line(tmp_path, monkeypatch, given, kind, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(kind, match=message):
+        runs.run(settings(**given), tmp_path)
+
+
+def test_ages_are_given_in_their_largest_unit():
+    assert [age(seconds) for seconds in (-1, 59, 60, 7199, 86400, 1e6)] == [
+        "0 s",
+        "59 s",
+        "1 min",
+        "1 h",
+        "1 d",
+        "11 d",
+    ]
