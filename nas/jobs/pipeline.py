@@ -1,4 +1,4 @@
-"""Pipeline: search, retrain the found cell beside random ones, and time it, in one run folder."""
+"""Pipeline: search, retrain the found cell beside random ones, time it, and report, in one run folder."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from nas.config import build
 from nas.console import note, shown
 from nas.jobs import latency, retrain, search
 from nas.jobs.parts import build_network
+from nas.reporting.report import write_report
 from nas.tracking import FilesOnly, Tracker
 
 ANY_IMAGE = (3, 1024, 1024)  # large enough for every network, where only settings are checked
@@ -32,7 +33,8 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     metrics = retrain.run(joined, out, tracker=tracker)
     settings = retrain.read_settings(joined)
     figures = latency.run(retrain.derived_network_config(joined, settings), out, tracker=tracker)
-    note(f"everything is in {shown(out)}")
+    page = write_report([out], out).page
+    note(f"everything is in {shown(out)}; to look at: {shown(page)}")
     return {"search": found, "retrain": metrics, "latency": figures}
 
 

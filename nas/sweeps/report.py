@@ -1,4 +1,4 @@
-"""The report of a sweep: `sweep.json`, `sweep.csv` and `sweep.svg`, the table, and what it shows."""
+"""What a sweep comes to: `sweep.json`, `sweep.csv`, `sweep.svg`, the report, the table, and what it shows."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from nas.statistics import spread, verdict
 from nas.sweeps.plots import sweep_plot
 from nas.sweeps.summary import FIGURES, SEED, Record, accuracies, aggregate, common_environment, swept_keys
 
-FILES = ("sweep.json", "sweep.csv", "sweep.svg")
+FILES = ("sweep.json", "sweep.csv", "sweep.svg", "report.html")
 
 
 def report(sweep: Path, members: Sequence[Record]) -> None:
@@ -48,9 +48,11 @@ def _write(
     if read_json(sweep / FILES[0]) == json.loads(json.dumps(record)):
         return
     from nas.checkpoint import write_csv, write_json  # imports torch, which a summary that is there can do without
+    from nas.reporting.report import write_report
 
     write_csv(sweep / "sweep.csv", rows)
     sweep_plot(rows, keys, sweep / "sweep.svg", batch_size=batch_size)
+    write_report([sweep], sweep)
     write_json(sweep / FILES[0], record)  # last: it says that the others are there
 
 

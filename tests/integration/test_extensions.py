@@ -1,6 +1,6 @@
 """An op, a data set, a reward, a space and a controller from outside the repository, as a user would add them.
 
-The first three are the README's own text, the others lie in tests/examples.
+The first two are the README's own text, the others lie in tests/examples.
 """
 
 import csv
@@ -39,10 +39,10 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def test_the_readme_shows_an_op_a_data_set_and_a_reward_with_a_yaml_each():
+def test_the_readme_shows_an_op_and_a_data_set_with_a_yaml_each():
     names = set(code_files())
-    assert {"mine/depthwise.py", "mine/stripes.py", "mine/thrifty.py"} <= names
-    assert {f"mine/configs/{name}.yaml" for name in ("experiment/depthwise", "data/stripes", "reward/thrifty")} <= names
+    assert {"mine/depthwise.py", "mine/stripes.py"} <= names
+    assert {"mine/configs/experiment/depthwise.yaml", "mine/configs/data/stripes.yaml"} <= names
 
 
 def test_a_search_takes_op_data_reward_space_and_controller_from_outside(folder):
