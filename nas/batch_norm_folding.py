@@ -10,6 +10,7 @@ What follows no convolution stays: batch norm after the sum of a cell (ShuffleNA
 import torch
 from torch import Tensor, fx, nn
 
+from search_spaces.batch_norm import BATCH_NORMS
 from search_spaces.ops import FactorizedReduction
 
 
@@ -105,4 +106,4 @@ def _fold_sequence(sequence: nn.Sequential) -> int:
 
 def _foldable(norm: nn.Module) -> bool:
     """Whether a module is batch norm that acts by its running statistics."""
-    return type(norm) is nn.BatchNorm2d and not norm.training and norm.running_mean is not None
+    return type(norm) in BATCH_NORMS and not norm.training and norm.running_mean is not None

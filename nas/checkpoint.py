@@ -60,14 +60,6 @@ def write_json(path: Path, data: object) -> None:
     write_text(path, json.dumps(_finite(data), indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Reads JSON that `write_json` wrote; None if there is no such file or it is not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-
-
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Writes rows as CSV atomically, columns in order of first appearance; a lacking value is left empty."""
     columns = list(dict.fromkeys(key for row in rows for key in row))

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from search_spaces.batch_norm import BATCH_NORMS
 from search_spaces.cells import Cell
 from search_spaces.genotype import CellGenotype
 from search_spaces.kaleidoscope import FixedLinear
@@ -22,7 +23,7 @@ from search_spaces.permutations import inverse_permutation
 from search_spaces.pooling import MaxPool, MinPool
 from search_spaces.shuffles import DenseMixer, IdentityMixer
 
-CHANNELWISE = (nn.BatchNorm2d, nn.ReLU, nn.Identity, nn.MaxPool2d, nn.AvgPool2d, MaxPool, MinPool, IdentityMixer)
+CHANNELWISE = (*BATCH_NORMS, nn.ReLU, nn.Identity, nn.MaxPool2d, nn.AvgPool2d, MaxPool, MinPool, IdentityMixer)
 DENSE = (nn.Conv2d, PointwiseConv, nn.Linear, DenseMixer, FixedLinear, Permutation)
 
 

@@ -55,15 +55,15 @@ def search_curves(rows: Sequence[Mapping[str, float]], path: str | Path) -> None
         "policy entropy (nats)": {"entropy": ("", BLUE)},
         "shared-weight training loss (nats)": {"loss": ("", BLUE)},
     }
-    with _figure(rows, path, width=10.0, panels=len(panels)) as all_axes:
+    with panels_in_file(rows, path, width=10.0, panels=len(panels)) as all_axes:
         for axes, (title, curves) in zip(all_axes, panels.items(), strict=True):
-            known = [(key, *_curve(rows, key)) for key in curves if _curve(rows, key)[0]]
+            known = [(key, *known_points(rows, key)) for key in curves if known_points(rows, key)[0]]
             for key, epochs, values in known:
                 label, color = curves[key]
                 dashes = "--" if key == "baseline" else "-"
-                axes.plot(epochs, values, dashes, color=color, label=label, marker=_marker(epochs))
+                axes.plot(epochs, values, dashes, color=color, label=label, marker=point_marker(epochs))
             axes.set(title=title, xlabel="epoch")
-            _whole_epochs(axes)
+            mark_whole_epochs(axes)
             if known and len(curves) > 1:
                 axes.legend()
             if not known:
@@ -89,7 +89,7 @@ def choice_curves(rows: Sequence[Mapping[str, float]], path: str | Path) -> None
     if not kinds:
         raise ValueError("there are no shares of choices to draw")
     window = max(1, min(10, len(rows) // 5))
-    with _figure(rows, path, width=5.6 * len(kinds), panels=len(kinds)) as all_axes:
+    with panels_in_file(rows, path, width=5.6 * len(kinds), panels=len(kinds)) as all_axes:
         for axes, (kind, keys) in zip(all_axes, kinds.items(), strict=True):
             epochs = [row["epoch"] for row in rows]
             shares = [_smoothed([100 * row[key] for row in rows], window) for key in keys]
@@ -99,7 +99,7 @@ def choice_curves(rows: Sequence[Mapping[str, float]], path: str | Path) -> None
             for area, hatch in zip(areas[len(PALETTE) :], ("//", "..", "xx") * len(keys), strict=False):
                 area.set_hatch(hatch)  # a colour's second use
             axes.set(title=f"{kind}s chosen (%)", xlabel="epoch", ylim=(0, 100))
-            _whole_epochs(axes)
+            mark_whole_epochs(axes)
             axes.legend(loc="upper left", bbox_to_anchor=(1, 1), reverse=True)
 
 
@@ -125,15 +125,15 @@ def training_curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None
     runs: dict[str, dict[Any, list[Mapping[str, Any]]]] = {}
     for row in rows:
         runs.setdefault(str(row["label"]), {}).setdefault(row.get("seed"), []).append(row)
-    with _figure(rows, path, width=5.6, panels=1) as (axes,):
+    with panels_in_file(rows, path, width=5.6, panels=1) as (axes,):
         for index, (label, by_seed) in enumerate(runs.items()):
             color = PALETTE[index % len(PALETTE)]
             for run in by_seed.values():
-                epochs, accuracies = _curve(run, "test_accuracy", scale=100.0)
-                axes.plot(epochs, accuracies, color=color, alpha=0.75, linewidth=1.3, marker=_marker(epochs))
+                epochs, accuracies = known_points(run, "test_accuracy", scale=100.0)
+                axes.plot(epochs, accuracies, color=color, alpha=0.75, linewidth=1.3, marker=point_marker(epochs))
             axes.plot([], [], color=color, label=f"{label} (n = {len(by_seed)})")
         axes.set(title="test accuracy (%)", xlabel="epoch")
-        _whole_epochs(axes)
+        mark_whole_epochs(axes)
         axes.legend(loc="lower right")
 
 
@@ -150,17 +150,17 @@ def latency_plot(results: Mapping[str, Sequence[Mapping[str, Any]]], path: str |
     from matplotlib.ticker import LogLocator
 
     rows = [row for measured in results.values() for row in measured]
-    with _figure(rows, path, width=5.6, panels=1) as (axes,):
+    with panels_in_file(rows, path, width=5.6, panels=1) as (axes,):
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         for index, (name, measured) in enumerate(results.items()):
             color = PALETTE[index % len(PALETTE)]
-            sizes, medians = _curve(measured, "median_ms", along="batch_size")
+            sizes, medians = known_points(measured, "median_ms", along="batch_size")
             axes.plot(sizes, medians, color=color, label=name, marker="o", markersize=3.5)
             banded = [row for row in measured if isfinite(_number(row, "median_ms") + _number(row, "p95_ms"))]
-            sizes, tops = _curve(banded, "p95_ms", along="batch_size")
+            sizes, tops = known_points(banded, "p95_ms", along="batch_size")
             axes.fill_between(
-                sizes, _curve(banded, "median_ms", along="batch_size")[1], tops, color=color, alpha=0.18, lw=0
+                sizes, known_points(banded, "median_ms", along="batch_size")[1], tops, color=color, alpha=0.18, lw=0
             )
         sizes = sorted({int(row["batch_size"]) for row in rows})
         axes.set_xticks(sizes, labels=[str(size) for size in sizes])
@@ -173,7 +173,9 @@ def latency_plot(results: Mapping[str, Sequence[Mapping[str, Any]]], path: str |
 
 
 @contextmanager
-def _figure(rows: Sequence[object], path: str | Path, *, width: float, panels: int) -> Iterator[Sequence["Axes"]]:
+def panels_in_file(
+    rows: Sequence[object], path: str | Path, *, width: float, panels: int
+) -> Iterator[Sequence["Axes"]]:
     """Gives `panels` axes side by side, `width` inches in all, and writes them to `path` when the caller is done."""
     if not rows:
         raise ValueError(f"nothing to draw in {path}: there are no rows")
@@ -187,7 +189,7 @@ def _figure(rows: Sequence[object], path: str | Path, *, width: float, panels: i
         figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
-def _curve(
+def known_points(
     rows: Sequence[Mapping[str, Any]], key: str, *, along: str = "epoch", scale: float = 1.0
 ) -> tuple[list[float], list[float]]:
     """Returns the points whose two coordinates are known, from left to right."""
@@ -201,12 +203,13 @@ def _number(row: Mapping[str, Any], key: str) -> float:
     return nan if value is None else float(value)
 
 
-def _marker(epochs: Sequence[float]) -> str:
+def point_marker(epochs: Sequence[float]) -> str:
     """Returns the mark that makes a single point visible."""
     return "o" if len(epochs) == 1 else ""
 
 
-def _whole_epochs(axes: "Axes") -> None:
+def mark_whole_epochs(axes: "Axes") -> None:
+    """Has the horizontal axis mark whole numbers alone."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))

@@ -127,8 +127,14 @@ def job_of(folder: Path) -> str:
 
 
 def progress_of(folder: Path) -> str:
-    """Returns how many epochs of which part are done, such as `search 12/30`; of a retraining, whole trainings only."""
+    """Returns how many epochs of which part are done, such as `search 12/30`; of a retraining, whole trainings only.
+
+    Of a ranking it is trainings: `rank 5/24`.
+    """
     config = read_config(folder)  # takes longer than all else, and finished runs do without
+    if "rank" in config:
+        trainings = (_at(config, "rank", "architectures") or 0) * (_at(config, "rank", "seeds") or 0)
+        return f"rank {len(list((folder / 'stand_alone').glob('*.json')))}/{trainings}"
     found = (folder / "candidates.json").exists()
     if (total := _at(config, "search", "epochs")) and not found:
         return f"search {count_rows(folder / 'search.csv')}/{total}"
@@ -157,10 +163,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_json(file: Path) -> Any:
-    """Reads a JSON file; None where there is none that can be read."""
+    """Reads a JSON file, such as `nas.checkpoint.write_json` writes; None where there is none that can be read."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

@@ -10,9 +10,10 @@ from typing import IO
 
 from omegaconf import DictConfig, OmegaConf
 
-from nas.checkpoint import read_json, write_json, write_text
+from nas.checkpoint import write_json, write_text
 from nas.config import check_resumable, plain
 from nas.console import note
+from nas.run_listing import read_json
 from nas.runtime import Runtime, environment, environment_differences
 
 SETUP_FILES = {".lock", "config.yaml", "environment.json", "data.json", "genotype.json", "cells.svg"}

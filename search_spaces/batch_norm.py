@@ -33,6 +33,10 @@ class BatchNorm2d(nn.BatchNorm2d):
         return out
 
 
+BATCH_NORMS = (nn.BatchNorm2d, BatchNorm2d)
+"""Types that are batch norm and nothing else; a subclass of somebody else's may do more."""
+
+
 def normalizes_by_rows(x: Tensor) -> bool:
     """Whether rows of several pixels are the faster way for images (N, C, H, W).
 

@@ -116,7 +116,8 @@ network: {{merge: sum}}
     ]
     tau = {"value": 1.0, "low": 0.8, "high": 1.0, "cells": 6}
     figures = {"runs": {"a": {"within": {"all": {"cells": 6, "tau": tau}}}}}
-    write_json(folder / "rank.json", {"cells": ranked, "figures": figures, "settings": {}})
+    said = ["a is better than the best of 5 random ones"]
+    write_json(folder / "rank.json", {"cells": ranked, "figures": figures, "sentences": said, "settings": {}})
     controllers = [{"controller": "lstm", "seeds": 3, "mean_at_50": 93.0, "std_at_50": 0.2, "median_regret_at_50": 1.0}]
     write_json(folder / "compare.json", {"controllers": controllers, "optimum": 94.0})
     curves = [

@@ -3,6 +3,7 @@
 What `nas` tells its own process, such as to keep freed memory (`nas.allocator`), does not hold there.
 """
 
+import io
 import weakref
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -31,7 +32,7 @@ class EagerProcess:
     def __init__(self, network: nn.Module, genotype: Genotype | None, *, settings: EagerSettings, threads: int) -> None:
         context = get_context("spawn")  # a forked process may hang in torch's thread pool
         self._connection, other = context.Pipe()
-        process = context.Process(target=_serve, args=(other, network, genotype, settings, threads))
+        process = context.Process(target=_serve, args=(other, _written(network), genotype, settings, threads))
         process.start()
         other.close()
         self._finalizer = weakref.finalize(self, _end, self._connection, process)
@@ -54,11 +55,19 @@ class EagerProcess:
         return answer
 
 
+def _written(network: nn.Module) -> bytes:
+    """Returns a network as bytes; given as it is, it would share its memory, with an open file for every tensor."""
+    buffer = io.BytesIO()
+    torch.save(network, buffer)
+    return buffer.getvalue()
+
+
 def _serve(
-    connection: Connection, network: nn.Module, genotype: Genotype | None, settings: EagerSettings, threads: int
+    connection: Connection, written: bytes, genotype: Genotype | None, settings: EagerSettings, threads: int
 ) -> None:
     """Answers every message with the mean loss of an epoch, and the start with 0, until the connection closes."""
     torch.set_num_threads(threads)
+    network = torch.load(io.BytesIO(written), weights_only=False)
     loop = EagerLoop(network, genotype, settings=settings)
     connection.send(0.0)
     while True:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nas.plots import GREY, PALETTE, _figure
+from nas.plots import GREY, PALETTE, panels_in_file
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -26,7 +26,7 @@ def comparison_plot(
         ValueError: If there are no curves.
     """
     colors = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
-    with _figure(curves, path, width=12.0 if fronts else 7.0, panels=2 if fronts else 1) as all_axes:
+    with panels_in_file(curves, path, width=12.0 if fronts else 7.0, panels=2 if fronts else 1) as all_axes:
         axes = all_axes[0]
         for name in dict.fromkeys(row["controller"] for row in curves):
             rows = [row for row in curves if row["controller"] == name]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nas.costing.pareto import Point
-from nas.plots import BLUE, GREEN, GREY, ORANGE, PALETTE, _figure
+from nas.plots import BLUE, GREEN, GREY, ORANGE, PALETTE, panels_in_file
 
 LOOKS = ((GREY, "o", 1.8), (ORANGE, "s", 4.5), (BLUE, "o", 4.0))  # colour, mark and its size, of groups in turn
 
@@ -29,7 +29,7 @@ def pareto_plot(
     Raises:
         ValueError: If the front is empty.
     """
-    with _figure(front, path, width=7.4, panels=1) as (axes,):
+    with panels_in_file(front, path, width=7.4, panels=1) as (axes,):
         shown = {name: points for name, points in groups.items() if points}
         for (name, points), (color, mark, size) in zip(shown.items(), _looks(groups, shown), strict=True):
             costs, accuracies = [cost for cost, _ in points], [100 * accuracy for _, accuracy in points]
@@ -60,7 +60,7 @@ def predictor_plot(pairs: Mapping[str, Sequence[tuple[float, float]]], *, title:
         ValueError: If there are no pairs.
     """
     everything = [value for group in pairs.values() for pair in group for value in pair]
-    with _figure(everything, path, width=4.6, panels=1) as (axes,):
+    with panels_in_file(everything, path, width=4.6, panels=1) as (axes,):
         ends = [min(everything), max(everything)]
         axes.plot(ends, ends, "--", color=GREY, linewidth=1.0, label="equal")
         for color, (name, group) in zip(PALETTE, pairs.items(), strict=False):

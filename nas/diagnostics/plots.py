@@ -5,7 +5,7 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.plots import BLUE, GREEN, GREY, ORANGE, PALETTE, _curve, _figure, _marker, _whole_epochs
+from nas.plots import BLUE, GREEN, GREY, ORANGE, PALETTE, known_points, mark_whole_epochs, panels_in_file, point_marker
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,27 +24,27 @@ def diagnostics_plot(rows: Rows, path: str | Path, *, marks: Sequence[int] = ())
     Raises:
         ValueError: If `rows` is empty.
     """
-    with _figure(rows, path, width=13.0, panels=3) as (entropy, likely, shares):
+    with panels_in_file(rows, path, width=13.0, panels=3) as (entropy, likely, shares):
         _entropy_map(entropy, rows)
         for number, key in enumerate(key for key in rows[0] if key.startswith("probability.")):
             dashes = "-" if number < len(PALETTE) else "--"  # a colour's second use
-            epochs, values = _curve(rows, key, scale=100.0)
+            epochs, values = known_points(rows, key, scale=100.0)
             name, color = key.split(".", 2)[2], PALETTE[number % len(PALETTE)]
-            likely.plot(epochs, values, dashes, color=color, label=name, marker=_marker(epochs))
+            likely.plot(epochs, values, dashes, color=color, label=name, marker=point_marker(epochs))
         likely.set(title="probability of each choice (%)", ylim=(0, 100))
         for key, name, color in (
             ("repeats", "seen before", BLUE),
             ("weight_free", "ops without weights", ORANGE),
             ("entropy_share", "entropy", GREEN),
         ):
-            epochs, values = _curve(rows, key, scale=100.0)
-            shares.plot(epochs, values, color=color, label=name, marker=_marker(epochs))
+            epochs, values = known_points(rows, key, scale=100.0)
+            shares.plot(epochs, values, color=color, label=name, marker=point_marker(epochs))
         shares.set(title="shares (%)", ylim=(0, 100))
         for axes in (likely, shares):
             axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
         for axes in (entropy, likely, shares):
             axes.set(xlabel="epoch")
-            _whole_epochs(axes)
+            mark_whole_epochs(axes)
             for epoch in marks:
                 axes.axvline(epoch, color=GREY, linestyle="--", linewidth=0.9)
 

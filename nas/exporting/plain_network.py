@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nas.exporting import plain_layers
 from nas.inference import for_inference
+from search_spaces.batch_norm import BatchNorm2d
 from search_spaces.dynamic_shuffle import HardDynamicShuffle, StaticDynamicShuffle
 from search_spaces.genotype import Genotype
 from search_spaces.kaleidoscope import FixedLinear
@@ -80,6 +81,11 @@ def _pointwise(layer: Any) -> nn.Module:
     return _holding(plain_layers.StridedPointwiseConv(*channels), layer.state_dict())
 
 
+def _batch_norm(layer: Any) -> nn.Module:
+    plain = nn.BatchNorm2d(layer.num_features, eps=layer.eps, momentum=layer.momentum)
+    return _holding(plain, layer.state_dict())
+
+
 def _factorized(layer: Any) -> nn.Module:
     plain = plain_layers.FactorizedReduction(layer.even.in_channels, layer.bn.num_features)
     return _holding(plain, layer.state_dict())
@@ -107,6 +113,7 @@ def _static_dynamic(layer: Any) -> nn.Module:
 
 PLAIN: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     PointwiseConv: _pointwise,
+    BatchNorm2d: _batch_norm,
     FactorizedReduction: _factorized,
     MaxPool: lambda layer: nn.MaxPool2d(3, layer.stride, padding=1),
     MinPool: lambda layer: plain_layers.MinPool(stride=layer.stride),

@@ -39,7 +39,7 @@ def build_data(cfg: DictConfig, runtime: Runtime) -> ImageData:
     data: ImageData = build(cfg.data, "data", device=runtime.device)
     splits: tuple[tuple[str, Literal["train", "full"]], ...] = (("search", "train"), ("retrain", "full"))
     for group, split in splits:
-        if OmegaConf.select(cfg, f"{group}.batch_size") is not None:
+        if OmegaConf.select(cfg, f"{group}._target_") is not None:  # an experiment may set keys of other commands too
             settings = cfg[group]
             check_batches(data, split=split, where=group, batch_size=settings.batch_size, cutout=settings.cutout)
     return data

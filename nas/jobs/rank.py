@@ -15,7 +15,7 @@ from nas.data import ImageData
 from nas.derived import count_parameters
 from nas.jobs.parts import build_data, build_runtime, counted_network
 from nas.jobs.ranked_runs import PREDICTIONS, predict, read_runs, run_config, run_folders
-from nas.jobs.retrain import _initial_network, derived_network_config, read_settings
+from nas.jobs.retrain import derived_network_config, initial_network, read_settings
 from nas.ranking.chosen_cells import ChosenCell
 from nas.ranking.figures import Bootstrapping, ranking_figures, stand_alone
 from nas.ranking.plots import ranking_plot
@@ -29,7 +29,7 @@ from nas.ranking.stand_alone import (
     take_over,
     train_cells,
 )
-from nas.ranking.tables import print_figures
+from nas.ranking.tables import print_figures, sentences
 from nas.retraining import RetrainSettings
 from nas.runtime import Runtime, environment
 from nas.tracking import Tracker
@@ -114,7 +114,7 @@ def _train(
         settings=training,
         make_runtime=partial(_process_runtime, network_cfg),
         load_data=partial(build_data, network_cfg),
-        make_network=partial(_initial_network, cfg=network_cfg, settings=training),
+        make_network=partial(initial_network, cfg=network_cfg, settings=training),
     )
     with progress("training cells", total=len(trainings), done=len(finished)) as bar:
         for _ in train_cells(workshop, left, workers=workers):
@@ -166,6 +166,7 @@ def _conclude(
     report = {
         "cells": cells,
         "figures": figures,
+        "sentences": sentences(figures),
         "runs": predicted["runs"],
         "accuracy": f"shared: {predicted['reward_images']} reward images; stand-alone: {len(data.test)} test images",
         "settings": {"rank": plain(cfg.rank, "rank"), "retrain": plain(cfg.retrain, "retrain")},

@@ -6,11 +6,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from nas.checkpoint import read_json, write_json
+from nas.checkpoint import write_json
 from nas.config import plain
 from nas.console import header, note, result, shown
 from nas.jobs.parts import build_runtime
 from nas.run_comparison import FileComparison, compare_runs
+from nas.run_listing import read_json
 from nas.runs import opened_run
 from nas.runtime import environment, environment_differences
 from nas.tracking import Tracker

@@ -81,7 +81,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     table = Table(COLUMNS)
     with progress("retraining", total=len(members) * settings.epochs) as bar:
         for number, member in enumerate(members):
-            network = runtime.place(_initial_network(member, network_cfg, data, settings))
+            network = runtime.place(initial_network(member, network_cfg, data, settings))
 
             def on_epoch(row: dict[str, Any], offset: int = number * settings.epochs) -> None:
                 tracker.log(row, step=offset + row["epoch"], section="retrain")
@@ -165,7 +165,7 @@ def derived_network_config(cfg: DictConfig, settings: RetrainSettings) -> DictCo
     return merged
 
 
-def _initial_network(member: Member, cfg: DictConfig, data: ImageData, settings: RetrainSettings) -> Any:
+def initial_network(member: Member, cfg: DictConfig, data: ImageData, settings: RetrainSettings) -> Any:
     """Makes a member's model with its initial weights, from scratch or from a supernet's."""
     seed_everything(derive_seed(member.seed, "retrain weights"))
     network = build_derived(cfg, member.genotype, image_shape=data.image_shape, num_classes=data.num_classes)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.plots import BLUE, GREY, ORANGE, PALETTE, _figure
+from nas.plots import BLUE, GREY, ORANGE, PALETTE, panels_in_file
 from nas.ranking.figures import stand_alone
 from nas.ranking.intervals import accuracy_interval
 
@@ -38,7 +38,7 @@ def ranking_plot(
         ValueError: If there are no cells.
     """
     panels = len(runs) + 1
-    with _figure(cells, path, width=4.0 * panels, panels=panels) as all_axes:
+    with panels_in_file(cells, path, width=4.0 * panels, panels=panels) as all_axes:
         for axes, (name, run) in zip(all_axes, runs.items(), strict=False):
             _scatter(axes, cells, name, mode=run["mode"], images=(reward_images, test_images))
             tau = run["within"]["all"]["tau"]

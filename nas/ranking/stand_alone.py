@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from nas.checkpoint import write_json
+from nas.checkpoint import previous_checkpoint, write_json
 from nas.controller_comparison.trials import Laboratory, Trial, num_cores, run_trials
 from nas.data import ImageData
 from nas.retraining import Member, RetrainSettings, final_accuracy, train_member
@@ -92,8 +92,8 @@ class Workshop:
             "seconds": sum(row["seconds"] for row in rows),
         }
         write_json(training.file, result)
-        for file in checkpoint.parent.glob(f"{checkpoint.stem}*.pt"):  # the last checkpoint, and the one before
-            file.unlink()
+        for file in (checkpoint, previous_checkpoint(checkpoint)):
+            file.unlink(missing_ok=True)
         return result
 
 

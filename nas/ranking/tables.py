@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nas.console import Column, Table, note, result
+from nas.ranking.figures import FEWEST
 
 Figures = Mapping[str, Any]
 WIDE = 22  # characters of "+0.45 (+0.20 … +0.64)"
@@ -15,12 +16,16 @@ def print_figures(figures: Figures) -> None:
     print_tables(figures["runs"])
     for sentence in log_prob_sentences(figures["runs"]):
         note(sentence)
-    for name, run in figures["runs"].items():
-        result(run_sentence(name, run))
-    for difference in figures["differences"]:
-        result(difference_sentence(difference))
-    if figures["reliability"] is not None:
-        result(reliability_sentence(figures["reliability"]))
+    for sentence in sentences(figures):
+        result(sentence)
+
+
+def sentences(figures: Figures) -> list[str]:
+    """Says what a ranking comes to: of each run, of what later runs differ by, and of stand-alone training."""
+    said = [run_sentence(name, run) for name, run in figures["runs"].items()]
+    said += [difference_sentence(difference) for difference in figures["differences"]]
+    reliability = figures["reliability"]
+    return said if reliability is None else [*said, reliability_sentence(reliability)]
 
 
 def print_tables(runs: Mapping[str, Figures]) -> None:
@@ -70,9 +75,11 @@ def _row(entry: Figures) -> dict[str, Any]:
 
 
 def signed(estimate: Mapping[str, float], *, scale: float = 1.0) -> str:
-    """Returns an estimate with its interval as text, or that there are too few cells for it."""
+    """Returns an estimate with its interval as text, or why there is none: too few cells, or all of one value."""
     value, low, high = (scale * estimate[key] for key in ("value", "low", "high"))
-    return "too few" if math.isnan(value) else f"{value:+.2f} ({low:+.2f} … {high:+.2f})"
+    if math.isnan(value):
+        return "too few" if estimate["cells"] < FEWEST else "undefined"
+    return f"{value:+.2f} ({low:+.2f} … {high:+.2f})"
 
 
 def _percent(estimate: Mapping[str, float]) -> str:

@@ -49,7 +49,7 @@ def _curves(run: RunRecord, part: str, rows: Sequence[Mapping[str, Any]], optimu
     best, last = number(optimum), max((number(row["queries"]) for row in rows), default=math.nan)
     if part == "accuracy" and series and math.isfinite(best):
         series.append(Series(name="best of the table", x=[1, last], y=[best, best], colour=6, dashed=True))
-    top = max([number(row["mean"]) for row in rows] + [best] if math.isfinite(best) else [1.0])
+    top = max([number(row["mean"]) for row in rows] + ([best] if math.isfinite(best) else []), default=1.0)
     return Chart(
         key=f"{run.key}--compare-{part}",
         title="Best cell by queries" if part == "accuracy" else "Best cell by queries, cost rewarded too",
@@ -89,7 +89,7 @@ def _table(run: RunRecord, rows: Sequence[Mapping[str, Any]]) -> list[DataTable]
             title=f"median regret at {last}",
             show=lambda row: f"{row[f'median_regret_at_{last}']:.3f}",
         ),
-        TableColumn(key=f"p_at_{last}", title="p, random search", show=lambda row: f"{row[f'p_at_{last}']:.2g}"),
+        TableColumn(key=f"p_at_{last}", title="p, baseline", show=lambda row: f"{row[f'p_at_{last}']:.2g}"),
     ]
     caption = (
         "Test accuracy in % of the best cell by reward after so many queries, mean ± standard deviation over seeds; "

@@ -91,7 +91,8 @@ def _kinds(rows: Sequence[Row], *, prefix: str) -> dict[str, list[str]]:
 
 def _entropy_map(run: RunRecord, rows: Sequence[Row], along: str) -> list[HeatMap]:
     keys = [key for key in (rows[0] if rows else ()) if key.startswith("entropy_share.")]
-    columns = thinned([row for row in rows if math.isfinite(number(row.get(along)))], MAX_COLUMNS)
+    at = {number(row.get(along)): row for row in rows if math.isfinite(number(row.get(along)))}
+    columns = thinned([at[step] for step in sorted(at)], MAX_COLUMNS)
     if not keys or not columns:
         return []
     return [

@@ -24,8 +24,7 @@ def ranking_blocks(run: RunRecord) -> list[Block]:
         if not cells:
             return []
         figures = record.get("figures") or {}
-        for text in _sentences(figures):
-            blocks.append(Paragraph(text))
+        blocks += [Paragraph(str(text)) for text in record.get("sentences", [])]
         for index, name in enumerate(cells[0]["shared"]):
             blocks += _scatters(run, cells, name, index)
         blocks += _correlations(run, figures)
@@ -87,14 +86,6 @@ def _dots(cells: Sequence[Mapping[str, Any]], x: Sequence[float], *, name: str, 
 def _spread_words(cells: Sequence[Mapping[str, Any]]) -> str:
     seeds = min(len(cell["stand_alone"]) for cell in cells)
     return f", the line through it one standard deviation of {seeds} seeds" if seeds > 1 else ", with one seed each"
-
-
-def _sentences(figures: Any) -> list[str]:
-    """Returns the sentences among the figures, wherever they stand."""
-    if isinstance(figures, Mapping):
-        own = [value for key, value in figures.items() if key in ("verdict", "sentence") and isinstance(value, str)]
-        return own + [text for value in figures.values() if isinstance(value, Mapping) for text in _sentences(value)]
-    return []
 
 
 def _correlations(run: RunRecord, figures: Any) -> list[DataTable]:

@@ -176,14 +176,13 @@ def _unused(name: str, used: set[str]) -> str:
 
 def _runs_below(folder: Path, depth: int) -> list[Path]:
     """Returns the folder if it is a run, else the runs below it; a sweep's own config does not make it one."""
-    below = (
-        [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")] if depth else []
-    )
     is_sweep = (folder / "multirun.yaml").exists() or (folder / "sweep.json").exists()
     if not is_sweep and any((folder / name).is_file() for name in RUN_FILES):
         return [folder]
+    if depth == 0:
+        return []
     below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return [run for path in below for run in _runs_below(path, depth - 1)] if depth else []
+    return [run for path in below for run in _runs_below(path, depth - 1)]
 
 
 def _text(path: Path) -> str | None:

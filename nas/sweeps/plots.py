@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.plots import GREY, PALETTE, _figure
+from nas.plots import GREY, PALETTE, panels_in_file
 from nas.sweeps.summary import FIGURES, Figure
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def sweep_plot(rows: Rows, keys: Sequence[str], path: str | Path, *, batch_size:
     series: dict[str, list[Mapping[str, Any]]] = {}
     for row in drawn:
         series.setdefault(", ".join(f"{row.get(key)}" for key in others), []).append(row)
-    with _figure(drawn, path, width=3.1 * len(FIGURES), panels=len(FIGURES)) as all_axes:
+    with panels_in_file(drawn, path, width=3.1 * len(FIGURES), panels=len(FIGURES)) as all_axes:
         for axes, figure in zip(all_axes, FIGURES, strict=True):
             for index, (label, group) in enumerate(series.items()):
                 color = PALETTE[index % len(PALETTE)]

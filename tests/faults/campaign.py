@@ -21,10 +21,11 @@ import torch
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
-from nas.checkpoint import load_checkpoint, read_json, write_json
+from nas.checkpoint import load_checkpoint, write_json
 from nas.jobs import retrain, search
 from nas.jobs.parts import build_runtime
 from nas.run_comparison import compare_runs
+from nas.run_listing import read_json
 from nas.runs import opened_run
 from nas.runtime import environment
 

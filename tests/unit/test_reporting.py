@@ -232,6 +232,7 @@ def test_embedded_data_parses_and_every_figure_has_marks_and_a_caption(written):
         "Test accuracy in retraining",
         "Learned permutations",
         "Ranking by the shared weights of a",
+        "a is better than the best of 5 random ones",
         "Best cell by queries",
         "Latency",
         "Test accuracy and parameters",
@@ -292,6 +293,18 @@ def test_a_broken_file_is_named_and_does_not_stop_the_report(tmp_path, file):
     text, problems = page_of(run)
     assert [problem.file for problem in problems] == [f"run/{file}"]
     assert ">Reward<" in text
+
+
+def test_curves_need_no_optimum_and_steps_may_repeat(tmp_path):
+    write_run(tmp_path / "run", some_genotype())
+    (tmp_path / "run" / "compare.json").unlink()
+    file = tmp_path / "run" / "diagnostics.csv"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines, lines[-1], lines[1]]) + "\n")
+    text, problems = page_of(tmp_path)
+    assert problems == []
+    assert "Best cell by queries" in text
+    assert "Entropy of each decision" in text
 
 
 def test_binary_rubbish_is_not_text(tmp_path):

@@ -60,6 +60,15 @@ def test_the_job_is_told_by_the_settings_where_nothing_else_does(tmp_path):
     assert read_run(put_run(tmp_path, "c", job=None, config={})).job == "?"
 
 
+def test_a_ranking_counts_its_trainings(tmp_path):
+    config = {"rank": {"architectures": 6, "seeds": 2}, "retrain": {"epochs": 3, "seeds": [0], "random_seeds": [0]}}
+    folder = put_run(tmp_path, "a", job="rank", config=config)
+    (folder / "stand_alone").mkdir()
+    for name in ("a-seed0.json", "b-seed0.json", "b-seed1.pt"):
+        (folder / "stand_alone" / name).write_text("{}")
+    assert read_run(folder).progress == "rank 2/12"
+
+
 def test_a_run_whose_lock_is_held_is_running_whatever_else_there_is(tmp_path):
     folder = put_run(tmp_path, "a", latency_json=LATENCY)
     with (folder / ".lock").open("w") as lock:
