@@ -87,13 +87,16 @@ def _absent(reference: str, *, path: Path | str) -> str:
     elif near:
         hint = f"did you mean {near[0]}?"
     else:
-        hint = "`nas search` writes one into its run folder"
+        hint = "`nas search` writes one into its run folder."
     return f"no genotype at {path}; {hint} Published ones are {', '.join(PUBLISHED)}"
 
 
 def _is_genotype_itself(reference: str) -> bool:
     """Whether the text is no name of a file or cell but a genotype in another tool's notation."""
-    return "(" in reference or "{" in reference or len(reference.split()) > 1
+    if "(" in reference or "{" in reference:
+        return True
+    path = Path(reference.rpartition("#")[0] or reference)
+    return len(reference.split()) > 1 and not (_is_path(path) and path.exists())
 
 
 def _network_of_space(reference: str) -> str | None:

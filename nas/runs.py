@@ -33,8 +33,10 @@ def opened_run(cfg: DictConfig, out: Path, *, runtime: Runtime, command: str) ->
         command: The job's name, such as `search`.
 
     Raises:
-        ValueError: If another process holds the folder, or it was started with another config.
+        ValueError: If another process holds the folder, it was started with another config, or it is not one below
+            that of all runs.
     """
+    _check_name(OmegaConf.select(cfg, "name"))
     with _locked(out):
         config = out / "config.yaml"
         begun = config.exists()
@@ -51,6 +53,13 @@ def opened_run(cfg: DictConfig, out: Path, *, runtime: Runtime, command: str) ->
             if not begun:
                 _remove_if_bare(out)
             raise
+
+
+def _check_name(name: object) -> None:
+    """Refuses a name that would put the run's files among those of other runs, or outside of all."""
+    parts = str(name).split("/")
+    if not parts[-1] or {".", ".."} & set(parts):
+        raise ValueError(f"name must be that of a folder below results/runs, got {name!r}")
 
 
 def _write_environment(file: Path, found: dict[str, object]) -> None:

@@ -97,7 +97,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     }
     write_text(out / "predictions.csv", _csv(rows))
     write_json(out / "predictions.json", figures)
-    result(f"{len(predictions)} images classified; {shown(out / 'predictions.csv')}")
+    result(f"images classified: {len(predictions)}; {shown(out / 'predictions.csv')}")
     for reason in unreadable.values():
         note(f"skipped: {reason}")
     if unreadable:

@@ -108,6 +108,6 @@ def _number(value: float | None, form: str, *, scale: int = 1) -> str:
 
 
 def _environment(run: Path) -> dict[str, Any]:
-    """Returns the record of the machine, without the command, which the settings say better."""
+    """Returns the record of the machine, without the command and an earlier start's: the settings say that better."""
     record = read_json(run / "environment.json") or {}
-    return {key: value for key, value in record.items() if key != "command"}
+    return {key: value for key, value in record.items() if key not in ("command", "begun_with")}

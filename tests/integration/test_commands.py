@@ -129,6 +129,8 @@ def test_a_finished_run_started_again_changes_nothing(pipeline):
     [
         (("serach",), "unknown command 'serach'; did you mean search?"),
         (("search", "search.epoch=3"), "near it: search.epochs"),
+        (("search", "experiment=toy", "name="), "name must be that of a folder below results/runs, got ''"),
+        (("search", "experiment=toy", "name=../x"), "name must be that of a folder below results/runs, got '../x'"),
         (("search", "data=cifar11"), "cifar10"),
         (("search", "search_space.blocks=0"), "search_space: blocks must lie in 1 … 64, got 0"),
         (("search", "search_space.blocks=many"), "search_space.blocks must be a whole number, got 'many'"),
