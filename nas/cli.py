@@ -59,7 +59,7 @@ def main() -> None:
     if command not in COMMANDS:
         near = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        sys.stderr.write(f"nas: unknown command {command!r}{hint}\n\n{usage()}")
+        sys.stderr.write(f"nas: unknown command {command!r}{hint}; `nas --help` lists the commands\n")
         sys.exit(2)
     try:
         followed = follow_genotype(overrides)
