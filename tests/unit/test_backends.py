@@ -42,10 +42,9 @@ def test_eager_is_the_model(derived, batch_size):
 
 @needs_compiler
 @pytest.mark.slow
-def test_compiled_models_and_shapes_do_not_displace_each_other(monkeypatch):
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
+def test_compiled_models_and_shapes_do_not_displace_each_other():
     models = [nn.Sequential(nn.Flatten(), nn.Linear(12, size)).eval() for size in (2, 3)]
-    with torch.inference_mode():
+    with torch.inference_mode(), torch._dynamo.config.patch(recompile_limit=1):
         examples = [torch.randn((size, 3, 2, 2)) for size in (1, 2)]
         runs = [BACKENDS["compile"].prepare(*pair) for pair in zip(models, examples, strict=True)]
         for run, model, images in zip(runs, models, examples, strict=True):
