@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from controllers.protocol import Controller
+from controllers.protocol import Controller, Samples
 from nas.choice_shares import choice_shares
 from nas.costing.costs import FIELDS, check_cost
 from nas.costing.pareto import nondominated
@@ -152,15 +152,10 @@ class TabularSearch:
         return len(self.scored) >= self.settings.queries or self.watch.stopped
 
     def update(self) -> dict[str, float]:
-        """Samples, looks up and learns once; returns what to log."""
-        update = len(self.rows)
-        _seed_cpu(derive_seed(self.seed, "epoch", update))
-        count = min(self.settings.samples_per_update, self.settings.queries - len(self.scored))
-        samples = self.controller.sample(count)
-        rewards = self._look_up(samples.actions, update)
-        learned = self.controller.observe(samples.actions, rewards)
+        """Takes a step; returns what to log, the diagnostics among it."""
+        samples, rewards, learned = self.step()
         row = {
-            "epoch": update,
+            "epoch": len(self.rows),
             "queries": len(self.scored),
             "reward": rewards.mean().item(),
             "reward_max": rewards.max().item(),
@@ -174,6 +169,19 @@ class TabularSearch:
         self.rows.append(row)
         self.controller = self.watch.act(self.controller)
         return row
+
+    def step(self) -> tuple[Samples, torch.Tensor, dict[str, float]]:
+        """Samples, looks up and learns once, and no more: diagnostics take several times as long.
+
+        Returns:
+            What was sampled, its rewards (N,) float64, and what the controller said of its learning.
+        """
+        number = self.scored[-1]["epoch"] + 1 if self.scored else 0
+        _seed_cpu(derive_seed(self.seed, "epoch", number))
+        count = min(self.settings.samples_per_update, self.settings.queries - len(self.scored))
+        samples = self.controller.sample(count)
+        rewards = self._look_up(samples.actions, number)
+        return samples, rewards, self.controller.observe(samples.actions, rewards)
 
     @property
     def incumbent(self) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class Laboratory:
         )
         start = time.perf_counter()
         while not search.finished:
-            search.update()
+            search.step()
         figures = {
             "part": trial.part,
             "controller": trial.controller,
