@@ -169,12 +169,18 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Reads the texts that `save_weights` wrote beside the weights; empty if the file is not there or not readable."""
+    """Reads the texts that `save_weights` wrote beside the weights; empty if the file is not there.
+
+    Raises:
+        ValueError: If the file is not in safetensors' format.
+    """
+    if not path.is_file():
+        return {}
     try:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
-    except Exception:  # a damaged file can fail in many ways
-        return {}
+    except Exception as error:  # a damaged file can fail in many ways
+        raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
 
 
 def _finite(data: object) -> object:

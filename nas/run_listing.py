@@ -16,7 +16,7 @@ State = Literal["running", "finished", "failed", "resumable"]
 STATES: tuple[State, ...] = ("running", "finished", "failed", "resumable")
 FAILED_FILE = "failed.json"
 RESULT_FILES = {
-    "pipeline": "latency.json",
+    "pipeline": "report.html",
     "search": "candidates.json",
     "retrain": "metrics.json",
     "predict": "predictions.json",

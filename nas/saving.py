@@ -28,7 +28,11 @@ class Stopped(KeyboardInterrupt):
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
+        self.number = number
         self.exit_code = 128 + number
+
+    def __reduce__(self) -> tuple[type[Self], tuple[int]]:
+        return type(self), (self.number,)  # made anew from its number where it comes from another process
 
 
 class Saves:

@@ -111,6 +111,9 @@ def give_weights(
 
     Returns:
         Where the weights are from.
+
+    Raises:
+        ValueError: If the run's weights cannot be read.
     """
     for name in [name for name, mixer in network.named_modules() if isinstance(mixer, Mixer) and mixer.rounds]:
         mixer = network.get_submodule(name)

@@ -4,6 +4,7 @@ import math
 import shlex
 from collections.abc import Mapping
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from nas.config import build
+from nas.console import shown
 from nas.data import ImageData, check_batches
 from nas.derived import count_multiply_adds, count_parameters
 from nas.genotypes import load_genotype
@@ -147,9 +149,18 @@ def command_line(command: str, *overrides: str) -> str:
     """Returns a command to suggest: `overrides`, and those of this run that concern data, network and device."""
     given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     kept = [
-        override for override in given if override.startswith(("data", "network", "device", "runtime", "experiment="))
+        override
+        for override in given
+        if override.startswith(("data", "network", "device", "runtime", "experiment=", "imports="))
     ]
     network = HydraConfig.get().runtime.choices.get("network") if HydraConfig.initialized() else None
     if network not in (None, "shufflenasnet") and f"network={network}" not in kept:
         kept.append(f"network={network}")  # chosen by the search space or by the genotype
-    return shlex.join(["nas", command, *overrides, *kept])
+    return shlex.join(["nas", command, *_config_folder(), *overrides, *kept])
+
+
+def _config_folder() -> list[str]:
+    """Returns the option that names a folder of the user's own configs, if there is one."""
+    sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
+    folders = [shown(Path(source.path)) for source in sources if source.provider == "command-line"]
+    return [word for folder in folders for word in ("--config-dir", folder)]

@@ -19,6 +19,7 @@ from torch import nn
 from nas.checkpoint import previous_checkpoint, write_json
 from nas.controller_comparison.trials import Laboratory, Trial, num_cores, run_trials
 from nas.data import ImageData
+from nas.epoch_totals import DivergedError
 from nas.retraining import Member, RetrainSettings, final_accuracy, train_member
 from nas.runtime import Runtime
 from search_spaces.genotype import Genotype
@@ -72,23 +73,30 @@ class Workshop:
         """Trains a cell, or goes on where its checkpoint stands, and writes its result.
 
         Returns:
-            The result: `genotype`, `seed`, `test_accuracy` in [0, 1], `seconds` of training.
+            The result: `genotype`, `seed`, `test_accuracy` in [0, 1], `seconds` of training. A training that diverges
+            has accuracy 0 and says so in `diverged`: one bad cell does not keep all others from being ranked.
         """
         member = Member(label="stand-alone", seed=training.seed, genotype=training.genotype)
         checkpoint = training.file.with_suffix(".pt")
-        rows = train_member(
-            member,
-            self.runtime.place(self.make_network(member, data=self.data)),
-            data=self.data,
-            settings=self.settings,
-            runtime=self.runtime,
-            checkpoint=checkpoint,
-            on_epoch=_say_nothing,
-        )
+        rows: list[dict[str, Any]] = []
+        outcome: dict[str, Any]
+        try:
+            rows = train_member(
+                member,
+                self.runtime.place(self.make_network(member, data=self.data)),
+                data=self.data,
+                settings=self.settings,
+                runtime=self.runtime,
+                checkpoint=checkpoint,
+                on_epoch=_say_nothing,
+            )
+            outcome = {"test_accuracy": final_accuracy(rows, last_epochs=self.settings.last_epochs)}
+        except DivergedError as error:
+            outcome = {"test_accuracy": 0.0, "diverged": str(error)}
         result = {
             "genotype": training.genotype.to_dict(),
             "seed": training.seed,
-            "test_accuracy": final_accuracy(rows, last_epochs=self.settings.last_epochs),
+            **outcome,
             "seconds": sum(row["seconds"] for row in rows),
         }
         write_json(training.file, result)

@@ -128,7 +128,6 @@ def readers(folder: Path) -> list[Reader]:
             "metadata of weights",
             ((folder / "seed.safetensors").read_bytes(),),
             through_file("weights.safetensors", read_metadata),
-            (),
         ),
         Reader("checkpoint", ((folder / "seed.pt").read_bytes(),), through_file("state.pt", load_checkpoint)),
         Reader(

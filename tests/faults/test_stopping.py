@@ -1,6 +1,7 @@
 """Signals, and processes that want the same folder."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -63,6 +64,11 @@ def test_a_second_signal_stops_at_once(tmp_path):
     with pytest.raises(Stopped):
         counting(tmp_path / "c.pt", epochs=3, seconds=0, at_epoch=twice)
     assert load_checkpoint(tmp_path / "c.pt") == {"rows": [0]}
+
+
+def test_a_stop_in_a_worker_reaches_its_parent_as_one():
+    sent = pickle.loads(pickle.dumps(Stopped(signal.SIGTERM)))
+    assert (type(sent), sent.number, sent.exit_code) == (Stopped, signal.SIGTERM, 143)
 
 
 def test_a_signal_in_the_last_epoch_is_heeded_when_all_is_saved(tmp_path):

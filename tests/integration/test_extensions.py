@@ -36,6 +36,7 @@ def folder(tmp_path_factory) -> Path:
         PYTHONPATH="mine",
     )
     assert done.returncode == 0, done.stderr
+    assert "nas retrain --config-dir mine/configs genotype=" in done.stdout + done.stderr
     return folder
 
 

@@ -12,10 +12,12 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
 from nas.config import build
+from nas.epoch_totals import DivergedError
 from nas.genotypes import load_genotype
 from nas.jobs import rank, retrain, search
 from nas.jobs.parts import build_runtime
 from nas.jobs.ranked_runs import read_runs
+from nas.ranking import stand_alone
 from nas.ranking.shared_scores import log_probs, policy_cells, scoring_modes
 from nas.ranking.stand_alone import num_processes
 from search_spaces.genotype import Genotype
@@ -275,6 +277,24 @@ def test_other_images_than_at_the_start_are_refused(runs, ranked, tmp_path):
     cfg = config("rank", f"run={runs[0]}", *SMALL, "+data.split_seed=1")
     with pytest.raises(ValueError, match="the images of synthetic have changed since"):
         rank.run(cfg, tmp_path)
+
+
+def test_a_training_that_diverges_counts_as_accuracy_zero_and_the_others_go_on(runs, tmp_path, monkeypatch):
+    train, calls = stand_alone.train_member, []
+
+    def diverges_once(*given, **named):
+        calls.append(given)
+        if len(calls) == 1:
+            raise DivergedError("epoch 0: not finite")
+        return train(*given, **named)
+
+    monkeypatch.setattr(stand_alone, "train_member", diverges_once)
+    rank.run(config("rank", f"run={runs[0]}", *SMALL), tmp_path)
+    results = [json.loads(file.read_text()) for file in (tmp_path / "stand_alone").iterdir()]
+    assert len(calls) == len(results) == 6
+    assert [(one["test_accuracy"], one["diverged"]) for one in results if "diverged" in one] == [
+        (0.0, "epoch 0: not finite")
+    ]
 
 
 def test_a_damaged_result_is_named(runs, ranked, tmp_path):

@@ -129,6 +129,18 @@ def test_a_run_folder_has_the_network_and_the_weights_it_was_trained_with(tmp_pa
     assert built(f"{tmp_path}@8").facts["weights"] == "random"
 
 
+def test_weights_that_cannot_be_read_are_named_not_replaced_by_random_ones(tmp_path, genotype):
+    (tmp_path / "genotype.json").write_text(genotype.to_json())
+    network = dict(built(str(tmp_path), "network.filters=6").facts["network"])
+    trained = built(str(tmp_path), "network.filters=6").network
+    record = json.dumps({"genotype": genotype.to_dict(), "network": network})
+    save_weights(tmp_path / "weights.safetensors", trained.state_dict(), metadata={"model": record})
+    whole = (tmp_path / "weights.safetensors").read_bytes()
+    (tmp_path / "weights.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"weights.safetensors is not a readable safetensors file"):
+        built(str(tmp_path))
+
+
 def test_a_run_that_trained_nothing_gives_the_network_of_its_config(tmp_path, genotype):
     (tmp_path / "genotype.json").write_text(genotype.to_json())
     (tmp_path / "config.yaml").write_text("network: {_target_: nas.networks.ShuffleNASNet, filters: 10}\n")

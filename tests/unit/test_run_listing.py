@@ -44,7 +44,9 @@ def test_a_run_tells_how_far_it_is_and_what_it_found(tmp_path):
     assert (searched.progress, searched.shared_accuracy, searched.parameters) == ("retrain 3/9", 0.5, 12)
     trained = read_run(put_run(tmp_path, "c", candidates_json=CANDIDATES, metrics_json=METRICS))
     assert (trained.state, trained.progress, trained.test_accuracy) == ("resumable", "latency", 0.9)
-    done = read_run(put_run(tmp_path, "d", candidates_json=CANDIDATES, metrics_json=METRICS, latency_json=LATENCY))
+    timed = {"candidates_json": CANDIDATES, "metrics_json": METRICS, "latency_json": LATENCY}
+    assert read_run(put_run(tmp_path, "d", **timed)).state == "resumable"  # the report is still to come
+    done = read_run(put_run(tmp_path, "e", **timed, report_html=""))
     assert (done.state, done.progress, done.latency_ms, done.parameters) == ("finished", "", 1.25, 34)
 
 
@@ -70,7 +72,7 @@ def test_a_ranking_counts_its_trainings(tmp_path):
 
 
 def test_a_run_whose_lock_is_held_is_running_whatever_else_there_is(tmp_path):
-    folder = put_run(tmp_path, "a", latency_json=LATENCY)
+    folder = put_run(tmp_path, "a", report_html="")
     with (folder / ".lock").open("w") as lock:
         assert read_run(folder).state == "finished"
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -82,7 +84,7 @@ def test_a_failure_counts_until_the_run_is_finished(tmp_path):
     failed = {"error": "blocks must be at least 1"}
     found = read_run(put_run(tmp_path, "a", failed_json=failed))
     assert (found.state, found.error) == ("failed", "blocks must be at least 1")
-    later = read_run(put_run(tmp_path, "b", failed_json=failed, latency_json=LATENCY))
+    later = read_run(put_run(tmp_path, "b", failed_json=failed, report_html=""))
     assert (later.state, later.error) == ("finished", None)
 
 

@@ -46,6 +46,7 @@ def put_member(sweep: Path, **swept: str) -> Path:
         (folder / name).write_text(json.dumps(data))
     (folder / "search.csv").write_text("epoch,seconds\n0,1.5\n1,2\n")
     (folder / "retrain.csv").write_text("label,seconds\nfound,3\n")
+    (folder / "report.html").write_text("")
     return folder
 
 
@@ -143,7 +144,7 @@ def test_a_failure_is_forgotten_when_the_member_finishes(tmp_path, capsys):
     assert member_state(folder) == "failed"
 
     def work() -> None:
-        (folder / "latency.json").write_text("{}")
+        (folder / "report.html").write_text("")
         print("done")
 
     assert run_member(member(seed="0"), folder, work, echo=True) == "finished"
