@@ -288,7 +288,7 @@ def test_a_damaged_result_is_named(runs, ranked, tmp_path):
 
 
 def test_portions_come_to_the_same_as_the_whole(runs, ranked, tmp_path, monkeypatch):
-    folder, report = ranked
+    _, report = ranked
     chosen = (f"runs=[{runs[0]},{runs[1]}]", *SMALL)
     for portion in (0, 1):
         below = tmp_path / f"portion-{portion}"

@@ -23,9 +23,9 @@ from nas.controller_comparison.trials import (
     Laboratory,
     Trial,
     append_finished,
+    drop_cut_off,
     found_front,
     incumbent_reports,
-    drop_cut_off,
     read_finished,
     run_trials,
 )
