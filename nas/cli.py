@@ -37,7 +37,8 @@ COMMANDS = {
 }
 CHOOSES_KEYS = ("network=", "search_space=", "controller=", "data=", "logger=", "reward=")
 WITHOUT_RUN_FOLDER = ("show", "report", "table", "runs", "sweep")
-SWEEP_OPTIONS = ("-m", "--multirun", "-cd", "--config-dir")
+MULTIRUN = {"-m", "--multirun"}
+SWEEP_OPTIONS = {*MULTIRUN, "-cd", "--config-dir"}
 OUT_OF_MEMORY = (
     "out of memory on the device; what was saved is whole. Take a smaller batch_size or fewer network.filters, "
     "or end what else uses the device"
@@ -61,14 +62,15 @@ def main() -> None:
         hint = f"; did you mean {near[0]}?" if near else ""
         sys.stderr.write(f"nas: unknown command {command!r}{hint}; `nas --help` lists the commands\n")
         sys.exit(2)
+    several = command == "sweep" or not MULTIRUN.isdisjoint(overrides)
     try:
-        followed = follow_genotype(overrides)
+        quoted = [quote(one, several=several) for one in name_compared(follow_genotype(overrides))]
+        asks = any(one.startswith("-") and one.split("=")[0] not in SWEEP_OPTIONS for one in quoted)
+        if several and not asks:  # any other option, such as --help, is a question to Hydra
+            sys.exit(_run_several(command, quoted))
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
-    quoted = [quote(override) for override in name_compared(followed)]
-    if command == "sweep" and all(one.split("=")[0] in SWEEP_OPTIONS for one in quoted if one.startswith("-")):
-        sys.exit(_run_sweep(quoted))  # any other option, such as --help, is a question to Hydra
     _run_hydra(command, quoted)
 
 
@@ -87,14 +89,20 @@ def usage() -> str:
     )
 
 
-def quote(override: str) -> str:
-    """Quotes a value that Hydra's grammar does not take bare: `run/candidates.json#3`, or a genotype as text."""
+def quote(override: str, *, several: bool = False) -> str:
+    """Quotes a value that Hydra's grammar does not take bare: `run/candidates.json#3`, or a genotype as text.
+
+    Args:
+        override: A key and its value.
+        several: Whether commas part values of a multirun, each to be quoted by itself.
+    """
     key, equals, value = override.partition("=")
     is_text = key == "genotype" and any(sign in value for sign in "({[ ")
     if not equals or not ("#" in value or is_text) or value[:1] in ("'", '"') or (value[:1] in "[{" and not is_text):
         return override
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"{key}='{escaped}'"
+    values = value.split(",") if several and not is_text else [value]
+    escaped = [one.replace("\\", "\\\\").replace("'", "\\'") for one in values]
+    return f"{key}=" + ",".join(f"'{one}'" for one in escaped)
 
 
 def name_compared(arguments: Sequence[str]) -> list[str]:
@@ -118,7 +126,7 @@ def follow_genotype(overrides: Sequence[str]) -> list[str]:
         return list(overrides)
     from nas.genotypes import network_group
 
-    several = {"-m", "--multirun"} & set(overrides) and "(" not in reference
+    several = MULTIRUN & set(overrides) and "(" not in reference
     groups = {network_group(name) for name in (reference.split(",") if several else [reference])}
     if len(groups) > 1:
         raise ValueError(
@@ -129,14 +137,17 @@ def follow_genotype(overrides: Sequence[str]) -> list[str]:
     return list(overrides) if group is None else [f"network={group}", *overrides]
 
 
-def _run_sweep(overrides: Sequence[str]) -> int:
-    from nas.jobs.sweep import start
+def _run_several(command: str, overrides: Sequence[str]) -> int:
+    """Runs a sweep or a multirun; returns the exit code."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report to its makers
+    if command == "sweep":
+        from nas.jobs.sweep import start
 
-    try:
         return start(overrides, launch=partial(_run_hydra, "sweep"))
-    except ValueError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
+    from nas.jobs.multirun import multirun_arguments
+
+    _run_hydra(command, multirun_arguments(overrides))
+    return 0
 
 
 def _run_hydra(command: str, overrides: Sequence[str]) -> None:
@@ -163,10 +174,16 @@ def run_job(command: str, cfg: "DictConfig", overrides: Sequence[str]) -> Any:
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import CompactHydraException
+    from omegaconf import OmegaConf
+
+    from nas.jobs.multirun import current_member, is_multirun, objective
 
     out = Path(HydraConfig.get().runtime.output_dir)
+    if is_multirun() and command not in WITHOUT_RUN_FOLDER:
+        out = out / current_member().name
     try:
-        return _run_job(command, cfg, out)
+        summary = _run_job(command, cfg, out)
+        return objective(summary, figure) if (figure := OmegaConf.select(cfg, "objective")) else summary
     except KeyboardInterrupt as stopped:
         sys.stderr.write(f"\nstopped; to go on: {_again(command, cfg, overrides)}\n")
         sys.exit(getattr(stopped, "exit_code", 130))

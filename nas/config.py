@@ -8,7 +8,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-FREE_TO_CHANGE = ("name", "logger", "runtime", "imports")
+FREE_TO_CHANGE = ("name", "logger", "runtime", "imports", "objective")
 """Top-level keys in which a resumed run may differ from the one it continues."""
 
 
@@ -95,8 +95,13 @@ def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def check_resumable(old_config: Path, new: Mapping[str, Any]) -> None:
-    """Refuses to continue a run with another config.
+def check_resumable(old_config: Path, new: Mapping[str, Any], *, free: Sequence[str] = ()) -> None:
+    """Refuses to continue a run with another config, or to take over what another run has done.
+
+    Args:
+        old_config: The run's `config.yaml`.
+        new: The config of now.
+        free: Dotted keys that may differ, beside `FREE_TO_CHANGE`.
 
     Raises:
         ValueError: If they differ in a key that matters; the message names the keys.
@@ -104,7 +109,8 @@ def check_resumable(old_config: Path, new: Mapping[str, Any]) -> None:
     old = OmegaConf.to_container(OmegaConf.load(old_config))
     if not isinstance(old, dict):
         raise ValueError(f"{old_config} is not a config")
-    if differences := differing_keys({str(key): value for key, value in old.items()}, new):
+    found = differing_keys({str(key): value for key, value in old.items()}, new)
+    if differences := [one for one in found if one.split(" ")[0] not in free]:
         raise ValueError(
             f"the run {old_config.parent} was started with another config; choose another name, or set back:\n  "
             + "\n  ".join(differences)

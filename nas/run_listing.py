@@ -15,6 +15,7 @@ import yaml
 State = Literal["running", "finished", "failed", "resumable"]
 STATES: tuple[State, ...] = ("running", "finished", "failed", "resumable")
 FAILED_FILE = "failed.json"
+PORTION_FILE = "portion.json"
 RESULT_FILES = {
     "pipeline": "report.html",
     "search": "candidates.json",
@@ -95,7 +96,7 @@ def state_of(folder: Path, job: str) -> State:
     """Returns the state of a job's run folder; a failure that was overcome since does not count."""
     if is_held(folder):
         return "running"
-    if (folder / RESULT_FILES.get(job, f"{job}.json")).exists():
+    if (folder / RESULT_FILES.get(job, f"{job}.json")).exists() or (folder / PORTION_FILE).exists():
         return "finished"
     return "failed" if (folder / FAILED_FILE).exists() else "resumable"
 

@@ -1,7 +1,7 @@
 """What a benchmark measures, and how often."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 PARTS = {
     "throughput": "images a second of search training, rewards and retraining",
@@ -12,6 +12,7 @@ PARTS = {
     "memory": "what weights, optimizer and a step occupy",
     "scaling": "cost against blocks, filters, batch size and candidate ops",
     "roofline": "the least time the device allows, beside the measured one",
+    "communication": "what data-parallel ranks send each step, here and over other links",
     "switches": "what each of the runtime's switches gains",
     "targets": "a whole search and a whole retraining, extrapolated to minutes",
 }
@@ -37,6 +38,8 @@ class BenchSettings:
         filters: Numbers of filters F timed.
         batch_sizes: Batch sizes timed.
         num_ops: Numbers of candidate ops timed, in rising order.
+        ranks: Numbers of data-parallel ranks for which communication is modelled.
+        links: What may join them, by name: gigabytes a second that a rank sends, microseconds of a message.
         train_images: Of the search that epochs are extrapolated to.
         reward_images: Held out from it.
         test_images: Of the retraining that minutes are extrapolated to.
@@ -57,6 +60,8 @@ class BenchSettings:
     filters: Sequence[int] = (10, 20, 40)
     batch_sizes: Sequence[int] = (36, 144, 288)
     num_ops: Sequence[int] = (6, 12, 18)
+    ranks: Sequence[int] = (2, 8, 64)
+    links: Mapping[str, Sequence[float]] = field(default_factory=dict)
     train_images: int = 45_000
     reward_images: int = 5_000
     test_images: int = 10_000
@@ -69,10 +74,13 @@ class BenchSettings:
         for name in ("warmup", "workers"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        for name in ("blocks", "filters", "batch_sizes", "num_ops"):
+        for name in ("blocks", "filters", "batch_sizes", "num_ops", "ranks"):
             values = list(getattr(self, name))
             if not values or min(values) < 1 or values != sorted(set(values)):
                 raise ValueError(f"{name} must list numbers of at least 1 in rising order, got {values}")
+        for name, constants in self.links.items():
+            if len(constants) != 2 or min(constants) <= 0:
+                raise ValueError(f"links.{name} must be [GB/s, µs], both above 0, got {list(constants)}")
         unknown = [part for part in self.parts or () if part not in PARTS]
         if unknown or (self.parts is not None and not self.parts):
             raise ValueError(f"parts must list some of {', '.join(PARTS)}, got {list(self.parts or ())}")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from nas.benchmarks.communication import VOLUMES
 from nas.benchmarks.throughput import EAGER
 from nas.console import Column, Table, note
 
@@ -136,6 +137,28 @@ def _roofline(figures: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _communication(figures: Mapping[str, Any]) -> list[str]:
+    measured, rows = figures["measured"], figures["modelled"]
+    note("")
+    table = Table(
+        [
+            Column("link", f"{'link, modelled':>32}", ""),
+            Column("volume", "gradients", ""),
+            Column("bytes", "MB", ".3f", MEGABYTE),
+            Column("ranks", "ranks", "d"),
+            Column("ms", "ms", ".3f"),
+            Column("step_ms", "5 % of ms", ".1f"),
+        ]
+    )
+    for row in rows:
+        table.row(row)
+    return [
+        f"{VOLUMES[name]}: {MEGABYTE * row['bytes']:.2f} MB of gradients a step, {row['ms']:.2f} ms among "
+        f"{measured['ranks']} processes here ({measured['backend']}; the model foretold {row['foretold_ms']:.2f} ms)"
+        for name, row in figures["foretold"].items()
+    ]
+
+
 def _switches(figures: Mapping[str, Any]) -> list[str]:
     columns = [Column("ms", "ms", ".2f"), Column("ratio", "ratio", ".3f")]
     for kind, variants in figures.items():
@@ -175,6 +198,7 @@ PRINTERS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "memory": _memory,
     "scaling": _scaling,
     "roofline": _roofline,
+    "communication": _communication,
     "switches": _switches,
     "targets": _targets,
 }

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nas.costing.reward_functions import CostReward
+from nas.portions import check_portion
 
 DEFAULT = "default"
 """The key of `samples_per_update` for controllers that it does not name."""
@@ -45,6 +46,8 @@ class ComparisonSettings:
         baseline: The controller that others are held against; null: none.
         last: Samples at the end of a search whose mean tells where a policy has gone.
         workers: Processes, one thread each; null: as many as there are cores.
+        portion: Which part of the seeds this run searches from, where they are cut among several runs.
+        portions: How many such parts there are.
         published: Mean and standard deviation of published searches, by controller; only to stand beside.
     """
 
@@ -57,10 +60,13 @@ class ComparisonSettings:
     baseline: str | None = "uniform"
     last: int = 50
     workers: int | None = None
+    portion: int = 0
+    portions: int = 1
     published: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_names("controllers", self.controllers)
+        check_portion(self.portion, self.portions)
         for name in ("seeds", "budget", "last"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -174,18 +174,25 @@ def num_cores() -> int:
 
 
 def read_finished(path: Path) -> dict[Trial, dict[str, Any]]:
-    """Reads the lines that `append_finished` wrote; a last one that was cut off is removed from the file."""
-    if not path.exists():
-        return {}
-    text = path.read_bytes()
-    whole = text[: text.rfind(b"\n") + 1]
-    if whole != text:
-        path.write_bytes(whole)
+    """Reads the lines that `append_finished` wrote, but for a last one that was cut off.
+
+    Raises:
+        ValueError: If a line is damaged.
+    """
+    text = path.read_bytes() if path.exists() else b""
     try:
-        rows = [json.loads(line) for line in whole.decode().splitlines()]
+        rows = [json.loads(line) for line in text[: text.rfind(b"\n") + 1].decode().splitlines()]
         return {Trial(row["part"], row["controller"], row["seed"]): row for row in rows}
     except (ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{path} is damaged, remove it to start anew: {error}") from error
+
+
+def drop_cut_off(path: Path) -> None:
+    """Removes a last line that was cut off, so that others can be added."""
+    text = path.read_bytes() if path.exists() else b""
+    whole = text[: text.rfind(b"\n") + 1]
+    if whole != text:
+        path.write_bytes(whole)
 
 
 def append_finished(path: Path, figures: Mapping[str, Any]) -> None:

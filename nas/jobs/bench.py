@@ -9,6 +9,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from nas.benchmarks.communication import measure_communication
 from nas.benchmarks.controller import measure_controller
 from nas.benchmarks.memory import measure_memory
 from nas.benchmarks.roofline import measure_roofline
@@ -48,6 +49,7 @@ MEASURES: Mapping[str, Part] = {
     "memory": lambda bench, _: measure_memory(bench),
     "scaling": lambda bench, _: measure_scaling(bench),
     "roofline": lambda bench, _: measure_roofline(bench),
+    "communication": lambda bench, _: measure_communication(bench),
     "switches": lambda bench, _: measure_switches(bench),
     "targets": lambda bench, done: measure_targets(bench, throughput=done["throughput"], controller=done["controller"]),
 }

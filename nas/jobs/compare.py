@@ -1,7 +1,6 @@
 """Compare: several controllers in one table, over many seeds, under the same budget."""
 
 import hashlib
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,10 +10,10 @@ from typing import Any
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from nas.checkpoint import write_csv, write_json
-from nas.config import build, plain
+from nas.config import build, check_resumable, plain
 from nas.console import Column, Table, header, note, progress, result, shown
 from nas.controller_comparison.figures import accuracy_figures, by_controller, curves, front_figures
 from nas.controller_comparison.plots import comparison_plot
@@ -24,6 +23,7 @@ from nas.controller_comparison.trials import (
     Part,
     Trial,
     append_finished,
+    drop_cut_off,
     num_cores,
     read_finished,
     run_trials,
@@ -32,12 +32,18 @@ from nas.costing.costs import FIELDS
 from nas.costing.pareto import hypervolume, nondominated
 from nas.jobs.parts import build_runtime
 from nas.jobs.tabular_search import bound_reward
+from nas.portions import portion_of
 from nas.rewards import RewardFunction, accuracy_reward
+from nas.run_listing import read_json
 from nas.runtime import environment
 from nas.tabular import TabularEvaluator
 from nas.tabular_search import TabularCost
 from nas.tracking import Tracker
 from search_spaces.space import SearchSpace, size
+
+TRIALS = "trials.jsonl"
+PORTION_KEYS = ("compare.portion", "compare.portions", "compare.workers", "device")
+"""Settings in which portions may differ from the whole."""
 
 
 def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
@@ -55,7 +61,9 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     laboratory = _laboratory(cfg, settings, front)
     _check_table(out, laboratory.evaluator)
     trials = _trials(settings, front)
-    file = out / "trials.jsonl"
+    file = out / TRIALS
+    drop_cut_off(file)
+    take_over(cfg, out, trials)
     finished = read_finished(file)
     left = [trial for trial in trials if trial not in finished]
     _describe(laboratory, front, out, done=len(trials) - len(left), total=len(trials))
@@ -71,7 +79,9 @@ def _laboratory(cfg: DictConfig, settings: ComparisonSettings, front: FrontSetti
     """Builds all that trials need, and each controller once so that mistakes show early."""
     space: SearchSpace = build(cfg.search_space, "search_space")
     names = dict.fromkeys([*settings.controllers, *(front.controllers if front.seeds else ())])
-    nodes = {name: _controller_config(name) for name in names}
+    nodes = {name: _controller_config(name, cfg.controller) for name in names}
+    if unknown := set(cfg.controller) - set(names):
+        raise ValueError(f"controller.{min(unknown)} is not compared; compare.controllers names {', '.join(names)}")
     for name, node in nodes.items():
         build(node, f"controller {name}", space.decisions)
         settings.batch(name)
@@ -93,8 +103,12 @@ def _laboratory(cfg: DictConfig, settings: ComparisonSettings, front: FrontSetti
     )
 
 
-def _controller_config(name: str) -> DictConfig:
+def _controller_config(name: str, changed: DictConfig) -> DictConfig:
     """Composes a file of the group `controller`, those of `--config-dir` included.
+
+    Args:
+        name: Of the file.
+        changed: By name, what is to differ from the files.
 
     Raises:
         ValueError: If there is no such file.
@@ -107,13 +121,20 @@ def _controller_config(name: str) -> DictConfig:
                 composed = compose(f"controller/{name}")
     except HydraException:
         raise ValueError(f"there is no controller {name!r}; `nas search --help` lists them") from None
-    node: DictConfig = composed.controller
+    node = OmegaConf.merge(composed.controller, changed.get(name, {}))
+    assert isinstance(node, DictConfig)
     return node
 
 
 def _trials(settings: ComparisonSettings, front: FrontSettings) -> list[Trial]:
-    """Returns all trials, seed by seed, so that what is finished first covers all controllers."""
-    seeds = range(settings.first_seed, settings.first_seed + max(settings.seeds, front.seeds))
+    """Returns the trials of this portion, seed by seed, so that what is finished first covers all controllers.
+
+    Raises:
+        ValueError: If a portion would have no trials of a part.
+    """
+    least, most = sorted((settings.seeds, front.seeds or settings.seeds))
+    seeds = portion_of(range(settings.first_seed, settings.first_seed + most), settings.portion, settings.portions)
+    portion_of(range(least), settings.portion, settings.portions)  # there must be enough of the smaller part, too
     parts: list[tuple[Part, Sequence[str], int]] = [
         ("accuracy", settings.controllers, settings.seeds),
         ("front", front.controllers, front.seeds),
@@ -127,11 +148,29 @@ def _trials(settings: ComparisonSettings, front: FrontSettings) -> list[Trial]:
     ]
 
 
+def take_over(cfg: DictConfig, out: Path, trials: Sequence[Trial]) -> None:
+    """Adds to a comparison's trials those that its portions, in the folders below, have finished.
+
+    Raises:
+        ValueError: If a portion has other settings, another table, or a damaged file.
+    """
+    known = set(read_finished(out / TRIALS))
+    for file in sorted(out.glob(f"*/{TRIALS}")):
+        folder = file.parent
+        check_resumable(folder / "config.yaml", plain(cfg, "the config"), free=PORTION_KEYS)
+        if read_json(folder / "data.json")["sha256"] != read_json(out / "data.json")["sha256"]:
+            raise ValueError(f"{shown(folder)} is of another table; remove it or choose another name")
+        for trial, figures in read_finished(file).items():
+            if trial in trials and trial not in known:
+                append_finished(out / TRIALS, figures)
+                known.add(trial)
+
+
 def _check_table(out: Path, evaluator: TabularEvaluator) -> None:
     """Writes down which table is used; raises ValueError if the folder was begun with another."""
     digest = hashlib.sha256(evaluator.table.path.read_bytes()).hexdigest()
     file = out / "data.json"
-    if file.exists() and json.loads(file.read_text(encoding="utf-8"))["sha256"] != digest:
+    if file.exists() and read_json(file)["sha256"] != digest:
         raise ValueError(f"{evaluator.table.path} has changed since {out} was begun; choose another name")
     write_json(file, {"table": str(evaluator.table.path), "sha256": digest, "rows": len(evaluator.table)})
 
@@ -168,7 +207,7 @@ def _conclude(
         "optimum": optimum,
         "controllers": rows,
         "front": _front(laboratory, front_groups) if front_groups else None,
-        "configs": {name: plain(_controller_config(name), name) for name in laboratory.controllers},
+        "configs": {name: plain(_controller_config(name, cfg.controller), name) for name in laboratory.controllers},
         "environment": environment(build_runtime(cfg), seed=settings.first_seed),
     }
     front_rows = report["front"]["controllers"] if front_groups else []

@@ -19,6 +19,7 @@ from nas.data import ImageData, check_batches
 from nas.derived import count_multiply_adds, count_parameters
 from nas.genotypes import load_genotype
 from nas.hardening import harden_mixers, outermost_mixers
+from nas.jobs.multirun import is_multirun, runs_alone
 from nas.runtime import Runtime
 from search_spaces.cells import CellCandidates, genotype_candidates
 from search_spaces.genotype import Genotype
@@ -27,8 +28,19 @@ from search_spaces.published import PUBLISHED
 
 def build_runtime(cfg: DictConfig) -> Runtime:
     """Chooses device and number format as `cfg.device` and `cfg.runtime` say."""
-    runtime: Runtime = build(cfg.runtime, "runtime", device=cfg.device)
+    runtime: Runtime = build(cfg.runtime, "runtime", device=member_device(cfg.device))
     return runtime
+
+
+def member_device(device: str) -> str:
+    """Returns the device of this process: with `auto`, members that run side by side take the GPUs in turns.
+
+    A launcher that gives every member a GPU of its own (Slurm, Ray with `num_gpus`) shows it that one alone, and there
+    is nothing to choose. joblib shows all of them to everyone.
+    """
+    if device != "auto" or not is_multirun() or runs_alone() or torch.cuda.device_count() < 2:
+        return device
+    return f"cuda:{HydraConfig.get().job.num % torch.cuda.device_count()}"
 
 
 def build_data(cfg: DictConfig, runtime: Runtime) -> ImageData:

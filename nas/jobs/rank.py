@@ -10,12 +10,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from nas.checkpoint import write_csv, write_json
 from nas.config import build, import_extensions, plain
-from nas.console import header, note, progress, shown
+from nas.console import header, note, progress, result, shown
 from nas.data import ImageData
 from nas.derived import count_parameters
 from nas.jobs.parts import build_data, build_runtime, counted_network
 from nas.jobs.ranked_runs import PREDICTIONS, predict, read_runs, run_config, run_folders
 from nas.jobs.retrain import derived_network_config, initial_network, read_settings
+from nas.portions import portion_of
 from nas.ranking.chosen_cells import ChosenCell
 from nas.ranking.figures import Bootstrapping, ranking_figures, stand_alone
 from nas.ranking.plots import ranking_plot
@@ -31,6 +32,7 @@ from nas.ranking.stand_alone import (
 )
 from nas.ranking.tables import print_figures, sentences
 from nas.retraining import RetrainSettings
+from nas.run_listing import PORTION_FILE
 from nas.runtime import Runtime, environment
 from nas.tracking import Tracker
 
@@ -65,7 +67,10 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         raise ValueError(f"the images of {data.name} have changed since {out} was begun; choose another name")
     cells = [{**cell, "parameters": _num_parameters(cell, network_cfg, data)} for cell in predicted["cells"]]
     accuracies = _train(cfg, out, cells, network_cfg, data, settings=settings, training=training, runtime=runtime)
-    trained = [{**cell, "stand_alone": values} for cell, values in zip(cells, accuracies, strict=True)]
+    if settings.portions > 1:
+        return _conclude_portion(cfg, out, settings, runtime=runtime, trainings=len(accuracies))
+    values = [accuracies[first : first + settings.seeds] for first in range(0, len(accuracies), settings.seeds)]
+    trained = [{**cell, "stand_alone": several} for cell, several in zip(cells, values, strict=True)]
     return _conclude(cfg, out, trained, predicted, data, settings=settings, runtime=runtime)
 
 
@@ -94,8 +99,8 @@ def _train(
     settings: RankSettings,
     training: RetrainSettings,
     runtime: Runtime,
-) -> list[list[float]]:
-    """Trains what no folder holds yet; returns the test accuracies of each cell, one a seed."""
+) -> list[float]:
+    """Trains what no folder holds yet of this run's portion; returns test accuracies by cell, for each by seed."""
     seeds = range(cfg.seed, cfg.seed + settings.seeds)
     protocol = Protocol(network=plain(network_cfg.network, "network"), data=data.record, settings=training)
     genotypes = [ChosenCell.from_dict(cell).genotype for cell in cells]
@@ -104,8 +109,10 @@ def _train(
         for genotype in genotypes
         for seed in seeds
     ]
-    if cfg.cells is not None:
-        take_over(Path(str(cfg.cells)) / RESULTS, trainings)
+    trainings = list(portion_of(trainings, settings.portion, settings.portions))
+    earlier = [] if cfg.cells is None else [Path(str(cfg.cells)) / RESULTS]
+    for folder in (*earlier, *sorted(out.glob(f"*/{RESULTS}"))):  # those of this run's portions lie below it
+        take_over(folder, trainings)
     finished = read_results(trainings)
     left = [one for one in trainings if one not in finished]
     workers = num_processes(len(left), workers=settings.workers, device=runtime.device.type)
@@ -119,8 +126,7 @@ def _train(
     with progress("training cells", total=len(trainings), done=len(finished)) as bar:
         for _ in train_cells(workshop, left, workers=workers):
             bar.advance()
-    accuracies = [result["test_accuracy"] for result in read_results(trainings).values()]
-    return [accuracies[first : first + len(seeds)] for first in range(0, len(accuracies), len(seeds))]
+    return [one["test_accuracy"] for one in read_results(trainings).values()]
 
 
 def _process_runtime(cfg: DictConfig) -> Runtime:
@@ -148,6 +154,22 @@ def _describe(
         "workers": workers,
     }
     header("rank", {**fields, "going on": f"{done} of {total} trainings are done"} if done else fields)
+
+
+def _conclude_portion(
+    cfg: DictConfig, out: Path, settings: RankSettings, *, runtime: Runtime, trainings: int
+) -> dict[str, Any]:
+    """Writes and says that a portion is done: figures are for the whole."""
+    report = {
+        "portion": settings.portion,
+        "portions": settings.portions,
+        "trainings": trainings,
+        "environment": environment(runtime, seed=cfg.seed),
+    }
+    write_json(out / PORTION_FILE, report)
+    result(f"portion {settings.portion} of {settings.portions} is done: {trainings} trainings")
+    note("the same command without portions, under the same name, joins what is done and does what is left")
+    return report
 
 
 def _conclude(

@@ -4,7 +4,6 @@ A member runs wherever Hydra's launcher takes it. It never raises, so that it st
 folder, and from the folders alone the summary is made.
 """
 
-import importlib.util
 import itertools
 import json
 import time
@@ -13,24 +12,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from nas.config import FREE_TO_CHANGE
 from nas.console import header, result, shown
+from nas.jobs.multirun import (
+    OPTIONS,
+    check_installed,
+    common_keys,
+    current_member,
+    is_of_hydra,
+    is_override,
+    read_overrides,
+    runs_alone,
+)
 from nas.sweeps.members import Member, check_fixed, member_state, run_member
 from nas.sweeps.report import report
 from nas.sweeps.summary import read_members
 
 ROOT = Path("results/sweeps")
-PLUGINS = {
-    "hydra_joblib_launcher": ("joblib", "parallel"),
-    "hydra_submitit_launcher": ("submitit_local", "submitit_slurm", "slurm", "slurm_rehearsal"),
-    "hydra_ray_launcher": ("ray", "ray_tasks"),
-}
-"""Launchers by the package that they need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,33 +87,34 @@ def make_plan(arguments: Sequence[str]) -> Plan:
     """Reads a command line.
 
     Raises:
-        ValueError: If an override cannot be read, nothing is swept, or the launcher is not installed.
+        ValueError: If an override cannot be read, nothing is swept, an objective is given, or the launcher is not
+            installed.
     """
-    values, several = _read_overrides([argument for argument in arguments if _is_override(argument)])
+    values, several = read_overrides([argument for argument in arguments if is_override(argument)])
     name = values.pop("name", [time.strftime("%Y%m%d-%H%M%S")])
     if "name" in several:
         raise ValueError("name is the name of the whole sweep and takes one value")
-    launcher = values.get("hydra/launcher", ["basic"])[0]
-    _check_installed(launcher)
+    check_installed(values)
+    if values.get("objective", ["null"]) != ["null"]:
+        raise ValueError("objective is for other commands; a sweep's is the test accuracy")
     chosen_otherwise = any(key.startswith(("hydra/sweeper", "hydra.sweeper")) for key in values)
-    task = {key: found for key, found in values.items() if not key.startswith(("hydra.", "hydra/"))}
+    task = {key: found for key, found in values.items() if not is_of_hydra(key)}
     fixed = {key: found[0] for key, found in task.items() if key not in several}
     swept = {key: found for key, found in task.items() if key in several}
     if not swept and not chosen_otherwise:
         raise ValueError("nothing is swept; give a key several values, such as search_space.blocks=2,3,4")
     combinations = [] if chosen_otherwise else itertools.product(*swept.values())
-    excluded = ",".join(f"'{key}'" for key in [*fixed, "name"])
     return Plan(
         folder=ROOT / name[0],
         arguments=(
             "--multirun",
-            *(one for one in arguments if not _is_override(one) and one not in ("-m", "--multirun")),
-            *(one for one in arguments if _is_override(one) and not one.startswith("name=")),
+            *(one for one in arguments if not is_override(one) and one not in OPTIONS),
+            *(one for one in arguments if is_override(one) and not one.startswith("name=")),
             f"name={name[0]}",
-            f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]",  # tells a member what all have in common
+            common_keys(list(fixed)),
         ),
         members=tuple(Member(swept=dict(zip(swept, one, strict=True)), fixed=fixed) for one in combinations),
-        launcher=launcher,
+        launcher=values.get("hydra/launcher", ["basic"])[0],
     )
 
 
@@ -128,17 +129,10 @@ def run(cfg: DictConfig, out: Path, *, pipeline: Callable[[DictConfig, Path], An
     Returns:
         Its test accuracy, which a sweeper may use; None if the member failed.
     """
-    hydra = HydraConfig.get()
-    shared = set(hydra.job.config.override_dirname.exclude_keys)
-    values = dict(override.split("=", 1) for override in hydra.overrides.task if "=" in override)
-    member = Member(
-        swept={key: value for key, value in values.items() if key not in shared},
-        fixed={key: value for key, value in values.items() if key in shared and key != "name"},
-    )
+    member = current_member()
     folder = out / member.name
     if member_state(folder) != "finished":
-        alone = hydra.runtime.choices["hydra/launcher"] == "basic"
-        run_member(member, folder, lambda: pipeline(cfg, folder), echo=alone)
+        run_member(member, folder, lambda: pipeline(cfg, folder), echo=runs_alone())
     if member_state(folder) != "finished":
         return None
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
@@ -159,42 +153,6 @@ def conclude(plan: Plan) -> int:
             result(f"{member['state']}: {shown(plan.folder / member['member'])}: {reason}")
     result(f"{done} of {len(asked)} members finished in {shown(plan.folder)}")
     return 0 if done == len(asked) else 1
-
-
-def _is_override(argument: str) -> bool:
-    return not argument.startswith("-") and ("=" in argument or argument.startswith("~"))
-
-
-def _read_overrides(overrides: Sequence[str]) -> tuple[dict[str, list[str]], set[str]]:
-    """Returns the values of every key as Hydra's own sweeper writes them, and the keys that are swept.
-
-    Raises:
-        ValueError: If Hydra cannot read an override.
-    """
-    parser = OverridesParser.create()
-    values: dict[str, list[str]] = {}
-    swept = set()
-    for text in overrides:
-        try:
-            override = parser.parse_override(text)
-            key = override.get_key_element()
-            if not override.is_sweep_override():
-                values[key] = [override.get_value_element_as_str()]
-                continue
-            swept.add(key)
-            # An interval has no values of its own: what it comes to is for the sweeper to say.
-            values[key] = [] if override.is_interval_sweep() else list(override.sweep_string_iterator())
-        except HydraException as error:
-            raise ValueError(f"cannot read {text}: {str(error).splitlines()[0]}") from error
-    return values, swept
-
-
-def _check_installed(launcher: str) -> None:
-    module = next((module for module, launchers in PLUGINS.items() if launcher in launchers), None)
-    if module is None:  # Hydra's own, or one that Hydra will name if it is not there
-        return
-    if importlib.util.find_spec("hydra_plugins") is None or importlib.util.find_spec(f"hydra_plugins.{module}") is None:
-        raise ValueError(f"hydra/launcher={launcher} needs a plugin: pip install 'shufflenas[launchers]'")
 
 
 def _describe(plan: Plan) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nas.portions import check_portion
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankSettings:
@@ -19,6 +21,8 @@ class RankSettings:
         top: Numbers of cells k for the best of the top k against the best of k random ones.
         resamples: Of the bootstrap.
         workers: Processes, one thread each; null: as many as there are cores, and 1 on an accelerator.
+        portion: Which part of the trainings this run does, where they are cut among several runs.
+        portions: How many such parts there are.
     """
 
     architectures: int = 24
@@ -29,8 +33,11 @@ class RankSettings:
     top: Sequence[int] = (1, 3, 5)
     resamples: int = 2000
     workers: int | None = None
+    portion: int = 0
+    portions: int = 1
 
     def __post_init__(self) -> None:
+        check_portion(self.portion, self.portions)
         for name, least in (("architectures", 6), ("policy_architectures", 0), ("seeds", 1), ("resamples", 100)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")

@@ -10,7 +10,9 @@ from omegaconf import DictConfig
 
 from nas.benchmarks.scaling import EXTRA
 from nas.benchmarks.settings import PARTS
+from nas.config import build
 from nas.jobs import bench
+from nas.jobs.parts import build_runtime
 from search_spaces.ops import OPS
 
 TOY = (
@@ -86,7 +88,13 @@ def test_every_part_is_summed_up(everything):
     for words in (
         *("images/s", "as fast as the eager loop", "ms to sample an architecture", "% of an epoch of"),
         *("times the plain network's", "supernet of", "18 candidate ops instead of 6", "floor of a search step"),
-        *("search step without channels_last", "a search of 150 epochs", "630 epochs of the model of 236,196"),
+        *("MB of gradients a step", "ms among 2 processes here"),
+        *(
+            "MB of gradients a step",
+            "search step without channels_last",
+            "a search of 150 epochs",
+            "630 epochs of the model of 236,196",
+        ),
     ):
         assert words in lines
 
@@ -107,6 +115,26 @@ def test_the_figures_are_of_the_settings(everything):
     retrain = figures["targets"]["retrain"]
     assert retrain["pieces"]["training"] == pytest.approx(630 * (50_000 // 8) * retrain["step_ms"] / 60_000)
     assert figures["targets"]["search"]["epochs"] == 150
+
+
+def test_a_step_sends_the_gradients_of_its_path_alone(everything):
+    volumes = everything[0]["communication"]["volumes"]
+    workbench = bench.build_bench(config(), build(config().bench, "bench"), build_runtime(config()))
+    (genotype,) = workbench.cells()
+    trainer = workbench.search_trainer(workbench.search.trainer.network)
+    workbench.search_steps(trainer, genotype, steps=1)()
+    touched = [weight for weight in trainer.network.parameters() if weight.grad is not None]
+    assert volumes["search"] == 4 * sum(weight.numel() for weight in touched) < volumes["supernet"]
+    assert volumes["reference"] == 4 * 236_196
+
+
+def test_what_is_modelled_is_for_every_link_and_number_of_ranks(everything):
+    figures = everything[0]["communication"]
+    assert figures["measured"]["backend"] == "gloo"
+    assert len(figures["modelled"]) == 4 * 2 * 3
+    row = next(row for row in figures["modelled"] if (row["link"], row["ranks"]) == ("ethernet_100", 2))
+    assert row["ms"] == pytest.approx(row["bytes"] / 12.5e6 + 0.03)
+    assert row["step_ms"] == pytest.approx(20 * row["ms"])
 
 
 def test_more_candidates_weigh_more_and_a_derived_model_weighs_less(everything):
@@ -130,6 +158,7 @@ def test_a_part_alone_brings_only_what_it_needs(tmp_path):
     [
         (("bench.parts=[speed]",), "bench: parts must list some of throughput, eager, controller"),
         (("bench.rounds=0",), "bench: rounds must be at least 1, got 0"),
+        (("bench.links={slow: [0, 1]}",), r"bench: links.slow must be \[GB/s, µs\], both above 0, got \[0, 1\]"),
         (("bench.parts=[scaling]", "bench.num_ops=[6,19]"), "bench.num_ops must be at most 18, got 19"),
         (("bench.parts=[eager]", "data.channels=2"), r"bench.parts=\[eager\] needs images of 1 or 3 channels, got 2"),
     ],

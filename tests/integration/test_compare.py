@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from nas.genotypes import load_genotype
 from nas.jobs import compare, search, tabular_search
@@ -221,3 +221,53 @@ def test_controllers_of_ones_own_are_compared_too(tmp_path):
     report = json.loads((tmp_path / "results/runs/mine/compare.json").read_text())
     assert report["configs"]["mine"]["population_size"] == 4
     assert report["front"] is None
+
+
+def member_config(folder: Path, *overrides: str) -> DictConfig:
+    """The config of a comparison, written down as the command line does."""
+    cfg = config("compare", *SMALL, "name=whole", *overrides)
+    folder.mkdir(parents=True)
+    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    return cfg
+
+
+def test_portions_come_to_the_same_as_the_whole(compared, tmp_path, monkeypatch):
+    folder, report = compared
+    cut = ("compare.portions=2", "compare.workers=2")
+    members = [(tmp_path / f"portion-{k}", f"compare.portion={k}") for k in (0, 1)]
+    for below, portion in members:
+        part = compare.run(member_config(below, *cut, portion, "compare.workers=1"), below)
+        assert part["controllers"][0]["seeds"] == (2 if portion.endswith("0") else 1)
+    lines = (tmp_path / "portion-1" / "trials.jsonl").read_text()
+    (tmp_path / "portion-1" / "trials.jsonl").write_text(lines + '{"part": "accu')  # it is still at work
+    left = []
+    monkeypatch.setattr(compare, "run_trials", lambda laboratory, trials, **keys: left.extend(trials) or [])
+    joined = compare.run(config("compare", *SMALL, "name=whole"), tmp_path)
+    assert left == []
+    assert (tmp_path / "curves.csv").read_bytes() == (folder / "curves.csv").read_bytes()
+    assert [row["p_at_20"] for row in joined["front"]["controllers"][1:]] == [
+        row["p_at_20"] for row in report["front"]["controllers"][1:]
+    ]
+    assert (tmp_path / "portion-1" / "trials.jsonl").read_text().endswith("accu")  # and is left alone
+
+
+def test_a_portion_with_other_settings_is_not_taken_over(tmp_path):
+    below = tmp_path / "other"
+    member_config(below, "compare.budget=10")
+    (below / "trials.jsonl").write_text("")
+    with pytest.raises(ValueError, match=r"compare.budget \(was 10, is 20\)"):
+        compare.run(config("compare", *SMALL, "name=whole"), tmp_path)
+
+
+def test_portions_without_work_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="portions must be at most 2"):  # seeds of the part with cost
+        compare.run(config("compare", *SMALL, "compare.portions=3"), tmp_path)
+
+
+def test_constants_of_a_controller_can_be_changed(tmp_path):
+    settings = ("compare.controllers=[evolution]", "compare.seeds=1", "compare.baseline=null", "front.seeds=0")
+    changed = "+controller.evolution.population_size=3"
+    report = compare.run(config("compare", *SMALL, *settings, changed), tmp_path)
+    assert report["configs"]["evolution"]["population_size"] == 3
+    with pytest.raises(ValueError, match=r"controller.lstm is not compared; compare.controllers names evolution"):
+        compare.run(config("compare", *SMALL, *settings, "+controller.lstm.learning_rate=1"), tmp_path / "other")

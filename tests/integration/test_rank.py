@@ -20,6 +20,7 @@ from nas.jobs.ranked_runs import read_runs
 from nas.ranking import stand_alone
 from nas.ranking.shared_scores import log_probs, policy_cells, scoring_modes
 from nas.ranking.stand_alone import num_processes
+from nas.run_listing import state_of
 from search_spaces.genotype import Genotype
 
 SEARCH = (
@@ -304,3 +305,18 @@ def test_a_damaged_result_is_named(runs, ranked, tmp_path):
     damaged.write_text("{}")
     with pytest.raises(ValueError, match=f"{damaged.name} is damaged, remove it to train the cell anew"):
         rank.run(config("rank", f"runs=[{runs[0]},{runs[1]}]", *SMALL), tmp_path)
+
+
+def test_portions_come_to_the_same_as_the_whole(runs, ranked, tmp_path, monkeypatch):
+    _, report = ranked
+    chosen = (f"runs=[{runs[0]},{runs[1]}]", *SMALL)
+    for portion in (0, 1):
+        below = tmp_path / f"portion-{portion}"
+        done = rank.run(config("rank", *chosen, "rank.portions=2", f"rank.portion={portion}"), below)
+        assert done["trainings"] == len(trainings(below)) == 3
+        assert state_of(below, "rank") == "finished"
+        assert not (below / "rank.json").exists()
+    monkeypatch.setattr(rank, "train_cells", lambda workshop, left, **keys: [1 / 0 for _ in left])  # none is left
+    joined = rank.run(config("rank", *chosen), tmp_path)
+    assert joined["cells"] == report["cells"]
+    assert joined["figures"] == report["figures"]

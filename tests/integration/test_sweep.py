@@ -152,19 +152,36 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
     assert member["state"] == "finished"
 
 
+LAUNCHERS = {
+    "parallel": "hydra_joblib_launcher",
+    "slurm_rehearsal": "hydra_submitit_launcher",
+    "ray_tasks": "hydra_ray_launcher",
+}
+
+
+def figures(member: Path) -> dict[str, object]:
+    """All that a member found out, but for what tells of time and place."""
+    kept = ("metrics.json", "candidates.json", "genotype.json", "data.json", "weights.safetensors", "scored.csv")
+    found: dict[str, object] = {name: (member / name).read_bytes() for name in kept}
+    for name in ("search.csv", "retrain.csv"):
+        with (member / name).open() as file:
+            found[name] = [{**row, "seconds": ""} for row in csv.DictReader(file)]
+    return found
+
+
 @pytest.mark.launcher
-@pytest.mark.parametrize(
-    ("launcher", "plugin"), [("parallel", "hydra_joblib_launcher"), ("slurm_rehearsal", "hydra_submitit_launcher")]
-)
-def test_members_run_side_by_side(tmp_path, launcher, plugin):
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_every_launcher_gives_what_the_basic_one_gives(sweep, tmp_path, launcher):
+    plugin = LAUNCHERS[launcher]
     if importlib.util.find_spec("hydra_plugins") is None or importlib.util.find_spec(f"hydra_plugins.{plugin}") is None:
         pytest.skip(f"needs {plugin}")
-    done = nas_process(
-        "sweep", *TINY, "search_space.blocks=0,1", "name=side", f"hydra/launcher={launcher}", cwd=tmp_path
-    )
+    swept = ("search_space.blocks=0,1", "seed=choice(1)")
+    done = nas_process("sweep", *TINY, *swept, "name=side", f"hydra/launcher={launcher}", cwd=tmp_path)
     folder = tmp_path / "results" / "sweeps" / "side"
     assert done.returncode == 1, done.stderr
     states = [member["state"] for member in json.loads((folder / "sweep.json").read_text())["members"]]
     assert states == ["failed", "finished"]
-    assert "found cell:" in (folder / "search_space.blocks-1" / "output.txt").read_text()
+    assert figures(folder / GOOD[1]) == figures(sweep[0] / GOOD[1])
+    assert "found cell:" in (folder / GOOD[1] / "output.txt").read_text()
     assert "found cell:" not in done.stdout

@@ -23,6 +23,7 @@ from nas.controller_comparison.trials import (
     Laboratory,
     Trial,
     append_finished,
+    drop_cut_off,
     found_front,
     incumbent_reports,
     read_finished,
@@ -199,6 +200,7 @@ def test_a_line_that_was_cut_off_is_forgotten(tmp_path):
     whole = file.read_bytes()
     file.write_bytes(whole + b'{"part": "accur')
     assert list(read_finished(file)) == [Trial("accuracy", "lstm", seed) for seed in range(3)]
+    drop_cut_off(file)
     assert file.read_bytes() == whole
     file.write_bytes(b"nonsense\n" + whole)
     with pytest.raises(ValueError, match=r"trials.jsonl is damaged, remove it to start anew"):

@@ -105,20 +105,13 @@ def test_lists_are_values_and_not_sweeps():
         (["seed=1"], "nothing is swept; give a key several values"),
         (["seed=1,2", "name=a,b"], "name is the name of the whole sweep"),
         (["seed=1,2", "search=[1"], r"cannot read search=\[1: no viable alternative"),
+        (["seed=1,2", "objective=found"], "objective is for other commands; a sweep's is the test accuracy"),
         (["seed=1,2", "controller=glob(*)"], r"cannot read controller=glob\(\*\): "),
     ],
 )
 def test_a_command_that_is_no_sweep_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         make_plan(arguments)
-
-
-def test_a_launcher_that_is_not_installed_is_named_with_what_installs_it(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(
-        ValueError, match=r"hydra/launcher=parallel needs a plugin: pip install 'shufflenas\[launchers\]'"
-    ):
-        make_plan(["seed=1,2", "hydra/launcher=parallel"])
 
 
 def test_a_member_that_fails_says_why_in_its_folder_and_its_output(tmp_path, capsys):

@@ -1,0 +1,142 @@
+"""How long ranks take to add up a buffer: a model with two constants, and measurements to hold it against."""
+
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import distributed
+
+TIMEOUT = timedelta(seconds=120)
+WARMUP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What joins each rank to the next.
+
+    Attributes:
+        gigabytes_per_second: That a rank sends at most, while it receives as much; 1 GB is 10⁹ bytes.
+        latency_us: Of a message, however small, in microseconds.
+    """
+
+    gigabytes_per_second: float
+    latency_us: float
+
+    def ring_ms(self, size: int, *, ranks: int) -> float:
+        """Returns the milliseconds of an all-reduce of `size` bytes around a ring.
+
+        Each rank sends 2 (n - 1) messages of size / n bytes: n - 1 that add up, n - 1 that spread the sums.
+        """
+        hops = 2 * (ranks - 1)
+        return hops * (size / ranks / (self.gigabytes_per_second * 1e6) + self.latency_us / 1e3)
+
+    def tree_ms(self, size: int, *, ranks: int) -> float:
+        """Returns the milliseconds of one up and down a binary tree, in pieces that follow each other closely."""
+        hops = 2 * math.ceil(math.log2(ranks))
+        sent = 2 * size if ranks > 1 else 0
+        return sent / (self.gigabytes_per_second * 1e6) + hops * self.latency_us / 1e3
+
+    def least_ms(self, size: int, *, ranks: int) -> float:
+        """Returns the milliseconds of the faster of the two, which NCCL chooses by size and ranks, too."""
+        return min(self.ring_ms(size, ranks=ranks), self.tree_ms(size, ranks=ranks))
+
+
+def fit_link(times: Mapping[int, float], *, ranks: int) -> Link:
+    """Finds the link whose ring takes the measured times, with the least sum of squared relative errors.
+
+    Args:
+        times: Milliseconds by size in bytes, of at least two sizes.
+        ranks: That took part, at least 2.
+
+    Raises:
+        ValueError: If there are fewer sizes or ranks.
+    """
+    if len(times) < 2 or ranks < 2:
+        raise ValueError(f"a link is fitted to two sizes and two ranks at least, got {len(times)} and {ranks}")
+    sizes, milliseconds = np.array(list(times)), np.array(list(times.values()))
+    hops = 2 * (ranks - 1)
+    columns = np.stack([hops * sizes / ranks / 1e6, np.full(len(sizes), hops / 1e3)], axis=1)
+    per_gigabyte, latency = np.linalg.lstsq(columns / milliseconds[:, None], np.ones(len(sizes)), rcond=None)[0]
+    return Link(gigabytes_per_second=float(1 / per_gigabyte), latency_us=float(latency))
+
+
+def time_all_reduce(sizes: Sequence[int], *, ranks: int, rounds: int) -> dict[int, float]:
+    """Times all-reduces among processes of this machine: NCCL with a GPU for each rank, else gloo with a thread each.
+
+    Args:
+        sizes: Bytes of the float32 buffers, multiples of 4.
+        ranks: Processes.
+        rounds: Times that each size is timed, all sizes in turns.
+
+    Returns:
+        Median milliseconds by size, of rank 0, which waits for all others.
+
+    Raises:
+        OSError: If a process ended before it answered; its error stands above.
+    """
+    context = get_context("spawn")  # a forked process may hang in torch's thread pool
+    with tempfile.TemporaryDirectory() as folder:
+        here, there = context.Pipe(duplex=False)
+        processes = [
+            context.Process(
+                target=_take_part, args=(rank, ranks, f"file://{Path(folder, 'meet')}", sizes, rounds, there)
+            )
+            for rank in range(ranks)
+        ]
+        for process in processes:
+            process.start()
+        there.close()
+        try:
+            times: dict[int, list[float]] = here.recv()
+        except EOFError:
+            raise OSError("a process of the all-reduce ended; its error stands above") from None
+        finally:
+            for process in processes:
+                process.join(TIMEOUT.total_seconds())
+    return {size: statistics.median(values) for size, values in times.items()}
+
+
+def backend(ranks: int) -> str:
+    """Returns what the ranks talk through on this machine."""
+    return "nccl" if torch.cuda.device_count() >= ranks else "gloo"
+
+
+def _take_part(rank: int, ranks: int, meeting: str, sizes: Sequence[int], rounds: int, answer: Connection) -> None:
+    """Is one rank; rank 0 sends milliseconds by size."""
+    torch.set_num_threads(1)
+    name = backend(ranks)
+    device = torch.device("cuda", rank) if name == "nccl" else torch.device("cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    distributed.init_process_group(name, init_method=meeting, rank=rank, world_size=ranks, timeout=TIMEOUT)
+    try:
+        buffers = {size: torch.zeros(size // 4, device=device) for size in sizes}
+        times: dict[int, list[float]] = {size: [] for size in sizes}
+        for number in range(WARMUP + rounds):
+            for size, buffer in buffers.items():
+                distributed.barrier()
+                _synchronise(device)
+                begun = time.perf_counter()
+                distributed.all_reduce(buffer)
+                _synchronise(device)
+                if number >= WARMUP:
+                    times[size].append(1000 * (time.perf_counter() - begun))
+        if rank == 0:
+            answer.send(times)
+    finally:
+        answer.close()
+        distributed.destroy_process_group()
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
