@@ -58,6 +58,18 @@ class Draws(NamedTuple):
     cut_column: Tensor
 
 
+class Part(NamedTuple):
+    """Some images of a batch, where the others are left to other processes.
+
+    Attributes:
+        rows: (N,) int64, their places in the batch, on the images' device.
+        num_images: Of the whole batch.
+    """
+
+    rows: Tensor
+    num_images: int
+
+
 def draw(num_images: int, *, height: int, width: int, augmentation: Augmentation, generator: torch.Generator) -> Draws:
     """Draws crops, flips and cuts for a batch, uniformly and independently for each image.
 
@@ -130,7 +142,13 @@ def normalize(images: Tensor, *, mean: Tensor, std: Tensor) -> Tensor:
 
 
 def augment(
-    images: Tensor, *, mean: Tensor, std: Tensor, augmentation: Augmentation, generator: torch.Generator
+    images: Tensor,
+    *,
+    mean: Tensor,
+    std: Tensor,
+    augmentation: Augmentation,
+    generator: torch.Generator,
+    part: Part | None = None,
 ) -> Tensor:
     """Crops, flips, normalises and cuts a batch, each image by draws of its own.
 
@@ -144,6 +162,8 @@ def augment(
         std: (C,) float on the same device, positive.
         augmentation: What to do.
         generator: Source of all draws, on the images' device.
+        part: Which images of a batch these are, if not all: what is drawn for the whole batch is drawn all the same,
+            and each image gets what it would have got among all of them.
 
     Returns:
         (N, C, H, W) float32, channels-last.
@@ -158,7 +178,10 @@ def augment(
         raise ValueError(f"crop_padding must be below the image side {side}, got {augmentation.crop_padding}")
     if augmentation.cutout > side:
         raise ValueError(f"cutout must be at most the image side {side}, got {augmentation.cutout}")
-    draws = draw(num_images, height=height, width=width, augmentation=augmentation, generator=generator)
+    drawn = num_images if part is None else part.num_images
+    draws = draw(drawn, height=height, width=width, augmentation=augmentation, generator=generator)
+    if part is not None:
+        draws = Draws(*(values[part.rows] for values in draws))
     y, x = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
     rows = y + draws.down[:, None]  # (N, H): the row each output row is read from
     columns = torch.where(draws.flipped[:, None], x.flip(0), x) if augmentation.flip else x.expand(num_images, -1)

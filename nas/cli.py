@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.distributed.launch import check_command, own_place, read_launch
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -64,12 +66,16 @@ def main() -> None:
         sys.exit(2)
     several = command == "sweep" or not MULTIRUN.isdisjoint(overrides)
     try:
+        launch = read_launch()
+        if launch is not None:
+            check_command(command, overrides)
         quoted = [quote(one, several=several) for one in name_compared(follow_genotype(overrides))]
         asks = any(one.startswith("-") and one.split("=")[0] not in SWEEP_OPTIONS for one in quoted)
         if several and not asks:  # any other option, such as --help, is a question to Hydra
             sys.exit(_run_several(command, quoted))
     except ValueError as error:
-        sys.stderr.write(f"error: {error}\n")
+        if launch is None or launch.local_rank == 0:
+            sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
     _run_hydra(command, quoted)
 
@@ -153,25 +159,37 @@ def _run_several(command: str, overrides: Sequence[str]) -> int:
 def _run_hydra(command: str, overrides: Sequence[str]) -> None:
     import hydra
 
-    sys.argv = [f"nas {command}", *overrides]
-
     def task(cfg: "DictConfig") -> Any:
         return run_job(command, cfg, overrides)
 
-    try:
-        hydra.main(version_base="1.3", config_path="pkg://conf", config_name=command)(task)()
-    except SystemExit as stopped:
-        if stopped.code not in (0, None):
-            suggest_keys(command, overrides)
-        raise
+    with own_place(read_launch()) as place:
+        sys.argv = [f"nas {command}", *overrides, *place]
+        try:
+            hydra.main(version_base="1.3", config_path="pkg://conf", config_name=command)(task)()
+        except SystemExit as stopped:
+            if stopped.code not in (0, None):
+                suggest_keys(command, overrides)
+            raise
 
 
 def run_job(command: str, cfg: "DictConfig", overrides: Sequence[str]) -> Any:
-    """Runs a job in its run folder; turns a user's mistake into a few lines.
+    """Runs a job in its run folder; turns a user's mistake into a few lines, told once if several processes make it.
 
     Raises:
         CompactHydraException: For a mistake of the user's, which Hydra prints without a traceback.
     """
+    launch = read_launch()
+    if launch is None:
+        return _run_alone(command, cfg, overrides)
+    from hydra.errors import CompactHydraException
+
+    from nas.distributed.failures import told_once
+
+    with told_once(launch, mistakes=CompactHydraException):
+        return _run_alone(command, cfg, overrides)
+
+
+def _run_alone(command: str, cfg: "DictConfig", overrides: Sequence[str]) -> Any:
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import CompactHydraException
     from omegaconf import OmegaConf
@@ -223,15 +241,20 @@ def _run_job(command: str, cfg: "DictConfig", out: Path) -> Any:
         return job.run(cfg, out, pipeline=partial(_run_job, "pipeline"))
     if command in WITHOUT_RUN_FOLDER:
         return job.run(cfg, out)
+    from nas.console import silence
     from nas.jobs.parts import build_runtime  # imports torch
-    from nas.runs import opened_run
+    from nas.runs import joint_run
+    from nas.tracking import FilesOnly
 
     _heed_sigterm()
     if not isinstance(cfg.seed, int):
         raise ValueError(f"seed must be a whole number, got {cfg.seed!r}")
     tracker = build(cfg.logger, "logger")
     runtime = build_runtime(cfg)
-    with opened_run(cfg, out, runtime=runtime, command=command):
+    if not runtime.ranks.first:
+        silence()
+        tracker = FilesOnly()
+    with joint_run(cfg, out, runtime=runtime, command=command):
         tracker.start(plain(cfg, "the config"), out=out)
         completed = False
         summary: dict[str, Any] = {}

@@ -17,7 +17,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-FREE_TO_CHANGE = ("name", "logger", "runtime", "imports", "objective")
+FREE_TO_CHANGE = ("name", "logger", "runtime", "distributed", "imports", "objective")
 """Top-level keys in which a resumed run may differ from the one it continues."""
 
 

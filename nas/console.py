@@ -102,6 +102,11 @@ class Bar:
         self._bar.update(self._task, completed=done)
 
 
+def silence() -> None:
+    """Prints nothing from here on: in a process whose like another one prints."""
+    stderr.quiet = stdout.quiet = True
+
+
 def header(title: str, fields: Mapping[str, object]) -> None:
     """Prints what a job is about to do, one field a line."""
     stderr.print(title, style="bold", markup=False)

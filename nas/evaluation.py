@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.console import note
+from nas.distributed.ranks import ALONE, Ranks
 from nas.graphs import Recorder, Repeated
 from search_spaces.genotype import Genotype
 
@@ -33,9 +34,13 @@ def evaluate(
     *,
     autocast: torch.dtype | None = None,
     recorder: Recorder | None = None,
+    ranks: Ranks = ALONE,
 ) -> Score:
-    """Scores a path in the mode the network is in; see `batch_statistics` and `network.eval()`."""
-    (score,) = evaluate_paths(network, [(genotype, batches)], autocast=autocast, recorder=recorder)
+    """Scores a path in the mode the network is in; see `batch_statistics` and `network.eval()`.
+
+    Where several ranks score together, each is given its share of the batches.
+    """
+    (score,) = evaluate_paths(network, [(genotype, batches)], autocast=autocast, recorder=recorder, ranks=ranks)
     return score
 
 
@@ -46,8 +51,11 @@ def evaluate_paths(
     *,
     autocast: torch.dtype | None = None,
     recorder: Recorder | None = None,
+    ranks: Ranks = ALONE,
 ) -> list[Score]:
     """Scores paths, each on batches of its own, in the mode the network is in; the host waits once, at the end.
+
+    What several ranks find on their shares of the batches is added up, if they are named.
 
     A batch that does not fit into the device's memory is halved, unless the network takes the batch's own statistics,
     which would be others then.
@@ -68,6 +76,9 @@ def evaluate_paths(
             totals.append(torch.zeros(2) if scorer.totals is None else scorer.totals)
             counts.append(num_images)
         on_host: Iterable[Tensor] = torch.stack(totals).cpu() if totals else []
+        if not ranks.alone and totals:
+            on_host = ranks.sum_(torch.stack([*on_host]).double())
+            counts = ranks.sum_(torch.tensor(counts)).tolist()
         return [read_score(row, count) for row, count in zip(on_host, counts, strict=True)]
 
 

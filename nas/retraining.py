@@ -16,7 +16,9 @@ from torch import nn
 from nas.checkpoint import load_checkpoint
 from nas.console import note
 from nas.data import ImageData, check_batches
+from nas.distributed.batch_norms import check_norms
 from nas.evaluation import evaluate, recalibrate_batch_norm
+from nas.graphs import Recorder
 from nas.hardening import harden_mixers, largest_distance, soft_mixers
 from nas.runtime import Runtime, derive_seed, seed_everything
 from nas.saving import Saves
@@ -26,6 +28,7 @@ from nas.training import WeightTrainer
 from search_spaces.genotype import Genotype
 
 CALIBRATION_BATCHES = 8
+TIMES = ("seconds", "compile_seconds")  # of a row, each rank having its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +151,10 @@ def train_member(
     )
     trainer = build_trainer()
     rows: list[dict[str, Any]] = []
-    state = load_checkpoint(checkpoint)
+    ranks = runtime.ranks
+    check_norms(network, ranks)
+    ranks.copy_first(network)
+    state = ranks.from_first(lambda: load_checkpoint(checkpoint))
     if state is not None:
         if state["genotype"] != member.record:
             raise ValueError(f"{checkpoint} is of another cell than {member.label} now; choose another run name")
@@ -168,7 +174,7 @@ def train_member(
             "optimizer": trainer.optimizer.state_dict(),
         }
 
-    with Saves(checkpoint, state_dict, seconds=settings.checkpoint_seconds) as saves:
+    with Saves(checkpoint, state_dict, seconds=settings.checkpoint_seconds, ranks=ranks) as saves:
         while len(rows) < settings.epochs:
             gap: dict[str, Any] = {}
             if len(rows) == settings.hardening and soft_mixers(network):
@@ -179,6 +185,7 @@ def train_member(
             if trainer.compile_seconds != compiled:
                 rows[-1]["compile_seconds"] = trainer.compile_seconds
                 note(f"compiling took {trainer.compile_seconds:.1f} s of epoch {rows[-1]['epoch']}")
+            ranks.check_agreement({**rows[-1], **dict.fromkeys(TIMES)}, on=f"epoch {rows[-1]['epoch']}")
             on_epoch(rows[-1])
             saves.reached(last=len(rows) == settings.epochs)
     return rows
@@ -216,6 +223,7 @@ def _build_trainer(
         recorder=runtime.recorder(),
         compile=compile,
         max_bad_steps=settings.max_bad_steps,
+        ranks=runtime.ranks,
     )
 
 
@@ -223,10 +231,7 @@ def _harden(member: Member, trainer: WeightTrainer, *, data: ImageData, settings
     """Puts exact permutations in the place of learned mixers and recalibrates batch norm; returns the gap."""
 
     def test_accuracy() -> float:
-        network = trainer.network.eval()
-        return evaluate(
-            network, data.test.batches(settings.batch_size), member.genotype, autocast=trainer.autocast
-        ).accuracy
+        return _test_accuracy(member, trainer, data=data, settings=settings)
 
     soft = test_accuracy()
     distance = largest_distance(soft_mixers(trainer.network))
@@ -234,6 +239,26 @@ def _harden(member: Member, trainer: WeightTrainer, *, data: ImageData, settings
     # The soft mixers averaged channels, so batch norm expects smaller variances than those it will meet.
     _recalibrate(member, trainer, data=data, settings=settings, stream="hardening")
     return {"hardening_distance": distance, "soft_test_accuracy": soft, "hard_test_accuracy": test_accuracy()}
+
+
+def _test_accuracy(
+    member: Member,
+    trainer: WeightTrainer,
+    *,
+    data: ImageData,
+    settings: RetrainSettings,
+    recorder: Recorder | None = None,
+) -> float:
+    """Returns the accuracy on all test images, each rank looking at its share of them."""
+    score = evaluate(
+        trainer.network.eval(),
+        data.test.batches(settings.batch_size, share=trainer.ranks.share),
+        member.genotype,
+        autocast=trainer.autocast,
+        recorder=recorder,
+        ranks=trainer.ranks,
+    )
+    return score.accuracy
 
 
 def _recalibrate(
@@ -256,6 +281,7 @@ def _train_epoch(
             seed=derive_seed(member.seed, "retrain", epoch),
             augmentation=replace(data.augmentation, cutout=settings.cutout),
             drop_last=True,
+            share=trainer.ranks.share,
         ),
         itertools.repeat(member.genotype),
         epoch=epoch,
@@ -267,14 +293,7 @@ def _train_epoch(
     due = settings.evaluate_every > 0 and (epoch + 1) % settings.evaluate_every == 0
     test_accuracy = math.nan
     if last or due:
-        batches = data.test.batches(settings.batch_size)
-        test_accuracy = evaluate(
-            trainer.network.eval(),
-            batches,
-            member.genotype,
-            autocast=trainer.autocast,
-            recorder=trainer.recorder,
-        ).accuracy
+        test_accuracy = _test_accuracy(member, trainer, data=data, settings=settings, recorder=trainer.recorder)
     row = {
         "label": member.label,
         "seed": member.seed,

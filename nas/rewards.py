@@ -3,12 +3,13 @@
 import copy
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from nas.distributed.ranks import ALONE, Ranks
 from nas.evaluation import Score, batch_statistics, evaluate, evaluate_paths, recalibrate_batch_norm
 from nas.graphs import Recorder
 from nas.hardening import harden_mixers, soft_mixers
@@ -16,6 +17,9 @@ from nas.splits import Split
 from search_spaces.genotype import Genotype
 
 BN_MODES = ("recalibrate", "batch")
+
+Batch = tuple[Tensor, Tensor]
+"""Images (N, C, H, W) and labels (N,)."""
 
 
 class Evaluator(Protocol):
@@ -52,6 +56,7 @@ class SupernetEvaluator:
         autocast: Data type of the forward pass; None stays in float32.
         recorder: Records the forward pass of a path that is scored on many batches; a reward is of one batch, and to
             record that would cost as much as it does.
+        ranks: Who reward together; each scores some of the cells.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -69,6 +74,7 @@ class SupernetEvaluator:
         calibration_batches: int = 4,
         autocast: torch.dtype | None = None,
         recorder: Recorder | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         if bn not in BN_MODES:
             raise ValueError(f"bn must be one of {', '.join(BN_MODES)}, got {bn!r}")
@@ -84,6 +90,7 @@ class SupernetEvaluator:
         self.calibration_batches = calibration_batches
         self.autocast = autocast
         self.recorder = recorder
+        self.ranks = ranks
 
     def rewards(self, genotypes: Sequence[Genotype], *, seed: int) -> Tensor:
         """Rewards each genotype on one batch of reward images, another one each while they last.
@@ -98,11 +105,14 @@ class SupernetEvaluator:
         Raises:
             ValueError: If the reward function returns a number that is not finite.
         """
-        batches = _endless(self.reward, batch_size=self.batch_size, seed=seed)
-        with batch_statistics(self.network):
-            scores = evaluate_paths(
-                self.network, ((genotype, [next(batches)]) for genotype in genotypes), autocast=self.autocast
-            )
+
+        def scored(numbers: Sequence[int]) -> list[Score]:
+            batches = enumerate(_endless(self.reward, batch_size=self.batch_size, seed=seed))
+            own = ((genotypes[number], [_of_number(number, batches)]) for number in numbers)
+            with batch_statistics(self.network):
+                return evaluate_paths(self.network, own, autocast=self.autocast)
+
+        scores = self.ranks.spread(range(len(genotypes)), scored)
         rewards = [self.reward_function(score, genotype) for score, genotype in zip(scores, genotypes, strict=True)]
         for reward, score in zip(rewards, scores, strict=True):
             if not math.isfinite(reward):  # the controller would never recover from it
@@ -137,7 +147,12 @@ class SupernetEvaluator:
         return score
 
 
-def _endless(split: Split, *, batch_size: int, seed: int) -> "itertools.chain[tuple[Tensor, Tensor]]":
+def _of_number(number: int, numbered: Iterator[tuple[int, Batch]]) -> Batch:
+    """Returns the batch of a number, those before it left out."""
+    return next(batch for place, batch in numbered if place == number)
+
+
+def _endless(split: Split, *, batch_size: int, seed: int) -> "itertools.chain[Batch]":
     """Full batches of a split, shuffled anew each time it has been gone through."""
     return itertools.chain.from_iterable(
         split.batches(batch_size, seed=seed + turn, drop_last=True) for turn in itertools.count()

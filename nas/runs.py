@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -53,6 +53,21 @@ def opened_run(cfg: DictConfig, out: Path, *, runtime: Runtime, command: str) ->
             if not begun:
                 _remove_if_bare(out)
             raise
+
+
+@contextmanager
+def joint_run(cfg: DictConfig, out: Path, *, runtime: Runtime, command: str) -> Iterator[None]:
+    """Does for several ranks what `opened_run` does for one: the first holds the folder, and all fail if it cannot.
+
+    The other ranks' `out` is a folder of their own that nobody reads.
+    """
+    with ExitStack() as stack:
+
+        def hold() -> None:
+            stack.enter_context(opened_run(cfg, out, runtime=runtime, command=command))
+
+        runtime.ranks.from_first(hold)
+        yield
 
 
 def _check_name(name: object) -> None:

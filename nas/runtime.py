@@ -19,6 +19,7 @@ from torch import nn
 
 from nas.allocator import keep_freed_memory
 from nas.console import note
+from nas.distributed.ranks import ALONE, Ranks
 from nas.graphs import CudaGraphs, Recorder
 
 PACKAGES = (
@@ -40,7 +41,9 @@ PACKAGES = (
     "matplotlib",
 )
 SOURCES = ("nas", "search_spaces", "controllers", "conf")
-RESULTS_DEPEND_ON = ("device", "device_name", "autocast", "channels_last", "graphs", "compile", "threads", "python")
+RESULTS_DEPEND_ON = (
+    *("device", "device_name", "autocast", "channels_last", "graphs", "compile", "threads", "distributed", "python"),
+)
 STEPS_WORTH_COMPILING = 20_000
 AUTOCAST = {"auto": None, "off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -55,6 +58,7 @@ class Runtime:
         channels_last: Whether weights are laid out channels-last, as the images are.
         graphs: Whether steps are recorded as CUDA graphs and replayed.
         compile: Whether long trainings compile their network: true, false, or `auto`, where it is known to pay.
+        ranks: The processes that work together.
     """
 
     device: torch.device
@@ -62,6 +66,7 @@ class Runtime:
     channels_last: bool
     graphs: bool = False
     compile: bool | str = False
+    ranks: Ranks = ALONE
 
     def place(self, network: nn.Module) -> nn.Module:
         """Moves a network to the device, in the memory format chosen."""
@@ -178,6 +183,7 @@ def environment(runtime: Runtime, *, seed: int) -> dict[str, Any]:
         "graphs": runtime.graphs,
         "compile": runtime.compile,
         "threads": torch.get_num_threads(),
+        "distributed": _described(runtime.ranks),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
@@ -186,6 +192,14 @@ def environment(runtime: Runtime, *, seed: int) -> dict[str, Any]:
         "git_commit": _git_commit(),
         "code_sha256": code_digest(),
     }
+
+
+def _described(ranks: Ranks) -> str | None:
+    """Returns in words how several processes share the work; None for one alone."""
+    settings = ranks.settings
+    if ranks.alone:
+        return None
+    return f"{ranks.size} ranks, sampling {settings.sampling}, average {settings.average}, bn {settings.batch_norm}"
 
 
 def environment_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from nas.checkpoint import save_checkpoint
+from nas.distributed.ranks import ALONE, Ranks
 from nas.epoch_totals import DivergedError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -44,9 +45,14 @@ class Saves:
         path: The checkpoint.
         state: Returns what it is to hold.
         seconds: Least time between two checkpoints.
+        ranks: Who go through the loop together. They stop at the same boundary, whichever was asked to, and the first
+            saves for all. As torchrun hands a signal on to them, a second one is the same once more.
     """
 
-    def __init__(self, path: Path, state: Callable[[], Mapping[str, Any]], *, seconds: float) -> None:
+    def __init__(
+        self, path: Path, state: Callable[[], Mapping[str, Any]], *, seconds: float, ranks: Ranks = ALONE
+    ) -> None:
+        self.ranks = ranks
         self.path = path
         self.state = state
         self.seconds = seconds
@@ -63,11 +69,17 @@ class Saves:
         Raises:
             Stopped: If a signal came; the state is saved then.
         """
-        if last or self._asked is not None or time.monotonic() - self._saved >= self.seconds:
-            save_checkpoint(self.path, self.state())
+        asked = self._agreed()
+        if last or asked is not None or time.monotonic() - self._saved >= self.seconds:
+            if self.ranks.first:
+                save_checkpoint(self.path, self.state())
             self._saved = time.monotonic()
-        if self._asked is not None:
-            raise Stopped(self._asked)
+        if asked is not None:
+            raise Stopped(asked)
+
+    def _agreed(self) -> int | None:
+        """Returns the signal that came, to this rank or to another; None if none did."""
+        return self.ranks.largest(self._asked or 0) or None
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # only there signals can be handled
@@ -80,17 +92,19 @@ class Saves:
     ) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        if isinstance(error, DivergedError):
+        if isinstance(error, DivergedError) and self.ranks.first:
             save_checkpoint(self.path.with_name(f"{self.path.stem}.diverged{self.path.suffix}"), self.state())
-        if error is None and self._asked is not None:  # the signal came after the last boundary
-            raise Stopped(self._asked)
+        if error is None and (asked := self._agreed()) is not None:  # the signal came after the last boundary
+            raise Stopped(asked)
 
     def _on_signal(self, number: int) -> None:
-        if self._asked is not None:
+        if self._asked is not None and self.ranks.alone:
             raise Stopped(number)
+        if self._asked is None and self.ranks.first:
+            # Not through the console: the signal may have come while that was writing, and it would write that again.
+            once_more = b"; once more stops at once" if self.ranks.alone else b""
+            os.write(2, b"\nstopping after this epoch" + once_more + b"\n")
         self._asked = number
-        # Not through the console: the signal may have come while that was writing, and it would write that again.
-        os.write(2, b"\nstopping after this epoch; once more stops at once\n")
 
 
 def stop_at_once(number: int) -> None:

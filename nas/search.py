@@ -7,7 +7,7 @@ and lets the controller learn from them. At the end many cells are sampled, and 
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,10 +21,11 @@ from nas.costing.costs import FIELDS, Cost
 from nas.costing.reward_functions import RecordedReward
 from nas.data import ImageData
 from nas.diagnostics.watch import Watch
+from nas.distributed.ranks import Ranks
 from nas.rewards import SupernetEvaluator
 from nas.runtime import derive_seed, seed_everything
 from nas.search_settings import SearchSettings as SearchSettings
-from nas.training import WeightTrainer
+from nas.training import Cells, WeightTrainer
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
 
@@ -86,7 +87,13 @@ class Search:
         row = {"epoch": epoch, **weights, **controller, "seconds": time.perf_counter() - started}
         self.rows.append(row)
         self.controller = self.watch.act(self.controller)
+        self.ranks.check_agreement([{**row, "seconds": 0}, self.controller.state_dict()], on=f"epoch {epoch}")
         return row
+
+    @property
+    def ranks(self) -> Ranks:
+        """Who search together."""
+        return self.trainer.ranks
 
     def _train_weights(self, epoch: int) -> dict[str, float]:
         settings, train = self.settings, self.data.train
@@ -96,18 +103,27 @@ class Search:
             seed=derive_seed(self.seed, "train", epoch),
             augmentation=replace(self.data.augmentation, cutout=settings.cutout),
             drop_last=True,
+            share=self.ranks.share,
         )
         score = self.trainer.train_epoch(batches, self._paths(num_batches), epoch=epoch, num_batches=num_batches)
         learning_rate = self.trainer.learning_rate(epoch)
         return {"learning_rate": learning_rate, "loss": score.loss, "train_accuracy": score.accuracy}
 
-    def _paths(self, num_batches: int) -> Iterator[Genotype]:
-        """The cells whose weights an epoch trains, one a batch."""
+    def _paths(self, num_batches: int) -> Iterator[Cells]:
+        """The cells whose weights an epoch trains, one a batch, or one a batch and rank."""
+        at_once = self.ranks.size if self.ranks.samples_apart else 1
         if len(self.rows) < self.settings.warmup_epochs:
-            return iter(self._decode(Uniform(self.space.decisions).sample(num_batches).actions))
+            return self._grouped(Uniform(self.space.decisions).sample(num_batches * at_once).actions, at_once)
         if self.settings.resample == "epoch":
-            return itertools.repeat(self._decode(self.controller.sample(1).actions)[0])
-        return iter(self._decode(self.controller.sample(num_batches).actions))
+            return itertools.cycle(self._grouped(self.controller.sample(at_once).actions, at_once))
+        return self._grouped(self.controller.sample(num_batches * at_once).actions, at_once)
+
+    def _grouped(self, actions: torch.Tensor, at_once: int) -> Iterator[Cells]:
+        """Decodes actions, so many cells at once."""
+        cells = self._decode(actions)
+        if at_once == 1:
+            return iter(cells)
+        return (tuple(cells[first : first + at_once]) for first in range(0, len(cells), at_once))
 
     def _train_controller(self, epoch: int) -> dict[str, float]:
         settings = self.settings
@@ -189,6 +205,9 @@ class Search:
 
     def score(self, genotypes: list[Genotype]) -> list[dict[str, Any]]:
         """Scores cells on all reward images; with learned mixers also as they would be hardened now."""
+        return self.ranks.spread(genotypes, self._score_own)
+
+    def _score_own(self, genotypes: Sequence[Genotype]) -> list[dict[str, Any]]:
         entries = []
         hardened = self.evaluator.hardened()
         with progress("scoring cells", total=len(genotypes)) as bar:

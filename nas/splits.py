@@ -5,14 +5,42 @@ crop, flip and cut, so that a run resumed at an epoch sees exactly the batches a
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from nas.augment import Augmentation, augment, normalize
+from nas.augment import Augmentation, Part, augment, normalize
 
 IMAGES_AT_ONCE = 4096  # augmented in one go on an accelerator: small batches would be bound by kernel launches
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which part of every batch is wanted, where several processes train or score together.
+
+    Attributes:
+        number: Of the part, from 0.
+        of: Parts that a batch is cut into, whose sizes differ by one at most; a part may be empty.
+    """
+
+    number: int = 0
+    of: int = 1
+
+    def parts(self, values: Tensor, *, batch_size: int) -> list[Tensor]:
+        """Cuts values (N,) into batches and each of these into parts; returns those wanted, empty ones included."""
+        return [batch.tensor_split(self.of)[self.number] for batch in torch.split(values, batch_size)]
+
+    def part(self, num_images: int, *, batch_size: int, device: torch.device) -> Part | None:
+        """Returns which images of several batches laid end to end are wanted; None where all are."""
+        if self.of == 1:
+            return None
+        places = torch.arange(num_images, device=device)
+        return Part(torch.cat(self.parts(places, batch_size=batch_size)), num_images)
+
+
+WHOLE = Share()
 
 
 class Split(Protocol):
@@ -33,6 +61,7 @@ class Split(Protocol):
         seed: int | None = None,
         augmentation: Augmentation | None = None,
         drop_last: bool = False,
+        share: Share = WHOLE,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Goes through the split once.
 
@@ -41,6 +70,8 @@ class Split(Protocol):
             seed: Drives order and augmentation; None goes through the images in stored order.
             augmentation: What to do at random to each image; None does nothing, and without a seed nothing may be.
             drop_last: Whether to leave out a last batch smaller than the others.
+            share: The part of every batch that is yielded, each image as it would be in the whole one; empty parts are
+                left out.
 
         Returns:
             Pairs of normalised images (N, C, H, W) float32 channels-last and labels (N,) int64, on the device.
@@ -143,27 +174,29 @@ class ResidentSplit:
         seed: int | None = None,
         augmentation: Augmentation | None = None,
         drop_last: bool = False,
+        share: Share = WHOLE,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Split.batches`."""
         num_images = min(self.num_batches(batch_size, drop_last=drop_last) * batch_size, len(self))
         check_seeded(augmentation, seed=seed)
         if seed is None:
-            return self._stored_batches(self.indices[:num_images], batch_size=batch_size)
+            return self._stored_batches(self.indices[:num_images], batch_size=batch_size, share=share)
         device = self.images.device
         generator = torch.Generator(device).manual_seed(seed)
         order = torch.randperm(len(self), generator=generator, device=device)[:num_images]
         return self._random_batches(
-            self.indices[order], batch_size=batch_size, augmentation=augmentation, generator=generator
+            self.indices[order], batch_size=batch_size, augmentation=augmentation, generator=generator, share=share
         )
 
     def _select(self, indices: Tensor) -> Tensor:
         """Copies images out of the storage: as rows of (H, W, C), several times faster than channels-first ones."""
         return self.images.permute(0, 2, 3, 1).index_select(0, indices).permute(0, 3, 1, 2)
 
-    def _stored_batches(self, indices: Tensor, *, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _stored_batches(self, indices: Tensor, *, batch_size: int, share: Share) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields the images at `indices` as they are."""
-        for batch in torch.split(indices, batch_size):
-            yield normalize(self._select(batch), mean=self.mean, std=self.std), self.labels[batch]
+        for batch in share.parts(indices, batch_size=batch_size):
+            if len(batch):
+                yield normalize(self._select(batch), mean=self.mean, std=self.std), self.labels[batch]
 
     def _random_batches(
         self,
@@ -172,18 +205,24 @@ class ResidentSplit:
         batch_size: int,
         augmentation: Augmentation | None,
         generator: torch.Generator,
+        share: Share,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields the images at `indices` augmented, many batches at a time where launches cost more than work."""
         if augmentation is None:
-            yield from self._stored_batches(indices, batch_size=batch_size)
+            yield from self._stored_batches(indices, batch_size=batch_size, share=share)
             return
         together = 1 if augments_batch_by_batch(indices.device) else max(1, IMAGES_AT_ONCE // batch_size)
         for several in torch.split(indices, together * batch_size):
+            part = share.part(len(several), batch_size=batch_size, device=several.device)
+            sizes = [len(batch) for batch in share.parts(several, batch_size=batch_size)]
+            wanted = several if part is None else several[part.rows]
             images = augment(
-                self._select(several),
+                self._select(wanted),
                 mean=self.mean,
                 std=self.std,
                 augmentation=augmentation,
                 generator=generator,
+                part=part,
             )
-            yield from zip(torch.split(images, batch_size), torch.split(self.labels[several], batch_size), strict=True)
+            pairs = zip(torch.split(images, sizes), torch.split(self.labels[wanted], sizes), strict=True)
+            yield from (pair for pair in pairs if len(pair[1]))

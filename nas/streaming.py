@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from nas.augment import Augmentation, augment, normalize
 from nas.console import progress
 from nas.folders import decode_image
-from nas.splits import check_seeded, count_batches
+from nas.splits import WHOLE, Share, check_seeded, count_batches
 
 Decoded = tuple[Tensor, Tensor]
 
@@ -144,6 +144,7 @@ class StreamingSplit:
         seed: int | None = None,
         augmentation: Augmentation | None = None,
         drop_last: bool = False,
+        share: Share = WHOLE,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """See `nas.splits.Split.batches`. A file that cannot be decoded raises ValueError at its batch."""
         num_batches = self.num_batches(batch_size, drop_last=drop_last)
@@ -154,18 +155,26 @@ class StreamingSplit:
             indices = indices[torch.randperm(len(indices), generator=shuffler)]
             generator.manual_seed(int(torch.randint(2**62, (), generator=shuffler)))
         chosen = list(torch.split(indices, batch_size)[:num_batches])
-        return self._batches(chosen, augmentation=augmentation, generator=generator)
+        return self._batches(chosen, augmentation=augmentation, generator=generator, share=share)
 
     def _batches(
-        self, chosen: list[Tensor], *, augmentation: Augmentation | None, generator: torch.Generator
+        self, chosen: list[Tensor], *, augmentation: Augmentation | None, generator: torch.Generator, share: Share
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Moves decoded batches to the device and prepares them there."""
-        for images, labels in self.source.decoded(chosen, pin_memory=self.device.type == "cuda"):
+        parts = [(len(batch), part) for batch in chosen for part in share.parts(batch, batch_size=len(batch))]
+        parts = [(size, part) for size, part in parts if len(part)]
+        decoded = self.source.decoded([part for _, part in parts], pin_memory=self.device.type == "cuda")
+        for (size, _), (images, labels) in zip(parts, decoded, strict=True):
             images, labels = (x.to(self.device, non_blocking=True) for x in (images, labels))
             if augmentation is None:
                 yield normalize(images, mean=self.mean, std=self.std), labels
             else:
-                yield (
-                    augment(images, mean=self.mean, std=self.std, augmentation=augmentation, generator=generator),
-                    labels,
+                images = augment(
+                    images,
+                    mean=self.mean,
+                    std=self.std,
+                    augmentation=augmentation,
+                    generator=generator,
+                    part=share.part(size, batch_size=size, device=self.device),
                 )
+                yield images, labels

@@ -16,6 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.console import note
+from nas.distributed.batch_norms import average_running_statistics, synchronized
+from nas.distributed.gradients import Bucket
+from nas.distributed.ranks import ALONE, Ranks
+from nas.distributed.steps import JointStep
 from nas.epoch_totals import EpochTotals
 from nas.evaluation import NO_BATCHES, Batches, Score, autocasting, batch_totals
 from nas.graphs import Recorder, Repeated
@@ -55,6 +59,10 @@ class Dials:
         return dial.fill_(value) if isinstance(dial, Tensor) else torch.full((), value, device=self.device)
 
 
+Cells = Genotype | tuple[Genotype, ...] | None
+"""What one step trains: a path; one for each rank; or None in a network without choices."""
+
+
 @dataclass(slots=True, kw_only=True)
 class TrainedPath:
     """What a step trains, and the weights that it turned out to touch.
@@ -64,15 +72,19 @@ class TrainedPath:
 
     Attributes:
         genotype: The path; None for a network without choices.
+        cells: What is trained in the step: the genotype, or those of all ranks.
         drops: Whether there is drop-path.
         mixers: The soft mixers on the path.
         weights: Those with a gradient, by group of the optimizer; None before the first step.
+        bucket: What several ranks add up; None for one alone, and before the first step.
     """
 
     genotype: Genotype | None
+    cells: Cells
     drops: bool
     mixers: list[Mixer]
     weights: list[list[Tensor]] | None = None
+    bucket: Bucket | None = None
 
     def forget_gradients(self) -> None:
         """Lets go of the gradients of the step before."""
@@ -113,6 +125,7 @@ class WeightTrainer:
         recorder: Records the step of a path that is trained again and again; None takes every step as it stands.
         compile: Whether the forward and backward pass are compiled; where that is not possible a note says why.
         max_bad_steps: Steps of an epoch that may be skipped because their loss or gradients were not finite.
+        ranks: Who train it together; each is given its share of every batch.
     """
 
     network: nn.Module
@@ -128,26 +141,26 @@ class WeightTrainer:
     recorder: Recorder | None = None
     compile: bool = False
     max_bad_steps: int = 10
+    ranks: Ranks = ALONE
     compile_seconds: float | None = field(default=None, init=False)
     _compute: Callable[..., Any] | None = field(default=None, init=False)
     _dials: Dials | None = field(default=None, init=False)
     _totals: EpochTotals | None = field(default=None, init=False)
-    _step: Repeated | None = field(default=None, init=False)
+    _step: Repeated | JointStep | None = field(default=None, init=False)
     _path: TrainedPath | None = field(default=None, init=False)
 
-    def train_epoch(
-        self, batches: Batches, genotypes: Iterator[Genotype | None], *, epoch: int, num_batches: int
-    ) -> Score:
+    def train_epoch(self, batches: Batches, genotypes: Iterator[Cells], *, epoch: int, num_batches: int) -> Score:
         """Takes one step a batch.
 
         Args:
             batches: Of the training images.
-            genotypes: The path of each step; None for a network without choices.
+            genotypes: The path of each step, or one for each rank; None for a network without choices.
             epoch: Number of the epoch, from 0.
             num_batches: How many batches there are, for the schedules.
 
         Returns:
-            The means over the epoch, of the weights as they were at each step; skipped steps are left out.
+            The means over the epoch and all ranks, of the weights as they were at each step; skipped steps are left
+            out.
 
         Raises:
             ValueError: If there are no batches.
@@ -157,16 +170,21 @@ class WeightTrainer:
         learns_mixers = bool(soft_mixers(self.network))
         drops = max(self.drop_prob(epoch), self.drop_prob(epoch + 1)) > 0
         num_images = 0
-        with self.recorder.stream() if self.recorder is not None else contextlib.nullcontext():
+        with (
+            self.recorder.stream() if self.recorder is not None else contextlib.nullcontext(),
+            synchronized(self.network, self.ranks),
+            self.ranks.own_randomness(),
+        ):
             if self._totals is not None:
                 self._totals.clear()
             for number, (images, labels) in enumerate(batches):
                 self._turn_dials(epoch + number / num_batches, device=images.device)
                 step = self._step_on(next(genotypes), drops=drops, learns_mixers=learns_mixers)
                 step(images, labels)
-                num_images += len(labels)
+                num_images += len(labels) * self.ranks.size
             if self._totals is None:
                 raise ValueError(NO_BATCHES)
+            average_running_statistics(self.network, self.ranks)
             return self._totals.read(num_images=num_images, epoch=epoch, max_bad_steps=self.max_bad_steps)
 
     @property
@@ -183,23 +201,54 @@ class WeightTrainer:
             learning_rate=self.learning_rate(now), drop_prob=self.drop_prob(now), mixer_penalty=self.mixer_penalty(now)
         )
 
-    def _step_on(self, genotype: Genotype | None, *, drops: bool, learns_mixers: bool) -> Repeated:
-        """Returns the step on a path; the same one as before, perhaps recorded, unless the path has changed."""
-        if self._step is None or self._path is None or (self._path.genotype, self._path.drops) != (genotype, drops):
+    def _step_on(self, cells: Cells, *, drops: bool, learns_mixers: bool) -> Repeated | JointStep:
+        """Returns the step on a path; the same one as before, perhaps recorded, unless the path of a rank changed."""
+        if self._step is None or self._path is None or (self._path.cells, self._path.drops) != (cells, drops):
             if self._path is None:
                 self.optimizer.zero_grad(set_to_none=True)
             else:
                 self._path.forget_gradients()
             self._step = None  # with the gradients, it frees the memory of what was recorded
+            genotype = cells[self.ranks.rank] if isinstance(cells, tuple) else cells
             mixers = soft_mixers(self.network, genotype) if learns_mixers else []
-            self._path = TrainedPath(genotype=genotype, drops=drops, mixers=mixers)
-            take = self._take_step if self._compute is not None or not self.compile else self._compile_and_take_step
-            self._step = Repeated(functools.partial(take, path=self._path), recorder=self.recorder)
+            self._path = TrainedPath(genotype=genotype, cells=cells, drops=drops, mixers=mixers)
+            self._step = self._new_step(self._path)
         return self._step
 
+    def _new_step(self, path: TrainedPath) -> Repeated | JointStep:
+        take = self._take_step if self.ranks.alone else self._fill_bucket
+        if self.compile and self._compute is None:
+            take = functools.partial(self._compile_and_take, take)
+        find = functools.partial(take, path=path)
+        if self.ranks.alone:
+            return Repeated(find, recorder=self.recorder)
+        move = functools.partial(self._move_together, path)
+        return JointStep(find, path=path, move=move, ranks=self.ranks, recorder=self.recorder)
+
     def _take_step(self, images: Tensor, labels: Tensor, *, path: TrainedPath) -> None:
+        """Takes a whole step alone."""
+        loss, totals = self._find_gradients(images, labels, path=path)
+        self._move(path, loss=loss, totals=totals, num_images=len(labels))
+
+    def _fill_bucket(self, images: Tensor, labels: Tensor, *, path: TrainedPath) -> None:
+        """Takes the first half of a step with others: all up to the sums over the ranks."""
+        _, totals = self._find_gradients(images, labels, path=path)
+        if path.bucket is None:
+            groups = [group["params"] for group in self.optimizer.param_groups]
+            path.bucket = Bucket(groups, ranks=self.ranks, num_scores=len(totals))
+            path.weights = path.bucket.weights
+        path.bucket.fill(totals, num_images=len(labels))
+
+    def _move_together(self, path: TrainedPath) -> None:
+        """Takes the second half, from the sums over the ranks on."""
+        assert path.bucket is not None
+        path.bucket.average()
+        totals = path.bucket.scores
+        self._move(path, loss=totals[0], totals=totals, num_images=path.bucket.num_images)
+
+    def _find_gradients(self, images: Tensor, labels: Tensor, *, path: TrainedPath) -> tuple[Tensor, Tensor]:
+        """Gives the weights their gradients; returns the loss, of shape (), and what `batch_totals` returns."""
         assert self._dials is not None
-        assert self._totals is not None
         path.forget_gradients()
         drop_prob = self._dials.drop_prob if path.drops else 0.0
         logits, auxiliary = self._forward(images, path.genotype, drop_prob=drop_prob)
@@ -209,15 +258,21 @@ class WeightTrainer:
             step = self._dials.learning_rate / (1 - self.optimizer.defaults["momentum"])
             total = total + penalty(path.mixers, weight=self._dials.mixer_penalty, step=step * self.mixer_lr_scale)
         total.backward()  # type: ignore[no-untyped-call]
+        return loss.detach(), batch_totals(loss.detach(), logits.detach(), labels)
+
+    def _move(self, path: TrainedPath, *, loss: Tensor, totals: Tensor, num_images: int) -> None:
+        """Steps with the gradients that the path's weights have, unless something is not finite."""
+        assert self._dials is not None
+        assert self._totals is not None
         with path.only_its_weights(self.optimizer):
-            bad = self._is_bad(loss.detach())
+            bad = self._is_bad(loss)
             for group in self.optimizer.param_groups:
                 group["lr"] = self._dials.learning_rate * group["lr_scale"]
             self.optimizer.found_inf = bad  # type: ignore[attr-defined]  # the fused step does nothing then
             self.optimizer.step()
         for mixer in path.mixers:
             mixer.project()
-        self._totals.add(batch_totals(loss.detach(), logits.detach(), labels), bad, num_images=len(labels))
+        self._totals.add(totals, bad, num_images=num_images)
 
     def _is_bad(self, loss: Tensor) -> Tensor:
         """Clips the gradients; returns 1 if they or the loss were not finite, else 0, float32 of shape ()."""
@@ -244,19 +299,21 @@ class WeightTrainer:
         compute: Callable[..., Any] = self.network.forward_auxiliary if self.auxiliary_weight > 0 else self.network  # type: ignore[assignment]
         return compute
 
-    def _compile_and_take_step(self, images: Tensor, labels: Tensor, *, path: TrainedPath) -> None:
-        """Takes a step and compiles it the first time; goes on without where that is not possible."""
+    def _compile_and_take(
+        self, take: Callable[..., None], images: Tensor, labels: Tensor, *, path: TrainedPath
+    ) -> None:
+        """Takes a step, or its first half, and compiles it the first time; goes on without where that cannot be."""
         if self._compute is not None:
-            self._take_step(images, labels, path=path)
+            take(images, labels, path=path)
             return
         started = time.perf_counter()
         self._compute = torch.compile(self._uncompiled, dynamic=False)
         try:
-            self._take_step(images, labels, path=path)
+            take(images, labels, path=path)
         except (RuntimeError, OSError) as error:  # no compiler here, or a network that it does not take
             note(f"the network is not compiled, it runs as it stands: {str(error).splitlines()[0]}")
             self._compute = self._uncompiled
-            self._take_step(images, labels, path=path)
+            take(images, labels, path=path)
         assert self._totals is not None
         self._totals.wait()
         self.compile_seconds = time.perf_counter() - started

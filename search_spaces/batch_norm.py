@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from search_spaces.joint_batch_norm import Group, NormalizeTogether
+
 VECTOR = 8  # channels that torch's kernel takes at once
 FEW_CHANNELS = 3 * VECTOR  # with more, torch's kernel is the faster one
 WORTH_ROWS = 100_000  # numbers; with fewer, torch's kernel is done before ten others have been called
@@ -13,19 +15,30 @@ ROW = 256  # numbers in a row, about
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """Batch norm over N, H and W, `torch.nn.BatchNorm2d` in all but the time that a training pass takes."""
+    """Batch norm over N, H and W, `torch.nn.BatchNorm2d` in all but the time that a training pass takes.
+
+    Attributes:
+        group: Processes over whose images a training pass takes its statistics; None takes this one's alone.
+    """
+
+    group: Group | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N, C, H, W)."""
-        if not (self.training and self.affine and self.momentum is not None and normalizes_by_rows(x)):
+        trains = self.training and self.affine and self.momentum is not None
+        if not (trains and (self.group is not None or normalizes_by_rows(x))):
             out: Tensor = super().forward(x)
             return out
-        out, mean, variance = _NormalizeRows.apply(x, self.weight, self.bias, self.eps)
+        if self.group is not None:
+            out, mean, variance = NormalizeTogether.apply(x, self.weight, self.bias, self.eps, self.group)
+        else:
+            out, mean, variance = _NormalizeRows.apply(x, self.weight, self.bias, self.eps)
         if self.track_running_stats:
+            assert self.momentum is not None
             assert self.running_mean is not None
             assert self.running_var is not None
             assert self.num_batches_tracked is not None
-            count = x.numel() // x.shape[1]
+            count = x.numel() // x.shape[1] * (1 if self.group is None else self.group.size)
             with torch.no_grad():
                 self.num_batches_tracked.add_(1)
                 self.running_mean.lerp_(mean, self.momentum)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from nas.batch_norm_folding import fold_batch_norm
-from nas.checkpoint import write_json
+from nas.checkpoint import write_bytes, write_json
 from nas.config import build, plain
 from nas.costing.costs import FIELDS, UNITS, Cost, CountedCost, median_cost, size_costs
 from nas.costing.latency_predictor import PredictorSettings, latency_cost, predictor_of
@@ -34,6 +34,8 @@ from search_spaces.genotype import Genotype
 from search_spaces.space import WeightSharingSpace
 
 Shape = tuple[int, int, int]
+
+COST_FILES = ("cost.json", "latency_table.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,32 @@ def build_search_costs(
             }
         reward = reward.bind(costs[reward.cost], target=record["target"])
     return SearchCosts(costs, chosen, reward, record, table)
+
+
+def share_search_costs(
+    cfg: DictConfig, settings: SearchSettings, *, runtime: Runtime, out: Path | None, **parts: Any
+) -> SearchCosts:
+    """Builds what `build_search_costs` does, where several ranks search with what the first of them measured.
+
+    A latency is never measured twice alike, and ranks that reward the same cell differently would learn differently.
+    """
+    ranks, built = runtime.ranks, []
+
+    def on_first() -> dict[str, bytes]:
+        costs = build_search_costs(cfg, settings, runtime=runtime, out=out, **parts)
+        built.append(costs)
+        if ranks.alone or out is None:
+            return {}
+        costs.write(out)
+        return {name: (out / name).read_bytes() for name in COST_FILES if (out / name).exists()}
+
+    files = ranks.from_first(on_first)
+    if ranks.first:
+        return built[0]
+    assert out is not None
+    for name, content in files.items():
+        write_bytes(out / name, content)
+    return build_search_costs(cfg, settings, runtime=runtime, out=out, **parts)
 
 
 def _costs(

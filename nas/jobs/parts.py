@@ -3,6 +3,7 @@
 import math
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +15,12 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from nas.config import build
-from nas.console import shown
+from nas.console import note, shown
 from nas.data import ImageData, check_batches
 from nas.derived import count_multiply_adds, count_parameters
+from nas.distributed.joining import join, own_device
+from nas.distributed.launch import read_launch
+from nas.distributed.settings import DistributedSettings
 from nas.genotypes import load_genotype
 from nas.hardening import harden_mixers, outermost_mixers
 from nas.jobs.multirun import is_multirun, runs_alone
@@ -27,9 +31,21 @@ from search_spaces.published import PUBLISHED
 
 
 def build_runtime(cfg: DictConfig) -> Runtime:
-    """Chooses device and number format as `cfg.device` and `cfg.runtime` say."""
-    runtime: Runtime = build(cfg.runtime, "runtime", device=member_device(cfg.device))
-    return runtime
+    """Chooses device and number format as `cfg.device` and `cfg.runtime` say; under torchrun, joins the other ranks.
+
+    Raises:
+        ValueError: If a setting is out of range, or there are fewer GPUs than ranks.
+    """
+    group = OmegaConf.select(cfg, "distributed")  # commands that are not data-parallel have none
+    settings: DistributedSettings = DistributedSettings() if group is None else build(group, "distributed")
+    device = own_device(member_device(cfg.device), read_launch())
+    runtime: Runtime = build(cfg.runtime, "runtime", device=device)
+    ranks = join(settings, device=device)
+    if ranks.normalizes_together and (runtime.graphs or runtime.compile is True):
+        note("with distributed.batch_norm=sync, steps are neither recorded as CUDA graphs nor compiled")
+    if ranks.normalizes_together:  # its messages are in the midst of what would be recorded
+        runtime = replace(runtime, graphs=False, compile=False)
+    return replace(runtime, ranks=ranks)
 
 
 def member_device(device: str) -> str:
@@ -47,16 +63,24 @@ def build_data(cfg: DictConfig, runtime: Runtime) -> ImageData:
     """Loads the data set of `cfg.data` onto the device.
 
     Raises:
-        ValueError: If what `cfg.search` or `cfg.retrain` says of batches does not fit the images.
+        ValueError: If what `cfg.search` or `cfg.retrain` says of batches does not fit the images or the ranks.
         FileNotFoundError: If the data set is not there.
     """
+    splits: dict[str, Literal["train", "full"]] = {"search": "train", "retrain": "full"}
+    # An experiment may set keys of other commands too.
+    groups = [group for group in splits if OmegaConf.select(cfg, f"{group}._target_") is not None]
+    for group in groups:
+        runtime.ranks.check_batch_size(cfg[group].batch_size, where=group)
     data: ImageData = build(cfg.data, "data", device=runtime.device)
-    splits: tuple[tuple[str, Literal["train", "full"]], ...] = (("search", "train"), ("retrain", "full"))
-    for group, split in splits:
-        if OmegaConf.select(cfg, f"{group}._target_") is not None:  # an experiment may set keys of other commands too
-            settings = cfg[group]
-            check_batches(data, split=split, where=group, batch_size=settings.batch_size, cutout=settings.cutout)
+    for group in groups:
+        settings = cfg[group]
+        check_batches(data, split=splits[group], where=group, batch_size=settings.batch_size, cutout=settings.cutout)
     return data
+
+
+def described_ranks(runtime: Runtime) -> str:
+    """Returns what a header says of several ranks, before the device; nothing for one alone."""
+    return "" if runtime.ranks.alone else f"{runtime.ranks.size} processes, the first on "
 
 
 def takes_genotype(cfg: DictConfig) -> bool:

@@ -8,8 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from nas.config import build
 from nas.console import note, shown
+from nas.distributed.joining import leave
 from nas.jobs import latency, retrain, search
-from nas.jobs.parts import build_network
+from nas.jobs.parts import build_network, build_runtime
 from nas.reporting.report import write_report
 from nas.tracking import FilesOnly, Tracker
 
@@ -31,6 +32,10 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     found = search.run(cfg, out, tracker=tracker)
     joined = with_genotype(cfg, out)
     metrics = retrain.run(joined, out, tracker=tracker)
+    first = build_runtime(cfg).ranks.first
+    leave()  # what follows is not done by several
+    if not first:
+        return {"search": found, "retrain": metrics}
     settings = retrain.read_settings(joined)
     figures = latency.run(retrain.derived_network_config(joined, settings), out, tracker=tracker)
     page = write_report([out], out).page
@@ -53,10 +58,14 @@ def check_settings(cfg: DictConfig) -> None:
             "retrain.warm_start=search needs a derived model of the supernet's filters and cells_per_stage"
         )
     if settings.warm_start not in (None, "search"):
-        search.shared_weights(Path(settings.warm_start))
+        build_runtime(cfg).ranks.from_first(lambda: _check_shared_weights(Path(str(settings.warm_start))))
     with torch.device("meta"):
         space = build(cfg.search_space, "search_space")
         build_network(derived, space.candidates(), image_shape=ANY_IMAGE, num_classes=2)
+
+
+def _check_shared_weights(run: Path) -> None:
+    search.shared_weights(run)
 
 
 def with_genotype(cfg: DictConfig, out: Path) -> DictConfig:

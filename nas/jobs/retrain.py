@@ -11,6 +11,7 @@ from nas.config import build
 from nas.console import Column, Table, header, next_command, note, progress, result, shown
 from nas.data import ImageData
 from nas.derived import copy_shared_weights
+from nas.distributed.ranks import ALONE, Ranks
 from nas.drawing import genotype_svg
 from nas.genotypes import load_genotype, load_genotypes
 from nas.jobs.parts import (
@@ -18,6 +19,7 @@ from nas.jobs.parts import (
     build_derived,
     build_runtime,
     command_line,
+    described_ranks,
     measure_size,
     merge_name,
     read_genotype,
@@ -53,8 +55,10 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     """
     tracker = tracker or FilesOnly()
     settings = read_settings(cfg)
-    genotype = read_genotype(cfg)
-    random_cells = [] if cfg.random_cells is None else load_genotypes(cfg.random_cells)
+    runtime = build_runtime(cfg)
+    ranks = runtime.ranks
+    genotype = ranks.from_first(lambda: read_genotype(cfg))
+    random_cells = ranks.from_first(lambda: [] if cfg.random_cells is None else load_genotypes(cfg.random_cells))
     if genotype is None and random_cells:
         raise ValueError("random_cells needs a network made of cells: network=shufflenasnet, enas or darts")
     members = [Member(label="found", seed=cfg.seed + seed, genotype=genotype) for seed in settings.seeds] + [
@@ -63,11 +67,10 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         for seed in settings.random_seeds
     ]
     network_cfg = derived_network_config(cfg, settings)
-    runtime = build_runtime(cfg)
     data = build_data(cfg, runtime)
     write_json(out / "data.json", data.record)
     if genotype is not None:
-        _keep_genotype(genotype, out, merge=merge_name(cfg))
+        ranks.from_first(lambda: _keep_genotype(genotype, out, merge=merge_name(cfg)))
     sizes = {
         member.label: measure_size(
             network_cfg, member.genotype, image_shape=data.image_shape, num_classes=data.num_classes
@@ -81,7 +84,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     table = Table(COLUMNS)
     with progress("retraining", total=len(members) * settings.epochs) as bar:
         for number, member in enumerate(members):
-            network = runtime.place(initial_network(member, network_cfg, data, settings))
+            network = runtime.place(initial_network(member, network_cfg, data, settings, ranks=ranks))
 
             def on_epoch(row: dict[str, Any], offset: int = number * settings.epochs) -> None:
                 tracker.log(row, step=offset + row["epoch"], section="retrain")
@@ -116,6 +119,8 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         data=data,
         sizes=sizes,
     )
+    if not ranks.first:
+        return metrics
     write_json(out / "metrics.json", metrics)
     training_curves(rows, out / "retrain.svg")
     _conclude(metrics, settings, out)
@@ -165,14 +170,17 @@ def derived_network_config(cfg: DictConfig, settings: RetrainSettings) -> DictCo
     return merged
 
 
-def initial_network(member: Member, cfg: DictConfig, data: ImageData, settings: RetrainSettings) -> Any:
+def initial_network(
+    member: Member, cfg: DictConfig, data: ImageData, settings: RetrainSettings, *, ranks: Ranks = ALONE
+) -> Any:
     """Makes a member's model with its initial weights, from scratch or from a supernet's."""
     seed_everything(derive_seed(member.seed, "retrain weights"))
     network = build_derived(cfg, member.genotype, image_shape=data.image_shape, num_classes=data.num_classes)
     if settings.auxiliary_weight > 0 and getattr(network, "auxiliary", None) is None:
         raise ValueError("retrain.auxiliary_weight needs network=enas or darts with network.auxiliary=true")
     if settings.warm_start is not None:
-        copy_shared_weights(network, shared_weights(Path(settings.warm_start)))
+        run = Path(settings.warm_start)
+        copy_shared_weights(network, ranks.from_first(lambda: shared_weights(run)))
     return network
 
 
@@ -213,7 +221,7 @@ def _describe(members: list[Member], settings: RetrainSettings, data: ImageData,
             "data": f"{data.name}: {len(data.full)} train, {len(data.test)} test images",
             "cells": f"{', '.join(labels)}: {len(members)} trainings of {settings.epochs} epochs",
             "start": f"shared weights of {settings.warm_start}" if settings.warm_start else "from scratch",
-            "device": str(runtime.device),
+            "device": f"{described_ranks(runtime)}{runtime.device}",
         },
     )
 

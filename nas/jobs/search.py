@@ -14,11 +14,12 @@ from nas.config import build
 from nas.console import Column, Table, header, next_command, note, result, shown
 from nas.costing.reward_functions import RecordedReward
 from nas.dashboard import dashboard
+from nas.distributed.batch_norms import check_norms
 from nas.drawing import genotype_svg
 from nas.jobs import tabular_search
-from nas.jobs.costs import SearchCosts, build_search_costs
+from nas.jobs.costs import SearchCosts, share_search_costs
 from nas.jobs.front import write_front
-from nas.jobs.parts import build_data, build_network, build_runtime, command_line, merge_name
+from nas.jobs.parts import build_data, build_network, build_runtime, command_line, described_ranks, merge_name
 from nas.jobs.watching import build_controller, conclude_watch, tell
 from nas.plots import choice_curves, search_curves
 from nas.rewards import SupernetEvaluator
@@ -54,12 +55,16 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         ValueError: If a setting is out of range.
         FileNotFoundError: If the data set is not there.
     """
+    runtime = build_runtime(cfg)
+    ranks = runtime.ranks
     if OmegaConf.select(cfg, "table") is not None:
+        if not ranks.alone:
+            raise ValueError("a search in a table trains nothing and has no use for torchrun; start it without")
         return tabular_search.run(cfg, out, tracker=tracker)
     tracker = tracker or FilesOnly()
-    runtime = build_runtime(cfg)
     search, costs = build_search_with_costs(cfg, runtime, out=out)
-    state = load_checkpoint(out / "checkpoint.pt")
+    ranks.copy_first(search.trainer.network)
+    state = ranks.from_first(lambda: load_checkpoint(out / "checkpoint.pt"))
     if state is not None:
         search.load_state_dict(state)
     epochs = search.settings.epochs
@@ -71,7 +76,9 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     table = Table(columns)
     with (
         dashboard("searching", search.rows, total=epochs, best=search.best_cell, merge=merge_name(cfg)) as bar,
-        Saves(out / "checkpoint.pt", search.state_dict, seconds=search.settings.checkpoint_seconds) as saves,
+        Saves(
+            out / "checkpoint.pt", search.state_dict, seconds=search.settings.checkpoint_seconds, ranks=ranks
+        ) as saves,
     ):
         while not search.finished:
             row = search.epoch()
@@ -110,6 +117,7 @@ def build_search_with_costs(cfg: DictConfig, runtime: Runtime, *, out: Path | No
     network = runtime.place(
         build_network(cfg, space.candidates(), image_shape=data.image_shape, num_classes=data.num_classes)
     )
+    check_norms(network, runtime.ranks)
     recorder = runtime.recorder()
     trainer = WeightTrainer(
         network=network,
@@ -127,8 +135,9 @@ def build_search_with_costs(cfg: DictConfig, runtime: Runtime, *, out: Path | No
         max_bad_steps=settings.max_bad_steps,
         autocast=runtime.autocast,
         recorder=recorder,
+        ranks=runtime.ranks,
     )
-    costs = build_search_costs(
+    costs = share_search_costs(
         cfg,
         settings,
         space=space,
@@ -149,6 +158,7 @@ def build_search_with_costs(cfg: DictConfig, runtime: Runtime, *, out: Path | No
         calibration_batches=settings.calibration_batches,
         autocast=runtime.autocast,
         recorder=recorder,
+        ranks=runtime.ranks,
     )
     search = Search(
         settings=settings,
@@ -181,7 +191,7 @@ def describe(search: Search, cfg: DictConfig, out: Path, runtime: Runtime, *, re
             f"{size(search.space):.3g} genotypes",
             "reward": reward,
             "controller": OmegaConf.select(cfg, "controller.policy._target_") or cfg.controller._target_,
-            "device": f"{runtime.device}, {torch.get_num_threads()} threads, "
+            "device": f"{described_ranks(runtime)}{runtime.device}, {torch.get_num_threads()} threads, "
             f"{'float32' if runtime.autocast is None else str(runtime.autocast).removeprefix('torch.')}",
             "seed": cfg.seed,
             "epochs": f"{search.settings.epochs}" + (f", going on after {len(search.rows)}" if search.rows else ""),
@@ -191,12 +201,15 @@ def describe(search: Search, cfg: DictConfig, out: Path, runtime: Runtime, *, re
 
 def conclude(search: Search, cfg: DictConfig, out: Path, *, costs: SearchCosts) -> dict[str, Any]:
     """Derives the best cells and writes them down, unless that is done."""
-    if finished(out):
-        return report(cfg, out)
+    ranks = search.ranks
+    if ranks.from_first(lambda: finished(out)):
+        return ranks.from_first(lambda: report(cfg, out))
     write_csv(out / "search.csv", search.rows)
     write_csv(out / "scored.csv", search.scored)
     all_candidates = search.candidates()
     random_cells = search.random_cells()
+    if not ranks.first:
+        return all_candidates[0]
     write_front(out, rewarded=search.scored, candidates=all_candidates, random_cells=random_cells, costs=costs)
     candidates = all_candidates[: search.settings.top_k]
     best = Genotype.from_dict(candidates[0]["genotype"])

@@ -1,0 +1,76 @@
+"""What torchrun tells the processes that it starts. Nothing heavy is imported: every command asks."""
+
+import contextlib
+import io
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+DATA_PARALLEL = ("search", "retrain", "pipeline")
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A process among those that torchrun started.
+
+    Attributes:
+        rank: Among all processes.
+        size: How many these are.
+        local_rank: Among those of this machine.
+        local_size: How many those are.
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+
+
+def read_launch() -> Launch | None:
+    """Returns what torchrun said; None in a process that it did not start."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    rank, size, local_rank, local_size = (
+        int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    )
+    return Launch(rank, size, local_rank, local_size)
+
+
+def check_command(command: str, overrides: Sequence[str]) -> None:
+    """Checks that a command can be run by several processes.
+
+    Raises:
+        ValueError: If it cannot, or not with these overrides.
+    """
+    if command not in DATA_PARALLEL:
+        raise ValueError(
+            f"nas {command} is not data-parallel; start it without torchrun, which is for {', '.join(DATA_PARALLEL)}"
+        )
+    if {"-m", "--multirun"} & set(overrides):
+        raise ValueError("torchrun starts one run; for several, start torchrun several times")
+    named = any(override.startswith("name=") for override in overrides)
+    if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0 and not named:
+        raise ValueError("torchrun --max-restarts needs name=RUN, or what is restarted would be another run")
+
+
+@contextlib.contextmanager
+def own_place(launch: Launch | None) -> Iterator[list[str]]:
+    """Gives every process but the first a run folder of its own, which vanishes; one a machine speaks.
+
+    So a job is the same on all ranks, what it writes included, and only what the first writes stays.
+
+    Args:
+        launch: Which process this is; None for one alone.
+
+    Yields:
+        Overrides that put the run folder there; none for the first rank.
+    """
+    with contextlib.ExitStack() as stack:
+        if launch is not None and launch.local_rank > 0:
+            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        if launch is None or launch.rank == 0:
+            yield []
+        else:
+            yield [f"hydra.run.dir={stack.enter_context(tempfile.TemporaryDirectory(prefix='nas-rank-'))}"]
