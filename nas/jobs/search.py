@@ -196,7 +196,7 @@ def conclude(search: Search, cfg: DictConfig, out: Path, *, costs: SearchCosts) 
     write_csv(out / "search.csv", search.rows)
     write_csv(out / "scored.csv", search.scored)
     all_candidates = search.candidates()
-    random_cells = search.random_cells()
+    random_cells = search.random_cells(parameters=all_candidates[0]["parameters"])
     write_front(out, rewarded=search.scored, candidates=all_candidates, random_cells=random_cells, costs=costs)
     candidates = all_candidates[: search.settings.top_k]
     best = Genotype.from_dict(candidates[0]["genotype"])
