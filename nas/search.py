@@ -28,7 +28,10 @@ from nas.training import WeightTrainer
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
 
-RANDOM_ROUNDS = 300  # drawings of ten times the random cells asked for, until enough of the found cell's size are among them
+RANDOM_ROUNDS = (
+    300  # drawings of ten times the random cells asked for, until enough of the found cell's size are among them
+)
+
 
 @dataclass(slots=True, kw_only=True)
 class Search:

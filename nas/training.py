@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas.averaging import WeightAverage
 from nas.console import note
 from nas.epoch_totals import EpochTotals
 from nas.evaluation import NO_BATCHES, Batches, Score, autocasting, batch_totals
@@ -113,6 +114,7 @@ class WeightTrainer:
         recorder: Records the step of a path that is trained again and again; None takes every step as it stands.
         compile: Whether the forward and backward pass are compiled; where that is not possible a note says why.
         max_bad_steps: Steps of an epoch that may be skipped because their loss or gradients were not finite.
+        average: Takes the weights in after every step; None keeps no mean of them.
     """
 
     network: nn.Module
@@ -128,6 +130,7 @@ class WeightTrainer:
     recorder: Recorder | None = None
     compile: bool = False
     max_bad_steps: int = 10
+    average: WeightAverage | None = None
     compile_seconds: float | None = field(default=None, init=False)
     _compute: Callable[..., Any] | None = field(default=None, init=False)
     _dials: Dials | None = field(default=None, init=False)
@@ -141,7 +144,7 @@ class WeightTrainer:
         """Takes one step a batch.
 
         Args:
-            batches: Of the training images.
+            batches: Of the training images; in the place of labels (N,) there may be probabilities (N, num_classes).
             genotypes: The path of each step; None for a network without choices.
             epoch: Number of the epoch, from 0.
             num_batches: How many batches there are, for the schedules.
@@ -217,7 +220,10 @@ class WeightTrainer:
             self.optimizer.step()
         for mixer in path.mixers:
             mixer.project()
-        self._totals.add(batch_totals(loss.detach(), logits.detach(), labels), bad, num_images=len(labels))
+        if self.average is not None:
+            self.average.update()
+        likeliest = labels if labels.ndim == 1 else labels.argmax(dim=1)
+        self._totals.add(batch_totals(loss.detach(), logits.detach(), likeliest), bad, num_images=len(labels))
 
     def _is_bad(self, loss: Tensor) -> Tensor:
         """Clips the gradients; returns 1 if they or the loss were not finite, else 0, float32 of shape ()."""

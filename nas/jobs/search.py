@@ -102,7 +102,7 @@ def build_search_with_costs(cfg: DictConfig, runtime: Runtime, *, out: Path | No
         The search, and what it counts as cost.
     """
     settings: SearchSettings = build(cfg.search, "search")
-    schedule = settings.schedule
+    annealing = settings.annealing
     space: WeightSharingSpace = build(cfg.search_space, "search_space")
     controller = build_controller(cfg, space)
     data = build_data(cfg, runtime)
@@ -119,7 +119,7 @@ def build_search_with_costs(cfg: DictConfig, runtime: Runtime, *, out: Path | No
             weight_decay=settings.weight_decay,
             mixer_lr_scale=settings.mixer_lr_scale,
         ),
-        learning_rate=schedule.learning_rate,
+        learning_rate=annealing.learning_rate,
         drop_prob=settings.drop_prob,
         mixer_penalty=settings.penalty_weight,
         mixer_lr_scale=settings.mixer_lr_scale,
