@@ -1,5 +1,6 @@
 """Training one derived model to its end, and the protocol for it (arXiv:1812.02975, §IV-A)."""
 
+import contextlib
 import itertools
 import math
 import statistics
@@ -10,82 +11,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
+from nas.averaging import WeightAverage
 from nas.checkpoint import load_checkpoint
 from nas.console import note
 from nas.data import ImageData, check_batches
 from nas.distributed.batch_norms import check_norms
-from nas.evaluation import evaluate, recalibrate_batch_norm
+from nas.distributed.ranks import Ranks
+from nas.evaluation import Batches, evaluate, recalibrate_batch_norm
 from nas.graphs import Recorder
 from nas.hardening import harden_mixers, largest_distance, soft_mixers
+from nas.mixing import cut_and_mixed
+from nas.retrain_settings import RetrainSettings as RetrainSettings
 from nas.runtime import Runtime, derive_seed, seed_everything
 from nas.saving import Saves
-from nas.schedules import TrainingSettings
 from nas.sgd import make_sgd
 from nas.training import WeightTrainer
 from search_spaces.genotype import Genotype
 
 CALIBRATION_BATCHES = 8
+AVERAGED = "averaged weights"  # the stream of images that batch norm is calibrated on for them
 TIMES = ("seconds", "compile_seconds")  # of a row, each rank having its own
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetrainSettings(TrainingSettings):
-    """The protocol of retraining (630 epochs in the paper).
-
-    Attributes:
-        label_smoothing: In [0, 1).
-        auxiliary_weight: Of the auxiliary head's loss, for networks that have one (0.4 in ENAS and DARTS).
-        harden_epoch: The epoch before which learned mixers become exact permutations, the rest being fine-tuning; null
-            takes two thirds of the epochs. The mixers' penalty is at its full height then.
-        last_epochs: The accuracy reported is the mean over this many last epochs.
-        evaluate_every: Epochs between two looks at the test images before those; 0 looks only at the last epochs.
-        seeds: The found cell is trained once for each, added to the run's own seed.
-        random_seeds: Each cell of the random baseline is trained once for each, likewise.
-        filters: F of the derived model; null takes `network.filters`.
-        cells_per_stage: Null takes `network.cells_per_stage`.
-        warm_start: Run folder of a search whose shared weights the model starts from; in a pipeline `search` means its
-            own; null starts from scratch.
-    """
-
-    label_smoothing: float = 0.0
-    auxiliary_weight: float = 0.0
-    harden_epoch: int | None = None
-    last_epochs: int = 5
-    evaluate_every: int = 1
-    seeds: Sequence[int] = (0,)
-    random_seeds: Sequence[int] = (0,)
-    filters: int | None = None
-    cells_per_stage: int | Sequence[int] | None = None
-    warm_start: str | None = None
-
-    def __post_init__(self) -> None:
-        TrainingSettings.__post_init__(self)
-        if self.last_epochs < 1:
-            raise ValueError(f"last_epochs must be at least 1, got {self.last_epochs}")
-        if self.harden_epoch is not None and not 0 <= self.harden_epoch < self.epochs:
-            raise ValueError(f"harden_epoch must lie in 0 … epochs - 1 = {self.epochs - 1}, got {self.harden_epoch}")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing must lie in [0, 1), got {self.label_smoothing}")
-        for name in ("evaluate_every", "auxiliary_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        for name in ("seeds", "random_seeds"):
-            seeds = getattr(self, name)
-            if not seeds or len(set(seeds)) != len(seeds):
-                raise ValueError(f"{name} must list at least one seed, each once, got {list(seeds)}")
-
-    @property
-    def hardening(self) -> int:
-        """The epoch before which learned mixers are hardened."""
-        return 2 * self.epochs // 3 if self.harden_epoch is None else self.harden_epoch
-
-    @property
-    def penalty_epochs(self) -> float:
-        """Epochs in which the mixers' penalty grows to its full height."""
-        return self.hardening
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +111,8 @@ def train_member(
             trainer = build_trainer()
         network.load_state_dict(state["network"])
         trainer.optimizer.load_state_dict(state["optimizer"])
+        if trainer.average is not None:
+            trainer.average.take_over(state["average"])
 
     def state_dict() -> dict[str, Any]:
         return {
@@ -172,6 +121,7 @@ def train_member(
             "hardened": not soft_mixers(network),
             "network": network.state_dict(),
             "optimizer": trainer.optimizer.state_dict(),
+            **({} if trainer.average is None else {"average": trainer.average.state_dict()}),
         }
 
     with Saves(checkpoint, state_dict, seconds=settings.checkpoint_seconds, ranks=ranks) as saves:
@@ -179,7 +129,7 @@ def train_member(
             gap: dict[str, Any] = {}
             if len(rows) == settings.hardening and soft_mixers(network):
                 gap = _harden(member, trainer, data=data, settings=settings)
-                trainer = build_trainer(before=trainer.optimizer)
+                trainer = build_trainer(before=trainer)
             compiled = trainer.compile_seconds
             rows.append(_train_epoch(member, trainer, data=data, settings=settings, epoch=len(rows)) | gap)
             if trainer.compile_seconds != compiled:
@@ -188,6 +138,9 @@ def train_member(
             ranks.check_agreement({**rows[-1], **dict.fromkeys(TIMES)}, on=f"epoch {rows[-1]['epoch']}")
             on_epoch(rows[-1])
             saves.reached(last=len(rows) == settings.epochs)
+    if trainer.average is not None:
+        trainer.average.exchange()
+        _recalibrate(member, trainer, data=data, settings=settings, stream=AVERAGED)
     return rows
 
 
@@ -197,22 +150,26 @@ def _build_trainer(
     settings: RetrainSettings,
     runtime: Runtime,
     compile: bool,
-    before: torch.optim.Optimizer | None = None,
+    before: WeightTrainer | None = None,
 ) -> WeightTrainer:
-    """Makes the trainer of a network; the momentum of weights that an earlier optimizer had is kept."""
+    """Makes the trainer of a network; momentum and means of weights that an earlier trainer had are kept."""
     optimizer = make_sgd(
         network,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
         mixer_lr_scale=settings.mixer_lr_scale,
     )
-    for weight in network.parameters() if before is not None else ():
-        if weight in before.state:  # type: ignore[union-attr]
-            optimizer.state[weight] = before.state[weight]  # type: ignore[union-attr]
+    average = WeightAverage(network, decay=settings.ema) if settings.ema > 0 else None
+    if before is not None:
+        for weight in network.parameters():
+            if weight in before.optimizer.state:
+                optimizer.state[weight] = before.optimizer.state[weight]
+        if average is not None and before.average is not None:
+            average.take_over(before.average.state_dict())
     return WeightTrainer(
         network=network,
         optimizer=optimizer,
-        learning_rate=settings.schedule.learning_rate,
+        learning_rate=settings.annealing.learning_rate,
         drop_prob=settings.drop_prob,
         max_grad_norm=settings.max_grad_norm,
         label_smoothing=settings.label_smoothing,
@@ -223,6 +180,7 @@ def _build_trainer(
         recorder=runtime.recorder(),
         compile=compile,
         max_bad_steps=settings.max_bad_steps,
+        average=average,
         ranks=runtime.ranks,
     )
 
@@ -276,13 +234,7 @@ def _train_epoch(
     started = time.perf_counter()
     seed_everything(derive_seed(member.seed, "retrain epoch", epoch))
     score = trainer.train_epoch(
-        data.full.batches(
-            settings.batch_size,
-            seed=derive_seed(member.seed, "retrain", epoch),
-            augmentation=replace(data.augmentation, cutout=settings.cutout),
-            drop_last=True,
-            share=trainer.ranks.share,
-        ),
+        _training_batches(member, data=data, settings=settings, epoch=epoch, ranks=trainer.ranks),
         itertools.repeat(member.genotype),
         epoch=epoch,
         num_batches=data.full.num_batches(settings.batch_size, drop_last=True),
@@ -293,7 +245,9 @@ def _train_epoch(
     due = settings.evaluate_every > 0 and (epoch + 1) % settings.evaluate_every == 0
     test_accuracy = math.nan
     if last or due:
-        test_accuracy = _test_accuracy(member, trainer, data=data, settings=settings, recorder=trainer.recorder)
+        recalibrate = partial(_recalibrate, member, trainer, data=data, settings=settings, stream=AVERAGED)
+        with trainer.average.in_use(recalibrate) if trainer.average is not None else contextlib.nullcontext():
+            test_accuracy = _test_accuracy(member, trainer, data=data, settings=settings, recorder=trainer.recorder)
     row = {
         "label": member.label,
         "seed": member.seed,
@@ -308,6 +262,24 @@ def _train_epoch(
         row["skipped_steps"] = trainer.skipped_steps
     mixers = soft_mixers(trainer.network)
     return {**row, "mixer_distance": largest_distance(mixers)} if mixers else row
+
+
+def _training_batches(
+    member: Member, *, data: ImageData, settings: RetrainSettings, epoch: int, ranks: Ranks
+) -> Batches:
+    """Returns the batches of an epoch; with CutMix, probabilities are in the place of the labels."""
+    batches = data.full.batches(
+        settings.batch_size,
+        seed=derive_seed(member.seed, "retrain", epoch),
+        augmentation=replace(data.augmentation, cutout=settings.cutout),
+        drop_last=True,
+        share=ranks.share,
+    )
+    if settings.cutmix == 0:
+        return batches
+    place = [] if ranks.alone else [ranks.rank]  # ranks mix within their shares, each with draws of its own
+    seed = derive_seed(member.seed, "cutmix", epoch, *place)
+    return cut_and_mixed(batches, share=settings.cutmix, num_classes=data.num_classes, seed=seed)
 
 
 def final_accuracy(rows: Sequence[dict[str, Any]], *, last_epochs: int) -> float:

@@ -2,9 +2,17 @@
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 DROP_PATH_SCHEDULES = ("linear", "constant")
 PENALTY_POWERS = {"constant": 0, "linear": 1, "quadratic": 2}
+
+
+class Annealing(Protocol):
+    """How the learning rate changes."""
+
+    def learning_rate(self, epoch: float) -> float:
+        """Returns the learning rate at a point in time, in epochs from 0; fractions are meant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +32,7 @@ class CosineRestarts:
     cycle_factor: float = 2
 
     def __post_init__(self) -> None:
-        if not 0 <= self.lr_min <= self.lr_max < math.inf or self.lr_max == 0:
-            raise ValueError(
-                f"needs 0 ≤ lr_min ≤ lr_max and 0 < lr_max < ∞, got lr_min {self.lr_min}, lr_max {self.lr_max}"
-            )
+        check_rates(lr_min=self.lr_min, lr_max=self.lr_max)
         if not 0 < self.first_cycle < math.inf:
             raise ValueError(f"first_cycle must be above 0 epochs, got {self.first_cycle}")
         if not 1 <= self.cycle_factor < math.inf:
@@ -40,6 +45,38 @@ class CosineRestarts:
             start, length = start + length, length * self.cycle_factor
         wave = 0.5 * (1 + math.cos(math.pi * (epoch - start) / length))
         return self.lr_min + (self.lr_max - self.lr_min) * wave
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneCycle:
+    """One rise and one fall (Smith & Topin, arXiv:1708.07120): linear up to `lr_max`, a cosine down to `lr_min`.
+
+    The paper falls linearly, and lowers the momentum while the learning rate rises; here the momentum stays.
+
+    Attributes:
+        epochs: Length of the training.
+        lr_max: At the peak.
+        lr_min: At the end.
+        peak: When the peak comes, as a share of the epochs, in (0, 1).
+    """
+
+    epochs: float
+    lr_max: float
+    lr_min: float
+    peak: float
+
+    def __post_init__(self) -> None:
+        check_rates(lr_min=self.lr_min, lr_max=self.lr_max)
+        if not 0 < self.peak < 1:
+            raise ValueError(f"peak must lie in (0, 1), got {self.peak}")
+
+    def learning_rate(self, epoch: float) -> float:
+        """Returns the learning rate at a point in time, in epochs from 0; it begins with lr_max / 25."""
+        top = self.peak * self.epochs
+        if epoch < top:
+            return self.lr_max * (1 + 24 * epoch / top) / 25
+        fallen = min((epoch - top) / (self.epochs - top), 1.0)
+        return self.lr_min + (self.lr_max - self.lr_min) * 0.5 * (1 + math.cos(math.pi * fallen))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +140,16 @@ class TrainingSettings:
             known = ", ".join(PENALTY_POWERS)
             raise ValueError(f"mixer_penalty_schedule must be one of {known}, got {self.mixer_penalty_schedule!r}")
         check_sgd(momentum=self.momentum, weight_decay=self.weight_decay)
-        _ = self.schedule
+        _ = self.annealing
 
     @property
-    def schedule(self) -> CosineRestarts:
-        """The learning rate."""
+    def annealing(self) -> Annealing:
+        """The learning rate over the epochs."""
+        return self.cosine_restarts
+
+    @property
+    def cosine_restarts(self) -> CosineRestarts:
+        """The learning rate over the epochs as SGDR has it."""
         return CosineRestarts(
             lr_max=self.lr_max,
             lr_min=self.lr_min,
@@ -128,6 +170,12 @@ class TrainingSettings:
     def drop_prob(self, epoch: float) -> float:
         """Returns the drop-path probability of the last layer at a point in time, in epochs from 0."""
         return self.drop_path * (epoch / self.epochs if self.drop_path_schedule == "linear" else 1.0)
+
+
+def check_rates(*, lr_min: float, lr_max: float) -> None:
+    """Raises ValueError unless 0 ≤ lr_min ≤ lr_max and 0 < lr_max < ∞."""
+    if not 0 <= lr_min <= lr_max < math.inf or lr_max == 0:
+        raise ValueError(f"needs 0 ≤ lr_min ≤ lr_max and 0 < lr_max < ∞, got lr_min {lr_min}, lr_max {lr_max}")
 
 
 def check_sgd(*, momentum: float, weight_decay: float) -> None:

@@ -16,7 +16,7 @@ import torch
 from controllers.protocol import Controller
 from controllers.uniform import Uniform
 from nas.choice_shares import choice_shares
-from nas.console import progress
+from nas.console import note, progress
 from nas.costing.costs import FIELDS, Cost
 from nas.costing.reward_functions import RecordedReward
 from nas.data import ImageData
@@ -28,6 +28,10 @@ from nas.search_settings import SearchSettings as SearchSettings
 from nas.training import Cells, WeightTrainer
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
+
+RANDOM_ROUNDS = (
+    300  # drawings of ten times the random cells asked for, until enough of the found cell's size are among them
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -191,13 +195,33 @@ class Search:
             key=lambda entry: (-float(entry["reward"]), -float(entry["shared_accuracy"])),
         )
 
-    def random_cells(self) -> list[dict[str, Any]]:
-        """Draws the cells of the random baseline and scores them like the candidates."""
-        if self.settings.random_cells == 0:
+    def random_cells(self, *, parameters: float) -> list[dict[str, Any]]:
+        """Draws the cells of the random baseline and scores them like the candidates.
+
+        Args:
+            parameters: Of the found cell; theirs are about as many if `settings.random_parameters` says so.
+
+        Returns:
+            `settings.random_cells` entries, fewer if cells of that size are too rare, which is said then.
+        """
+        count, tolerance = self.settings.random_cells, self.settings.random_parameters
+        if count == 0:
             return []
         seed_everything(derive_seed(self.seed, "random cells"))
-        sampled = Uniform(self.space.decisions).sample(10 * self.settings.random_cells)
-        return self.score(self.distinct(self._decode(sampled.actions))[: self.settings.random_cells])
+        cells: list[Genotype] = []
+        for _ in range(1 if tolerance is None else RANDOM_ROUNDS):
+            drawn = self._decode(Uniform(self.space.decisions).sample(10 * count).actions)
+            if tolerance is not None:
+                counts = [self.costs["parameters"](cell) for cell in drawn]
+                pairs = zip(drawn, counts, strict=True)
+                drawn = [cell for cell, own in pairs if abs(own - parameters) <= tolerance * parameters]
+            cells = self.distinct([*cells, *drawn])[:count]
+            if len(cells) == count:
+                break
+        if tolerance is not None and len(cells) < count:
+            sought = f"{parameters:,.0f} parameters within {100 * tolerance:g} %"
+            note(f"warning: {len(cells)} random cells instead of {count}: of {sought}, no more were drawn")
+        return self.score(cells)
 
     def distinct(self, genotypes: list[Genotype]) -> list[Genotype]:
         """Keeps the first of every set of genotypes that compute the same."""

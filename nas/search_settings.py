@@ -1,5 +1,6 @@
 """What a search with shared weights is told: its protocol, beside how weights train."""
 
+import math
 from dataclasses import dataclass, field
 
 from nas.costing.costs import check_cost
@@ -28,6 +29,8 @@ class SearchSettings(TrainingSettings):
         final_samples: Cells sampled at the end, duplicates dropped before scoring.
         top_k: Cells written to `candidates.json`.
         random_cells: Uniformly drawn cells kept in `random.json`, to be retrained beside the found one.
+        random_parameters: Largest relative difference of their parameters to the found cell's, such as 0.05 for 5 %;
+            None takes cells of any size.
         cost: The cost of the Pareto front, one of `nas.costing.costs.FIELDS`; None takes the reward's, else
             multiply-adds.
         latency: How latency is measured where it is the cost.
@@ -46,6 +49,7 @@ class SearchSettings(TrainingSettings):
     final_samples: int = 100
     top_k: int = 10
     random_cells: int = 3
+    random_parameters: float | None = None
     cost: str | None = None
     latency: PredictorSettings = field(default_factory=PredictorSettings)
     guard: GuardSettings = field(default_factory=GuardSettings)
@@ -61,6 +65,8 @@ class SearchSettings(TrainingSettings):
             raise ValueError(f"warmup must be in [0, 1), got {self.warmup}")
         if self.random_cells < 0:
             raise ValueError(f"random_cells must be at least 0, got {self.random_cells}")
+        if self.random_parameters is not None and not 0 <= self.random_parameters < math.inf:
+            raise ValueError(f"random_parameters must be at least 0, got {self.random_parameters}")
         if self.cost is not None:
             check_cost(self.cost)
 

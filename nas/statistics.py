@@ -56,6 +56,18 @@ def difference_interval(
     return float(interval.low), float(interval.high)
 
 
+def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float] | None:
+    """Returns Student's confidence interval of a mean, such as that of paired differences; None for one value."""
+    if len(values) < 2:
+        return None
+    from scipy import stats
+
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    reach = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * error
+    centre = statistics.fmean(values)
+    return centre - reach, centre + reach
+
+
 def verdict(
     first: Sequence[float], second: Sequence[float], *, names: tuple[str, str], confidence: float = 0.95
 ) -> str:

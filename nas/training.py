@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas.averaging import WeightAverage
 from nas.console import note
 from nas.distributed.batch_norms import average_running_statistics, synchronized
 from nas.distributed.gradients import Bucket
@@ -125,6 +126,7 @@ class WeightTrainer:
         recorder: Records the step of a path that is trained again and again; None takes every step as it stands.
         compile: Whether the forward and backward pass are compiled; where that is not possible a note says why.
         max_bad_steps: Steps of an epoch that may be skipped because their loss or gradients were not finite.
+        average: Takes the weights in after every step; None keeps no mean of them.
         ranks: Who train it together; each is given its share of every batch.
     """
 
@@ -141,6 +143,7 @@ class WeightTrainer:
     recorder: Recorder | None = None
     compile: bool = False
     max_bad_steps: int = 10
+    average: WeightAverage | None = None
     ranks: Ranks = ALONE
     compile_seconds: float | None = field(default=None, init=False)
     _compute: Callable[..., Any] | None = field(default=None, init=False)
@@ -153,7 +156,7 @@ class WeightTrainer:
         """Takes one step a batch.
 
         Args:
-            batches: Of the training images.
+            batches: Of the training images; in the place of labels (N,) there may be probabilities (N, num_classes).
             genotypes: The path of each step, or one for each rank; None for a network without choices.
             epoch: Number of the epoch, from 0.
             num_batches: How many batches there are, for the schedules.
@@ -258,7 +261,8 @@ class WeightTrainer:
             step = self._dials.learning_rate / (1 - self.optimizer.defaults["momentum"])
             total = total + penalty(path.mixers, weight=self._dials.mixer_penalty, step=step * self.mixer_lr_scale)
         total.backward()  # type: ignore[no-untyped-call]
-        return loss.detach(), batch_totals(loss.detach(), logits.detach(), labels)
+        likeliest = labels if labels.ndim == 1 else labels.argmax(dim=1)
+        return loss.detach(), batch_totals(loss.detach(), logits.detach(), likeliest)
 
     def _move(self, path: TrainedPath, *, loss: Tensor, totals: Tensor, num_images: int) -> None:
         """Steps with the gradients that the path's weights have, unless something is not finite."""
@@ -272,6 +276,8 @@ class WeightTrainer:
             self.optimizer.step()
         for mixer in path.mixers:
             mixer.project()
+        if self.average is not None:
+            self.average.update()
         self._totals.add(totals, bad, num_images=num_images)
 
     def _is_bad(self, loss: Tensor) -> Tensor:

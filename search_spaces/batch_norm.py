@@ -79,13 +79,14 @@ class _NormalizeRows(torch.autograd.Function):
         k = rows.shape[1] // x.shape[1]
         mean = _channel_sums(rows, k) / count
         centered = rows - mean.repeat(k)
-        out = centered * centered
+        images = torch.empty_like(x)  # what is returned is no view, or an in-place relu after it would be refused
+        out = torch.mul(centered, centered, out=as_rows(images))
         variance = _channel_sums(out, k) / count
         inverse = torch.rsqrt(variance + eps)
         torch.addcmul(bias.repeat(k), centered, (weight * inverse).repeat(k), out=out)
         ctx.save_for_backward(centered, weight, inverse)
         ctx.mark_non_differentiable(mean, variance)
-        return as_images(out, x.shape), mean, variance
+        return images, mean, variance
 
     @staticmethod
     @once_differentiable

@@ -127,7 +127,7 @@ def eager_settings(bench: Workbench, settings: TrainingSettings) -> EagerSetting
         batch_size=settings.batch_size,
         steps=bench.steps,
         workers=bench.settings.workers,
-        learning_rate=settings.schedule.learning_rate(middle),
+        learning_rate=settings.annealing.learning_rate(middle),
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,

@@ -113,7 +113,7 @@ class Workbench:
         return WeightTrainer(
             network=network,
             optimizer=make_optimizer(network, settings),
-            learning_rate=settings.schedule.learning_rate,
+            learning_rate=settings.annealing.learning_rate,
             drop_prob=settings.drop_prob,
             max_grad_norm=settings.max_grad_norm,
             label_smoothing=settings.label_smoothing,

@@ -109,7 +109,7 @@ def build_search_with_costs(cfg: DictConfig, runtime: Runtime, *, out: Path | No
         The search, and what it counts as cost.
     """
     settings: SearchSettings = build(cfg.search, "search")
-    schedule = settings.schedule
+    annealing = settings.annealing
     space: WeightSharingSpace = build(cfg.search_space, "search_space")
     controller = build_controller(cfg, space)
     data = build_data(cfg, runtime)
@@ -127,7 +127,7 @@ def build_search_with_costs(cfg: DictConfig, runtime: Runtime, *, out: Path | No
             weight_decay=settings.weight_decay,
             mixer_lr_scale=settings.mixer_lr_scale,
         ),
-        learning_rate=schedule.learning_rate,
+        learning_rate=annealing.learning_rate,
         drop_prob=settings.drop_prob,
         mixer_penalty=settings.penalty_weight,
         mixer_lr_scale=settings.mixer_lr_scale,
@@ -207,7 +207,7 @@ def conclude(search: Search, cfg: DictConfig, out: Path, *, costs: SearchCosts) 
     write_csv(out / "search.csv", search.rows)
     write_csv(out / "scored.csv", search.scored)
     all_candidates = search.candidates()
-    random_cells = search.random_cells()
+    random_cells = search.random_cells(parameters=all_candidates[0]["parameters"])
     if not ranks.first:
         return all_candidates[0]
     write_front(out, rewarded=search.scored, candidates=all_candidates, random_cells=random_cells, costs=costs)

@@ -42,6 +42,7 @@ RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "search": TRAINING
     | dict.fromkeys(("controller_samples", "samples_per_update", "final_samples", "top_k"), AT_LEAST_1)
     | {"calibration_batches": AT_LEAST_1, "random_cells": AT_LEAST_0, "warmup": BELOW_1}
+    | {"random_parameters": AT_LEAST_0}
     | {"latency.batch_size": AT_LEAST_1, "latency.rounds": AT_LEAST_1, "latency.calibration_genotypes": AT_LEAST_0}
     | dict.fromkeys(("guard.skip_share", "guard.repeats", "guard.gain"), (math.ulp(0.0), 1))
     | {"guard.entropy": (0, 1), "guard.earliest": BELOW_1, "guard.samples": AT_LEAST_1}
@@ -49,6 +50,7 @@ RANGES: dict[str, dict[str, tuple[float, float]]] = {
     | {"guard.max_restarts": AT_LEAST_0},
     "retrain": TRAINING
     | {"lr_min": (0, 0.1), "label_smoothing": BELOW_1, "auxiliary_weight": AT_LEAST_0}
+    | {"peak": INSIDE, "ema": BELOW_1, "cutmix": (0, 1)}
     | {"last_epochs": AT_LEAST_1, "evaluate_every": AT_LEAST_0, "seeds": ANY, "random_seeds": ANY},
     "latency": {"batch_sizes": AT_LEAST_1, "warmup": AT_LEAST_0, "repeats": AT_LEAST_1, "seconds": ABOVE_0},
     "controller": dict.fromkeys(("tanh_constant", "op_tanh_reduction", "temperature", "init_range"), ABOVE_0)

@@ -9,11 +9,13 @@ import torch
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
+from controllers.uniform import Uniform
 from nas.checkpoint import load_checkpoint, load_weights
 from nas.genotypes import load_genotype, load_genotypes
 from nas.jobs import latency, pipeline, retrain, search
 from nas.jobs.parts import build_runtime
 from nas.networks import ShuffleNASNet
+from nas.runtime import derive_seed
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.shufflenas import ShuffleNASSpace
@@ -26,6 +28,8 @@ TINY = (
     "data=synthetic",
     "data.num_images=120",
     "data.image_size=8",
+    "data.held_out=0.1",
+    "data.max_train=null",
     "network.filters=4",
     "network.cells_per_stage=1",
     "search.epochs=1",
@@ -124,6 +128,32 @@ def test_candidates_are_distinct_sorted_and_scored_on_all_reward_images(tmp_path
     assert 1 < len(keys) == len(entries)
     reward_images = json.loads((tmp_path / "data.json").read_text())["num_reward"]
     assert all(abs(a * reward_images - round(a * reward_images)) < 1e-4 for a in accuracies)
+
+
+@pytest.mark.parametrize("parameters", [1500, 3000])
+def test_random_cells_of_a_given_size_have_it(parameters):
+    tiny = [override for override in TINY if not override.startswith(("retrain", "latency", "search.random"))]
+    cfg = config("search", *tiny, "search.random_cells=4", "search.random_parameters=0.05")
+    entries = search.build_search(cfg, build_runtime(cfg)).random_cells(parameters=parameters)
+    assert len(entries) == 4
+    assert all(abs(entry["parameters"] - parameters) <= 0.05 * parameters for entry in entries)
+
+
+def test_random_cells_of_a_size_that_does_not_exist_are_said_to_be_missing(capsys):
+    tiny = [override for override in TINY if not override.startswith(("retrain", "latency", "search.random"))]
+    cfg = config("search", *tiny, "search.random_cells=2", "search.random_parameters=0", "search_space.blocks=1")
+    assert search.build_search(cfg, build_runtime(cfg)).random_cells(parameters=1) == []
+    assert "0 random cells instead of 2: of 1 parameters within 0 %" in capsys.readouterr().err
+
+
+def test_random_cells_of_any_size_stay_as_they_were_drawn():
+    tiny = [override for override in TINY if not override.startswith(("retrain", "latency", "search.random"))]
+    cfg = config("search", *tiny, "search.random_cells=3")
+    searching = search.build_search(cfg, build_runtime(cfg))
+    torch.manual_seed(derive_seed(0, "random cells"))
+    drawn = [searching.space.decode(row) for row in Uniform(searching.space.decisions).sample(30).actions.tolist()]
+    entries = searching.random_cells(parameters=1)
+    assert [Genotype.from_dict(entry["genotype"]) for entry in entries] == searching.distinct(drawn)[:3]
 
 
 def test_warm_start_takes_the_shared_weights(tmp_path):

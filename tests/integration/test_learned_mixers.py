@@ -153,6 +153,26 @@ def test_bodies_compares_mixers_on_the_data_set(tmp_path):
     assert 0 <= rows[1]["hard"] <= 1
 
 
+def test_a_body_of_cells_is_compared_with_its_fixed_shuffle_trial_by_trial(tmp_path):
+    overrides = ("tasks=bodies", "data=synthetic", "data.num_images=60", "data.image_size=8", "bodies.epochs=1")
+    overrides += (
+        "bodies.bodies=[shufflenasnet]",
+        "bodies.mixers=[identity,auto_shuffle,channel_shuffle]",
+        "bodies.filters=4",
+        "bodies.batch_size=16",
+        "bodies.trials=2",
+    )
+    figures = permutations.run(config("permutations", *overrides), tmp_path)["bodies"]
+    fixed, identity, learned = figures["rows"]
+    assert [row["mixer"] for row in (fixed, identity, learned)] == ["channel_shuffle", "identity", "auto_shuffle"]
+    assert fixed["difference"] is fixed["low"] is None
+    assert fixed["parameters"] == learned["parameters"]
+    for row in (identity, learned):
+        assert row["difference"] == pytest.approx(row["test_accuracy"] - fixed["test_accuracy"])
+        assert row["low"] <= row["difference"] <= row["high"]
+    assert len(figures["accuracies"]["shufflenasnet"]["identity"]) == 2
+
+
 def test_every_task_of_the_demonstrations_composes():
     cfg = config("permutations")
     for task in permutations.DEMONSTRATIONS:

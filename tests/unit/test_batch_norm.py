@@ -58,6 +58,16 @@ def test_gradients_are_those_of_finite_differences(monkeypatch):
     )
 
 
+def test_what_follows_may_change_the_output_in_place():
+    norm, reference = pair(6)
+    x = images(2, 6, 4, 4)
+    out, expected = (torch.relu_(module(x)) for module in (norm, reference))
+    torch.testing.assert_close(out, expected)
+    out.sum().backward()
+    expected.sum().backward()
+    torch.testing.assert_close(norm.weight.grad, reference.weight.grad)
+
+
 def test_a_gradient_that_lies_otherwise_is_the_same():
     norm, _ = pair(6)
     x = images(2, 6, 4, 4).requires_grad_()

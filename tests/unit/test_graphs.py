@@ -3,6 +3,7 @@ import itertools
 import pytest
 import torch
 
+from nas.averaging import WeightAverage
 from nas.evaluation import evaluate
 from nas.graphs import WARMUP, Repeated
 from nas.networks import ShuffleNASNet
@@ -26,15 +27,17 @@ def batches(count: int, size: int = 6, last: int | None = None) -> list[tuple[to
     return [(torch.randn(n, 1, 8, 8, generator=generator), torch.randint(3, (n,), generator=generator)) for n in sizes]
 
 
-def trained(recorder, *, genotypes=None, mixer="channel_shuffle", epochs=2, steps=8, drop=0.0, **options):
-    """Trains a network from a fixed start; returns its weights and the scores of its epochs."""
+def trained(recorder, *, genotypes=None, mixer="channel_shuffle", epochs=2, steps=8, drop=0.0, ema=None, **options):
+    """Trains a network from a fixed start; returns its weights, with `ema` their means too, and the epochs' scores."""
     torch.manual_seed(0)
     genotypes = genotypes or [some_genotype(mixer)]
     candidates = genotype_candidates(genotypes[0]) if len(genotypes) == 1 else ShuffleNASSpace(blocks=3).candidates()
     network = ShuffleNASNet(candidates, in_channels=1, num_classes=3, filters=8, cells_per_stage=1, stages=2)
+    average = None if ema is None else WeightAverage(network, decay=ema)
     trainer = WeightTrainer(
         network=network,
         optimizer=make_sgd(network, momentum=0.9, weight_decay=1e-3),
+        average=average,
         learning_rate=lambda now: 0.05 / (1 + now),
         drop_prob=lambda now: drop * (0.1 + now),
         mixer_penalty=lambda now: 0.01 * now,
@@ -47,7 +50,8 @@ def trained(recorder, *, genotypes=None, mixer="channel_shuffle", epochs=2, step
         )
         for epoch in range(epochs)
     ]
-    return network.state_dict(), scores
+    means = {} if average is None else {f"mean of {name}": mean for name, mean in average.state_dict().items()}
+    return {**network.state_dict(), **means}, scores
 
 
 def assert_equal(first, second):

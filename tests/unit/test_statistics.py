@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from nas.statistics import difference_interval, spread, verdict
+from nas.statistics import difference_interval, mean_interval, spread, verdict
 
 
 def test_spread_by_hand():
@@ -23,6 +23,13 @@ def test_welch_interval_by_hand():
     """Means 2 and 4, variances 1 and 1, n = 3: half width t(4 dof, 97.5 %) · √(2/3) = 2.7764 · 0.8165."""
     low, high = difference_interval([1, 2, 3], [3, 4, 5])
     assert (low, high) == (pytest.approx(-2 - 2.26696, abs=1e-4), pytest.approx(-2 + 2.26696, abs=1e-4))
+
+
+def test_students_interval_by_hand():
+    """Mean 2, standard deviation 1, n = 3: half width t(2 dof, 97.5 %) / √3 = 4.3027 / 1.7321."""
+    low, high = mean_interval([1, 2, 3])
+    assert (low, high) == (pytest.approx(2 - 2.48414, abs=1e-4), pytest.approx(2 + 2.48414, abs=1e-4))
+    assert mean_interval([1]) is None
 
 
 def test_verdict_claims_nothing_inside_the_interval():

@@ -7,7 +7,8 @@ from torch import nn
 
 from nas.evaluation import batch_statistics, evaluate, recalibrate_batch_norm
 from nas.networks import ShuffleNASNet
-from nas.schedules import CosineRestarts
+from nas.retraining import RetrainSettings
+from nas.schedules import CosineRestarts, OneCycle
 from nas.sgd import clip_gradients, make_sgd
 from nas.training import WeightTrainer
 from search_spaces.cells import genotype_candidates
@@ -47,6 +48,30 @@ def test_six_cycles_are_the_papers_630_epochs():
     schedule = CosineRestarts()
     restarts = [epoch for epoch in range(1, 631) if schedule.learning_rate(epoch) == schedule.lr_max]
     assert restarts == [10, 30, 70, 150, 310, 630]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "expected"), [(0, 0.02), (2, 0.26), (4, 0.5), (12, 0.3), (20 - 1e-9, 0.1), (20, 0.1), (21, 0.1)]
+)
+def test_one_cycle_rises_in_a_line_and_falls_along_a_cosine(epoch, expected):
+    schedule = OneCycle(epochs=20, lr_max=0.5, lr_min=0.1, peak=0.2)
+    assert schedule.learning_rate(epoch) == pytest.approx(expected)
+
+
+def test_a_retraining_has_the_schedule_it_asks_for():
+    given = {"epochs": 20, "lr_max": 0.5, "lr_min": 0.1, "first_cycle": 5, "peak": 0.2}
+    assert RetrainSettings(**given).annealing == CosineRestarts(lr_max=0.5, lr_min=0.1, first_cycle=5)
+    one_cycle = RetrainSettings(schedule="one_cycle", **given)
+    assert one_cycle.annealing == OneCycle(epochs=20, lr_max=0.5, lr_min=0.1, peak=0.2)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"schedule": "step"}, {"peak": 0.0}, {"peak": 1.0}, {"ema": 1.0}, {"ema": -0.1}, {"cutmix": 1.1}, {"lr_max": 0.0}],
+)
+def test_impossible_recipes_are_refused(settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        RetrainSettings(epochs=2, **settings)
 
 
 @pytest.mark.parametrize(
