@@ -170,7 +170,7 @@ class TabularSearch:
         self.controller = self.watch.act(self.controller)
         return row
 
-    def step(self) -> tuple[Samples, torch.Tensor, dict[str, float]]:
+    def step(self) -> tuple[Samples, torch.Tensor, Mapping[str, float]]:
         """Samples, looks up and learns once, and no more: diagnostics take several times as long.
 
         Returns:
