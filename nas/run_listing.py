@@ -1,6 +1,6 @@
 """Run folders as they stand: the job, its state, how far it is and what it found, read without torch or Hydra.
 
-Every job says that it is done by writing its result file last; a run that is at work holds the lock of its folder.
+A run that is done has the digests of what it made; one that is at work holds the lock of its folder.
 """
 
 import fcntl
@@ -16,13 +16,8 @@ State = Literal["running", "finished", "failed", "resumable"]
 STATES: tuple[State, ...] = ("running", "finished", "failed", "resumable")
 FAILED_FILE = "failed.json"
 PORTION_FILE = "portion.json"
-RESULT_FILES = {
-    "pipeline": "report.html",
-    "search": "candidates.json",
-    "retrain": "metrics.json",
-    "predict": "predictions.json",
-}
-"""The file that a job writes when it is done, where it is not `JOB.json`."""
+DONE_FILE = "digests.json"
+"""What every job writes last, whatever it is."""
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast, and not everywhere
 MAX_DEPTH = 3
 
@@ -73,7 +68,7 @@ def find_runs(roots: Iterable[Path]) -> list[Path]:
 def read_run(folder: Path) -> RunSummary:
     """Reads how a run stands; what cannot be read is left out."""
     job = job_of(folder)
-    state = state_of(folder, job)
+    state = state_of(folder)
     candidates, metrics, latency = (
         read_json(folder / name) for name in ("candidates.json", "metrics.json", "latency.json")
     )
@@ -92,11 +87,11 @@ def read_run(folder: Path) -> RunSummary:
     )
 
 
-def state_of(folder: Path, job: str) -> State:
-    """Returns the state of a job's run folder; a failure that was overcome since does not count."""
+def state_of(folder: Path) -> State:
+    """Returns the state of a run folder; a failure that was overcome since does not count."""
     if is_held(folder):
         return "running"
-    if (folder / RESULT_FILES.get(job, f"{job}.json")).exists() or (folder / PORTION_FILE).exists():
+    if (folder / DONE_FILE).exists() or (folder / PORTION_FILE).exists():
         return "finished"
     return "failed" if (folder / FAILED_FILE).exists() else "resumable"
 

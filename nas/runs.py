@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from nas.checkpoint import write_json, write_text
 from nas.config import check_resumable, plain
 from nas.console import note
-from nas.run_listing import read_json
+from nas.run_listing import DONE_FILE, read_json
 from nas.runtime import Runtime, environment, environment_differences
 
 SETUP_FILES = {".lock", "config.yaml", "environment.json", "data.json", "genotype.json", "cells.svg"}
@@ -105,7 +105,7 @@ def _write_digests(out: Path) -> None:
     data = read_json(out / "data.json")
     kept = {"data": data.get("data_sha256", data.get("files_sha256", data.get("sha256")))} if data else {}
     made = {name: _sha256(out / name) for name in RESULTS if (out / name).is_file()}
-    write_json(out / "digests.json", {**kept, **made})
+    write_json(out / DONE_FILE, {**kept, **made})
 
 
 def _sha256(path: Path) -> str:

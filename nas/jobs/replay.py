@@ -7,11 +7,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from nas.checkpoint import write_json
-from nas.config import plain
+from nas.config import import_extensions, plain
 from nas.console import header, note, result, shown
 from nas.jobs.parts import build_runtime
 from nas.run_comparison import FileComparison, compare_runs
-from nas.run_listing import read_json
+from nas.run_listing import DONE_FILE, read_json
 from nas.runs import opened_run
 from nas.runtime import environment, environment_differences
 from nas.tracking import Tracker
@@ -36,6 +36,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     source, again = Path(cfg.run), out / "again"
     command, recorded = read_record(source)
     repeated = repeated_config(source, recorded)
+    import_extensions(repeated)
     runtime = build_runtime(repeated)
     differences = environment_differences(recorded, environment(runtime, seed=repeated.seed))
     header(
@@ -74,7 +75,7 @@ def read_record(source: Path) -> tuple[str, dict[str, Any]]:
         raise ValueError(
             f"{source} is of the job {command or 'unknown'}; only {', '.join(REPEATABLE)} repeat to the bit"
         )
-    if not (source / "digests.json").is_file():
+    if not (source / DONE_FILE).is_file():
         raise ValueError(
             f"the run {source} is not finished; start `nas {command} name={source.name}` with its settings"
         )

@@ -1,15 +1,19 @@
 """Report: one HTML page of runs that opens from disk, with its figures and tables as files beside it."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from nas.config import build
 from nas.console import note, result, shown
 from nas.reporting.report import write_report
 from nas.tracking import Tracker
+
+LONGEST_NAME = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +40,11 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         FileNotFoundError: If a folder is not there.
     """
     settings: ReportSettings = build(cfg.report, "report")
-    folders = [Path(str(folder)) for folder in ([cfg.runs] if isinstance(cfg.runs, str) else cfg.runs or [])]
+    given = cfg.runs if OmegaConf.is_list(cfg.runs) else [] if cfg.runs is None else [cfg.runs]
+    folders = [Path(str(folder)) for folder in given]
     if not folders:
         raise ValueError("runs is not set; add runs=RUN, runs=SWEEP or runs=[RUN,RUN] to the command")
-    together = Path("results/reports") / "-".join(folder.resolve().name for folder in folders)[:80]
-    default = folders[0] if len(folders) == 1 else together
+    default = folders[0] if len(folders) == 1 else Path("results/reports") / _joint_name(folders)
     report = write_report(
         folders, default if cfg.out is None else Path(cfg.out), title=settings.title, png=settings.png
     )
@@ -54,3 +58,12 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         "runs": list(report.runs),
         "problems": [f"{problem.file}: {problem.reason}" for problem in report.problems],
     }
+
+
+def _joint_name(folders: Sequence[Path]) -> str:
+    """Returns the names of the folders in a row; where that is too long, a digest of all stands for the rest."""
+    name = "-".join(folder.resolve().name for folder in folders)
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256("\n".join(str(folder.resolve()) for folder in folders).encode()).hexdigest()[:8]
+    return f"{name[: LONGEST_NAME - 9]}-{digest}"

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from nas.checkpoint import write_json, write_text
@@ -94,8 +94,9 @@ def _counted(cfg: DictConfig, genotype: Genotype | None) -> nn.Module:
 
 
 def _image_shape(cfg: DictConfig) -> tuple[int, int, int]:
-    if len(cfg.image_shape) != 3:
-        raise ValueError(f"image_shape must be [channels, height, width], got {list(cfg.image_shape)}")
+    given = OmegaConf.to_container(cfg).get("image_shape")
+    if not isinstance(given, list) or len(given) != 3 or not all(isinstance(number, int) for number in given):
+        raise ValueError(f"image_shape must be [channels, height, width], got {given!r}")
     if not isinstance(cfg.num_classes, int):
         raise ValueError(f"num_classes must be a whole number, got {cfg.num_classes!r}")
     channels, height, width = cfg.image_shape

@@ -105,7 +105,7 @@ def make_plan(arguments: Sequence[str]) -> Plan:
         raise ValueError("nothing is swept; give a key several values, such as search_space.blocks=2,3,4")
     combinations = [] if chosen_otherwise else itertools.product(*swept.values())
     return Plan(
-        folder=ROOT / name[0],
+        folder=ROOT / name[0].strip("'\""),
         arguments=(
             "--multirun",
             *(one for one in arguments if not is_override(one) and one not in OPTIONS),

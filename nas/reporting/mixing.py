@@ -2,7 +2,7 @@
 
 from nas.checkpoint import load_weights
 from nas.reporting.figures import Axis, Block, Chart, Permutations
-from nas.reporting.records import RunRecord
+from nas.reporting.records import RunRecord, number
 from nas.reporting.series import curve
 
 WEIGHTS = "weights.safetensors"
@@ -27,7 +27,7 @@ def permutation_figures(run: RunRecord) -> list[Block]:
                 [row for row in rows if row.get("seed") == seed],
                 "mixer_distance",
                 along="epoch",
-                name=f"seed {seed:g}",
+                name=f"seed {number(seed):.0f}",
                 colour=i,
             )
             for i, seed in enumerate(seeds)

@@ -38,7 +38,8 @@ def policy_figures(run: RunRecord) -> list[Block]:
         )
         blocks += [] if entropy.empty else [entropy]
         for kind, keys in _kinds(rows, prefix="").items():
-            blocks.append(_stacked(run, kind, keys, rows=rows, along=along, exact=False))
+            stacked = _stacked(run, kind, keys, rows=rows, along=along, exact=False)
+            blocks += [] if stacked.empty else [stacked]
     return blocks
 
 
@@ -65,7 +66,8 @@ def diagnostic_figures(run: RunRecord) -> list[Block]:
         blocks += [] if shares.empty else [shares]
         blocks += _entropy_map(run, rows, along)
         for kind, keys in _kinds(rows, prefix="probability.").items():
-            blocks.append(_stacked(run, kind, keys, rows=rows, along=along, exact=True))
+            stacked = _stacked(run, kind, keys, rows=rows, along=along, exact=True)
+            blocks += [] if stacked.empty else [stacked]
     return blocks
 
 

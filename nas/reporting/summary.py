@@ -135,13 +135,13 @@ def _search(run: RunRecord) -> dict[str, Any]:
 def _candidate(run: RunRecord) -> dict[str, Any]:
     candidates = run.json("candidates.json")
     best = candidates[0] if candidates else {}
-    return {key: best.get(key) for key in ("shared_accuracy", "parameters", "multiply_adds")}
+    return {key: number(best.get(key)) for key in ("shared_accuracy", "parameters", "multiply_adds")}
 
 
 def _metrics(run: RunRecord) -> dict[str, Any]:
     metrics = run.record("metrics.json")
     found, random = metrics.get("found") or {}, metrics.get("random") or {}
-    row = {key: found.get(key) for key in ("parameters", "multiply_adds")}
+    row: dict[str, Any] = {key: number(found.get(key)) for key in ("parameters", "multiply_adds")}
     if isinstance(metrics.get("comparison"), str):
         row["comparison"] = metrics["comparison"].partition(" (")[0]
     for kind, record in (("test_accuracy", found), ("random_accuracy", random)):
@@ -184,7 +184,7 @@ COLUMNS = (
     TableColumn(key="test_accuracy", title="test accuracy (%)", show=_percent("test_accuracy")),
     TableColumn(key="random_accuracy", title="random cells (%)", show=_percent("random_accuracy")),
     TableColumn(key="comparison", title="verdict", show=lambda row: str(row["comparison"]), numeric=False),
-    TableColumn(key="parameters", title="parameters", show=lambda row: f"{row['parameters']:,}"),
+    TableColumn(key="parameters", title="parameters", show=lambda row: f"{row['parameters']:,.0f}"),
     TableColumn(key="multiply_adds", title="multiply-adds (M)", show=lambda row: f"{row['multiply_adds'] / 1e6:.2f}"),
     TableColumn(key="latency_ms", title="latency (ms)", show=lambda row: f"{row['latency_ms']:.2f}"),
     TableColumn(key="search_seconds", title="search time", show=lambda row: duration(row["search_seconds"])),

@@ -1,5 +1,6 @@
 """In what runs differ: their settings side by side, and figures against the one that was swept."""
 
+import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,12 @@ SWEPT = (
 
 def swept_charts(runs: Sequence[RunRecord], rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
     """Draws accuracy, parameters and latency against the one numeric setting in which the runs differ, if it is one."""
-    known = [(run, row) for run, row in zip(runs, rows, strict=True) if run.config]
+    settings = {
+        json.dumps({**_flat(run.config), "name": None}, sort_keys=True, default=str): (run, row)
+        for run, row in zip(runs, rows, strict=True)
+        if run.config
+    }
+    known = list(settings.values())  # a run counts once, though it may be there under two names
     runs, rows = [run for run, _ in known], [row for _, row in known]
     varying = {key: values for key, values in differing_settings(runs).items() if key != "seed"}
     numeric = [key for key, values in varying.items() if all(math.isfinite(number(value)) for value in values)]

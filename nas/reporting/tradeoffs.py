@@ -38,7 +38,9 @@ def front_charts(run: RunRecord) -> list[Chart]:
             ]
     if not cells["candidates"] and not cells["Pareto front"]:
         return []
-    chosen, in_table = _chosen_cost(run), "table" in run.config
+    chosen, in_table = "multiply_adds", "table" in run.config
+    with run.reading("pareto.json"):
+        chosen = _chosen_cost(run)
     dots = TABLE_DOTS if in_table else DOTS
     charts = []
     for cost, (words, unit, scale) in COSTS.items():
@@ -117,7 +119,7 @@ def _chosen_cost(run: RunRecord) -> str:
     cost = run.record("cost.json").get("cost")
     if cost in COSTS:
         return str(cost)
-    front = run.json("pareto.json") or [{}]
+    front = _entries(run, "pareto.json") or [{}]
     return next((known for known in COSTS if known in front[0]), "multiply_adds")
 
 

@@ -54,7 +54,7 @@ class Member:
 
 def member_state(folder: Path) -> State | None:
     """Returns the state of a member's folder; None if it was never started."""
-    return state_of(folder, "pipeline") if (folder / MEMBER_FILE).exists() else None
+    return state_of(folder) if (folder / MEMBER_FILE).exists() else None
 
 
 def run_member(member: Member, folder: Path, work: Callable[[], object], *, echo: bool) -> State:
@@ -74,6 +74,7 @@ def run_member(member: Member, folder: Path, work: Callable[[], object], *, echo
     failed = folder / FAILED_FILE
     write_json(folder / MEMBER_FILE, {"swept": member.swept, "fixed": member.fixed})
     note(f"member {member.name}" + ("" if echo else f": prints into {shown(folder / OUTPUT_FILE)}"))
+    failed.unlink(missing_ok=True)  # of an earlier start: the member's report is not to tell of it
     begun = time.monotonic()
     try:
         with kept_output(folder / OUTPUT_FILE, echo=echo):
@@ -85,13 +86,14 @@ def run_member(member: Member, folder: Path, work: Callable[[], object], *, echo
             write_json(failed, {"error": in_a_line(error), "traceback": "".join(lines).splitlines()})
             _forget_setup(folder)
     else:
-        failed.unlink(missing_ok=True)
         note(f"member {member.name} finished after {time.monotonic() - begun:.0f} s")
-    return state_of(folder, "pipeline")
+    return state_of(folder)
 
 
 def check_fixed(folder: Path, members: Sequence[Member], *, free: Sequence[str]) -> None:
     """Refuses to mix members of different settings in one sweep.
+
+    A key that is swept now may have been fixed before, and the other way round: its value is among the member's own.
 
     Args:
         folder: Of the sweep.
@@ -99,18 +101,20 @@ def check_fixed(folder: Path, members: Sequence[Member], *, free: Sequence[str])
         free: Top-level keys that may differ.
 
     Raises:
-        ValueError: If a member has results of other settings; the message names them.
+        ValueError: If a member that is there has results of other settings; the message names them.
     """
-    for member in members:
-        path = folder / member.name
+    if not members:
+        return
+    swept, fixed = members[0].swept, members[0].fixed
+    for path in sorted(file.parent for file in folder.glob(f"*/{MEMBER_FILE}")):
         if not (path / "config.yaml").exists():
             continue
-        before = dict((read_json(path / MEMBER_FILE) or {}).get("fixed", {}))
-        keys = [key for key in dict.fromkeys([*before, *member.fixed]) if key.lstrip("+").split(".")[0] not in free]
+        before = read_member(path)
+        keys = [key for key in dict.fromkeys([*before.fixed, *fixed]) if key not in swept and key not in before.swept]
         differing = [
-            f"{key} (was {before.get(key, 'not given')}, is {member.fixed.get(key, 'not given')})"
+            f"{key} (was {before.fixed.get(key, 'not given')}, is {fixed.get(key, 'not given')})"
             for key in keys
-            if before.get(key) != member.fixed.get(key)
+            if before.fixed.get(key) != fixed.get(key) and key.lstrip("+").split(".")[0] not in free
         ]
         if differing:
             raise ValueError(

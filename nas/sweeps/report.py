@@ -1,6 +1,7 @@
 """What a sweep comes to: `sweep.json`, `sweep.csv`, `sweep.svg`, the report, the table, and what it shows."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from nas.console import Column, Table, next_command, note, result, shown
 from nas.run_listing import read_json
 from nas.statistics import spread, verdict
 from nas.sweeps.plots import sweep_plot
-from nas.sweeps.summary import FIGURES, SEED, Record, accuracies, aggregate, common_environment, swept_keys
+from nas.sweeps.summary import FIGURES, SEED, Record, accuracies, aggregate, common_environment, distinct, swept_keys
 
+OF_LATENCY = ("data", "device", "runtime", "experiment", "imports")
+"""How the keys begin that a measurement of the found models' latency has in common with the sweep."""
 FILES = ("sweep.json", "sweep.csv", "sweep.svg", "report.html")
 
 
@@ -21,6 +24,7 @@ def report(sweep: Path, members: Sequence[Record]) -> None:
         sweep: Folder of the sweep.
         members: Records of `read_members`, of which at least one is finished.
     """
+    members = distinct(members)
     keys, rows = swept_keys(members), aggregate(members)
     finished = [member for member in members if member["state"] == "finished"]
     _write(sweep, members, rows, keys, batch_size=finished[0]["latency_batch_size"])
@@ -30,7 +34,8 @@ def report(sweep: Path, members: Sequence[Record]) -> None:
     note(f"figures in {shown(sweep / FILES[0])}, {', '.join(FILES[1:])}")
     if len(finished) > 1:
         models = ",".join(shown(sweep / member["member"]) for member in _first_seeds(finished))
-        next_command(f'nas latency "models=[{models}]"')
+        kept = [f"{key}={value}" for key, value in finished[0]["fixed"].items() if key.startswith(OF_LATENCY)]
+        next_command(shlex.join(["nas", "latency", f"models=[{models}]", *kept]))
 
 
 def _write(

@@ -48,9 +48,22 @@ def read_members(sweep: Path) -> list[Record]:
 
     A record holds `member`, `state`, `settings` (swept values by key), `fixed`, and of a finished member the figures
     of `FIGURES` and `FURTHER`, `test_accuracies` (one a training) and `latency_batch_size`; of a failed one `error`.
+    What any member swept is among the settings of all, also where a start of the sweep had fixed it.
     """
-    folders = sorted(file.parent for file in sweep.glob("*/member.json"))
-    return [_record(folder) for folder in folders]
+    records = [_record(file.parent) for file in sorted(sweep.glob("*/member.json"))]
+    keys = dict.fromkeys(key for record in records for key in record["settings"])
+    for record in records:
+        fixed = {SEED: 0, **{key: number_or_text(value) for key, value in record["fixed"].items()}}
+        record["settings"] = {key: record["settings"].get(key, fixed.get(key)) for key in keys}
+    return records
+
+
+def distinct(members: Sequence[Record]) -> list[Record]:
+    """Returns the members without those that repeat another's settings under another name, finished ones first kept."""
+    kept: dict[tuple[Value | None, ...], Record] = {}
+    for member in sorted(members, key=lambda member: member["state"] != "finished"):
+        kept.setdefault(tuple(member["settings"].values()), member)
+    return [member for member in members if any(member is one for one in kept.values())]
 
 
 def aggregate(members: Sequence[Record]) -> list[Record]:

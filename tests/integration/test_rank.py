@@ -314,7 +314,7 @@ def test_portions_come_to_the_same_as_the_whole(runs, ranked, tmp_path, monkeypa
         below = tmp_path / f"portion-{portion}"
         done = rank.run(config("rank", *chosen, "rank.portions=2", f"rank.portion={portion}"), below)
         assert done["trainings"] == len(trainings(below)) == 3
-        assert state_of(below, "rank") == "finished"
+        assert state_of(below) == "finished"
         assert not (below / "rank.json").exists()
     monkeypatch.setattr(rank, "train_cells", lambda workshop, left, **keys: [1 / 0 for _ in left])  # none is left
     joined = rank.run(config("rank", *chosen), tmp_path)

@@ -6,7 +6,7 @@ import pytest
 from nas.jobs.sweep import make_plan
 from nas.sweeps.members import Member, check_fixed, in_a_line, member_state, run_member
 from nas.sweeps.plots import sweep_plot
-from nas.sweeps.summary import aggregate, common_environment, number_or_text, read_members, swept_keys
+from nas.sweeps.summary import aggregate, common_environment, distinct, number_or_text, read_members, swept_keys
 
 FIGURES = {
     "random_accuracy": 0.5,
@@ -46,7 +46,7 @@ def put_member(sweep: Path, **swept: str) -> Path:
         (folder / name).write_text(json.dumps(data))
     (folder / "search.csv").write_text("epoch,seconds\n0,1.5\n1,2\n")
     (folder / "retrain.csv").write_text("label,seconds\nfound,3\n")
-    (folder / "report.html").write_text("")
+    (folder / "digests.json").write_text("{}")
     return folder
 
 
@@ -137,7 +137,7 @@ def test_a_failure_is_forgotten_when_the_member_finishes(tmp_path, capsys):
     assert member_state(folder) == "failed"
 
     def work() -> None:
-        (folder / "report.html").write_text("")
+        (folder / "digests.json").write_text("{}")
         print("done")
 
     assert run_member(member(seed="0"), folder, work, echo=True) == "finished"
@@ -164,6 +164,37 @@ def test_members_begun_with_other_settings_are_not_mixed(tmp_path):
         check_fixed(tmp_path, [other], free=())
     check_fixed(tmp_path, [other], free=("data", "search"))
     check_fixed(tmp_path, [member(seed="0"), member(seed="7")], free=())
+
+
+def test_a_later_start_with_other_fixed_settings_is_refused_whatever_it_sweeps(tmp_path):
+    folder = put_member(tmp_path, blocks="2")
+    (folder / "config.yaml").write_text("")
+    longer = Member(swept={"blocks": "3"}, fixed={"data": "synthetic", "retrain.epochs": "50"})
+    with pytest.raises(ValueError, match=r"retrain\.epochs \(was not given, is 50\)"):
+        check_fixed(tmp_path, [longer], free=())
+    check_fixed(tmp_path, [Member(swept={"seed": "1"}, fixed={"data": "synthetic", "blocks": "2"})], free=())
+
+
+def test_a_run_under_two_names_counts_once(tmp_path):
+    put_member(tmp_path, blocks="2")  # the first start swept blocks alone, with the seed 0 that is the default
+    put_member(tmp_path, blocks="3")
+    for seed in "01":
+        put_member(tmp_path, blocks="2", seed=seed)
+    put_member(tmp_path, seed="1", blocks="2")
+    (tmp_path / "blocks-2+seed-1" / "digests.json").unlink()
+    members = distinct(read_members(tmp_path))
+    assert [(member["settings"]["blocks"], member["settings"]["seed"]) for member in members] == [(2, 0), (3, 0), (2, 1)]
+    assert all(member["state"] == "finished" for member in members)
+    assert [row["test_accuracy_n"] for row in aggregate(members)] == [2, 2]  # two searches; two trainings of one
+
+
+def test_what_was_fixed_in_one_start_and_swept_in_another_is_a_setting_of_all(tmp_path):
+    put_member(tmp_path, seed="4")
+    put_member(tmp_path, data="digits", seed="5")
+    assert [record["settings"] for record in read_members(tmp_path)] == [
+        {"data": "digits", "seed": 5},
+        {"data": "synthetic", "seed": 4},
+    ]
 
 
 def test_an_error_names_its_kind_unless_it_speaks_to_the_user():
