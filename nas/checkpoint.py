@@ -63,8 +63,8 @@ def write_json(path: Path, data: object) -> None:
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Writes rows as CSV atomically, columns in order of first appearance; a lacking value is left empty."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [columns, *([_csv_field(row.get(column)) for column in columns] for row in rows)]
-    write_text(path, "".join(",".join(line) + "\n" for line in lines))
+    lines: list[list[object]] = [[*columns], *([row.get(column) for column in columns] for row in rows)]
+    write_text(path, "".join(",".join(map(_csv_field, line)) + "\n" for line in lines))
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 Config objects end here: everything built gets plain keyword arguments.
 """
 
+import dataclasses
 import importlib
 import inspect
 import math
@@ -168,6 +169,12 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if hint is str:
         return isinstance(value, str)
+    if dataclasses.is_dataclass(hint):
+        return isinstance(value, hint)  # type: ignore[arg-type]
+    if inspect.isclass(origin) and issubclass(origin, Mapping):
+        return isinstance(value, dict) and all(_fits(item, inner[1]) for item in value.values())
+    if origin is tuple and Ellipsis not in inner:
+        return isinstance(value, list) and len(value) == len(inner) and all(map(_fits, value, inner))
     if origin is not None and inspect.isclass(origin) and issubclass(origin, list | tuple | typing.Sequence):
         elements = [part for part in inner if part is not Ellipsis] or [Any]
         return isinstance(value, list) and all(_fits(item, elements[0]) for item in value)
@@ -178,7 +185,13 @@ def _describe(hint: Any) -> str:
     names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text", type(None): "null"}
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return " or ".join(_describe(part) for part in typing.get_args(hint))
-    if typing.get_origin(hint) is not None:
+    if dataclasses.is_dataclass(hint):
+        return "a group of settings with a _target_"
+    if inspect.isclass(origin := typing.get_origin(hint)) and issubclass(origin, Mapping):
+        return f"keys whose values are {_describe(typing.get_args(hint)[1])}"
+    if origin is tuple and Ellipsis not in typing.get_args(hint):
+        return "a list of " + ", ".join(_describe(part) for part in typing.get_args(hint))
+    if origin is not None:
         elements = [part for part in typing.get_args(hint) if part is not Ellipsis]
         return "a list of " + " or ".join(dict.fromkeys(_describe(part) for part in elements))
     return names.get(hint, str(getattr(hint, "__name__", hint)))

@@ -64,7 +64,7 @@ class EpochTotals:
 
         Raises:
             ValueError: If there were no images.
-            DivergedError: If more steps were skipped; the message names the last one.
+            DivergedError: If more steps were skipped, or all; the message names the last one.
         """
         if not num_images:
             raise ValueError(NO_BATCHES)
@@ -75,6 +75,8 @@ class EpochTotals:
             found += f", the last of these step {last:.0f}"
             if skipped > max_bad_steps:
                 raise DivergedError(f"{found}; more than max_bad_steps={max_bad_steps}; a lower lr_max may help")
+            if skipped == steps:
+                raise DivergedError(f"{found}, that is in all; a lower lr_max may help")
             note(f"warning: {found}; they were skipped")
         taken = num_images - int(images)
         return Score(loss / taken, right / taken) if taken else Score(loss=math.nan, accuracy=0.0)

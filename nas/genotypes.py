@@ -26,7 +26,7 @@ def load_genotype(reference: str | Path) -> Genotype:
         ValueError: If the file or text does not hold a valid genotype.
     """
     text = str(reference)
-    if _is_genotype_itself(text):
+    if is_genotype_itself(text):
         return _read(text, source="the text given")
     name, hash_sign, index = text.rpartition("#")
     path, entry = (Path(name), index) if hash_sign else (Path(text), None)
@@ -48,7 +48,7 @@ def network_group(reference: str) -> str | None:
     Published cells know theirs, and run folders have it in their config; of the pair-block space, DARTS's network is
     taken for all others.
     """
-    if _is_genotype_itself(reference):
+    if is_genotype_itself(reference):
         return _network_of_space(reference)
     path = Path(reference.rpartition("#")[0] or reference)
     if not _is_path(path):
@@ -91,7 +91,7 @@ def _absent(reference: str, *, path: Path | str) -> str:
     return f"no genotype at {path}; {hint} Published ones are {', '.join(PUBLISHED)}"
 
 
-def _is_genotype_itself(reference: str) -> bool:
+def is_genotype_itself(reference: str) -> bool:
     """Whether the text is no name of a file or cell but a genotype in another tool's notation."""
     if "(" in reference or "{" in reference:
         return True

@@ -94,6 +94,8 @@ class Reinforce:
     ) -> None:
         if learning_rate <= 0:
             raise ValueError(f"learning_rate must be above 0, got {learning_rate}")
+        if adam_epsilon <= 0:
+            raise ValueError(f"adam_epsilon must be above 0, got {adam_epsilon}")
         if entropy_weight < 0:
             raise ValueError(f"entropy_weight must be at least 0, got {entropy_weight}")
         if entropy_bonus not in ENTROPY_BONUSES:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from nas.checkpoint import write_json, write_text
 from nas.config import check_resumable, plain
 from nas.console import note
+from nas.genotypes import is_genotype_itself
 from nas.run_listing import DONE_FILE, read_json
 from nas.runtime import Runtime, environment, environment_differences
 
@@ -44,12 +45,12 @@ def opened_run(cfg: DictConfig, out: Path, *, runtime: Runtime, command: str) ->
             check_resumable(config, plain(cfg, "the config"))
         else:
             write_text(config, OmegaConf.to_yaml(cfg, resolve=True))
-        found = {"job": command, **environment(runtime, seed=cfg.seed), "inputs": _input_digests(cfg)}
-        _write_environment(out / "environment.json", found)
         try:
+            found = {"job": command, **environment(runtime, seed=cfg.seed), "inputs": _input_digests(cfg)}
+            _write_environment(out / "environment.json", found)
             yield
             _write_digests(out)
-        except (ValueError, FileNotFoundError):
+        except Exception:
             if not begun:
                 _remove_if_bare(out)
             raise
@@ -93,7 +94,8 @@ def _input_digests(cfg: DictConfig) -> dict[str, str]:
     digests = {}
     for key in ("genotype", "random_cells"):
         given = OmegaConf.select(cfg, key)
-        path = Path(given.rpartition("#")[0] or given) if isinstance(given, str) and "(" not in given else None
+        named = isinstance(given, str) and not is_genotype_itself(given)
+        path = Path(given.rpartition("#")[0] or given) if named else None
         path = path / "genotype.json" if path is not None and path.is_dir() else path
         if path is not None and path.is_file():
             digests[key] = _sha256(path)

@@ -71,7 +71,14 @@ class Search:
     watch: Watch = field(init=False)
 
     def __post_init__(self) -> None:
-        self.watch = Watch(self.space, settings=self.settings.guard, num_epochs=self.settings.epochs, renew=self.renew)
+        settings = self.settings
+        self.watch = Watch(
+            self.space,
+            settings=settings.guard,
+            num_epochs=settings.epochs,
+            first_epoch=settings.warmup_epochs,
+            renew=self.renew,
+        )
 
     @property
     def finished(self) -> bool:

@@ -105,6 +105,8 @@ def open_table(
         ValueError: If the table breaks a rule, or there is no cost of that name.
     """
     check_cost(cost_name)
+    if not callable(key_of):
+        raise ValueError(f"key_of must name a function: table.key_of.path=MODULE.FUNCTION, got {key_of!r}")
     table = Table.read(path, key=key, reward=reward, report=report, cost=cost)
     evaluator = TabularEvaluator(table, key_of=key_of, reward_scale=reward_scale)
     return evaluator, None if cost is None else TabularCost(cost_name, evaluator)
@@ -198,6 +200,8 @@ class TabularSearch:
         accuracies = self.evaluator.rewards(genotypes, seed=derive_seed(self.seed, "reward", update)).tolist()
         for row, genotype, accuracy in zip(actions.tolist(), genotypes, accuracies, strict=True):
             reward = self.reward(Score(loss=math.nan, accuracy=accuracy), genotype)
+            if not math.isfinite(reward):
+                raise ValueError(f"the reward must be a finite number, got {reward} for {genotype.to_json()}")
             entry: dict[str, Any] = {"epoch": update, "reward": reward, "accuracy": accuracy}
             if self.evaluator.table.report is not None:
                 entry["report"] = self.evaluator.report(genotype)

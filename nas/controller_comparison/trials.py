@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, Literal
 
@@ -157,7 +158,9 @@ def run_trials(laboratory: Laboratory, trials: Sequence[Trial], *, workers: int 
             torch.set_num_threads(threads)
         return
     # A forked process may hang in torch's thread pool, so that each is started afresh.
-    with ProcessPoolExecutor(count, get_context("spawn"), initializer=_start, initargs=(laboratory,)) as pool:
+    context = get_context("spawn")
+    ended = context.Event()
+    with ProcessPoolExecutor(count, context, initializer=_start, initargs=(laboratory, ended)) as pool:
         futures = [pool.submit(_run, trial) for trial in trials]
         try:
             for future in as_completed(futures):
@@ -165,6 +168,7 @@ def run_trials(laboratory: Laboratory, trials: Sequence[Trial], *, workers: int 
         except BrokenProcessPool:
             raise OSError("a worker process was killed; the same command goes on with what is left") from None
         finally:
+            ended.set()  # the pool hands out a few trials ahead of time, which can no longer be cancelled
             pool.shutdown(cancel_futures=True)
 
 
@@ -203,15 +207,18 @@ def append_finished(path: Path, figures: Mapping[str, Any]) -> None:
 
 _laboratory: Laboratory | None = None
 """Of a worker process."""
+_ended: Event | None = None
+"""Whether a worker process is to begin no more trials."""
 
 
-def _start(laboratory: Laboratory) -> None:
-    global _laboratory
+def _start(laboratory: Laboratory, ended: Event) -> None:
+    global _laboratory, _ended
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process stops the others
     torch.set_num_threads(1)
-    _laboratory = laboratory
+    _laboratory, _ended = laboratory, ended
 
 
 def _run(trial: Trial) -> dict[str, Any]:
     assert _laboratory is not None
-    return _laboratory.run(trial)
+    assert _ended is not None
+    return {} if _ended.is_set() else _laboratory.run(trial)

@@ -41,6 +41,8 @@ class Watch:
         space: What is searched.
         settings: When to warn, and what to do.
         num_epochs: Of the search.
+        first_epoch: Those before it do not count: the controller does not learn there, and what rewards do has other
+            reasons.
         renew: Makes a fresh controller from its number, 1 for the first restart; needed for `action: restart` alone.
 
     Raises:
@@ -53,12 +55,14 @@ class Watch:
         *,
         settings: GuardSettings,
         num_epochs: int,
+        first_epoch: int = 0,
         renew: Callable[[int], Controller] | None = None,
     ) -> None:
         if settings.action == "restart" and renew is None:
             raise ValueError("guard.action=restart needs a way to make a fresh controller")
         self.settings = settings
         self.num_epochs = num_epochs
+        self.first_epoch = first_epoch
         self.renew = renew
         self.weight_free = settings.weight_free(space.decisions)
         self.recorder = Recorder(space, weight_free=self.weight_free)
@@ -92,8 +96,9 @@ class Watch:
             best: The highest reward so far.
         """
         row = self.recorder.row(samples, rewards, epoch=len(self.rows), best=best)
+        if len(self.rows) >= self.first_epoch:
+            self._current.append(row)
         self.rows.append(row)
-        self._current.append(row)
         return {key: row[key] for key in SUMMARY if key in row}
 
     def act(self, controller: Controller) -> Controller:
@@ -102,6 +107,8 @@ class Watch:
         Each kind of finding is reported once for each controller. A controller is not made anew where what is left of
         the search is shorter than what a policy needs to converge.
         """
+        if not self._current:
+            return controller
         found = judge(self._current, self.settings, self._bounds)
         known = {finding.kind for finding in self.findings if finding.epoch >= len(self.rows) - len(self._current)}
         if known & {CONVERGED, "collapsed"}:
@@ -148,5 +155,5 @@ class Watch:
         """
         self.rows = state["rows"]
         self.findings = [Finding(**finding) for finding in state["findings"]]
-        self._current = [*self.rows[self.restarts[-1] + 1 if self.restarts else 0 :]]
+        self._current = [*self.rows[self.restarts[-1] + 1 if self.restarts else self.first_epoch :]]
         self.recorder.take([int(word) for word in row["actions"].split()] for row in scored)

@@ -29,7 +29,7 @@ from nas.controller_comparison.trials import (
     run_trials,
 )
 from nas.costing.costs import FIELDS
-from nas.costing.pareto import hypervolume, nondominated
+from nas.costing.pareto import Point, hypervolume, nondominated
 from nas.jobs.parts import build_runtime
 from nas.jobs.tabular_search import bound_reward
 from nas.portions import portion_of
@@ -66,6 +66,8 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     take_over(cfg, out, trials)
     finished = read_finished(file)
     left = [trial for trial in trials if trial not in finished]
+    if settings.baseline is not None and settings.baseline not in settings.controllers:
+        note(f"compare.baseline={settings.baseline} is not among the controllers: nothing is held against it")
     _describe(laboratory, front, out, done=len(trials) - len(left), total=len(trials))
     with progress("comparing", total=len(trials), done=len(trials) - len(left)) as bar:
         for figures in run_trials(laboratory, left, workers=settings.workers):
@@ -92,6 +94,7 @@ def _laboratory(cfg: DictConfig, settings: ComparisonSettings, front: FrontSetti
     if front.seeds:
         rewards["front"] = bound_reward(front.reward, cost, space=space)
         reference = max(evaluator.table.column("cost").values()), statistics.median(reports.values())
+        _check_front(evaluator, reference)
     return Laboratory(
         settings=settings,
         space=space,
@@ -101,6 +104,18 @@ def _laboratory(cfg: DictConfig, settings: ComparisonSettings, front: FrontSetti
         cost=cost,
         reference=reference,
     )
+
+
+def _check_front(evaluator: TabularEvaluator, reference: Point) -> None:
+    """Raises ValueError if the table has a cost that is not above 0, or no front that could be found."""
+    costs, reports = evaluator.table.column("cost"), evaluator.table.column("report")
+    if min(costs.values()) <= 0:
+        raise ValueError(f"{evaluator.table.path}: a cost must be above 0, got {min(costs.values())}")
+    if hypervolume([(cost, reports[key]) for key, cost in costs.items()], reference=reference) == 0:
+        raise ValueError(
+            f"{evaluator.table.path}: no cell is both cheaper than the dearest and better than the median, so that "
+            "there is no front to compare; front.seeds=0 leaves it out"
+        )
 
 
 def _controller_config(name: str, changed: DictConfig) -> DictConfig:

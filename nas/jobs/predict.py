@@ -60,8 +60,8 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     for key in ("run", "images"):
         if cfg[key] is None:
             raise ValueError(f"{key} is not set; add {key}={'RUN' if key == 'run' else 'FILE, FOLDER or PATTERN'}")
-    given = OmegaConf.to_container(cfg.images) if OmegaConf.is_list(cfg.images) else str(cfg.images)
-    files = find_images(given)  # type: ignore[arg-type]
+    given = [str(one) for one in (cfg.images if OmegaConf.is_list(cfg.images) else [cfg.images])]
+    files = find_images(given)
     runtime = build_runtime(cfg)
     model = load_model(cfg.run, normalize=True, device=runtime.device)
     image_shape = _image_shape(settings, model, str(cfg.run))

@@ -18,7 +18,7 @@ from nas.ranking.correlations import Array
 from nas.ranking.figures import FRACTIONS
 from nas.ranking.settings import RankSettings
 from nas.ranking.shared_scores import log_probs, own_mode, score_cells, scoring_modes, uniform_cells
-from nas.ranking.strata import best_threshold
+from nas.ranking.strata import best_threshold, check_pool
 from nas.runtime import Runtime, derive_seed
 from nas.search import Search
 from search_spaces.genotype import Genotype
@@ -151,8 +151,10 @@ def predict(cfg: DictConfig, settings: RankSettings, runs: Sequence[RankedRun]) 
         ValueError: If the space has too few cells, or those of the earlier ranking are of another.
     """
     first = runs[0].search
-    earlier = None if cfg.cells is None else _earlier_cells(Path(str(cfg.cells)), runs[0])
+    earlier = None if cfg.cells is None else _earlier_cells(Path(str(cfg.cells)), runs[0], settings)
     pool = uniform_cells(first.space, count=settings.pool, seed=derive_seed(cfg.seed, "pool"))
+    if earlier is None:
+        check_pool(len(pool), count=settings.architectures - settings.policy_architectures)
     pool_scores = [_own_scores(one, pool, title=f"scoring uniform draws, {one.name}") for one in runs]
     searches = [one.search for one in runs]
     chosen = earlier or choose_cells(searches, pool, pool_scores, settings=settings, seed=cfg.seed)
@@ -180,17 +182,22 @@ def _own_scores(ranked: RankedRun, genotypes: Sequence[Genotype], *, title: str)
     return np.array([entry[mode.name] for entry in score_cells(ranked.search, genotypes, [mode], title=title)])
 
 
-def _earlier_cells(folder: Path, ranked: RankedRun) -> list[ChosenCell]:
+def _earlier_cells(folder: Path, ranked: RankedRun, settings: RankSettings) -> list[ChosenCell]:
     """Reads the cells of an earlier ranking.
 
     Raises:
         FileNotFoundError: If there are none.
-        ValueError: If they are of another space than the run's.
+        ValueError: If the file is no such list, they are of another space than the run's, or too few.
     """
     file = folder / PREDICTIONS
     if not file.is_file():
         raise FileNotFoundError(f"no ranked cells at {file}; cells=RUN takes the run folder of an earlier `nas rank`")
-    cells = [ChosenCell.from_dict(entry) for entry in json.loads(file.read_text(encoding="utf-8"))["cells"]]
+    try:
+        cells = [ChosenCell.from_dict(entry) for entry in json.loads(file.read_text(encoding="utf-8"))["cells"]]
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"{file} holds no ranked cells: {error}") from error
+    if len(cells) < min(settings.top):
+        raise ValueError(f"rank.top must have a number up to {len(cells)}, the cells of {shown(folder)}")
     try:
         for cell in cells:
             ranked.search.space.encode(cell.genotype)

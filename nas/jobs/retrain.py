@@ -58,7 +58,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     runtime = build_runtime(cfg)
     ranks = runtime.ranks
     genotype = ranks.from_first(lambda: read_genotype(cfg))
-    random_cells = ranks.from_first(lambda: [] if cfg.random_cells is None else load_genotypes(cfg.random_cells))
+    random_cells = ranks.from_first(lambda: [] if cfg.random_cells is None else load_genotypes(str(cfg.random_cells)))
     if genotype is None and random_cells:
         raise ValueError("random_cells needs a network made of cells: network=shufflenasnet, enas or darts")
     members = [Member(label="found", seed=cfg.seed + seed, genotype=genotype) for seed in settings.seeds] + [

@@ -108,7 +108,9 @@ def build_search_with_costs(cfg: DictConfig, runtime: Runtime, *, out: Path | No
     Returns:
         The search, and what it counts as cost.
     """
-    settings: SearchSettings = build(cfg.search, "search")
+    settings = build(cfg.search, "search")
+    if not isinstance(settings, SearchSettings):
+        raise ValueError("trainer@search=tabular looks cells up: experiment=nasbench201 table.path=FILE names a table")
     annealing = settings.annealing
     space: WeightSharingSpace = build(cfg.search_space, "search_space")
     controller = build_controller(cfg, space)

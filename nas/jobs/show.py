@@ -6,10 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from nas.checkpoint import write_json, write_text
+from nas.config import plain
 from nas.console import note, result, shown
 from nas.derived import count_multiply_adds, count_parameters
 from nas.drawing import genotype_svg, genotype_text
@@ -94,7 +95,7 @@ def _counted(cfg: DictConfig, genotype: Genotype | None) -> nn.Module:
 
 
 def _image_shape(cfg: DictConfig) -> tuple[int, int, int]:
-    given = OmegaConf.to_container(cfg).get("image_shape")
+    given = plain(cfg, "the config").get("image_shape")
     if not isinstance(given, list) or len(given) != 3 or not all(isinstance(number, int) for number in given):
         raise ValueError(f"image_shape must be [channels, height, width], got {given!r}")
     if not isinstance(cfg.num_classes, int):

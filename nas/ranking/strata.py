@@ -57,20 +57,44 @@ def draw_stratified(predictions: npt.ArrayLike, *, count: int, seed: int) -> lis
     values = np.asarray(predictions, dtype=np.float64)
     generator = np.random.default_rng(seed)
     order = np.lexsort((generator.random(len(values)), values))
-    ends = np.rint(np.cumsum(list(STRATA.values())) * len(values)).astype(int)
-    members = dict(zip(STRATA, np.split(order, ends[:-1]), strict=True))
+    check_pool(len(values), count=count)
+    members = np.split(order, _ends(len(values))[:-1])
     drawn: list[Drawn] = []
-    for place, (name, indices) in enumerate(members.items()):
-        wanted = (count + place) // len(STRATA)
-        if wanted > len(indices):
-            raise ValueError(
-                f"the {name} of {len(values)} distinct uniform draws has {len(indices)} cells, {wanted} are asked for; "
-                "raise rank.pool, or lower rank.architectures if the space has no more cells"
-            )
+    for name, indices, wanted in zip(STRATA, members, _wanted(count), strict=True):
         chosen = sorted(generator.choice(indices, size=wanted, replace=False).tolist())
         drawn += [Drawn(index, name, STRATA[name] / wanted) for index in chosen]
     total = sum(one.share for one in drawn)  # below 1 only if so few are drawn that a stratum gives none
     return [Drawn(one.index, one.stratum, one.share / total) for one in drawn]
+
+
+def check_pool(num_cells: int, *, count: int) -> None:
+    """Checks that a pool has as many cells in every stratum as are to be drawn from it.
+
+    Args:
+        num_cells: In the pool.
+        count: To be drawn.
+
+    Raises:
+        ValueError: If a stratum has too few.
+    """
+    sizes = np.diff(_ends(num_cells), prepend=0).tolist()
+    for name, there, wanted in zip(STRATA, sizes, _wanted(count), strict=True):
+        if wanted > there:
+            raise ValueError(
+                f"the {name} of {num_cells} distinct uniform draws has {there} cells, {wanted} are asked for; "
+                "raise rank.pool, or lower rank.architectures if the space has no more cells"
+            )
+
+
+def _ends(num_cells: int) -> npt.NDArray[np.int64]:
+    """Returns the number of cells up to the end of each stratum."""
+    ends: npt.NDArray[np.int64] = np.rint(np.cumsum(list(STRATA.values())) * num_cells).astype(np.int64)
+    return ends
+
+
+def _wanted(count: int) -> list[int]:
+    """Returns how many cells each stratum gives."""
+    return [(count + place) // len(STRATA) for place in range(len(STRATA))]
 
 
 def best_threshold(values: npt.ArrayLike, shares: npt.ArrayLike, *, fraction: float) -> float:

@@ -87,6 +87,11 @@ def test_learned_mixers_outlive_a_bad_step(mixer):
     assert all(weight.isfinite().all() for weight in trainer.network.parameters())
 
 
+def test_an_epoch_without_a_good_step_stops_however_short_it_is():
+    with pytest.raises(DivergedError, match=r"epoch 4: .* in 8 of 8 steps, .* that is in all"):
+        trained((), data=batches(tuple(range(8)), value=math.nan), max_bad_steps=10)
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_more_bad_steps_than_allowed_stop_with_the_step_named(value):
     with pytest.raises(DivergedError, match=r"epoch 4: .* in 3 of 8 steps, .* step 6; more than max_bad_steps=2"):

@@ -1,3 +1,4 @@
+import csv
 import json
 import math
 
@@ -78,6 +79,13 @@ def test_json_stays_json(tmp_path):
         "b": [1, None, "ü"],
         "c": {"d": 0.5},
     }
+
+
+def test_csv_is_read_back_whatever_is_in_it(tmp_path):
+    row = {"a,b": 'x, "y"', 'say "no"': "one\ntwo", "plain": "text"}
+    write_csv(tmp_path / "x.csv", [row])
+    with (tmp_path / "x.csv").open(newline="") as file:
+        assert list(csv.DictReader(file, strict=True)) == [row]
 
 
 def test_csv_has_every_column_and_leaves_gaps(tmp_path):

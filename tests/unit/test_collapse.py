@@ -11,6 +11,7 @@ from controllers.independent import IndependentPolicy
 from controllers.uniform import Uniform
 from nas.config import build
 from nas.diagnostics.settings import GuardSettings
+from nas.diagnostics.watch import Watch
 from nas.reinforce import Reinforce
 from nas.rewards import accuracy_reward
 from nas.tabular_search import TabularSearch, TabularSearchSettings, open_table
@@ -168,6 +169,26 @@ def test_a_policy_that_is_sure_of_a_good_cell_has_converged_unless_it_is_too_ear
         run(search, updates)
         force(search.controller, 3)
         assert [kind for _, kind, _ in run(search, 2)] == [kind]
+
+
+def test_what_rewards_did_before_the_controller_learns_does_not_excuse_a_collapse():
+    """Shared weights that warm up raise every reward, whatever the policy does."""
+
+    def findings(first_epoch: int) -> list[str]:
+        settings = GuardSettings(earliest=0.0)
+        watch = Watch(SPACE, settings=settings, num_epochs=20, first_epoch=first_epoch)
+        controller = learner()
+        for epoch in range(20):
+            force(controller, 1) if epoch == 10 else None
+            torch.manual_seed(epoch)
+            samples = controller.sample(10)
+            rewards = torch.full((10,), 0.1 + 0.08 * min(epoch, 9) - 0.05 * (epoch >= 10))
+            watch.note([samples], rewards, best=0.9)
+            controller = watch.act(controller)
+        return [finding.kind for finding in watch.findings]
+
+    assert "converged" in findings(first_epoch=0)
+    assert "collapsed" in findings(first_epoch=10)
 
 
 def test_a_stopped_search_is_finished(evaluator):

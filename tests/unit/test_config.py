@@ -8,6 +8,7 @@ def node(target: str, **keys):
     return OmegaConf.create({"_target_": target, **keys})
 
 
+COMPARISON = "nas.controller_comparison.settings.ComparisonSettings"
 SPACE = "search_spaces.shufflenas.ShuffleNASSpace"
 
 
@@ -38,6 +39,24 @@ def test_nested_targets_are_checked_too():
     policy = {"_target_": "controllers.lstm.LSTMPolicy", "_partial_": True, "hidden_size": "big"}
     with pytest.raises(ValueError, match=r"controller\.policy\.hidden_size must be a whole number, got 'big'"):
         build(node("nas.reinforce.Reinforce", policy=policy), "controller", [])
+
+
+@pytest.mark.parametrize(
+    ("target", "keys", "message"),
+    [
+        ("nas.search.SearchSettings", {"epochs": 1, "guard": None}, r"x\.guard must be a group of settings"),
+        ("nas.search.SearchSettings", {"epochs": 1, "guard": "stop"}, r"x\.guard must be a group of settings"),
+        (COMPARISON, {"published": None}, r"x\.published must be keys whose values are a list of a finite number"),
+        (COMPARISON, {"published": {"uniform": [94.0, None]}}, r"x\.published must be keys whose values"),
+        (COMPARISON, {"samples_per_update": 5}, r"x\.samples_per_update must be keys whose values are a whole number"),
+        ("nas.reinforce.Reinforce", {"adam_betas": [0.9]}, "must be a list of a finite number, a finite number, got"),
+        ("nas.reinforce.Reinforce", {"adam_betas": [0.9, 0.99, 0.5]}, "must be a list of a finite number"),
+    ],
+)
+def test_groups_mappings_and_pairs_are_checked_too(target, keys, message):
+    arguments = [[]] if target.endswith("Reinforce") else []
+    with pytest.raises(ValueError, match=message):
+        build(node(target, **keys), "x", *arguments)
 
 
 def test_a_target_that_is_not_there_is_named():

@@ -1,14 +1,17 @@
 import json
 import math
 import pickle
+import threading
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from controllers.evolution import Evolution
 from controllers.uniform import Uniform
+from nas.controller_comparison import trials
 from nas.controller_comparison.figures import (
     accuracy_figures,
     by_controller,
@@ -205,6 +208,15 @@ def test_a_line_that_was_cut_off_is_forgotten(tmp_path):
     file.write_bytes(b"nonsense\n" + whole)
     with pytest.raises(ValueError, match=r"trials.jsonl is damaged, remove it to start anew"):
         read_finished(file)
+
+
+def test_a_worker_that_was_told_so_begins_no_more_trials(monkeypatch):
+    ended = threading.Event()
+    monkeypatch.setattr(trials, "_ended", ended)
+    monkeypatch.setattr(trials, "_laboratory", SimpleNamespace(run=lambda trial: {"ran": trial}))
+    assert trials._run(1) == {"ran": 1}
+    ended.set()
+    assert trials._run(2) == {}
 
 
 @pytest.fixture(scope="module")

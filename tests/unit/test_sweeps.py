@@ -183,7 +183,8 @@ def test_a_run_under_two_names_counts_once(tmp_path):
     put_member(tmp_path, seed="1", blocks="2")
     (tmp_path / "blocks-2+seed-1" / "digests.json").unlink()
     members = distinct(read_members(tmp_path))
-    assert [(member["settings"]["blocks"], member["settings"]["seed"]) for member in members] == [(2, 0), (3, 0), (2, 1)]
+    settings = [(member["settings"]["blocks"], member["settings"]["seed"]) for member in members]
+    assert settings == [(2, 0), (3, 0), (2, 1)]
     assert all(member["state"] == "finished" for member in members)
     assert [row["test_accuracy_n"] for row in aggregate(members)] == [2, 2]  # two searches; two trainings of one
 

@@ -180,3 +180,15 @@ def test_settings_out_of_range_are_refused(settings, message):
 def test_an_unknown_cost_is_refused_before_the_file_is_read():
     with pytest.raises(ValueError, match="cost must be one of latency, parameters, multiply_adds, got 'energy'"):
         open_table(path="absent.csv", key="arch", key_of=arch_string, reward="valid", cost="joule", cost_name="energy")
+
+
+def test_a_key_that_is_no_function_is_named():
+    with pytest.raises(ValueError, match=r"key_of must name a function: table\.key_of\.path=MODULE\.FUNCTION"):
+        open_table(
+            path=str(FILE), key="arch", key_of="search_spaces.nasbench201.arch_string", reward="cifar10_valid_12"
+        )
+
+
+def test_a_reward_that_is_no_number_stops_the_search(table):
+    with pytest.raises(ValueError, match="the reward must be a finite number, got inf"):
+        make(table, reward=lambda score, genotype: math.inf).update()
