@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.distributed.launch import check_command, own_place, read_launch
+from nas.distributed.launch import check_command, let_first_speak, own_place, read_launch
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -69,8 +69,8 @@ def main() -> None:
             check_command(command, overrides)
         followed = follow_genotype(overrides)
     except ValueError as error:
-        if launch is None or launch.local_rank == 0:
-            sys.stderr.write(f"error: {error}\n")
+        let_first_speak()
+        sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
     quoted = [quote(override) for override in name_compared(followed)]
     if command == "sweep" and all(one.split("=")[0] in SWEEP_OPTIONS for one in quoted if one.startswith("-")):
@@ -148,7 +148,10 @@ def _run_sweep(overrides: Sequence[str]) -> int:
 def _run_hydra(command: str, overrides: Sequence[str]) -> None:
     import hydra
 
+    begun = []
+
     def task(cfg: "DictConfig") -> Any:
+        begun.append(cfg)
         return run_job(command, cfg, overrides)
 
     with own_place(read_launch()) as place:
@@ -158,6 +161,8 @@ def _run_hydra(command: str, overrides: Sequence[str]) -> None:
         except SystemExit as stopped:
             if stopped.code not in (0, None):
                 suggest_keys(command, overrides)
+                if not begun:
+                    let_first_speak()
             raise
 
 
