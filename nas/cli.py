@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.distributed.launch import check_command, own_place, read_launch
+from nas.distributed.launch import check_command, let_first_speak, own_place, read_launch
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -74,8 +74,8 @@ def main() -> None:
         if several and not asks:  # any other option, such as --help, is a question to Hydra
             sys.exit(_run_several(command, quoted))
     except ValueError as error:
-        if launch is None or launch.local_rank == 0:
-            sys.stderr.write(f"error: {error}\n")
+        let_first_speak()
+        sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
     _run_hydra(command, quoted)
 
@@ -159,7 +159,10 @@ def _run_several(command: str, overrides: Sequence[str]) -> int:
 def _run_hydra(command: str, overrides: Sequence[str]) -> None:
     import hydra
 
+    begun = []
+
     def task(cfg: "DictConfig") -> Any:
+        begun.append(cfg)
         return run_job(command, cfg, overrides)
 
     with own_place(read_launch()) as place:
@@ -169,6 +172,8 @@ def _run_hydra(command: str, overrides: Sequence[str]) -> None:
         except SystemExit as stopped:
             if stopped.code not in (0, None):
                 suggest_keys(command, overrides)
+                if not begun:
+                    let_first_speak()
             raise
 
 

@@ -39,7 +39,7 @@ class NormalizeTogether(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, group: Group
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the output, and mean and (biased) variance (C,) of all images."""
-        own_var, own_mean = torch.var_mean(x.float(), dim=(0, 2, 3), correction=0)
+        own_var, own_mean = torch.var_mean(x.to(weight.dtype), dim=(0, 2, 3), correction=0)
         rows = own_mean.new_zeros((group.size, 2, len(own_mean)))  # a row a process, for all to know them
         rows[group.rank] = torch.stack([own_mean, own_var])
         means, variances = group.sum_(rows).unbind(dim=1)  # (M, C)
@@ -60,7 +60,7 @@ class NormalizeTogether(torch.autograd.Function):
             grads[0], x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
         )
         count = ctx.group.size * (x.numel() // x.shape[1])
-        all_weight, all_bias = ctx.group.sum_(torch.stack([grad_weight, grad_bias])).float() / count
+        all_weight, all_bias = ctx.group.sum_(torch.stack([grad_weight, grad_bias])) / count
         inverse = torch.rsqrt(variance + ctx.eps)
         slope = -weight * inverse.square() * all_weight
         offset = -weight * inverse * all_bias - slope * mean

@@ -13,11 +13,10 @@ from datetime import timedelta
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from nas.distributed.joining import joined, leave
-from nas.distributed.launch import Launch
+from nas.distributed.launch import PATIENCE, Launch, let_first_speak
 from nas.distributed.ranks import LostRankError
 
 WORD = "mistake of the first rank"
-PATIENCE = timedelta(seconds=5)  # for the first rank's word, which is under way if there is one
 
 
 @contextlib.contextmanager
@@ -37,7 +36,9 @@ def told_once(launch: Launch, *, mistakes: type[Exception]) -> Iterator[None]:
         known = _told_by_first(str(error), launch)
         if launch.rank == 0:
             raise
-        if not known:
+        if known:
+            let_first_speak()
+        else:
             _tell(launch, str(error))
     except LostRankError as error:
         _tell(launch, f"error: {error}")
@@ -66,7 +67,7 @@ def _told_by_first(message: str, launch: Launch) -> bool:
         if launch.rank == 0:
             store.set(WORD, message)
             return False
-        store.wait([WORD], PATIENCE)
+        store.wait([WORD], timedelta(seconds=PATIENCE))
         return bool(store.get(WORD).decode() == message)
     except RuntimeError:
         return False

@@ -45,7 +45,8 @@ class Bucket:
         ]
         every = [weight for group in self.weights for weight in group]
         self.counts = [count for counted in counts for count in counted if count]
-        self.flat = torch.zeros(sum(map(torch.numel, every)) + num_scores, device=every[0].device)
+        length = sum(map(torch.numel, every)) + num_scores
+        self.flat = torch.zeros(length, dtype=every[0].dtype, device=every[0].device)
         *slices, self.scores = torch.split(self.flat, [*map(torch.numel, every), num_scores])
         # In the layout of the weights, which the ranks have in common and a gradient need not keep.
         self.gradients = [

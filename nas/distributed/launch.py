@@ -4,10 +4,12 @@ import contextlib
 import io
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 DATA_PARALLEL = ("search", "retrain", "pipeline")
+PATIENCE = 5  # seconds for the first process to tell of a mistake
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,16 @@ def check_command(command: str, overrides: Sequence[str]) -> None:
     named = any(override.startswith("name=") for override in overrides)
     if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0 and not named:
         raise ValueError("torchrun --max-restarts needs name=RUN, or what is restarted would be another run")
+
+
+def let_first_speak() -> None:
+    """Waits, in a process with nothing to say of a mistake, for torchrun to end it after the one that tells it.
+
+    Were this one to end before, torchrun would end that one, perhaps in the middle of its sentence.
+    """
+    launch = read_launch()
+    if launch is not None and launch.local_rank > 0:
+        time.sleep(PATIENCE)
 
 
 @contextlib.contextmanager
