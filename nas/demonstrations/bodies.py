@@ -5,7 +5,6 @@ The bodies in which AutoShuffleNet (arXiv:1901.08624), Dynamic Shuffle (arXiv:23
 parameters and multiply-adds say what the others add.
 """
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,8 +95,9 @@ def run(
     on_row: Callable[[dict[str, Any]], None],
     data: ImageData,
     runtime: Runtime,
+    folder: Path,
 ) -> dict[str, Any]:
-    """Trains every body with every mixer.
+    """Trains every body with every mixer, or goes on where it was stopped.
 
     Args:
         settings: What is compared.
@@ -105,6 +105,7 @@ def run(
         on_row: Called with the row of each body and mixer.
         data: Trained on `full`, tested on `test`.
         runtime: Where it is trained.
+        folder: For the trainings' checkpoints.
 
     Returns:
         `rows`, with test accuracy in [0, 1] as mean and standard deviation over the trials, the mean difference to the
@@ -116,7 +117,7 @@ def run(
     for body in settings.bodies:
         for mixer in sorted(settings.mixers, key=lambda name: name != FIXED):
             trials = [
-                _train(body, mixer, settings, seed=seed + trial, data=data, runtime=runtime)
+                _train(body, mixer, settings, seed=seed + trial, data=data, runtime=runtime, folder=folder)
                 for trial in range(settings.trials)
             ]
             accuracies = spread([final_accuracy(trial, last_epochs=1) for trial in trials])
@@ -181,20 +182,20 @@ def _compared(reached: dict[str, tuple[float, ...]], mixer: str) -> tuple[float 
 
 
 def _train(
-    body: str, mixer: str, settings: BodiesSettings, *, seed: int, data: ImageData, runtime: Runtime
+    body: str, mixer: str, settings: BodiesSettings, *, seed: int, data: ImageData, runtime: Runtime, folder: Path
 ) -> list[dict[str, Any]]:
     seed_everything(derive_seed(seed, "bodies", body))
     network, genotype = build_body(body, mixer, settings, data=data)
-    with tempfile.TemporaryDirectory() as folder:
-        return train_member(
-            Member(label=f"{body}-{mixer}", seed=seed, genotype=genotype),
-            runtime.place(network),
-            data=data,
-            settings=settings.retraining,
-            runtime=runtime,
-            checkpoint=Path(folder) / "checkpoint.pt",
-            on_epoch=lambda row: None,  # noqa: ARG005
-        )
+    member = Member(label=f"{body}-{mixer}", seed=seed, genotype=genotype)
+    return train_member(
+        member,
+        runtime.place(network),
+        data=data,
+        settings=settings.retraining,
+        runtime=runtime,
+        checkpoint=folder / f"{member.name}.pt",
+        on_epoch=lambda row: None,  # noqa: ARG005
+    )
 
 
 def _mean(values: list[float]) -> float | None:

@@ -135,7 +135,7 @@ def _run_task(task: str, settings: Any, cfg: DictConfig, out: Path, runtime: Run
 
     compute = demonstration.run
     if demonstration is bodies:
-        compute = partial(compute, data=build_data(cfg, runtime), runtime=runtime)
+        compute = partial(compute, data=build_data(cfg, runtime), runtime=runtime, folder=out / "members")
     seed_everything(cfg.seed)
     figures: dict[str, Any] = compute(settings, seed=cfg.seed, on_row=on_row)
     figures = {"settings": asdict(settings), **figures}
