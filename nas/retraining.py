@@ -157,7 +157,7 @@ def train_member(
             harden_mixers(network)
             trainer = build_trainer()
         network.load_state_dict(state["network"])
-        trainer.optimizer.load_state_dict(state["optimizer"])
+        trainer.load_state_dict(state)
 
     def state_dict() -> dict[str, Any]:
         return {
@@ -165,7 +165,7 @@ def train_member(
             "rows": rows,
             "hardened": not soft_mixers(network),
             "network": network.state_dict(),
-            "optimizer": trainer.optimizer.state_dict(),
+            **trainer.state_dict(),
         }
 
     with Saves(checkpoint, state_dict, seconds=settings.checkpoint_seconds) as saves:

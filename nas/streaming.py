@@ -64,7 +64,7 @@ class StreamingSplit:
             shuffler.manual_seed(seed)
             indices = indices[torch.randperm(len(indices), generator=shuffler)]
             generator.manual_seed(int(torch.randint(2**62, (), generator=shuffler)))
-        batches = [list(batch.split(PIECE)) for batch in indices.split(batch_size)[:num_batches]]
+        batches = [torch.split(batch, PIECE) for batch in torch.split(indices, batch_size)[:num_batches]]
         framing = self.decoders.source.framing
         seeds: list[int | None] = [None] * sum(map(len, batches))
         if augmentation is not None and framing is not None and framing.scale is not None:

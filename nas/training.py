@@ -7,7 +7,7 @@ import contextlib
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from nas.epoch_totals import EpochTotals
 from nas.evaluation import NO_BATCHES, Batches, Score, autocasting, batch_totals
 from nas.graphs import Recorder, Repeated
 from nas.hardening import penalty, soft_mixers
+from nas.loss_scale import LossScale
 from nas.sgd import clip_gradients, gradient_norms
 from search_spaces.genotype import Genotype
 from search_spaces.mixers import Mixer
@@ -109,10 +110,11 @@ class WeightTrainer:
         auxiliary_weight: Of the auxiliary head's loss; 0 leaves the head out.
         mixer_penalty: From the time in epochs, the weight of the learned mixers' penalty.
         mixer_lr_scale: As the optimizer was made with.
-        autocast: Data type of the forward pass; None stays in float32.
+        autocast: Data type of the forward pass; None stays in float32. With fp16 the loss is scaled.
         recorder: Records the step of a path that is trained again and again; None takes every step as it stands.
         compile: Whether the forward and backward pass are compiled; where that is not possible a note says why.
         max_bad_steps: Steps of an epoch that may be skipped because their loss or gradients were not finite.
+        loss_scale: The loss's factor in fp16; None in other number formats.
     """
 
     network: nn.Module
@@ -129,11 +131,16 @@ class WeightTrainer:
     compile: bool = False
     max_bad_steps: int = 10
     compile_seconds: float | None = field(default=None, init=False)
+    loss_scale: LossScale | None = field(default=None, init=False)
     _compute: Callable[..., Any] | None = field(default=None, init=False)
     _dials: Dials | None = field(default=None, init=False)
     _totals: EpochTotals | None = field(default=None, init=False)
     _step: Repeated | None = field(default=None, init=False)
     _path: TrainedPath | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if self.autocast == torch.float16:
+            self.loss_scale = LossScale(next(self.network.parameters()).device)
 
     def train_epoch(
         self, batches: Batches, genotypes: Iterator[Genotype | None], *, epoch: int, num_batches: int
@@ -168,6 +175,17 @@ class WeightTrainer:
             if self._totals is None:
                 raise ValueError(NO_BATCHES)
             return self._totals.read(num_images=num_images, epoch=epoch, max_bad_steps=self.max_bad_steps)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what a resumed training needs beside the network: the optimizer's state, and in fp16 the scale."""
+        scale = {} if self.loss_scale is None else {"loss_scale": self.loss_scale.state_dict()}
+        return {"optimizer": self.optimizer.state_dict(), **scale}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned; a run that was not in fp16 before begins with the first scale."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.loss_scale is not None and "loss_scale" in state:
+            self.loss_scale.load_state_dict(state["loss_scale"])
 
     @property
     def skipped_steps(self) -> int:
@@ -208,8 +226,12 @@ class WeightTrainer:
         if path.mixers:
             step = self._dials.learning_rate / (1 - self.optimizer.defaults["momentum"])
             total = total + penalty(path.mixers, weight=self._dials.mixer_penalty, step=step * self.mixer_lr_scale)
+        if self.loss_scale is not None:
+            total = total * self.loss_scale.scale
         total.backward()  # type: ignore[no-untyped-call]
         with path.only_its_weights(self.optimizer):
+            if self.loss_scale is not None:
+                self.loss_scale.unscale([weight for group in self.optimizer.param_groups for weight in group["params"]])
             bad = self._is_bad(loss.detach())
             for group in self.optimizer.param_groups:
                 group["lr"] = self._dials.learning_rate * group["lr_scale"]
@@ -217,6 +239,8 @@ class WeightTrainer:
             self.optimizer.step()
         for mixer in path.mixers:
             mixer.project()
+        if self.loss_scale is not None:
+            bad = self.loss_scale.update(bad, loss=loss.detach())
         self._totals.add(batch_totals(loss.detach(), logits.detach(), labels), bad, num_images=len(labels))
 
     def _is_bad(self, loss: Tensor) -> Tensor:

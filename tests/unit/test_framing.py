@@ -87,9 +87,15 @@ def test_random_parts_are_within_the_picture_and_as_large_as_wanted():
     assert 0.9 < max(shares) <= 1
     assert 0.74 < min(shapes) < 0.78
     assert 1.28 < max(shapes) < 1.35
-    assert abs(np.mean([math.log(shape) for shape in shapes])) < 0.02
     lefts = [b.left / (500 - b.width) for b in boxes if b.width < 500]
     assert abs(np.mean(lefts) - 0.5) < 0.03
+
+
+def test_parts_that_always_fit_are_as_often_wide_as_tall():
+    framing = Framing(scale=(0.08, 0.5))
+    draws = framing.draws(2000, generator=torch.Generator().manual_seed(0)).tolist()
+    boxes = [framing.random_part(each, width=500, height=375) for each in draws]
+    assert abs(np.mean([math.log(box.width / box.height) for box in boxes])) < 0.02
 
 
 def test_the_middle_part_is_what_resize_and_centre_crop_leave():
