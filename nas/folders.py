@@ -1,6 +1,8 @@
 """Image folders: which files belong to which class, and how a file of any kind becomes the bytes of one image."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,14 +81,25 @@ def decode_image(path: Path, *, image_size: int, channels: int) -> npt.NDArray[n
     Raises:
         ValueError: If the file cannot be decoded, or holds numbers that are not pixels of 8 or 16 bits.
     """
+    with opened_image(path) as image:
+        image.draft(None, (2 * image_size, 2 * image_size))
+        plain = eight_bits(image).convert("RGB" if channels == 3 else "L")
+        square = ImageOps.fit(plain, (image_size, image_size), method=Image.Resampling.BILINEAR)
+    return np.array(square).reshape(image_size, image_size, channels)
+
+
+@contextlib.contextmanager
+def opened_image(path: Path) -> Iterator[Image.Image]:
+    """Opens a file, which is decoded within the context.
+
+    Raises:
+        ValueError: If anything goes wrong there; the message names the file.
+    """
     try:
         with Image.open(path) as image:
-            image.draft(None, (2 * image_size, 2 * image_size))
-            plain = eight_bits(image).convert("RGB" if channels == 3 else "L")
-        square = ImageOps.fit(plain, (image_size, image_size), method=Image.Resampling.BILINEAR)
+            yield image
     except Exception as error:  # a broken file can make a decoder raise almost anything
         raise ValueError(f"{path}: cannot be read as an image: {error}") from error
-    return np.array(square).reshape(image_size, image_size, channels)
 
 
 def eight_bits(image: Image.Image) -> Image.Image:

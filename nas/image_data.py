@@ -11,9 +11,10 @@ import numpy.typing as npt
 import torch
 
 from nas.augment import Augmentation, channel_statistics
+from nas.decoding import Decoders
 from nas.partition import Indices, Partition
 from nas.splits import ResidentSplit, Split
-from nas.streaming import ImageSource, StreamingSplit
+from nas.streaming import StreamingSplit
 
 MAX_LISTED_INDICES = 100_000
 STATISTICS_SAMPLE = 1024  # images of a streamed training split that mean and standard deviation are taken from
@@ -106,7 +107,7 @@ def resident_data(
 
 
 def streaming_data(
-    source: ImageSource,
+    decoders: Decoders,
     *,
     root: Path,
     name: str,
@@ -122,7 +123,7 @@ def streaming_data(
     `files_sha256`, covers names, sizes and classes of the files, not their content: that would all have to be read.
 
     Args:
-        source: The files.
+        decoders: Of the files.
         root: Folder that holds them.
         name: What the data set is called.
         class_names: Name of each label.
@@ -138,7 +139,8 @@ def streaming_data(
         ValueError: If a file of the sample cannot be decoded.
     """
     sample = np.random.RandomState(split_seed).permutation(parts.train)[:STATISTICS_SAMPLE]
-    mean, std = channel_statistics(source.decode_all(sample), indices=np.arange(len(sample)))
+    source = decoders.source
+    mean, std = channel_statistics(decoders.decode_all(sample), indices=np.arange(len(sample)))
     digest = hashlib.sha256()
     for i in parts.used:
         path = source.paths[i]
@@ -147,7 +149,7 @@ def streaming_data(
 
     def split(indices: Indices) -> Split:
         return StreamingSplit(
-            source,
+            decoders,
             mean=torch.tensor(mean),
             std=torch.tensor(std),
             indices=torch.from_numpy(indices),

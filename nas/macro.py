@@ -1,4 +1,4 @@
-"""What the macro-architectures have in common: numbers of cells, mixers, initial weights."""
+"""What the macro-architectures have in common: numbers of cells, stems, mixers, initial weights."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,6 +7,7 @@ from torch import nn
 from search_spaces.cells import CellCandidates
 from search_spaces.genotype import CellGenotype, Genotype
 from search_spaces.mixers import Mixer
+from search_spaces.ops import batch_norm
 from search_spaces.shuffles import build_mixer
 
 MAX_CELLS = 100  # in a stage
@@ -69,6 +70,13 @@ def reduction_cell(genotype: Genotype) -> CellGenotype:
     if genotype.reduction is None:
         raise ValueError("the genotype has no reduction cell")
     return genotype.reduction
+
+
+def conv_bn(in_channels: int, out_channels: int, *, stride: int) -> nn.Sequential:
+    """Returns what stems are made of: a 3x3 convolution and batch norm."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False), batch_norm(out_channels)
+    )
 
 
 def initialise(module: nn.Module) -> None:

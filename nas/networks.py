@@ -4,6 +4,7 @@ Built with every candidate it is the supernet; built with one genotype's edges i
 the same names in both, so weights move between them by key and give bitwise equal outputs.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -11,7 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.macro import build_mixers, cells_of_stages, check_candidates, check_dropout, initialise, reduction_cell
+from nas.macro import (
+    build_mixers,
+    cells_of_stages,
+    check_candidates,
+    check_dropout,
+    conv_bn,
+    initialise,
+    reduction_cell,
+)
 from search_spaces.cells import Cell, CellCandidates
 from search_spaces.genotype import Genotype
 from search_spaces.gradients import with_dense_gradient
@@ -21,7 +30,7 @@ CellBuilder = Callable[..., Cell]
 """Makes a cell from channels, candidates and `strided`."""
 
 SHORTCUTS = ("factorized_reduction", "sep_conv", "reduction_cell")
-STEMS = ("enas", "plain")
+STEMS = ("enas", "plain", "imagenet")
 MACROS = ("cifar", "imagenet")
 
 
@@ -100,7 +109,8 @@ class ShuffleNASNet(nn.Module):
     The channels are F in the first stage and double with every reduction. With 3 stages, `cells_per_stage=4` is the
     paper's "12+2" and 5 its "15+2". The ImageNet macro is ours, the paper having none: a stem of stride 4, its second
     half a max pooling as in ShuffleNet V2 (arXiv:1807.11164, Table 5), so that with 4 stages 224 pixels a side pass
-    five resolutions, 112, 56, 28, 14 and 7.
+    five resolutions, 112, 56, 28, 14 and 7. With `stem=imagenet` instead, that of NASNet's descendants, the first cells
+    see 28 pixels already and 3 stages end at 7: no cell works at 56, where a normal cell costs four times as much.
 
     Args:
         candidates: By cell name, what may be chosen: `space.candidates()` for the supernet,
@@ -111,7 +121,8 @@ class ShuffleNASNet(nn.Module):
         cells_per_stage: Normal layers in a stage (§III-B): one number for all stages, or one a stage.
         stages: Stages of normal layers, each at half the resolution of the one before.
         macro: `cifar` (a stem of stride 1) or `imagenet` (of stride 4).
-        stem: `enas` (3x3 conv to 3F, BN, relu, 1x1 conv to F, BN) or `plain` (3x3 conv to F, BN).
+        stem: `enas` (3x3 conv to 3F, BN, relu, 1x1 conv to F, BN), `plain` (3x3 conv to F, BN) or `imagenet` (3x3
+            convs of stride 2 to F/2, F and F, each with BN, as in the code of DARTS; macro must be `cifar`).
         shortcut: Past the reduction cells: one of `SHORTCUTS` (§IV-E).
         merge: `sum` or `concat_conv1x1` (§IV-D).
         merge_batch_norm: Whether batch norm follows the sum (§IV-D).
@@ -152,6 +163,8 @@ class ShuffleNASNet(nn.Module):
             raise ValueError(f"macro must be one of {', '.join(MACROS)}, got {macro!r}")
         if stem not in STEMS:
             raise ValueError(f"stem must be one of {', '.join(STEMS)}, got {stem!r}")
+        if stem == "imagenet" and macro == "imagenet":
+            raise ValueError("stem=imagenet has stride 8 by itself and needs macro=cifar, got macro=imagenet")
         if merge not in ("sum", "concat_conv1x1"):
             raise ValueError(f"merge must be sum or concat_conv1x1, got {merge!r}")
         if shortcut not in SHORTCUTS:
@@ -160,7 +173,7 @@ class ShuffleNASNet(nn.Module):
         build_cell = partial(Cell, merge=merge, merge_batch_norm=merge_batch_norm, sharing=sharing)
         cells = cells_of_stages(cells_per_stage, stages)
         self.filters = filters
-        self.smallest_image = 2 ** (stages - 1 + (2 if macro == "imagenet" else 0))
+        self.smallest_image = 2 ** (stages - 1 + _stem_halvings(stem, macro))
         self.stem = _build_stem(stem, in_channels=in_channels, filters=filters, macro=macro)
         layers: list[nn.Module] = []
         for stage, num_cells in enumerate(cells):
@@ -202,8 +215,17 @@ class ShuffleNASNet(nn.Module):
         return logits
 
 
+def _stem_halvings(stem: str, macro: str) -> int:
+    """Returns how many times the stem halves the resolution."""
+    return 3 if stem == "imagenet" else 2 if macro == "imagenet" else 0
+
+
 def _build_stem(stem: str, *, in_channels: int, filters: int, macro: str) -> nn.Sequential:
-    """Returns the stem, of stride 4 in the ImageNet macro."""
+    """Returns the stem, of stride 4 in the ImageNet macro, and of 8 if it is ImageNet's itself."""
+    if stem == "imagenet":
+        widths = (in_channels, filters // 2, filters, filters)
+        halvings = [[conv_bn(*pair, stride=2), nn.ReLU()] for pair in itertools.pairwise(widths)]
+        return nn.Sequential(*list(itertools.chain.from_iterable(halvings))[:-1])
     width = 3 * filters if stem == "enas" else filters
     stride = 2 if macro == "imagenet" else 1
     layers: list[nn.Module] = [nn.Conv2d(in_channels, width, 3, stride, padding=1, bias=False), batch_norm(width)]

@@ -3,6 +3,7 @@
 The arguments both share with all data sets are told in `nas.data`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,10 +13,11 @@ import torch
 
 from nas.augment import Augmentation
 from nas.datasets import Images, Labels, as_images, as_label_names, read_npz
+from nas.decoding import Decoders, ImageSource
 from nas.folders import scan_folder
+from nas.framing import Framing
 from nas.image_data import ImageData, resident_data, streaming_data
 from nas.partition import partition
-from nas.streaming import ImageSource
 
 
 def arrays(
@@ -89,6 +91,9 @@ def image_folder(
     split_seed: int = 0,
     held_out: float = 0.1,
     test_fraction: float = 0.25,
+    resize: int | None = None,
+    crop_scale: Sequence[float] | None = None,
+    crop_ratio: Sequence[float] = (3 / 4, 4 / 3),
     crop_padding: int = 4,
     flip: bool = True,
     max_train: int | None = None,
@@ -96,7 +101,8 @@ def image_folder(
 ) -> ImageData:
     """A folder with one folder of images a class, or with `train` and `test` (else `val`) that hold such folders.
 
-    Images of any size and kind become squares of one size, see `nas.folders.decode_image`.
+    Images of any size and kind become squares of one size, see `nas.folders.decode_image`; with `resize` or
+    `crop_scale`, as ImageNet is trained, see `nas.framing`.
 
     Args:
         root: The folder.
@@ -110,6 +116,11 @@ def image_folder(
         split_seed: Drives the division, in [0, 2³²).
         held_out: Training images kept as reward images: a fraction in (0, 1), or their number.
         test_fraction: Share of all images kept for the test, in (0, 1); unused where there is a test folder.
+        resize: Pixels that the shorter side of a picture is scaled to before its central square of `image_size` is cut
+            out, where no random part is taken; None takes all of that side.
+        crop_scale: Least and greatest share of a picture that a training image shows, a random part each time; None
+            takes the middle. Such pictures are streamed.
+        crop_ratio: Least and greatest width / height of the random part.
         crop_padding: Pixels a random crop may shift a training image by.
         flip: Whether training images are mirrored at random.
         max_train: At most so many train and reward images, a stratified sample; None keeps all.
@@ -130,6 +141,11 @@ def image_folder(
         )
     if resident not in (True, False, "auto"):
         raise ValueError(f"resident must be true, false or auto, got {resident!r}")
+    if crop_scale is not None and resident is True:
+        raise ValueError(
+            "crop_scale takes random parts of pictures, which are streamed: resident must be false or auto"
+        )
+    framing = _framing(image_size, resize=resize, crop_scale=crop_scale, crop_ratio=crop_ratio)
     folder = Path(root).expanduser()
     files = scan_folder(folder)
     parts = partition(
@@ -142,7 +158,8 @@ def image_folder(
         max_train=max_train,
         max_test=max_test,
     )
-    source = ImageSource(files.paths, files.labels, image_size=image_size, channels=channels, workers=workers)
+    source = ImageSource(files.paths, files.labels, image_size=image_size, channels=channels, framing=framing)
+    decoders = Decoders(source, workers=workers, pin_memory=torch.device(device).type == "cuda")
     common: dict[str, Any] = {
         "name": folder.resolve().name,
         "class_names": files.class_names,
@@ -152,10 +169,28 @@ def image_folder(
         "device": device,
     }
     if resident == "auto":
-        resident = len(parts.used) * channels * image_size**2 <= resident_mb * 2**20
+        resident = crop_scale is None and len(parts.used) * channels * image_size**2 <= resident_mb * 2**20
     if resident:
-        return resident_data(source.decode_all(parts.used), files.labels, **common)
-    return streaming_data(source, root=folder, **common)
+        return resident_data(decoders.decode_all(parts.used), files.labels, **common)
+    return streaming_data(decoders, root=folder, **common)
+
+
+def _framing(
+    image_size: int, *, resize: int | None, crop_scale: Sequence[float] | None, crop_ratio: Sequence[float]
+) -> Framing | None:
+    """Returns which parts of pictures are taken; None where it is the largest square in the middle, always."""
+    if resize is not None and resize < image_size:
+        raise ValueError(f"resize must be at least image_size, got {resize} and {image_size}")
+    for name, pair in (("crop_scale", crop_scale), ("crop_ratio", crop_ratio)):
+        if pair is not None and len(pair) != 2:
+            raise ValueError(f"{name} must be two numbers, got {list(pair)}")
+    if resize is None and crop_scale is None:
+        return None
+    return Framing(
+        scale=None if crop_scale is None else (crop_scale[0], crop_scale[1]),
+        ratio=(crop_ratio[0], crop_ratio[1]),
+        margin=image_size / (resize or image_size),
+    )
 
 
 def _read_arrays(file: Path) -> tuple[Images, Labels, tuple[str, ...], int | None]:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from nas.folders import SUFFIXES, decode_image, eight_bits
+from nas.folders import SUFFIXES, decode_image, eight_bits, opened_image
 
 RESIZES = ("crop", "stretch", "pad", "none")
 
@@ -84,11 +84,8 @@ def read_image(path: Path, *, image_shape: tuple[int, int, int], resize: str) ->
     channels, height, width = image_shape
     if resize == "crop" and height == width:
         return decode_image(path, image_size=width, channels=channels).transpose(2, 0, 1)
-    try:
-        with Image.open(path) as image:
-            plain = eight_bits(image).convert("RGB" if channels == 3 else "L")
-    except Exception as error:  # a broken file can make a decoder raise almost anything
-        raise ValueError(f"{path}: cannot be read as an image: {error}") from error
+    with opened_image(path) as image:
+        plain = eight_bits(image).convert("RGB" if channels == 3 else "L")
     size, method = (width, height), Image.Resampling.BILINEAR
     if resize == "none" and plain.size != size:
         raise ValueError(f"{path}: has {plain.width}x{plain.height} pixels, the model needs {width}x{height}")

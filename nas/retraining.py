@@ -110,9 +110,7 @@ def train_member(
             harden_mixers(network)
             trainer = build_trainer()
         network.load_state_dict(state["network"])
-        trainer.optimizer.load_state_dict(state["optimizer"])
-        if trainer.average is not None:
-            trainer.average.take_over(state["average"])
+        trainer.load_state_dict(state)
 
     def state_dict() -> dict[str, Any]:
         return {
@@ -120,8 +118,7 @@ def train_member(
             "rows": rows,
             "hardened": not soft_mixers(network),
             "network": network.state_dict(),
-            "optimizer": trainer.optimizer.state_dict(),
-            **({} if trainer.average is None else {"average": trainer.average.state_dict()}),
+            **trainer.state_dict(),
         }
 
     with Saves(checkpoint, state_dict, seconds=settings.checkpoint_seconds, ranks=ranks) as saves:

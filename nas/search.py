@@ -269,7 +269,7 @@ class Search:
             "watch": self.watch.state_dict(),
             "controller": self.controller.state_dict(),
             "network": self.trainer.network.state_dict(),
-            "optimizer": self.trainer.optimizer.state_dict(),
+            **self.trainer.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -280,4 +280,4 @@ class Search:
         self.watch.load_state_dict(state["watch"], scored=self.scored)
         self.controller.load_state_dict(state["controller"])
         self.trainer.network.load_state_dict(state["network"])
-        self.trainer.optimizer.load_state_dict(state["optimizer"])
+        self.trainer.load_state_dict(state)

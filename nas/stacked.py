@@ -13,10 +13,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.auxiliary import AuxiliaryHead
-from nas.macro import build_mixers, cells_of_stages, check_candidates, check_dropout, initialise, reduction_cell
+from nas.macro import (
+    build_mixers,
+    cells_of_stages,
+    check_candidates,
+    check_dropout,
+    conv_bn,
+    initialise,
+    reduction_cell,
+)
 from search_spaces.cells import Cell, CellCandidates
 from search_spaces.genotype import Genotype
-from search_spaces.ops import FactorizedReduction, batch_norm, relu_conv_bn
+from search_spaces.ops import FactorizedReduction, relu_conv_bn
 
 STAGES = 3
 STEM_WIDTH = 3  # channels of the CIFAR stem, in filters
@@ -229,13 +237,7 @@ def _build_stem(stem: str, *, in_channels: int, filters: int) -> tuple[nn.Module
     """Returns what makes the first two layers out of the images, and their channels."""
     if stem == "cifar":
         width = STEM_WIDTH * filters
-        return nn.Sequential(_conv_bn(in_channels, width, stride=1)), nn.Identity(), width
+        return nn.Sequential(conv_bn(in_channels, width, stride=1)), nn.Identity(), width
     half = filters // 2
-    first = nn.Sequential(_conv_bn(in_channels, half, stride=2), nn.ReLU(), _conv_bn(half, filters, stride=2))
-    return first, nn.Sequential(nn.ReLU(), _conv_bn(filters, filters, stride=2)), filters
-
-
-def _conv_bn(in_channels: int, out_channels: int, *, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False), batch_norm(out_channels)
-    )
+    first = nn.Sequential(conv_bn(in_channels, half, stride=2), nn.ReLU(), conv_bn(half, filters, stride=2))
+    return first, nn.Sequential(nn.ReLU(), conv_bn(filters, filters, stride=2)), filters

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from nas.epoch_totals import EpochTotals
 from nas.evaluation import NO_BATCHES, Batches, Score, autocasting, batch_totals
 from nas.graphs import Recorder, Repeated
 from nas.hardening import penalty, soft_mixers
+from nas.loss_scale import LossScale
 from nas.sgd import clip_gradients, gradient_norms
 from search_spaces.genotype import Genotype
 from search_spaces.mixers import Mixer
@@ -122,12 +123,13 @@ class WeightTrainer:
         auxiliary_weight: Of the auxiliary head's loss; 0 leaves the head out.
         mixer_penalty: From the time in epochs, the weight of the learned mixers' penalty.
         mixer_lr_scale: As the optimizer was made with.
-        autocast: Data type of the forward pass; None stays in float32.
+        autocast: Data type of the forward pass; None stays in float32. With fp16 the loss is scaled.
         recorder: Records the step of a path that is trained again and again; None takes every step as it stands.
         compile: Whether the forward and backward pass are compiled; where that is not possible a note says why.
         max_bad_steps: Steps of an epoch that may be skipped because their loss or gradients were not finite.
         average: Takes the weights in after every step; None keeps no mean of them.
         ranks: Who train it together; each is given its share of every batch.
+        loss_scale: The loss's factor in fp16; None in other number formats.
     """
 
     network: nn.Module
@@ -146,11 +148,16 @@ class WeightTrainer:
     average: WeightAverage | None = None
     ranks: Ranks = ALONE
     compile_seconds: float | None = field(default=None, init=False)
+    loss_scale: LossScale | None = field(default=None, init=False)
     _compute: Callable[..., Any] | None = field(default=None, init=False)
     _dials: Dials | None = field(default=None, init=False)
     _totals: EpochTotals | None = field(default=None, init=False)
     _step: Repeated | JointStep | None = field(default=None, init=False)
     _path: TrainedPath | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if self.autocast == torch.float16:
+            self.loss_scale = LossScale(next(self.network.parameters()).device)
 
     def train_epoch(self, batches: Batches, genotypes: Iterator[Cells], *, epoch: int, num_batches: int) -> Score:
         """Takes one step a batch.
@@ -189,6 +196,20 @@ class WeightTrainer:
                 raise ValueError(NO_BATCHES)
             average_running_statistics(self.network, self.ranks)
             return self._totals.read(num_images=num_images, epoch=epoch, max_bad_steps=self.max_bad_steps)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what a resumed training needs beside the network: the optimizer's state, and what else there is."""
+        scale = {} if self.loss_scale is None else {"loss_scale": self.loss_scale.state_dict()}
+        average = {} if self.average is None else {"average": self.average.state_dict()}
+        return {"optimizer": self.optimizer.state_dict(), **scale, **average}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned; a run that was not in fp16 before begins with the first scale."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.loss_scale is not None and "loss_scale" in state:
+            self.loss_scale.load_state_dict(state["loss_scale"])
+        if self.average is not None:
+            self.average.take_over(state["average"])
 
     @property
     def skipped_steps(self) -> int:
@@ -260,6 +281,8 @@ class WeightTrainer:
         if path.mixers:
             step = self._dials.learning_rate / (1 - self.optimizer.defaults["momentum"])
             total = total + penalty(path.mixers, weight=self._dials.mixer_penalty, step=step * self.mixer_lr_scale)
+        if self.loss_scale is not None:
+            total = total * self.loss_scale.scale
         total.backward()  # type: ignore[no-untyped-call]
         likeliest = labels if labels.ndim == 1 else labels.argmax(dim=1)
         return loss.detach(), batch_totals(loss.detach(), logits.detach(), likeliest)
@@ -269,6 +292,8 @@ class WeightTrainer:
         assert self._dials is not None
         assert self._totals is not None
         with path.only_its_weights(self.optimizer):
+            if self.loss_scale is not None:
+                self.loss_scale.unscale([weight for group in self.optimizer.param_groups for weight in group["params"]])
             bad = self._is_bad(loss)
             for group in self.optimizer.param_groups:
                 group["lr"] = self._dials.learning_rate * group["lr_scale"]
@@ -278,6 +303,8 @@ class WeightTrainer:
             mixer.project()
         if self.average is not None:
             self.average.update()
+        if self.loss_scale is not None:
+            bad = self.loss_scale.update(bad, loss=loss)
         self._totals.add(totals, bad, num_images=num_images)
 
     def _is_bad(self, loss: Tensor) -> Tensor:

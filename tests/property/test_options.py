@@ -48,8 +48,10 @@ def cell_parameters(cell: CellGenotype, channels: int, *, strided: bool, merge: 
 
 
 def network_parameters(genotype: Genotype, *, filters: int, cells: list[int], stem: str, shortcut: str, **merge) -> int:
-    width = 3 * filters if stem == "enas" else filters
+    width = {"enas": 3 * filters, "plain": filters, "imagenet": filters // 2}[stem]
     total = 27 * width + 2 * width + (conv_bn(width, filters) if stem == "enas" else 0)
+    if stem == "imagenet":
+        total += conv_bn(9 * width, filters) + conv_bn(9 * filters, filters)
     for stage, number in enumerate(cells):
         channels = filters * 2**stage
         total += number * cell_parameters(genotype.normal, channels // 2, strided=False, **merge)
@@ -91,7 +93,7 @@ def test_any_network_counts_as_on_paper(genotype, filters, cells, stem, shortcut
             shortcut=shortcut,
             merge=merge,
             merge_batch_norm=batch_norm,
-            macro=macro,
+            macro="cifar" if stem == "imagenet" else macro,
         )
     assert count_parameters(network) == network_parameters(
         genotype, filters=filters, cells=cells, stem=stem, shortcut=shortcut, merge=merge, batch_norm=batch_norm
@@ -123,7 +125,7 @@ def test_any_shufflenasnet_runs_forward_and_backward(
         shortcut=shortcut,
         merge=merge,
         merge_batch_norm=batch_norm,
-        macro=macro,
+        macro="cifar" if stem == "imagenet" else macro,
     )
     logits = network(torch.randn(3, 3, pixels, pixels), genotype, drop_prob=drop_prob)
     logits.square().sum().backward()
@@ -182,6 +184,36 @@ def test_the_imagenet_macro_passes_five_resolutions_of_224_pixels(genotype, shor
     assert list(dict.fromkeys(sizes)) == [112, 56, 28, 14, 7]
     assert logits.shape == (2, 1000)
     assert all(weight.grad is not None for weight in network.parameters())
+
+
+@pytest.mark.parametrize("shortcut", SHORTCUTS)
+def test_the_imagenet_stem_brings_224_pixels_to_the_cells_as_28(genotype, shortcut):
+    network = ShuffleNASNet(
+        genotype_candidates(genotype),
+        in_channels=3,
+        num_classes=1000,
+        filters=8,
+        cells_per_stage=1,
+        stem="imagenet",
+        shortcut=shortcut,
+    )
+    sizes: list[int] = []
+    for module in [*network.stem, *network.layers]:
+        module.register_forward_hook(lambda _, __, out: sizes.append(out.shape[-1]))
+    logits = network(torch.randn(2, 3, 224, 224), genotype)
+    logits.sum().backward()
+    assert list(dict.fromkeys(sizes)) == [112, 56, 28, 14, 7]
+    assert sizes[-len(network.layers)] == 28
+    assert network.smallest_image == 32
+    assert logits.shape == (2, 1000)
+    assert all(weight.grad is not None for weight in network.parameters())
+
+
+def test_the_imagenet_stem_is_no_part_of_the_imagenet_macro(genotype):
+    with pytest.raises(ValueError, match="stem=imagenet has stride 8 by itself and needs macro=cifar"):
+        ShuffleNASNet(
+            genotype_candidates(genotype), in_channels=3, num_classes=10, stem="imagenet", macro="imagenet", stages=4
+        )
 
 
 def test_the_candidates_of_a_space_are_the_same_for_both_cells():

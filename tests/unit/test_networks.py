@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nas.derived import DerivedModel, copy_shared_weights, count_multiply_adds, count_parameters
-from nas.networks import SHORTCUTS, ShuffleNASNet
+from nas.networks import SHORTCUTS, STEMS, ShuffleNASNet
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.shufflenas import ShuffleNASSpace
@@ -60,7 +60,7 @@ def test_multiply_adds_by_hand():
 
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
 @pytest.mark.parametrize("merge", ["sum", "concat_conv1x1"])
-@pytest.mark.parametrize("stem", ["enas", "plain"])
+@pytest.mark.parametrize("stem", STEMS)
 def test_forward_and_backward_at_every_option(genotype, shortcut, merge, stem):
     network = build(genotype, shortcut=shortcut, merge=merge, stem=stem, merge_batch_norm=True, dropout=0.1)
     logits = network(torch.randn(2, 3, 9, 9), genotype, drop_prob=0.2)
