@@ -57,3 +57,9 @@ def test_a_cell_with_learned_mixers_and_seven_blocks_is_shown(tmp_path, capsys):
 def test_drawings_of_a_network_without_cells_are_refused(tmp_path):
     with pytest.raises(ValueError, match="svg, png and notation are of the cells of a genotype"):
         run("network=shufflenet_v2", "png=cell.png", out=tmp_path)
+
+
+@pytest.mark.parametrize("shape", ["32", "[3,32]", "[3,32,a]"])
+def test_a_shape_that_is_none_is_said_to_be_none(tmp_path, shape):
+    with pytest.raises(ValueError, match=r"image_shape must be \[channels, height, width\], got"):
+        run("genotype=darts_v2", f"image_shape={shape}", out=tmp_path)

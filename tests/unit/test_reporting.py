@@ -295,6 +295,23 @@ def test_a_broken_file_is_named_and_does_not_stop_the_report(tmp_path, file):
     assert ">Reward<" in text
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("pareto.json", '{"a": 1}'),
+        ("pareto.json", "[1]"),
+        ("candidates.json", '[{"shared_accuracy": 0.5, "parameters": "10"}]'),
+        ("search.csv", "epoch,reward,op.a\n0,0.5,\n1,0.6,\n"),
+    ],
+)
+def test_odd_contents_leave_the_rest_of_the_report_as_it_is(tmp_path, file, content):
+    run = write_run(tmp_path / "run", some_genotype())
+    (run / file).write_text(content)
+    text, _ = page_of(run)
+    assert ">Reward<" in text
+    assert ">Retraining" in text or "Test accuracy" in text
+
+
 def test_curves_need_no_optimum_and_steps_may_repeat(tmp_path):
     write_run(tmp_path / "run", some_genotype())
     (tmp_path / "run" / "compare.json").unlink()
