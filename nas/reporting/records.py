@@ -8,10 +8,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from nas.run_listing import LOADER
 
 MAX_BYTES = 64 * 2**20
 RUN_FILES = (
@@ -82,7 +85,7 @@ class RunRecord:
 
     def yaml(self, file: str) -> Any:
         """Returns what a YAML file holds; None as for `text`."""
-        return self._parsed(file, yaml.safe_load)
+        return self._parsed(file, partial(yaml.load, Loader=LOADER))
 
     def rows(self, file: str) -> list[Row]:
         """Returns the rows of a CSV file; none as for `text`."""
