@@ -1,0 +1,146 @@
+"""Jobs as torchrun starts them: two processes that end, or fail, as one."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nas.checkpoint import load_checkpoint
+
+pytestmark = pytest.mark.slow
+
+SOURCE = Path(__file__).parents[2]
+
+TOY = (
+    *("experiment=toy", "network.filters=4", "network.stages=2", "search.final_samples=2", "search.random_cells=1"),
+    *("search.controller_samples=2", "search.checkpoint_seconds=0", "retrain.seeds=[0]", "latency.batch_sizes=[1]"),
+)
+REWARD = '''
+import os, signal
+
+def make():
+    """The accuracy; on one rank something happens once a second epoch has begun."""
+    return Reward()
+
+class Reward:
+    calls = 0
+
+    def __call__(self, score, genotype):
+        Reward.calls += 1
+        first_start = os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0"
+        if Reward.calls == 3 and os.environ.get("RANK") == "1" and first_start:
+            if os.environ["WHAT"] == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise RuntimeError("broken on purpose")
+        return score.accuracy
+'''
+
+
+def torchrun(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
+    """Starts two processes of `nas`; what they print can be read from `stdout`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", *arguments],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    with process:
+        return process.communicate(timeout=200)[0]
+
+
+def column(file: Path, name: str) -> list[str]:
+    with file.open() as lines:
+        return [row[name] for row in csv.DictReader(lines)]
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A folder with a reward that fails."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "failing.py").write_text(REWARD)
+    return tmp_path
+
+
+def test_a_pipeline_is_written_and_told_once(tmp_path):
+    process = torchrun("-m", "nas", "pipeline", *TOY, "name=two", cwd=tmp_path)
+    shown = finished(process)
+    assert process.returncode == 0, shown
+    for line in ("found cell:", "2 processes, the first on cpu", "everything is in"):
+        assert shown.count(line) == (2 if line.startswith("2 processes") else 1), shown
+    run = tmp_path / "results" / "runs" / "two"
+    assert [path.name for path in run.parent.iterdir()] == ["two"]
+    names = {path.name for path in run.iterdir()}
+    assert names >= {"genotype.json", "candidates.json", "metrics.json", "weights.safetensors", "latency.json"}
+    assert json.loads((run / "environment.json").read_text())["distributed"].startswith("2 ranks, sampling shared")
+
+
+@pytest.mark.parametrize("what", ["raised", "killed"])
+def test_a_rank_that_dies_ends_the_job(folder, what):
+    started = time.monotonic()
+    failing = ("reward._target_=failing.make", "name=failing")
+    process = torchrun(
+        *("-m", "nas", "search", *TOY, *failing), cwd=folder, WHAT=what, PYTHONPATH=f"{folder / 'mine'}:{SOURCE}"
+    )
+    shown = finished(process)
+    assert process.returncode != 0
+    assert time.monotonic() - started < 60
+    if what == "raised":
+        assert "rank 1: Traceback" in shown
+        assert "RuntimeError: broken on purpose" in shown
+    else:
+        assert "Signal 9 (SIGKILL)" in shown or "exitcode: -9" in shown
+        assert "rank 0: error: another process of this job has ended" in shown
+    assert len(load_checkpoint(folder / "results" / "runs" / "failing" / "checkpoint.pt")["rows"]) == 1
+
+
+def test_a_restarted_job_goes_on_from_its_checkpoint(folder):
+    arguments = ("nas", "search", *TOY, "reward._target_=failing.make")
+    environment = {"WHAT": "killed", "PYTHONPATH": f"{folder / 'mine'}:{SOURCE}"}
+    process = torchrun("--max-restarts=1", "-m", *arguments, "name=restarted", cwd=folder, **environment)
+    shown = finished(process)
+    assert process.returncode == 0, shown
+    assert "going on after 1" in shown
+    run = folder / "results" / "runs" / "restarted"
+    assert column(run / "search.csv", "epoch") == ["0", "1"]
+    assert (run / "candidates.json").exists()
+
+
+def test_sigterm_saves_at_the_end_of_an_epoch_and_one_process_goes_on(tmp_path):
+    more = (*TOY, "search.epochs=40", "name=stopped", "search.checkpoint_seconds=1000")
+    process = torchrun("-m", "nas", "search", *more, cwd=tmp_path)
+    shown = ""
+    with process:
+        for line in process.stdout or ():
+            shown += line
+            if line.split()[:1] == ["1"]:  # the row of epoch 1
+                process.send_signal(signal.SIGTERM)
+    assert process.returncode != 0
+    assert shown.count("stopping after this epoch") == 1, shown
+    assert "stopped; to go on: nas search name=stopped" in shown
+    checkpoint = tmp_path / "results" / "runs" / "stopped" / "checkpoint.pt"
+    assert 2 <= len(load_checkpoint(checkpoint)["rows"]) < 40
+
+
+def test_a_mistake_is_told_in_one_line_and_nothing_is_left(tmp_path):
+    process = torchrun("-m", "nas", "search", *TOY, "search.batch_size=15", "name=odd", cwd=tmp_path)
+    shown = finished(process)
+    assert process.returncode != 0
+    assert shown.count("search.batch_size 15 is that of all processes together") == 1, shown
+    assert not list((tmp_path / "results").rglob("odd"))
+
+
+def test_commands_that_are_not_data_parallel_are_refused(tmp_path):
+    process = torchrun("-m", "nas", "latency", "genotype=enas", cwd=tmp_path)
+    assert finished(process).count("nas latency is not data-parallel") == 1
+    assert process.returncode != 0
