@@ -63,14 +63,16 @@ def common_keys(keys: Sequence[str]) -> str:
 
 
 def multirun_arguments(arguments: Sequence[str]) -> list[str]:
-    """Returns the arguments of a command with `-m`, with what its members need to know.
+    """Returns the arguments of a command with `-m`, options first, with what its members need to know.
 
     Raises:
         ValueError: If Hydra cannot read an override, or the launcher is not installed.
     """
-    values, swept = read_overrides([argument for argument in arguments if is_override(argument)])
+    overrides = [argument for argument in arguments if is_override(argument)]
+    values, swept = read_overrides(overrides)
     check_installed(values)
-    return [*arguments, common_keys([key for key in values if key not in swept and not is_of_hydra(key)])]
+    common = common_keys([key for key in values if key not in swept and not is_of_hydra(key)])
+    return [*(argument for argument in arguments if not is_override(argument)), *overrides, common]
 
 
 def is_of_hydra(key: str) -> bool:

@@ -1,6 +1,7 @@
 """Searches and comparisons in a table: their folders, and how they go on."""
 
 import csv
+import importlib.util
 import json
 import os
 import subprocess
@@ -271,3 +272,40 @@ def test_constants_of_a_controller_can_be_changed(tmp_path):
     assert report["configs"]["evolution"]["population_size"] == 3
     with pytest.raises(ValueError, match=r"controller.lstm is not compared; compare.controllers names evolution"):
         compare.run(config("compare", *SMALL, *settings, "+controller.lstm.learning_rate=1"), tmp_path / "other")
+
+
+def tune(folder: Path, *overrides: str) -> Path:
+    """Has Optuna choose a few constants; returns the folder of the members."""
+    settings = ("compare.seeds=1", "compare.budget=20", "compare.workers=1", "objective=controllers.0.mean_at_20")
+    settings += (f"table.path={TABLE}",)
+    done = subprocess.run(
+        [sys.executable, "-m", "nas", "compare", "-m", "experiment=tune_lstm", "name=tuned", *settings, *overrides],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "results" / "runs" / "tuned"
+
+
+@pytest.mark.launcher
+@pytest.mark.slow
+def test_optuna_finds_the_best_of_what_it_tried_and_goes_on_where_it_was(tmp_path):
+    pytest.importorskip("hydra_plugins", reason="needs hydra_optuna_sweeper")
+    if importlib.util.find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
+        pytest.skip("needs hydra_optuna_sweeper")
+    folder = tune(tmp_path, "hydra.sweeper.n_trials=2")
+    first = {file: file.stat().st_mtime_ns for file in folder.glob("*/trials.jsonl")}
+    assert len(first) == 2
+    tune(tmp_path, "hydra.sweeper.n_trials=3")
+    assert first == {file: file.stat().st_mtime_ns for file in first}  # read back, not run
+    reports = [json.loads(file.read_text()) for file in folder.glob("*/compare.json")]
+    assert len(reports) == 3
+    best = OmegaConf.load(folder / "optimization_results.yaml")
+    means = {one["configs"]["lstm"]["learning_rate"]: one["controllers"][0]["mean_at_20"] for one in reports}
+    assert best.best_value == max(means.values())
+    assert means[best.best_params["+controller.lstm.learning_rate"]] == best.best_value
+    assert all(0.002 <= rate <= 0.1 for rate in means)

@@ -140,7 +140,7 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
         stderr=subprocess.DEVNULL,
     )
     folder = tmp_path / "results" / "sweeps" / "killed"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (folder / "seed-0" / "checkpoint.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
@@ -152,11 +152,31 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
     assert member["state"] == "finished"
 
 
+def test_many_candidates_are_retrained_by_one_command(sweep):
+    folder, _ = sweep
+    candidates = (folder / GOOD[0] / "candidates.json").relative_to(folder.parents[2])
+    several = f"genotype={candidates}#0,{candidates}#1"
+    settings = ("experiment=toy", "retrain.epochs=1", "retrain.seeds=[0]", "name=retrained")
+    assert nas("retrain", "-m", several, *settings, cwd=folder.parents[2]) == 0
+    runs = sorted((folder.parents[1] / "runs" / "retrained").glob("*/metrics.json"))
+    assert all(run.parent.name.startswith("genotype-_results_sweeps_mine") for run in runs)  # and not in folders below
+    trained = {(run.parent / "genotype.json").read_text() for run in runs}
+    wanted = json.loads((folder.parents[2] / candidates).read_text())[:2]
+    assert {json.dumps(json.loads(text), sort_keys=True) for text in trained} == {
+        json.dumps(one["genotype"], sort_keys=True) for one in wanted
+    }
+
+
 LAUNCHERS = {
     "parallel": "hydra_joblib_launcher",
     "slurm_rehearsal": "hydra_submitit_launcher",
     "ray_tasks": "hydra_ray_launcher",
 }
+
+
+def skip_without(plugin: str) -> None:
+    if importlib.util.find_spec("hydra_plugins") is None or importlib.util.find_spec(f"hydra_plugins.{plugin}") is None:
+        pytest.skip(f"needs {plugin}")
 
 
 def figures(member: Path) -> dict[str, object]:
@@ -173,9 +193,7 @@ def figures(member: Path) -> dict[str, object]:
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_every_launcher_gives_what_the_basic_one_gives(sweep, tmp_path, launcher):
-    plugin = LAUNCHERS[launcher]
-    if importlib.util.find_spec("hydra_plugins") is None or importlib.util.find_spec(f"hydra_plugins.{plugin}") is None:
-        pytest.skip(f"needs {plugin}")
+    skip_without(LAUNCHERS[launcher])
     swept = ("search_space.blocks=0,1", "seed=choice(1)")
     done = nas_process("sweep", *TINY, *swept, "name=side", f"hydra/launcher={launcher}", cwd=tmp_path)
     folder = tmp_path / "results" / "sweeps" / "side"
@@ -185,3 +203,38 @@ def test_every_launcher_gives_what_the_basic_one_gives(sweep, tmp_path, launcher
     assert figures(folder / GOOD[1]) == figures(sweep[0] / GOOD[1])
     assert "found cell:" in (folder / GOOD[1] / "output.txt").read_text()
     assert "found cell:" not in done.stdout
+
+
+def holder(lock: Path) -> int:
+    """The process that holds the lock of a run folder."""
+    inode = str(lock.stat().st_ino)
+    for line in Path("/proc/locks").read_text().splitlines():
+        fields = line.split()
+        if "FLOCK" in fields and fields[-3].split(":")[-1] == inode:
+            return int(fields[-4])
+    raise AssertionError(f"nobody holds {lock}")
+
+
+@pytest.mark.launcher
+@pytest.mark.slow
+def test_a_member_killed_while_it_trains_is_finished_by_starting_the_sweep_again(tmp_path):
+    skip_without("hydra_joblib_launcher")
+    settings = (*TINY, "search.epochs=8", "search.checkpoint_seconds=0", "seed=0,1", "name=killed")
+    sweep = subprocess.Popen(
+        [sys.executable, "-m", "nas", "sweep", *settings, "hydra/launcher=parallel"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    member = tmp_path / "results" / "sweeps" / "killed" / "seed-0"
+    deadline = time.monotonic() + 300
+    while not (member / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(holder(member / ".lock"), signal.SIGKILL)
+    assert sweep.wait(timeout=300) == 1
+    assert not (member / "candidates.json").exists()
+    assert nas("sweep", *settings, cwd=tmp_path) == 0
+    assert "going on after" in (member / "output.txt").read_text()
+    members = json.loads((member.parent / "sweep.json").read_text())["members"]
+    assert [one["state"] for one in members] == ["finished", "finished"]

@@ -54,8 +54,8 @@ def test_a_member_knows_what_it_alone_has(hydra_config):
 
 
 def test_the_arguments_of_a_multirun_tell_what_all_members_have():
-    arguments = ["-m", "genotype=enas", "seed=0,1", "name=x", "hydra/launcher=basic"]
-    assert multirun_arguments(arguments)[:-1] == arguments
+    arguments = ["genotype=enas", "-m", "seed=0,1", "name=x", "hydra/launcher=basic"]
+    assert multirun_arguments(arguments)[:-1] == ["-m", "genotype=enas", "seed=0,1", "name=x", "hydra/launcher=basic"]
     assert multirun_arguments(arguments)[-1].endswith("exclude_keys=['genotype','name']")
 
 
