@@ -87,11 +87,13 @@ def natural_picture(rng: np.random.RandomState) -> npt.NDArray[np.uint8]:
     """
     across, down = np.fft.rfftfreq(WIDTH)[None], np.fft.fftfreq(HEIGHT)[:, None]
     amplitude = np.maximum(np.hypot(across, down), 1 / WIDTH) ** -1.2
+    amplitude[0, 0] = 0  # the mean
 
     def layer() -> npt.NDArray[np.float64]:
         waves = amplitude * np.exp(2j * np.pi * rng.random_sample(amplitude.shape))
-        made = np.fft.irfft2(waves, s=(HEIGHT, WIDTH))
-        return (made - made.mean()) / made.std()
+        made: npt.NDArray[np.float64] = np.fft.irfft2(waves, s=(HEIGHT, WIDTH))
+        made /= made.std()
+        return made
 
     brightness = layer()
     channels = [0.93 * brightness + 0.37 * layer() for _ in range(3)]
