@@ -15,7 +15,10 @@ PARTS = {
     "communication": "what data-parallel ranks send each step, here and over other links",
     "switches": "what each of the runtime's switches gains",
     "targets": "a whole search and a whole retraining, extrapolated to minutes",
+    "loader": "decoding streamed pictures beside torchvision's loader",
 }
+ON_REQUEST = ("loader",)
+"""Parts that are measured only where they are named."""
 NEEDS = {"eager": ("throughput",), "shares": ("throughput", "controller"), "targets": ("throughput", "controller")}
 """Parts whose figures another part is computed from."""
 
@@ -25,7 +28,7 @@ class BenchSettings:
     """What is timed. The work itself is described by the settings of search, retraining, network and data.
 
     Attributes:
-        parts: Names in `PARTS`; null takes all, `switches` only on a GPU.
+        parts: Names in `PARTS`; null takes all but those `ON_REQUEST`, `switches` only on a GPU.
         genotypes: Cells drawn at random for the parts that time several.
         rounds: Times every piece of work is timed (for each cell).
         warmup: Rounds before that.
@@ -40,6 +43,8 @@ class BenchSettings:
         num_ops: Numbers of candidate ops timed, in rising order.
         ranks: Numbers of data-parallel ranks for which communication is modelled.
         links: What may join them, by name: gigabytes a second that a rank sends, microseconds of a message.
+        pictures: JPEGs that the loaders read.
+        decoders: Numbers of workers that they are timed with.
         train_images: Of the search that epochs are extrapolated to.
         reward_images: Held out from it.
         test_images: Of the retraining that minutes are extrapolated to.
@@ -62,6 +67,8 @@ class BenchSettings:
     num_ops: Sequence[int] = (6, 12, 18)
     ranks: Sequence[int] = (2, 8, 64)
     links: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    pictures: int = 400
+    decoders: Sequence[int] = (1, 2)
     train_images: int = 45_000
     reward_images: int = 5_000
     test_images: int = 10_000
@@ -71,6 +78,10 @@ class BenchSettings:
         for name in (*counts, *(() if self.steps is None else ("steps",))):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.pictures < 2:
+            raise ValueError(f"pictures must be at least 2, got {self.pictures}")
+        if not self.decoders or min(self.decoders) < 0 or len(set(self.decoders)) < len(self.decoders):
+            raise ValueError(f"decoders must list numbers of at least 0, each once, got {list(self.decoders)}")
         for name in ("warmup", "workers"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
@@ -87,6 +98,7 @@ class BenchSettings:
 
     def chosen_parts(self, *, cuda: bool) -> list[str]:
         """Returns the parts to measure, those that others need among them, in the order of `PARTS`."""
-        chosen = [part for part in PARTS if cuda or part != "switches"] if self.parts is None else list(self.parts)
+        usual = [part for part in PARTS if part not in ON_REQUEST and (cuda or part != "switches")]
+        chosen = usual if self.parts is None else list(self.parts)
         needed = {other for part in chosen for other in NEEDS.get(part, ())}
         return [part for part in PARTS if part in chosen or part in needed]

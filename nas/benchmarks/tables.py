@@ -185,6 +185,27 @@ def _targets(figures: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _loader(figures: Mapping[str, Any]) -> list[str]:
+    timed = {name: row for name, row in figures.items() if isinstance(row, Mapping)}
+    rows = [
+        {"name": f"{loader}, {workers}", **row[loader]}
+        for workers, row in timed.items()
+        for loader in ("ours", "torchvision")
+    ]
+    columns = [
+        Column("ms", "ms", ".0f"),
+        Column("min_ms", "least", ".0f"),
+        Column("max_ms", "greatest", ".0f"),
+        Column("images_per_second", "images/s", ".0f"),
+    ]
+    _print(f"a pass of {figures['pictures']} pictures", columns, rows)
+    return [
+        f"loader, {workers}: {row['ours']['images_per_second']:.0f} images/s, "
+        f"{row['speedup']:.2f} times as fast as torchvision's"
+        for workers, row in timed.items()
+    ]
+
+
 def _named(figures: Mapping[str, Any]) -> list[dict[str, object]]:
     return [{"name": name, **row} for name, row in figures.items()]
 
@@ -201,4 +222,5 @@ PRINTERS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "communication": _communication,
     "switches": _switches,
     "targets": _targets,
+    "loader": _loader,
 }

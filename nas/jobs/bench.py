@@ -11,6 +11,7 @@ from torch import nn
 
 from nas.benchmarks.communication import measure_communication
 from nas.benchmarks.controller import measure_controller
+from nas.benchmarks.loader import measure_loader
 from nas.benchmarks.memory import measure_memory
 from nas.benchmarks.roofline import measure_roofline
 from nas.benchmarks.scaling import measure_scaling
@@ -52,6 +53,7 @@ MEASURES: Mapping[str, Part] = {
     "communication": lambda bench, _: measure_communication(bench),
     "switches": lambda bench, _: measure_switches(bench),
     "targets": lambda bench, done: measure_targets(bench, throughput=done["throughput"], controller=done["controller"]),
+    "loader": lambda bench, _: measure_loader(bench),
 }
 """The parts but throughput and the eager loop, which take their turns together."""
 

@@ -127,7 +127,8 @@ def build_network(
     if min(image_shape[1:]) < smallest:
         raise ValueError(
             f"the network halves the image {int(math.log2(smallest))} times; that needs at least {smallest} pixels "
-            f"a side, the images have {image_shape[1]}x{image_shape[2]}"
+            f"a side, the images have {image_shape[1]}x{image_shape[2]}; set data.image_size, or network.stem, "
+            "network.macro or network.stages"
         )
     return network
 

@@ -34,6 +34,8 @@ TOY = (
     "bench.rewards=1",
     "bench.samples=2",
     "bench.workers=0",
+    "bench.pictures=4",
+    "bench.decoders=[0]",
     "bench.blocks=[1,2]",
     "bench.filters=[4,6]",
     "bench.batch_sizes=[4,8]",
@@ -147,6 +149,15 @@ def test_more_candidates_weigh_more_and_a_derived_model_weighs_less(everything):
     assert 0 < memory["derived"]["step_bytes"] < 10_000_000
 
 
+def test_loaders_read_the_same_pictures_of_the_size_of_photographs(everything):
+    figures = everything[0]["loader"]
+    assert 30_000 < figures["bytes"] < 200_000
+    both = figures["0 workers"]
+    assert both["speedup"] == pytest.approx(both["torchvision"]["ms"] / both["ours"]["ms"])
+    assert both["ours"]["images_per_second"] == pytest.approx(4000 / both["ours"]["ms"])
+    assert any("times as fast as torchvision's" in line for line in everything[2])
+
+
 def test_a_part_alone_brings_only_what_it_needs(tmp_path):
     assert set(bench.run(config("bench.parts=[eager]"), tmp_path)) == {
         *("throughput", "eager", "settings", "environment")
@@ -159,6 +170,8 @@ def test_a_part_alone_brings_only_what_it_needs(tmp_path):
         (("bench.parts=[speed]",), "bench: parts must list some of throughput, eager, controller"),
         (("bench.rounds=0",), "bench: rounds must be at least 1, got 0"),
         (("bench.links={slow: [0, 1]}",), r"bench: links.slow must be \[GB/s, µs\], both above 0, got \[0, 1\]"),
+        (("bench.pictures=1",), "bench: pictures must be at least 2, got 1"),
+        (("bench.decoders=[1,1]",), "bench: decoders must list numbers of at least 0, each once"),
         (("bench.parts=[scaling]", "bench.num_ops=[6,19]"), "bench.num_ops must be at most 18, got 19"),
         (("bench.parts=[eager]", "data.channels=2"), r"bench.parts=\[eager\] needs images of 1 or 3 channels, got 2"),
     ],

@@ -229,3 +229,15 @@ def test_files_are_divided_into_pieces():
     pieces = split_in_pieces(range(2 * PIECE + 1))
     assert [len(piece.files) for piece in pieces] == [PIECE, PIECE, 1]
     assert [file for piece in pieces for file in piece.files] == list(range(2 * PIECE + 1))
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_streamed_batches_on_a_device_are_those_of_the_cpu(folder):
+    here, there = (streamed(folder, device=device, workers=WORKERS) for device in ("cpu", "cuda"))
+    for (expected, labels), (found, classes) in zip(here.full.batches(40), there.full.batches(40), strict=True):
+        assert found.is_cuda
+        assert found.is_contiguous(memory_format=torch.channels_last)
+        assert torch.allclose(found.cpu(), expected, atol=1e-5)
+        assert torch.equal(classes.cpu(), labels)
+    assert torch.equal(epoch(there.full), epoch(there.full))
