@@ -25,6 +25,9 @@ from nas.model_card import CARD_NAME, WEIGHTS_FILE, ModelRecord, check_file, rec
 from search_spaces.cells import genotype_candidates
 from search_spaces.published import PUBLISHED
 
+SHIPPED = Path(__file__).parent / "trained_models"
+"""Of each published cell whose trained weights come with the package, a folder as `nas export` writes it."""
+
 
 class LoadedModel(PlainModel):
     """A network bound to its genotype, and what is known of it: `model(images)` returns logits.
@@ -56,7 +59,7 @@ def load_model(
     Args:
         source: A run folder with `weights.safetensors`, a folder written by `nas export`, or the name of a published
             cell. A folder of a published cell's name comes first.
-        pretrained: Whether to load weights; otherwise they are random, and published names need that.
+        pretrained: Whether to load weights; otherwise they are random, and names without weights here need that.
         normalize: Whether the model normalises images itself: it then takes floats in [0, 1].
         for_inference: Whether to fold permutations away; without, the model can be trained further.
         device: Where it is to live.
@@ -101,11 +104,13 @@ def find_model(
         ValueError: As `load_model`.
     """
     path = Path(source).expanduser()
-    if not path.exists() and str(source) in PUBLISHED:
-        if pretrained:
+    if not path.exists() and str(source) in PUBLISHED and pretrained:
+        if not (SHIPPED / str(source) / CARD_NAME).is_file():
             raise ValueError(
                 f"no trained weights of {source} are published here; pretrained=False gives it with random ones"
             )
+        path = SHIPPED / str(source)
+    if not path.exists() and str(source) in PUBLISHED:
         record = record_of_published(str(source), network=network or {})
         return replace(record, num_classes=num_classes or 10, in_channels=in_channels or 3), None
     if not path.exists():

@@ -16,12 +16,13 @@ import torch
 from controllers.protocol import Controller
 from controllers.uniform import Uniform
 from nas.choice_shares import choice_shares
-from nas.console import note, progress
+from nas.console import progress
 from nas.costing.costs import FIELDS, Cost
 from nas.costing.reward_functions import RecordedReward
 from nas.data import ImageData
 from nas.diagnostics.watch import Watch
 from nas.distributed.ranks import Ranks
+from nas.random_cells import distinct, random_cells
 from nas.rewards import SupernetEvaluator
 from nas.runtime import derive_seed, seed_everything
 from nas.search_settings import SearchSettings as SearchSettings
@@ -198,7 +199,7 @@ class Search:
         greedy = self._decode(self.controller.sample(1, greedy=True).actions)
         sampled = self._decode(self.controller.sample(self.settings.final_samples).actions)
         return sorted(
-            self.score(self.distinct([*greedy, *sampled])),
+            self.score(distinct(self.space, [*greedy, *sampled])),
             key=lambda entry: (-float(entry["reward"]), -float(entry["shared_accuracy"])),
         )
 
@@ -211,28 +212,19 @@ class Search:
         Returns:
             `settings.random_cells` entries, fewer if cells of that size are too rare, which is said then.
         """
-        count, tolerance = self.settings.random_cells, self.settings.random_parameters
-        if count == 0:
+        settings = self.settings
+        if settings.random_cells == 0:
             return []
         seed_everything(derive_seed(self.seed, "random cells"))
-        cells: list[Genotype] = []
-        for _ in range(1 if tolerance is None else RANDOM_ROUNDS):
-            drawn = self._decode(Uniform(self.space.decisions).sample(10 * count).actions)
-            if tolerance is not None:
-                counts = [self.costs["parameters"](cell) for cell in drawn]
-                pairs = zip(drawn, counts, strict=True)
-                drawn = [cell for cell, own in pairs if abs(own - parameters) <= tolerance * parameters]
-            cells = self.distinct([*cells, *drawn])[:count]
-            if len(cells) == count:
-                break
-        if tolerance is not None and len(cells) < count:
-            sought = f"{parameters:,.0f} parameters within {100 * tolerance:g} %"
-            note(f"warning: {len(cells)} random cells instead of {count}: of {sought}, no more were drawn")
-        return self.score(cells)
-
-    def distinct(self, genotypes: list[Genotype]) -> list[Genotype]:
-        """Keeps the first of every set of genotypes that compute the same."""
-        return list({self.space.canonical(genotype): genotype for genotype in reversed(genotypes)}.values())[::-1]
+        return self.score(
+            random_cells(
+                self.space,
+                settings.random_cells,
+                parameters=self.costs["parameters"],
+                near=parameters,
+                tolerance=settings.random_parameters,
+            )
+        )
 
     def score(self, genotypes: list[Genotype]) -> list[dict[str, Any]]:
         """Scores cells on all reward images; with learned mixers also as they would be hardened now."""

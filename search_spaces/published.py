@@ -1,4 +1,4 @@
-"""Cells that papers published, by name, and the figures their papers give.
+"""Cells that papers published or searches of this project found, by name, and the figures that papers give.
 
 A name stands wherever a genotype file does: `genotype=darts_v2`. The cells are written as in `_cell`: op@node, the two
 ops of a block joined by a plus.
@@ -138,7 +138,7 @@ _RECONSTRUCTED = (
     "the wiring and the weight-free ops are ours"
 )
 
-PUBLISHED: dict[str, PublishedCell] = {
+FROM_PAPERS: dict[str, PublishedCell] = {
     "shufflenasnet_a": PublishedCell(
         title="ShuffleNASNet-A",
         genotype=_shufflenas("s3@0, s5@0, c1@0, id@0, m3@0", "s5@0, c1@0, c1@0, id@0, id@0"),
@@ -210,3 +210,23 @@ PUBLISHED: dict[str, PublishedCell] = {
         models=(_stacked("18+2", "darts", 36, 6, 3_349_342, "3.4M", None, 2.83),),
     ),
 }
+
+FOUND: dict[str, PublishedCell] = {
+    "cifar10_small_0": PublishedCell(
+        title="CIFAR-10, small, search of seed 0",
+        genotype=_shufflenas("s5@0, c1@0, s5@0, s3@0, c1@0", "s5@0, id@0, s5@0, id@0, s3@0"),
+        source="found by `nas search experiment=cifar10_small`; results/published/cifar10.md",
+        models=(
+            PublishedModel(
+                cells="3+2",
+                network="shufflenasnet",
+                settings={"filters": 8, "cells_per_stage": 1, "merge_batch_norm": True},
+                parameters=13_912,
+                published_parameters="",
+            ),
+        ),
+    ),
+}
+"""Found on a small budget, and no better than random cells of their size unless the file of results says so."""
+
+PUBLISHED: dict[str, PublishedCell] = {**FROM_PAPERS, **FOUND}

@@ -6,8 +6,10 @@ import itertools
 import pytest
 import torch
 
+from nas.averaging import WeightAverage
 from nas.evaluation import batch_statistics, evaluate, evaluate_paths
 from nas.graphs import WARMUP, CudaGraphs
+from nas.mixing import cut_and_mixed
 from nas.networks import ShuffleNASNet
 from nas.sgd import make_sgd
 from nas.training import WeightTrainer
@@ -38,7 +40,7 @@ def batches(count=STEPS, size=16):
     ]
 
 
-def trained(genotypes, *, graphs, mixers=("channel_shuffle",), drop=0.0, **options):
+def trained(genotypes, *, graphs, mixers=("channel_shuffle",), drop=0.0, ema=None, **options):
     torch.manual_seed(0)
     candidates = (
         genotype_candidates(genotypes[0])
@@ -54,6 +56,7 @@ def trained(genotypes, *, graphs, mixers=("channel_shuffle",), drop=0.0, **optio
         drop_prob=lambda now: drop * now,
         mixer_penalty=lambda now: 0.01 * now,
         recorder=CudaGraphs(torch.device("cuda")) if graphs else None,
+        average=None if ema is None else WeightAverage(network, decay=ema),
         **options,
     )
     scores = []
@@ -86,6 +89,24 @@ def test_replayed_steps_train_as_eager_ones(genotype, options):
         replayed.network.state_dict().items(), eager.network.state_dict().values(), strict=True
     ):
         assert torch.allclose(weight.float(), other.float(), rtol=tolerance, atol=tolerance), name
+
+
+def test_replayed_steps_average_the_weights_as_eager_ones():
+    (eager, _), (replayed, _) = (trained([some_genotype()], graphs=graphs, ema=0.9) for graphs in (False, True))
+    assert replayed._step.recorded
+    for name, mean in eager.average.state_dict().items():
+        assert torch.allclose(replayed.average.state_dict()[name], mean, rtol=1e-3, atol=1e-3), name
+        assert not torch.equal(mean, eager.network.get_parameter(name)), name
+
+
+def test_batches_are_mixed_without_waiting_for_the_device():
+    prepared = batches()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        mixed = list(cut_and_mixed(prepared, share=0.5, num_classes=5, seed=0))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(targets.sum(dim=1).allclose(torch.ones(16, device="cuda")) for _, targets in mixed)
 
 
 def test_a_new_path_is_recorded_anew_and_the_memory_of_the_old_one_is_freed():

@@ -10,7 +10,7 @@ from nas.cli import follow_genotype, quote
 from nas.genotypes import load_genotype, network_group
 from nas.jobs import latency, pipeline, retrain, show, table
 from search_spaces.notations import darts_notation
-from search_spaces.published import PUBLISHED
+from search_spaces.published import FROM_PAPERS, PUBLISHED
 from tests.integration.test_commands import nas
 from tests.integration.test_jobs import TINY, config
 
@@ -120,7 +120,7 @@ def test_the_table_counts_what_is_published_and_finds_what_was_measured(capsys, 
     (run / "metrics.json").write_text(json.dumps({"data": "cifar10", "epochs": 630, "found": found}))
     rows = table.run(config("table", f"runs=[{tmp_path}]", f"folder={tmp_path}/table"), tmp_path)
     text = capsys.readouterr().out
-    for name, cell in PUBLISHED.items():
+    for name, cell in FROM_PAPERS.items():
         for model in cell.models:
             assert f"{model.parameters:,}" in text, name
     assert [row["measured"] for row in rows if row["measured"]] == ["5.00 ± 0.10 (2 seeds, 630 epochs)"]

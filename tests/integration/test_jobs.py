@@ -15,6 +15,7 @@ from nas.genotypes import load_genotype, load_genotypes
 from nas.jobs import latency, pipeline, retrain, search
 from nas.jobs.parts import build_runtime
 from nas.networks import ShuffleNASNet
+from nas.random_cells import distinct
 from nas.runtime import derive_seed
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
@@ -154,7 +155,7 @@ def test_random_cells_of_any_size_stay_as_they_were_drawn():
     torch.manual_seed(derive_seed(0, "random cells"))
     drawn = [searching.space.decode(row) for row in Uniform(searching.space.decisions).sample(30).actions.tolist()]
     entries = searching.random_cells(parameters=1)
-    assert [Genotype.from_dict(entry["genotype"]) for entry in entries] == searching.distinct(drawn)[:3]
+    assert [Genotype.from_dict(entry["genotype"]) for entry in entries] == distinct(searching.space, drawn)[:3]
 
 
 def test_warm_start_takes_the_shared_weights(tmp_path):

@@ -7,7 +7,7 @@ from nas.published_table import TABLE_I
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.ops import find_op
-from search_spaces.published import PUBLISHED
+from search_spaces.published import FROM_PAPERS, PUBLISHED
 from search_spaces.shufflenas import ShuffleNASSpace
 
 SHUFFLENASNETS = [
@@ -26,7 +26,7 @@ def test_published_cells_survive_json_and_have_known_ops(name):
 
 
 @pytest.mark.parametrize(("name", "model"), SHUFFLENASNETS)
-def test_the_reconstructed_cells_have_the_papers_parameters(name, model):
+def test_shufflenasnets_have_the_parameters_that_are_told_of_them(name, model):
     with torch.device("meta"):
         network = ShuffleNASNet(
             genotype_candidates(PUBLISHED[name].genotype), in_channels=3, num_classes=10, **model.settings
@@ -35,7 +35,8 @@ def test_the_reconstructed_cells_have_the_papers_parameters(name, model):
 
 
 def test_the_reconstructed_counts_are_the_papers():
-    assert [model.parameters for _, model in SHUFFLENASNETS] == [236_196, 470_880, 801_152, 1_786_656, 3_095_936]
+    ours = [model.parameters for name, model in SHUFFLENASNETS if name in FROM_PAPERS]
+    assert ours == [236_196, 470_880, 801_152, 1_786_656, 3_095_936]
 
 
 @pytest.mark.parametrize("name", ["shufflenasnet_a", "shufflenasnet_b"])
@@ -54,7 +55,7 @@ def test_enas_final_cell_is_the_published_arc():
 
 
 def test_the_table_has_every_published_model_once():
-    models = [model for cell in PUBLISHED.values() for model in cell.models]
+    models = [model for cell in FROM_PAPERS.values() for model in cell.models]
     assert sorted(map(id, models)) == sorted(id(row.model) for row in TABLE_I if row.model is not None)
     ours = [row for row in TABLE_I if row.method == "ShuffleNASNet-A"]
     assert [(row.cells, row.filters, row.error, row.cutout_error) for row in ours] == [
