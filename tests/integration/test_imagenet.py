@@ -87,6 +87,11 @@ def test_images_too_small_for_the_stem_are_refused_with_what_fits(pictures, tmp_
         search.run(cfg, tmp_path)
 
 
+def test_a_folder_that_is_not_named_is_asked_for(tmp_path):
+    with pytest.raises(ValueError, match=r"data.root is not set; add data.root=VALUE"):
+        search.run(config("search", *SEARCH), tmp_path)
+
+
 def test_the_published_size_is_that_of_the_mobile_setting():
     from nas.jobs.parts import measure_size
     from search_spaces.published import PUBLISHED
