@@ -37,7 +37,7 @@ COMMANDS = {
     "report": "one HTML page of runs, opened from disk: runs=RUN, runs=SWEEP or runs=[RUN,RUN]",
     "table": "the published figures beside what this code counts, and what runs measured",
 }
-CHOOSES_KEYS = ("network=", "search_space=", "controller=", "data=", "logger=", "reward=")
+CHOOSES_KEYS = ("experiment=", "network=", "search_space=", "controller=", "data=", "logger=", "reward=")
 WITHOUT_RUN_FOLDER = ("show", "report", "table", "runs", "sweep")
 MULTIRUN = {"-m", "--multirun"}
 SWEEP_OPTIONS = {*MULTIRUN, "-cd", "--config-dir"}

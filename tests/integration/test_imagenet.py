@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 from PIL import Image
 
+from nas.cli import suggest_keys
 from nas.jobs import retrain, search
 from nas.jobs.parts import build_runtime
 from nas.jobs.search import build_search
@@ -85,6 +86,19 @@ def test_images_too_small_for_the_stem_are_refused_with_what_fits(pictures, tmp_
         ValueError, match=r"halves the image 5 times; .* at least 32 pixels a side, .* 24x24; set data.image_size"
     ):
         search.run(cfg, tmp_path)
+
+
+def test_a_folder_that_is_not_named_is_asked_for(tmp_path):
+    with pytest.raises(ValueError, match=r"data.root is not set; add data.root=VALUE"):
+        search.run(config("search", *SEARCH), tmp_path)
+
+
+def test_a_misspelt_key_is_looked_for_among_those_of_the_experiment(capsys):
+    suggest_keys("search", ["experiment=imagenet_search", "data.root=none", "data.crop_scal=1"])
+    assert (
+        capsys.readouterr().err
+        == "no setting 'data.crop_scal'; near it: data.crop_scale, data.crop_ratio, data.crop_padding\n"
+    )
 
 
 def test_the_published_size_is_that_of_the_mobile_setting():
