@@ -1,0 +1,78 @@
+"""Trained weights that come with the package, and what files of weights are in general."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from PIL import Image
+
+import nas
+from nas.checkpoint import load_weights, save_weights
+from nas.derived import count_parameters
+from nas.jobs import predict
+from nas.loading import SHIPPED
+from nas.networks import ShuffleNASNet
+from search_spaces.cells import genotype_candidates
+from search_spaces.published import PUBLISHED
+
+NAMES = sorted(path.name for path in SHIPPED.iterdir())
+MIB = 2**20
+
+
+def test_there_are_trained_models():
+    assert "cifar10_small_0" in NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_trained_model_is_the_published_cell_in_its_published_network(name):
+    record = nas.load_model(name).record
+    published = PUBLISHED[name]
+    (model,) = published.models
+    assert (record.name, record.genotype) == (name, published.genotype)
+    assert {key: record.network[key] for key in model.settings} == dict(model.settings)
+    assert count_parameters(nas.load_model(name, for_inference=False).network) == model.parameters
+    assert sum(file.stat().st_size for file in (SHIPPED / name).iterdir()) < 2 * MIB
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_trained_model_is_not_the_same_for_every_image_and_folding_changes_nothing(name):
+    images = torch.rand(4, 3, 32, 32)
+    plain, folded = (nas.load_model(name, normalize=True, for_inference=ready) for ready in (False, True))
+    logits = plain(images)
+    assert logits.shape == (4, 10)
+    assert logits.std(dim=0).min() > 0
+    torch.testing.assert_close(folded(images), logits, rtol=1e-4, atol=1e-4)
+
+
+def test_without_training_the_name_is_the_architecture_alone():
+    torch.manual_seed(1)
+    untrained = nas.load_model("cifar10_small_0", pretrained=False, num_classes=7)
+    assert untrained(torch.rand(1, 3, 32, 32)).shape == (1, 7)
+    assert untrained.record.test_accuracy is None
+
+
+def test_a_trained_model_predicts_image_files_by_its_name(tmp_path):
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(256, size=(40, 48, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    with initialize_config_module("conf", version_base="1.3"):
+        cfg = compose("predict", ["run=cifar10_small_0", f"images={tmp_path}", "device=cpu"])
+    (prediction,) = predict.run(cfg, tmp_path / "out")["predictions"]
+    names = nas.load_model("cifar10_small_0").record.class_names
+    assert all(entry["class"] == names[entry["label"]] for entry in prediction["classes"])
+    assert 0 < sum(entry["probability"] for entry in prediction["classes"]) <= 1.0 + 1e-6
+
+
+def test_weights_of_every_shufflenasnet_are_smaller_than_16_mib_and_the_same_on_any_machine(tmp_path):
+    """The file knows neither device nor memory layout; the largest network of the paper has 3.1M weights."""
+    published = PUBLISHED["shufflenasnet_b"]
+    network = ShuffleNASNet(
+        genotype_candidates(published.genotype), in_channels=3, num_classes=10, **published.models[-1].settings
+    )
+    files = [tmp_path / "contiguous.safetensors", tmp_path / "channels_last.safetensors"]
+    save_weights(files[0], network.state_dict(), metadata={})
+    save_weights(files[1], network.to(memory_format=torch.channels_last).state_dict(), metadata={})
+    assert files[0].stat().st_size < 16 * MIB
+    assert Path(files[0]).read_bytes() == Path(files[1]).read_bytes()
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in load_weights(files[0]).items())
