@@ -76,6 +76,7 @@ def join(settings: DistributedSettings, *, device: str) -> Ranks:
         torch.cuda.set_device(device)
     with heard():
         store, rank, size = next(iter(rendezvous("env://", timeout=timeout)))
+        store = PrefixStore(f"start {launch.restarts}", store)  # torchrun may keep what an earlier start left there
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
             store=PrefixStore("group", store),

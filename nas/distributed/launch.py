@@ -21,12 +21,14 @@ class Launch:
         size: How many these are.
         local_rank: Among those of this machine.
         local_size: How many those are.
+        restarts: How often all of them have been started anew.
     """
 
     rank: int
     size: int
     local_rank: int
     local_size: int
+    restarts: int = 0
 
 
 def read_launch() -> Launch | None:
@@ -36,7 +38,7 @@ def read_launch() -> Launch | None:
     rank, size, local_rank, local_size = (
         int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     )
-    return Launch(rank, size, local_rank, local_size)
+    return Launch(rank, size, local_rank, local_size, int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")))
 
 
 def check_command(command: str, overrides: Sequence[str]) -> None:
