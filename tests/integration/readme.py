@@ -38,7 +38,7 @@ def commands(text: str | None = None) -> list[list[str]]:
     """The `nas` command lines among the code, split as a shell does, without the words `nas` and what explains them."""
     found = []
     for line in (line for block in code_blocks(text) for line in block.splitlines()):
-        start = re.match(r"(?:[\w=/ .'\[\]-]+&& )?(?:PYTHONPATH=\S+ )?nas ", line)
+        start = re.match(r"(?:[\w=/ .'\[\]-]+&& )?(?:PYTHONPATH=\S+ )?(?:torchrun \S+ -m )?nas ", line)
         if start:
             found.append(shlex.split(re.split(r"\s{2,}", line[start.end() :])[0]))
     return found

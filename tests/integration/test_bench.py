@@ -121,7 +121,8 @@ def test_the_figures_are_of_the_settings(everything):
 
 def test_a_step_sends_the_gradients_of_its_path_alone(everything):
     volumes = everything[0]["communication"]["volumes"]
-    workbench = bench.build_bench(config(), build(config().bench, "bench"), build_runtime(config()))
+    cfg = config("data.num_classes=10")
+    workbench = bench.build_bench(cfg, build(cfg.bench, "bench"), build_runtime(cfg))
     (genotype,) = workbench.cells()
     trainer = workbench.search_trainer(workbench.search.trainer.network)
     workbench.search_steps(trainer, genotype, steps=1)()

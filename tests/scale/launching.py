@@ -1,6 +1,6 @@
 """What a sweep costs beside its members' work: starting them through each launcher, and reporting a thousand.
 
-    python -m tests.scale.launching OUT [LAUNCHER ...]
+    python -m tests.scale.launching OUT
 
 Makes the folder OUT, works in it and writes OUT/launching.json. A launcher starts the same tiny pipeline two and four
 times: the difference halved is what a member takes, the rest what starting takes. The thousand members are copies of
@@ -30,16 +30,19 @@ COPIES = (10, 100, 1000)
 
 
 def main() -> None:
-    """Measures what the command line names."""
-    out, launchers = Path(sys.argv[1]), sys.argv[2:] or LAUNCHERS
+    """Measures everything, and writes what there is as it goes."""
+    out = Path(sys.argv[1])
     out.mkdir(parents=True)
     figures: dict[str, Any] = {"settings": {"members": [FEW, MORE], "copies": list(COPIES), "overrides": list(TINY)}}
     figures["environment"] = environment(make_runtime(device="cpu"), seed=0)
     figures["load"] = os.getloadavg()
-    figures["launchers"] = {launcher: launching(out, launcher) for launcher in launchers}
-    write_json(out / "launching.json", figures)
-    figures["reporting"] = [reporting(out, number) for number in COPIES]
-    write_json(out / "launching.json", figures)
+    figures |= {"launchers": {}, "reporting": []}
+    for launcher in LAUNCHERS:
+        figures["launchers"][launcher] = launching(out, launcher)
+        write_json(out / "launching.json", figures)
+    for number in COPIES:
+        figures["reporting"].append(reporting(out, number))
+        write_json(out / "launching.json", figures)
 
 
 def launching(out: Path, launcher: str) -> dict[str, float]:
@@ -78,7 +81,7 @@ def timed(out: Path, *arguments: str) -> dict[str, float]:
 def reporting(out: Path, members: int) -> dict[str, Any]:
     """Returns what it takes to report copies of one finished member, and what that leaves."""
     sweeps = out / "results" / "sweeps"
-    source, folder = next(sweeps.glob(f"*-{FEW}/seed-0")), sweeps / f"copies-{members}"
+    source, folder = sweeps / f"{LAUNCHERS[0]}-{FEW}" / "seed-0", sweeps / f"copies-{members}"
     for seed in range(members):
         shutil.copytree(source, folder / f"seed-{seed}", ignore=shutil.ignore_patterns("*.pt"))
         record = {"swept": {"seed": str(seed)}, "fixed": dict(one.split("=", 1) for one in TINY)}
