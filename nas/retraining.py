@@ -74,7 +74,8 @@ def train_member(
 
     Args:
         member: What is trained.
-        network: Its model with initial weights, trained in place.
+        network: Its model with initial weights, trained in place; with `settings.ema` it ends with the means of them,
+            which are also what is tested.
         data: Trained on `full`; `test` is only looked at.
         settings: The protocol.
         runtime: Number format.
