@@ -149,9 +149,14 @@ class Ranks:
         """Gives a network the first rank's weights and buffers."""
         if self.alone:
             return
-        with heard():
-            for tensor in [*network.parameters(), *network.buffers()]:
-                dist.broadcast(tensor.data, src=0)
+        tensors = [*network.parameters(), *network.buffers()]
+        for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):  # thousands of tensors, a message for each type
+            alike = [tensor.data for tensor in tensors if tensor.dtype == dtype]
+            flat = torch.cat([tensor.flatten() for tensor in alike])
+            with heard():
+                dist.broadcast(flat, src=0)
+            for tensor, part in zip(alike, torch.split(flat, [tensor.numel() for tensor in alike]), strict=True):
+                tensor.copy_(part.view_as(tensor))
 
     @contextlib.contextmanager
     def own_randomness(self) -> Iterator[None]:
