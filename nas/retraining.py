@@ -16,13 +16,13 @@ from torch import nn
 from nas.averaging import WeightAverage
 from nas.checkpoint import load_checkpoint
 from nas.console import note
+from nas.cutmix import cut_and_mixed
 from nas.data import ImageData, check_batches
 from nas.distributed.batch_norms import check_norms
 from nas.distributed.ranks import Ranks
 from nas.evaluation import Batches, evaluate, recalibrate_batch_norm
 from nas.graphs import Recorder
 from nas.hardening import harden_mixers, largest_distance, soft_mixers
-from nas.mixing import cut_and_mixed
 from nas.retrain_settings import RetrainSettings as RetrainSettings
 from nas.runtime import Runtime, derive_seed, seed_everything
 from nas.saving import Saves

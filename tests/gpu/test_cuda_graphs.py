@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from nas.averaging import WeightAverage
+from nas.cutmix import cut_and_mixed
 from nas.evaluation import batch_statistics, evaluate, evaluate_paths
 from nas.graphs import WARMUP, CudaGraphs
-from nas.mixing import cut_and_mixed
 from nas.networks import ShuffleNASNet
 from nas.sgd import make_sgd
 from nas.training import WeightTrainer
