@@ -33,13 +33,14 @@ def told_once(launch: Launch, *, mistakes: type[Exception]) -> Iterator[None]:
     try:
         yield
     except mistakes as error:
-        known = _told_by_first(str(error), launch)
         if launch.rank == 0:
+            _told_by_first(str(error), launch)
             raise
-        if known:
-            let_first_speak()
-        else:
-            _tell(launch, str(error))
+        with contextlib.suppress(KeyboardInterrupt):  # so torchrun ends those that wait, and there is nothing to save
+            if _told_by_first(str(error), launch):
+                let_first_speak()
+            else:
+                _tell(launch, str(error))
     except LostRankError as error:
         _tell(launch, f"error: {error}")
     except Exception as error:
