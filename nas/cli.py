@@ -41,6 +41,8 @@ CHOOSES_KEYS = ("experiment=", "network=", "search_space=", "controller=", "data
 WITHOUT_RUN_FOLDER = ("show", "report", "table", "runs", "sweep")
 MULTIRUN = {"-m", "--multirun"}
 SWEEP_OPTIONS = {*MULTIRUN, "-cd", "--config-dir"}
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+"""Exit codes of a job that was asked to stop, which is no mistake of anybody's."""
 OUT_OF_MEMORY = (
     "out of memory on the device; what was saved is whole. Take a smaller batch_size or fewer network.filters, "
     "or end what else uses the device"
@@ -170,7 +172,7 @@ def _run_hydra(command: str, overrides: Sequence[str]) -> None:
         try:
             hydra.main(version_base="1.3", config_path="pkg://conf", config_name=command)(task)()
         except SystemExit as stopped:
-            if stopped.code not in (0, None):
+            if stopped.code not in (0, None, *STOPPED):
                 suggest_keys(command, overrides)
                 if not begun:
                     let_first_speak()
