@@ -132,11 +132,17 @@ def follow_genotype(overrides: Sequence[str]) -> list[str]:
     reference = values.get("genotype", "")
     if "network" in values or reference in ("", "null"):
         return list(overrides)
-    from nas.genotypes import network_group
+    from nas.genotypes import load_genotype, network_group
 
     several = MULTIRUN & set(overrides) and "(" not in reference
-    groups = {network_group(name) for name in (reference.split(",") if several else [reference])}
+    references = reference.split(",") if several else [reference]
+    groups = {network_group(name) for name in references}
     if len(groups) > 1:
+        try:
+            for name in references:
+                load_genotype(name)
+        except FileNotFoundError as error:
+            raise ValueError(str(error)) from error
         raise ValueError(
             "the genotypes of this multirun are made for different networks "
             f"({', '.join(sorted(group or 'unknown' for group in groups))}); start one multirun for each"
@@ -152,9 +158,13 @@ def _run_several(command: str, overrides: Sequence[str]) -> int:
         from nas.jobs.sweep import start
 
         return start(overrides, launch=partial(_run_hydra, "sweep"))
-    from nas.jobs.multirun import multirun_arguments
+    from nas.jobs.multirun import multirun_arguments, remove_if_bare
 
-    _run_hydra(command, multirun_arguments(overrides))
+    try:
+        _run_hydra(command, multirun_arguments(overrides))
+    finally:
+        for name in [one.partition("=")[2] for one in overrides if one.startswith("name=")]:
+            remove_if_bare(Path("results/runs") / name)
     return 0
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
+JOIN = "the same command without portions, under the same name, joins what is done and does what is left"
 
 
 def check_portion(portion: int, portions: int) -> None:

@@ -132,7 +132,8 @@ def progress_of(folder: Path) -> str:
         trainings = (_at(config, "rank", "architectures") or 0) * (_at(config, "rank", "seeds") or 0)
         return f"rank {len(list((folder / 'stand_alone').glob('*.json')))}/{trainings}"
     found = (folder / "candidates.json").exists()
-    if (total := _at(config, "search", "epochs")) and not found:
+    searches = job_of(folder) in ("search", "pipeline")
+    if searches and (total := _at(config, "search", "epochs")) and not found:
         return f"search {count_rows(folder / 'search.csv')}/{total}"
     epochs, seeds = _at(config, "retrain", "epochs"), _at(config, "retrain", "seeds")
     if not isinstance(epochs, int) or not isinstance(seeds, list):

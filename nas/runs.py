@@ -142,8 +142,11 @@ def _is_at(file: IO[str], path: Path) -> bool:
 
 
 def _remove_if_bare(out: Path) -> None:
-    """Removes a run folder in which a mistake of the user's left nothing but the setup."""
-    if {path.name for path in out.iterdir()} <= SETUP_FILES:
-        for path in out.iterdir():
+    """Removes what a mistake of the user's left where it is nothing but the setup; members of a multirun stay."""
+    kept = [path for path in out.iterdir() if path.name == "multirun.yaml" or (path / "config.yaml").is_file()]
+    setup = [path for path in out.iterdir() if path not in kept]
+    if {path.name for path in setup} <= SETUP_FILES:
+        for path in setup:
             path.unlink()
-        out.rmdir()
+        if not kept:
+            out.rmdir()

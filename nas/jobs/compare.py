@@ -32,7 +32,7 @@ from nas.costing.costs import FIELDS
 from nas.costing.pareto import Point, hypervolume, nondominated
 from nas.jobs.parts import build_runtime
 from nas.jobs.tabular_search import bound_reward
-from nas.portions import portion_of
+from nas.portions import JOIN, portion_of
 from nas.rewards import RewardFunction, accuracy_reward
 from nas.run_listing import read_json
 from nas.runtime import environment
@@ -240,6 +240,8 @@ def _conclude(
     write_json(out / "compare.json", report)
     _print(settings, rows, front_rows)
     note(f"figures in {shown(out / 'compare.json')}, compare.csv, curves.csv and compare.svg")
+    if settings.portions > 1:
+        note(f"of portion {settings.portion} of {settings.portions} alone; {JOIN}")
     return report
 
 

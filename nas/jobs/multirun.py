@@ -5,7 +5,9 @@ Hydra's sweeper makes the combinations and its launcher says where they run. Wha
 """
 
 import importlib.util
+import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -13,6 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 
+from nas.portions import check_portion
 from nas.sweeps.members import Member
 
 OPTIONS = ("-m", "--multirun")
@@ -66,13 +69,37 @@ def multirun_arguments(arguments: Sequence[str]) -> list[str]:
     """Returns the arguments of a command with `-m`, options first, with what its members need to know.
 
     Raises:
-        ValueError: If Hydra cannot read an override, or the launcher is not installed.
+        ValueError: If Hydra cannot read an override, the launcher is not installed, or there is no such portion.
     """
     overrides = [argument for argument in arguments if is_override(argument)]
     values, swept = read_overrides(overrides)
     check_installed(values)
+    check_portions(values)
     common = common_keys([key for key in values if key not in swept and not is_of_hydra(key)])
     return [*(argument for argument in arguments if not is_override(argument)), *overrides, common]
+
+
+def check_portions(values: Mapping[str, Sequence[str]]) -> None:
+    """Checks all portions that are asked for, before the first of them has taken its time.
+
+    Args:
+        values: By key, as `read_overrides` returns them.
+
+    Raises:
+        ValueError: If there is no such portion.
+    """
+    for key in [key for key in values if key.endswith(".portion")]:
+        for portion, portions in itertools.product(values[key], values.get(f"{key}s", ())):
+            if portion.isdecimal() and portions.isdecimal():
+                check_portion(int(portion), int(portions))
+
+
+def remove_if_bare(folder: Path) -> None:
+    """Removes the folder of members that a mistake kept from beginning, and Hydra's record in it."""
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"multirun.yaml"}:
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
 
 
 def is_of_hydra(key: str) -> bool:

@@ -16,7 +16,7 @@ from nas.derived import count_parameters
 from nas.jobs.parts import build_data, build_runtime, counted_network
 from nas.jobs.ranked_runs import PREDICTIONS, predict, read_runs, run_config, run_folders
 from nas.jobs.retrain import derived_network_config, initial_network, read_settings
-from nas.portions import portion_of
+from nas.portions import JOIN, portion_of
 from nas.ranking.chosen_cells import ChosenCell
 from nas.ranking.figures import Bootstrapping, ranking_figures, stand_alone
 from nas.ranking.plots import ranking_plot
@@ -168,7 +168,7 @@ def _conclude_portion(
     }
     write_json(out / PORTION_FILE, report)
     result(f"portion {settings.portion} of {settings.portions} is done: {trainings} trainings")
-    note("the same command without portions, under the same name, joins what is done and does what is left")
+    note(JOIN)
     return report
 
 

@@ -24,6 +24,7 @@ from nas.jobs.multirun import (
     is_of_hydra,
     is_override,
     read_overrides,
+    remove_if_bare,
     runs_alone,
 )
 from nas.sweeps.members import Member, check_fixed, member_state, run_member
@@ -78,7 +79,7 @@ def start(arguments: Sequence[str], *, launch: Callable[[Sequence[str]], None]) 
         except SystemExit as stopped:
             code = stopped.code if isinstance(stopped.code, int) else 1
             if code not in (0, 1) or not read_members(plan.folder):  # interrupted, or a mistake before any member
-                _remove_if_bare(plan.folder)
+                remove_if_bare(plan.folder)
                 raise
     return conclude(plan) or code
 
@@ -169,11 +170,3 @@ def _describe(plan: Plan) -> None:
             "progress": f"nas runs root={shown(plan.folder)}",
         },
     )
-
-
-def _remove_if_bare(folder: Path) -> None:
-    """Removes the folder of a sweep that a mistake kept from beginning, and Hydra's record in it."""
-    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"multirun.yaml"}:
-        for path in folder.iterdir():
-            path.unlink()
-        folder.rmdir()

@@ -175,6 +175,21 @@ def test_a_folder_that_a_failed_run_removes_is_not_held_by_another_in_vain(tmp_p
     assert not (tmp_path / "run").exists()
 
 
+def test_a_mistake_in_the_folder_of_a_multirun_leaves_its_members_and_nothing_else(tmp_path):
+    runtime, run = make_runtime(device="cpu"), tmp_path / "run"
+    with opened_run(config(), run / "lr-1", runtime=runtime, command="search"):
+        pass
+    (run / "multirun.yaml").write_text("")
+    with (
+        pytest.raises(ValueError, match="a mistake"),
+        opened_run(config(lr=7), run, runtime=runtime, command="search"),
+    ):
+        raise ValueError("a mistake")
+    assert sorted(path.name for path in run.iterdir()) == ["lr-1", "multirun.yaml"]
+    with opened_run(config(), run, runtime=runtime, command="search"):  # with settings of its own
+        assert (run / "lr-1" / "config.yaml").exists()
+
+
 def test_going_on_in_another_environment_is_said_and_the_first_one_kept(tmp_path, capsys, monkeypatch):
     runtime = make_runtime(device="cpu")
     for threads in (1, 1, 2):

@@ -205,6 +205,8 @@ def test_the_network_follows_the_genotype_unless_one_is_named(tmp_path, genotype
     assert follow_genotype(["-m", "genotype=darts_v1,darts_v2"])[0] == "network=darts"
     with pytest.raises(ValueError, match="made for different networks"):
         follow_genotype(["-m", "genotype=enas,darts_v2"])
+    with pytest.raises(ValueError, match="darts_v3"):
+        follow_genotype(["-m", "genotype=enas,darts_v3"])
     assert follow_genotype(["genotype=null"]) == ["genotype=null"]
     assert follow_genotype(["genotype=absent.json"]) == ["genotype=absent.json"]
     file.write_text(PUBLISHED["enas"].genotype.to_json())

@@ -5,7 +5,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from nas.cli import quote
-from nas.jobs.multirun import current_member, multirun_arguments, objective
+from nas.jobs.multirun import current_member, multirun_arguments, objective, remove_if_bare
 from nas.jobs.parts import member_device
 
 
@@ -90,3 +90,23 @@ def test_the_objective_is_found_by_keys_and_indices():
 def test_an_objective_that_there_is_not_is_told_with_what_there_is(figure, message):
     with pytest.raises(ValueError, match=message):
         objective({"controllers": [{"mean": 1}], "name": "x"}, figure)
+
+
+def test_portions_are_checked_before_any_of_them_begins():
+    given = ["compare.portions=2", "table.path=x"]
+    assert multirun_arguments(["-m", "compare.portion=range(2)", *given])
+    with pytest.raises(ValueError, match=r"portion must be in 0 … portions - 1 = 1, got 2"):
+        multirun_arguments(["-m", "compare.portion=range(4)", *given])
+    with pytest.raises(ValueError, match="portions must be at least 1, got 0"):
+        multirun_arguments(["-m", "rank.portion=0,1", "rank.portions=0"])
+
+
+def test_a_folder_with_members_is_not_bare(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "multirun.yaml").write_text("")
+    (tmp_path / "run" / "seed-0").mkdir()
+    remove_if_bare(tmp_path / "run")
+    assert (tmp_path / "run" / "multirun.yaml").exists()
+    (tmp_path / "run" / "seed-0").rmdir()
+    remove_if_bare(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
