@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 import nas.data
@@ -120,8 +121,8 @@ def test_synthetic_images_can_be_told_apart_by_their_pattern():
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_config_sets_every_argument_but_the_device(path):
-    config = OmegaConf.load(path)
-    config = config.get("data", config)
+    with initialize_config_module("conf", version_base="1.3"):
+        config = OmegaConf.to_container(compose(f"data/{path.stem}").data)
     module, name = config.pop("_target_").rsplit(".", 1)
     assert module == "nas.data"
     assert set(config) == set(inspect.signature(getattr(nas.data, name)).parameters) - {"device"}
