@@ -3,9 +3,6 @@
 import csv
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ from nas.genotypes import load_genotype
 from nas.jobs import compare, search, tabular_search
 from nas.tabular_search import TabularSearch
 from search_spaces.nasbench201 import arch_string
+from tests.integration.test_commands import nas
 
 TABLE = Path(__file__).parents[1] / "data" / "nasbench201_cifar10.csv.gz"
 SMALL = (
@@ -208,15 +206,7 @@ def test_controllers_of_ones_own_are_compared_too(tmp_path):
     own = "_target_: controllers.evolution.Evolution\npopulation_size: 4\n"
     (tmp_path / "own" / "controller" / "mine.yaml").write_text(own)
     chosen = ("compare.controllers=[mine,uniform]", "front.seeds=0", "name=mine", "--config-dir", "own")
-    done = subprocess.run(
-        [sys.executable, "-m", "nas", "compare", *(one for one in SMALL if not one.startswith("front")), *chosen],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = nas("compare", *(one for one in SMALL if not one.startswith("front")), *chosen, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "mine: " in done.stdout
     report = json.loads((tmp_path / "results/runs/mine/compare.json").read_text())
@@ -278,15 +268,7 @@ def tune(folder: Path, *overrides: str) -> Path:
     """Has Optuna choose a few constants; returns the folder of the members."""
     settings = ("compare.seeds=1", "compare.budget=20", "compare.workers=1", "objective=controllers.0.mean_at_20")
     settings += (f"table.path={TABLE}",)
-    done = subprocess.run(
-        [sys.executable, "-m", "nas", "compare", "-m", "experiment=tune_lstm", "name=tuned", *settings, *overrides],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = nas("compare", "-m", "experiment=tune_lstm", "name=tuned", *settings, *overrides, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / "results" / "runs" / "tuned"
 

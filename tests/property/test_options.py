@@ -165,16 +165,19 @@ def test_pair_block_answers_and_genotypes_are_one_to_one(genotype):
 
 
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
-def test_the_imagenet_macro_passes_five_resolutions_of_224_pixels(genotype, shortcut):
+@pytest.mark.parametrize(
+    ("settings", "seen"),
+    [
+        ({"macro": "imagenet", "stages": 4, "cells_per_stage": [1, 2, 1, 1]}, 56),
+        ({"stem": "imagenet", "cells_per_stage": 1}, 28),
+    ],
+    ids=["macro", "stem"],
+)
+def test_224_pixels_pass_five_resolutions_and_reach_the_cells_at_a_quarter_or_an_eighth(
+    genotype, shortcut, settings, seen
+):
     network = ShuffleNASNet(
-        genotype_candidates(genotype),
-        in_channels=3,
-        num_classes=1000,
-        filters=8,
-        cells_per_stage=[1, 2, 1, 1],
-        stages=4,
-        macro="imagenet",
-        shortcut=shortcut,
+        genotype_candidates(genotype), in_channels=3, num_classes=1000, filters=8, shortcut=shortcut, **settings
     )
     sizes: list[int] = []
     for module in [*network.stem, *network.layers]:
@@ -182,28 +185,7 @@ def test_the_imagenet_macro_passes_five_resolutions_of_224_pixels(genotype, shor
     logits = network(torch.randn(2, 3, 224, 224), genotype)
     logits.sum().backward()
     assert list(dict.fromkeys(sizes)) == [112, 56, 28, 14, 7]
-    assert logits.shape == (2, 1000)
-    assert all(weight.grad is not None for weight in network.parameters())
-
-
-@pytest.mark.parametrize("shortcut", SHORTCUTS)
-def test_the_imagenet_stem_brings_224_pixels_to_the_cells_as_28(genotype, shortcut):
-    network = ShuffleNASNet(
-        genotype_candidates(genotype),
-        in_channels=3,
-        num_classes=1000,
-        filters=8,
-        cells_per_stage=1,
-        stem="imagenet",
-        shortcut=shortcut,
-    )
-    sizes: list[int] = []
-    for module in [*network.stem, *network.layers]:
-        module.register_forward_hook(lambda _, __, out: sizes.append(out.shape[-1]))
-    logits = network(torch.randn(2, 3, 224, 224), genotype)
-    logits.sum().backward()
-    assert list(dict.fromkeys(sizes)) == [112, 56, 28, 14, 7]
-    assert sizes[-len(network.layers)] == 28
+    assert sizes[-len(network.layers)] == seen
     assert network.smallest_image == 32
     assert logits.shape == (2, 1000)
     assert all(weight.grad is not None for weight in network.parameters())
