@@ -141,7 +141,8 @@ def progress_of(folder: Path) -> str:
     if (folder / "metrics.json").exists():
         return "latency" if "latency" in config else ""
     cells = _at(config, "search", "random_cells") or len(read_json(Path(str(config.get("random_cells")))) or ())
-    trainings = len(seeds) + cells * len(_at(config, "retrain", "random_seeds") or ())
+    each = 1 if _at(config, "retrain", "random_turns") else len(_at(config, "retrain", "random_seeds") or ())
+    trainings = len(seeds) + cells * each
     return f"retrain {count_rows(folder / 'retrain.csv')}/{trainings * epochs}"
 
 

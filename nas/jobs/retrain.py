@@ -64,7 +64,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     members = [Member(label="found", seed=cfg.seed + seed, genotype=genotype) for seed in settings.seeds] + [
         Member(label=f"random-{i}", seed=cfg.seed + seed, genotype=cell)
         for i, cell in enumerate(random_cells)
-        for seed in settings.random_seeds
+        for seed in settings.seeds_of_random(i)
     ]
     network_cfg = derived_network_config(cfg, settings)
     data = build_data(cfg, runtime)

@@ -24,7 +24,7 @@ from nas.retraining import Member, RetrainSettings, final_accuracy, train_member
 from nas.runtime import Runtime
 from search_spaces.genotype import Genotype
 
-OF_OTHER_JOBS = ("seeds", "random_seeds", "warm_start", "checkpoint_seconds", "evaluate_every")
+OF_OTHER_JOBS = ("seeds", "random_seeds", "random_turns", "warm_start", "checkpoint_seconds", "evaluate_every")
 """Settings of `nas retrain` that do not change what a training of a given seed comes to."""
 
 
