@@ -75,6 +75,18 @@ def verdict(
     interval = difference_interval(first, second, confidence=confidence)
     if interval is None:
         return "no interval: each side needs at least two values"
+    return _told(interval, names, confidence)
+
+
+def paired_verdict(differences: Sequence[float], *, names: tuple[str, str], confidence: float = 0.95) -> str:
+    """Says the same of pairs of values, from the difference first − second of each."""
+    interval = mean_interval(differences, confidence=confidence)
+    if interval is None:
+        return "no interval: it needs at least two pairs"
+    return _told(interval, names, confidence)
+
+
+def _told(interval: tuple[float, float], names: tuple[str, str], confidence: float) -> str:
     low, high = (100 * end for end in interval)
     bounds = f"{100 * confidence:.0f} % interval of the difference {low:+.2f} … {high:+.2f} points"
     if low > 0:

@@ -29,6 +29,7 @@ def report(sweep: Path, members: Sequence[Record]) -> None:
     finished = [member for member in members if member["state"] == "finished"]
     _write(sweep, members, rows, keys, batch_size=finished[0]["latency_batch_size"])
     _print_table(rows, keys)
+    _print_gains(rows, keys)
     if keys and sum(row["finished"] > 0 for row in rows) > 1:
         _print_best(finished, rows, keys)
     note(f"figures in {shown(sweep / FILES[0])}, {', '.join(FILES[1:])}")
@@ -76,6 +77,16 @@ def _print_table(rows: Sequence[Record], keys: Sequence[str]) -> None:
         texts = {key: str(row.get(key)) for key in keys}
         table.row({**row, **texts, "test": _percent(row)})
     note("n: searches, each the mean of its trainings; where there is one search, its trainings")
+
+
+def _print_gains(rows: Sequence[Record], keys: Sequence[str]) -> None:
+    """Says of every combination how much the found cells are above random ones, and whether that is shown."""
+    for row in rows:
+        if "gain" in row:
+            where = " ".join(f"{key}={row[key]}" for key in keys)
+            searches = f"{row['gain_n']} searches" if row["gain_n"] > 1 else "1 search"
+            told = f"{100 * row['gain']:+.2f} points, {searches}: {row['comparison']}"
+            result("found above random" + (f", {where}" if where else "") + f": {told}")
 
 
 def _percent(row: Record) -> str | None:

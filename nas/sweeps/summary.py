@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.run_listing import FAILED_FILE, read_json
-from nas.statistics import spread
+from nas.statistics import paired_verdict, spread
 from nas.sweeps.members import member_state, read_member
 
 SEED = "seed"
@@ -39,8 +39,8 @@ FIGURES = (
     Figure("latency_ms", "latency (ms)", ".3f"),
     Figure("search_seconds", "search (s)", ".1f"),
 )
-FURTHER = ("random_accuracy", "shared_accuracy", "retrain_seconds")
-"""Figures that tables of numbers have as well."""
+FURTHER = ("random_accuracy", "gain", "shared_accuracy", "retrain_seconds")
+"""Figures that tables of numbers have as well; `gain` is how much the found cell is above its search's random ones."""
 
 
 def read_members(sweep: Path) -> list[Record]:
@@ -76,7 +76,8 @@ def aggregate(members: Sequence[Record]) -> list[Record]:
         For each combination the values by key, `members` and how many of them are `finished`, and for every figure
         its mean, `KEY_std` (None for a single value) and `KEY_n`. An accuracy is the mean over searches, of which each
         counts with the mean of its trainings. If only one search is finished its trainings are taken; `over` says
-        which.
+        which. `comparison` says whether found cells are shown to be better than the random ones of their searches:
+        paired by search, or of a single search between its trainings and its random cells.
     """
     keys = swept_keys(members)
     groups: dict[tuple[Value | None, ...], list[Record]] = {}
@@ -140,10 +141,13 @@ def _record(folder: Path) -> Record:
 def _measured(folder: Path) -> Record:
     metrics, latency = read_json(folder / "metrics.json"), read_json(folder / "latency.json")
     found = metrics["found"]
+    random = metrics["random"]["test_accuracy"]["mean"] if "random" in metrics else None
     return {
         "test_accuracy": found["test_accuracy"]["mean"],
         "test_accuracies": found["test_accuracy"]["values"],
-        "random_accuracy": metrics["random"]["test_accuracy"]["mean"] if "random" in metrics else None,
+        "random_accuracy": random,
+        "gain": None if random is None else found["test_accuracy"]["mean"] - random,
+        "comparison": metrics.get("comparison"),
         "shared_accuracy": read_json(folder / "candidates.json")[0]["shared_accuracy"],
         "parameters": found["parameters"],
         "multiply_adds": found["multiply_adds"],
@@ -171,6 +175,10 @@ def _figures(members: Sequence[Record]) -> Record:
         if values:
             summary = spread(values)
             row |= {key: summary.mean, f"{key}_std": summary.std if summary.n > 1 else None, f"{key}_n": summary.n}
+    gains = [one["gain"] for one in finished if one["gain"] is not None]
+    if gains:
+        names = ("the found cell", "the average random cell")
+        row["comparison"] = paired_verdict(gains, names=names) if len(gains) > 1 else finished[0]["comparison"]
     return row
 
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from nas.statistics import difference_interval, mean_interval, spread, verdict
+from nas.statistics import difference_interval, mean_interval, paired_verdict, spread, verdict
 
 
 def test_spread_by_hand():
@@ -39,3 +39,14 @@ def test_verdict_claims_nothing_inside_the_interval():
     assert verdict([0.90, 0.901, 0.902], [0.80, 0.801, 0.802], names=names).startswith("A is better")
     assert verdict([0.80, 0.801, 0.802], [0.90, 0.901, 0.902], names=names).startswith("B is better")
     assert verdict([0.9, 0.9], [0.9, 0.9], names=names).startswith("no difference shown")
+
+
+def test_a_verdict_on_pairs_takes_the_interval_of_their_differences():
+    """Differences 1, 2, 3 points: 2 ± 2.48414 as above; far fewer when each is near 2."""
+    names = ("A", "B")
+    assert paired_verdict([0.01, 0.02, 0.03], names=names) == (
+        "no difference shown (95 % interval of the difference -0.48 … +4.48 points)"
+    )
+    assert paired_verdict([0.019, 0.02, 0.021], names=names).startswith("A is better")
+    assert paired_verdict([-0.019, -0.02, -0.021], names=names).startswith("B is better")
+    assert paired_verdict([0.5], names=names).startswith("no interval")

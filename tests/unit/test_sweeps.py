@@ -21,7 +21,7 @@ FIGURES = {
 
 def finished(settings: dict[str, object], *accuracies: float, **figures: float) -> dict[str, object]:
     mean = sum(accuracies) / len(accuracies)
-    found = {"test_accuracy": mean, "test_accuracies": list(accuracies)}
+    found = {"test_accuracy": mean, "test_accuracies": list(accuracies), "gain": mean - 0.5, "comparison": "of one"}
     return {"member": str(settings), "state": "finished", "settings": settings, **found, **FIGURES, **figures}
 
 
@@ -210,7 +210,7 @@ def test_a_member_is_read_from_its_folder(tmp_path):
     (record,) = read_members(tmp_path)
     assert record["settings"] == {"blocks": 2, "lr": 0.001, "seed": 1}
     assert record["test_accuracies"] == [0.5, 0.7]
-    assert record["random_accuracy"] is None
+    assert (record["random_accuracy"], record["gain"]) == (None, None)
     assert (record["latency_ms"], record["latency_batch_size"]) == (2.5, 4)
     assert (record["search_seconds"], record["retrain_seconds"]) == (3.5, 3.0)
     assert record["shared_accuracy"] == 0.3
@@ -238,6 +238,18 @@ def test_seeds_are_put_together_by_mean_and_deviation():
     assert (two["members"], two["finished"], two["over"]) == (2, 1, "trainings")
     assert two["test_accuracy_std"] == pytest.approx(0.02**0.5)  # of 0.5 and 0.7
     assert two["parameters_std"] is None
+
+
+def test_found_and_random_cells_are_compared_search_by_search():
+    """Gains 0.1, 0.2, 0.3: mean 0.2, deviation 0.1, interval 0.2 ± 4.3027 · 0.1 / √3."""
+    (row,) = aggregate([finished({"seed": seed}, 0.5 + gain) for seed, gain in enumerate((0.1, 0.2, 0.3))])
+    assert (row["gain"], row["gain_std"], row["gain_n"]) == (pytest.approx(0.2), pytest.approx(0.1), 3)
+    assert row["comparison"] == "no difference shown (95 % interval of the difference -4.84 … +44.84 points)"
+    (row,) = aggregate([finished({"seed": 0}, 0.6, 0.8)])
+    assert (row["gain"], row["comparison"]) == (pytest.approx(0.2), "of one")
+    (row,) = aggregate([finished({"seed": 0}, 0.6) | {"gain": None, "comparison": None}])
+    assert "gain" not in row
+    assert "comparison" not in row
 
 
 def test_rows_come_in_order_numbers_before_texts():
