@@ -20,6 +20,8 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 FREE_TO_CHANGE = ("name", "logger", "runtime", "distributed", "imports", "objective")
 """Top-level keys in which a resumed run may differ from the one it continues."""
+PLACES = ("device", "data.root", "data.path", "data.download", "table.path")
+"""Keys that say where a machine has what a run needs, and may differ as well: the data are known by their digest."""
 
 
 def build(node: DictConfig, where: str, *arguments: Any, **given: Any) -> Any:
@@ -92,8 +94,14 @@ def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [
         f"{key} (was {before.get(key, 'absent')}, is {after.get(key, 'absent')})"
         for key in dict.fromkeys([*before, *after])
-        if before.get(key) != after.get(key) and key.split(".")[0] not in FREE_TO_CHANGE
+        if before.get(key) != after.get(key) and not may_change(key)
     ]
+
+
+def may_change(key: str) -> bool:
+    """Whether a resumed run may have another value of this dotted key, perhaps with Hydra's `+`, than before."""
+    key = key.lstrip("+")
+    return key.split(".")[0] in FREE_TO_CHANGE or key in PLACES
 
 
 def check_resumable(old_config: Path, new: Mapping[str, Any], *, free: Sequence[str] = ()) -> None:
@@ -102,7 +110,7 @@ def check_resumable(old_config: Path, new: Mapping[str, Any], *, free: Sequence[
     Args:
         old_config: The run's `config.yaml`.
         new: The config of now.
-        free: Dotted keys that may differ, beside `FREE_TO_CHANGE`.
+        free: Dotted keys that may differ, beside those that always may.
 
     Raises:
         ValueError: If they differ in a key that matters; the message names the keys.

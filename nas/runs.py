@@ -3,10 +3,10 @@
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -71,6 +71,23 @@ def joint_run(cfg: DictConfig, out: Path, *, runtime: Runtime, command: str) -> 
         yield
 
 
+def keep_data(out: Path, record: Mapping[str, Any]) -> None:
+    """Writes `data.json`, what is known of the data; a run that goes on, perhaps elsewhere, must find the same.
+
+    Raises:
+        ValueError: If the run was begun with other data.
+    """
+    file = out / "data.json"
+    before = read_json(file)
+    if isinstance(before, dict) and _data_digest(before) != _data_digest(record):
+        raise ValueError(f"the run {out} was begun with other data than are here now ({file}); choose another name")
+    write_json(file, record)
+
+
+def _data_digest(record: Mapping[str, Any]) -> Any:
+    return record.get("data_sha256", record.get("files_sha256", record.get("sha256")))
+
+
 def _check_name(name: object) -> None:
     """Refuses a name that would put the run's files among those of other runs, or outside of all."""
     parts = str(name).split("/")
@@ -105,7 +122,7 @@ def _input_digests(cfg: DictConfig) -> dict[str, str]:
 def _write_digests(out: Path) -> None:
     """Writes digests of what a run used and made, once it is done."""
     data = read_json(out / "data.json")
-    kept = {"data": data.get("data_sha256", data.get("files_sha256", data.get("sha256")))} if data else {}
+    kept = {"data": _data_digest(data)} if data else {}
     made = {name: _sha256(out / name) for name in RESULTS if (out / name).is_file()}
     write_json(out / DONE_FILE, {**kept, **made})
 

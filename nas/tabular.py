@@ -7,12 +7,14 @@ the test accuracy after full training.
 
 import csv
 import gzip
+import hashlib
 import io
 import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,6 +88,12 @@ class Table:
             ValueError: If there is no report column.
         """
         return max(self.column("report").values())
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What is known of the file: `table`, its name, `sha256` and `rows`."""
+        digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        return {"table": self.path.name, "sha256": digest, "rows": len(self)}
 
     def column(self, role: str) -> Mapping[str, float]:
         """Returns the column `reward`, `report` or `cost`.

@@ -1,6 +1,5 @@
 """Compare: several controllers in one table, over many seeds, under the same budget."""
 
-import hashlib
 import statistics
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -35,6 +34,7 @@ from nas.jobs.tabular_search import bound_reward
 from nas.portions import JOIN, portion_of
 from nas.rewards import RewardFunction, accuracy_reward
 from nas.run_listing import read_json
+from nas.runs import keep_data
 from nas.runtime import environment
 from nas.tabular import TabularEvaluator
 from nas.tabular_search import TabularCost
@@ -42,7 +42,7 @@ from nas.tracking import Tracker
 from search_spaces.space import SearchSpace, size
 
 TRIALS = "trials.jsonl"
-PORTION_KEYS = ("compare.portion", "compare.portions", "compare.workers", "device")
+PORTION_KEYS = ("compare.portion", "compare.portions", "compare.workers")
 """Settings in which portions may differ from the whole."""
 
 
@@ -59,7 +59,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     settings: ComparisonSettings = build(cfg.compare, "compare")
     front: FrontSettings = build(cfg.front, "front")
     laboratory = _laboratory(cfg, settings, front)
-    _check_table(out, laboratory.evaluator)
+    keep_data(out, laboratory.evaluator.table.record)
     trials = _trials(settings, front)
     file = out / TRIALS
     drop_cut_off(file)
@@ -179,15 +179,6 @@ def take_over(cfg: DictConfig, out: Path, trials: Sequence[Trial]) -> None:
             if trial in trials and trial not in known:
                 append_finished(out / TRIALS, figures)
                 known.add(trial)
-
-
-def _check_table(out: Path, evaluator: TabularEvaluator) -> None:
-    """Writes down which table is used; raises ValueError if the folder was begun with another."""
-    digest = hashlib.sha256(evaluator.table.path.read_bytes()).hexdigest()
-    file = out / "data.json"
-    if file.exists() and read_json(file)["sha256"] != digest:
-        raise ValueError(f"{evaluator.table.path} has changed since {out} was begun; choose another name")
-    write_json(file, {"table": str(evaluator.table.path), "sha256": digest, "rows": len(evaluator.table)})
 
 
 def _describe(laboratory: Laboratory, front: FrontSettings, out: Path, *, done: int, total: int) -> None:

@@ -27,6 +27,7 @@ from nas.jobs.parts import (
 from nas.jobs.search import shared_weights
 from nas.plots import training_curves
 from nas.retraining import Member, RetrainSettings, final_accuracy, train_member
+from nas.runs import keep_data
 from nas.runtime import Runtime, derive_seed, seed_everything
 from nas.statistics import spread, verdict
 from nas.tracking import FilesOnly, Tracker
@@ -68,7 +69,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     ]
     network_cfg = derived_network_config(cfg, settings)
     data = build_data(cfg, runtime)
-    write_json(out / "data.json", data.record)
+    ranks.from_first(lambda: keep_data(out, data.record))
     if genotype is not None:
         ranks.from_first(lambda: _keep_genotype(genotype, out, merge=merge_name(cfg)))
     sizes = {

@@ -23,6 +23,7 @@ from nas.jobs.parts import build_data, build_network, build_runtime, command_lin
 from nas.jobs.watching import build_controller, conclude_watch, tell
 from nas.plots import choice_curves, search_curves
 from nas.rewards import SupernetEvaluator
+from nas.runs import keep_data
 from nas.runtime import Runtime, derive_seed, seed_everything
 from nas.saving import Saves
 from nas.search import Search, SearchSettings
@@ -69,7 +70,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         search.load_state_dict(state)
     epochs = search.settings.epochs
     describe(search, cfg, out, runtime, reward=costs.described())
-    write_json(out / "data.json", search.data.record)
+    ranks.from_first(lambda: keep_data(out, search.data.record))
     costs.write(out)
 
     columns = [*COLUMNS, *([LATENCY] if "latency" in costs.costs else [])]

@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from nas.config import FREE_TO_CHANGE
+from nas.config import may_change
 from nas.console import header, result, shown
 from nas.jobs.multirun import (
     OPTIONS,
@@ -70,7 +70,7 @@ def start(arguments: Sequence[str], *, launch: Callable[[Sequence[str]], None]) 
         ValueError: If nothing is swept, the launcher is not installed, or the sweep was begun with other settings.
     """
     plan = make_plan(arguments)
-    check_fixed(plan.folder, plan.members, free=FREE_TO_CHANGE)
+    check_fixed(plan.folder, plan.members, free=may_change)
     _describe(plan)
     code = 0
     if plan.unfinished or not plan.members:

@@ -18,6 +18,7 @@ from nas.drawing import genotype_svg
 from nas.jobs.watching import build_controller, conclude_watch, tell
 from nas.plots import choice_curves, search_curves
 from nas.rewards import RewardFunction
+from nas.runs import keep_data
 from nas.saving import Saves
 from nas.tabular_search import TabularCost, TabularSearch, TabularSearchSettings
 from nas.tracking import FilesOnly, Tracker
@@ -47,6 +48,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     """
     tracker = tracker or FilesOnly()
     search = build_tabular_search(cfg)
+    keep_data(out, search.evaluator.table.record)
     state = load_checkpoint(out / "checkpoint.pt")
     if state is not None:
         search.load_state_dict(state)

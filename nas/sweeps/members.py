@@ -90,7 +90,7 @@ def run_member(member: Member, folder: Path, work: Callable[[], object], *, echo
     return state_of(folder)
 
 
-def check_fixed(folder: Path, members: Sequence[Member], *, free: Sequence[str]) -> None:
+def check_fixed(folder: Path, members: Sequence[Member], *, free: Callable[[str], bool]) -> None:
     """Refuses to mix members of different settings in one sweep.
 
     A key that is swept now may have been fixed before, and the other way round: its value is among the member's own.
@@ -98,7 +98,7 @@ def check_fixed(folder: Path, members: Sequence[Member], *, free: Sequence[str])
     Args:
         folder: Of the sweep.
         members: About to be started.
-        free: Top-level keys that may differ.
+        free: Whether a dotted key may differ.
 
     Raises:
         ValueError: If a member that is there has results of other settings; the message names them.
@@ -114,7 +114,7 @@ def check_fixed(folder: Path, members: Sequence[Member], *, free: Sequence[str])
         differing = [
             f"{key} (was {before.fixed.get(key, 'not given')}, is {fixed.get(key, 'not given')})"
             for key in keys
-            if before.fixed.get(key) != fixed.get(key) and key.lstrip("+").split(".")[0] not in free
+            if before.fixed.get(key) != fixed.get(key) and not free(key)
         ]
         if differing:
             raise ValueError(

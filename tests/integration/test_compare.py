@@ -45,7 +45,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 def test_a_search_in_a_table_leaves_every_file(tmp_path):
     best = search.run(search_config("search.top_k=4"), tmp_path)
     files = {"search.csv", "search.svg", "choices.svg", "scored.csv", "checkpoint.pt", "genotype.json", "cells.svg"}
-    files |= {"candidates.json", "pareto.json", "diagnostics.csv", "diagnostics.svg", "warnings.json"}
+    files |= {"candidates.json", "pareto.json", "diagnostics.csv", "diagnostics.svg", "warnings.json", "data.json"}
     assert files == {path.name for path in tmp_path.iterdir()}
     assert json.loads((tmp_path / "warnings.json").read_text())["settings"]["action"] == "warn"
     last, noted = (read_csv(tmp_path / name)[-1] for name in ("search.csv", "diagnostics.csv"))
@@ -197,7 +197,7 @@ def test_a_mistake_in_a_comparison_names_the_key(tmp_path, override, message):
 
 def test_a_comparison_is_not_continued_with_another_table(tmp_path):
     (tmp_path / "data.json").write_text(json.dumps({"sha256": "0"}))
-    with pytest.raises(ValueError, match="has changed since"):
+    with pytest.raises(ValueError, match="was begun with other data"):
         compare.run(config("compare", *SMALL), tmp_path)
 
 
