@@ -14,6 +14,7 @@ from nas.loading import SHIPPED
 from nas.networks import ShuffleNASNet
 from search_spaces.cells import genotype_candidates
 from search_spaces.published import PUBLISHED
+from search_spaces.shufflenas import ShuffleNASSpace
 
 NAMES = sorted(path.name for path in SHIPPED.iterdir())
 MIB = 2**20
@@ -68,6 +69,20 @@ def test_weights_of_every_shufflenasnet_fit_into_16_mib(name):
         with torch.device("meta"):
             network = built(name, **model.settings)
         assert sum(value.numel() * value.element_size() for value in network.state_dict().values()) < 15.5 * MIB
+
+
+def test_checkpoints_of_the_papers_protocol_fit_into_16_mib():
+    """Weights, momentum and, with `cifar10_modern`, their mean; of the search, the shared weights of all ops."""
+    space = ShuffleNASSpace(blocks=5)
+    with torch.device("meta"):
+        largest = built("shufflenasnet_a", filters=64, cells_per_stage=5)
+        shared = ShuffleNASNet(space.candidates(), in_channels=3, num_classes=10, filters=20, cells_per_stage=2)
+        by_edge = ShuffleNASNet(
+            space.candidates(), in_channels=3, num_classes=10, filters=20, cells_per_stage=2, sharing="edge"
+        )
+    assert 3 * 4 * count_parameters(largest) < 15 * MIB
+    assert count_parameters(by_edge) > count_parameters(shared)
+    assert 2 * 4 * count_parameters(by_edge) < 15 * MIB
 
 
 def test_a_file_of_weights_knows_neither_device_nor_memory_layout(tmp_path):
