@@ -154,9 +154,11 @@ def test_bodies_compares_mixers_on_the_data_set(tmp_path):
 
 
 def test_a_body_of_cells_is_compared_with_its_fixed_shuffle_trial_by_trial(tmp_path):
-    overrides = ("tasks=bodies", "data=synthetic", "data.num_images=60", "data.image_size=8", "bodies.epochs=1")
+    overrides = ("experiment=cifar10_mixers", "data=synthetic", "data.num_images=60", "data.image_size=16")
     overrides += (
-        "bodies.bodies=[shufflenasnet]",
+        "data.max_train=null",
+        "data.held_out=0.1",
+        "bodies.epochs=1",
         "bodies.mixers=[identity,auto_shuffle,channel_shuffle]",
         "bodies.filters=4",
         "bodies.batch_size=16",
