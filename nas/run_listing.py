@@ -5,7 +5,7 @@ A run that is done has the digests of what it made; one that is at work holds th
 
 import fcntl
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ PORTION_FILE = "portion.json"
 DONE_FILE = "digests.json"
 """What every job writes last, whatever it is."""
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast, and not everywhere
-MAX_DEPTH = 3
+MAX_DEPTH = 4  # of runs below a folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class RunSummary:
 
 
 def find_runs(roots: Iterable[Path]) -> list[Path]:
-    """Returns the run folders among the roots and up to three levels below, runs in run folders left out.
+    """Returns the run folders among the roots and up to four levels below, runs in run folders left out.
 
     Raises:
         FileNotFoundError: If none of the roots is there.
@@ -62,7 +62,23 @@ def find_runs(roots: Iterable[Path]) -> list[Path]:
     present = [root for root in map(Path, roots) if root.is_dir()]
     if not present:
         raise FileNotFoundError(f"no folder {' or '.join(map(str, roots))}; `nas search` makes results/runs")
-    return list(dict.fromkeys(folder for root in present for folder in _runs_below(root, depth=MAX_DEPTH)))
+    return list(dict.fromkeys(folder for root in present for folder in runs_below(root, is_run=_is_begun)))
+
+
+def runs_below(folder: Path, *, is_run: Callable[[Path], bool], depth: int = MAX_DEPTH) -> Iterator[Path]:
+    """Yields the folder itself if it is a run, or else the runs below it in order of name, hidden folders passed over.
+
+    Args:
+        folder: Where to look.
+        is_run: Whether a folder is a run; below one nothing is looked for.
+        depth: How many levels below the folder are looked at.
+    """
+    if is_run(folder):
+        yield folder
+    elif depth > 0:
+        for below in sorted(folder.iterdir()):
+            if below.is_dir() and not below.name.startswith("."):
+                yield from runs_below(below, is_run=is_run, depth=depth - 1)
 
 
 def read_run(folder: Path) -> RunSummary:
@@ -168,13 +184,8 @@ def read_json(file: Path) -> Any:
         return None
 
 
-def _runs_below(folder: Path, *, depth: int) -> Iterator[Path]:
-    if (folder / "config.yaml").exists() or (folder / FAILED_FILE).exists():
-        yield folder
-    elif depth > 0:
-        for below in sorted(folder.iterdir()):
-            if below.is_dir() and not below.name.startswith("."):
-                yield from _runs_below(below, depth=depth - 1)
+def _is_begun(folder: Path) -> bool:
+    return (folder / "config.yaml").exists() or (folder / FAILED_FILE).exists()
 
 
 def _best_reward(folder: Path) -> float | None:

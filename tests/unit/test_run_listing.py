@@ -100,10 +100,12 @@ def test_runs_are_found_in_folders_of_folders_but_not_in_runs(tmp_path):
     put_run(tmp_path, "sweep/member")
     put_run(tmp_path, "one/export")
     put_run(tmp_path, "sweep/.submitit/log")
+    put_run(tmp_path, "a/b/c/deep")
+    put_run(tmp_path, "a/b/c/d/too_deep")
     (tmp_path / "sweep" / "broken").mkdir()
     (tmp_path / "sweep" / "broken" / "failed.json").write_text("{}")
     names = [str(path.relative_to(tmp_path)) for path in find_runs([tmp_path, tmp_path / "absent"])]
-    assert names == ["one", "sweep/broken", "sweep/member"]
+    assert names == ["a/b/c/deep", "one", "sweep/broken", "sweep/member"]
     with pytest.raises(FileNotFoundError, match="no folder nowhere"):
         find_runs([Path("nowhere")])
 
