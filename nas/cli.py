@@ -71,7 +71,8 @@ def main() -> None:
         launch = read_launch()
         if launch is not None:
             check_command(command, overrides)
-        quoted = [quote(one, several=several) for one in name_compared(follow_genotype(overrides))]
+        followed = [*(follow_run(overrides) if command == "show" else ()), *follow_genotype(overrides)]
+        quoted = [quote(one, several=several) for one in name_compared(followed)]
         asks = any(one.startswith("-") and one.split("=")[0] not in SWEEP_OPTIONS for one in quoted)
         if several and not asks:  # any other option, such as --help, is a question to Hydra
             sys.exit(_run_several(command, quoted))
@@ -134,8 +135,7 @@ def follow_genotype(overrides: Sequence[str]) -> list[str]:
         return list(overrides)
     from nas.genotypes import load_genotype, network_group
 
-    several = MULTIRUN & set(overrides) and "(" not in reference
-    references = reference.split(",") if several else [reference]
+    references = _references(overrides, reference)
     groups = {network_group(name) for name in references}
     if len(groups) > 1:
         try:
@@ -149,6 +149,34 @@ def follow_genotype(overrides: Sequence[str]) -> list[str]:
         )
     group = groups.pop()
     return list(overrides) if group is None else [f"network={group}", *overrides]
+
+
+def follow_run(overrides: Sequence[str]) -> list[str]:
+    """Returns, as overrides, with what network, images and classes the run of the genotype has it.
+
+    What the command says itself is left out. Runs of a multirun that differ in them are counted alike.
+    """
+    values = dict(override.split("=", 1) for override in overrides if "=" in override)
+    reference = values.get("genotype", "")
+    if reference in ("", "null"):
+        return []
+    from nas.console import note
+    from nas.jobs.run_networks import overrides_of_run
+
+    found, *others = (overrides_of_run(one) for one in _references(overrides, reference))
+    if any(other != found for other in others):
+        note("the runs differ in network or images: all are counted as the command says")
+        return []
+    given = {*values, *(key for key in found if key.startswith("network.") and "network" in values)}
+    added = {key: value for key, value in found.items() if key not in given}
+    if added:
+        note(f"{', '.join(dict.fromkeys(key.split('.')[0] for key in added))}: as in the run of {reference}")
+    return [f"{key}={value}" for key, value in added.items()]
+
+
+def _references(overrides: Sequence[str], genotype: str) -> list[str]:
+    """Returns the genotypes that a command names, of a multirun several."""
+    return genotype.split(",") if MULTIRUN & set(overrides) and "(" not in genotype else [genotype]
 
 
 def _run_several(command: str, overrides: Sequence[str]) -> int:

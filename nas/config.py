@@ -88,9 +88,20 @@ def import_extensions(cfg: DictConfig) -> None:
             raise ValueError(f"imports: {error}; is the folder of {name} on PYTHONPATH?") from error
 
 
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns the values of a nested config by dotted key, each with the prefix before it."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
 def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Returns the dotted keys, free ones left out, whose values differ between two configs."""
-    before, after = _flatten(old), _flatten(new)
+    before, after = flatten(old), flatten(new)
     return [
         f"{key} (was {before.get(key, 'absent')}, is {after.get(key, 'absent')})"
         for key in dict.fromkeys([*before, *after])
@@ -124,16 +135,6 @@ def check_resumable(old_config: Path, new: Mapping[str, Any], *, free: Sequence[
             f"the run {old_config.parent} was started with another config; choose another name, or set back:\n  "
             + "\n  ".join(differences)
         )
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _check_types(settings: Mapping[str, Any], where: str, *, num_positional: int) -> None:

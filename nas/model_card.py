@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nas.checkpoint import read_metadata, write_json
+from nas.own_images import margin_of
+from nas.run_listing import read_config
 from search_spaces.genotype import MAX_JSON_BYTES, Genotype, parse_json
 
 CARD_NAME = "model_card.json"
@@ -32,6 +34,8 @@ class ModelRecord:
         image_shape: (C, H, W) that it was trained on; None where it is not known.
         mean: Of each channel of the training images, in units of the full scale; None where it is not known.
         std: Standard deviation likewise.
+        margin: Side of the part in the middle that test pictures showed, as a share of the shorter side, see
+            `nas.framing`; None where it was all of it.
         class_names: Name of each label; None where they are not known.
         data: Name of the data set, if there was one.
         test_accuracy: That of these weights at the end of training, a fraction, where it was measured.
@@ -45,6 +49,7 @@ class ModelRecord:
     image_shape: tuple[int, int, int] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    margin: float | None = None
     class_names: tuple[str, ...] | None = None
     data: str | None = None
     test_accuracy: float | None = None
@@ -71,7 +76,13 @@ def record_of_run(run: Path) -> ModelRecord:
     model = _checked(parse_json(text), weights)
     data = read_mapping(run / "data.json")
     members = read_mapping(run / "metrics.json").get("members") or [{}]
-    return _record(weights, {**model, **data, **_first_accuracy(members), "name": run.name, "data": data.get("name")})
+    config = read_config(run).get("data")
+    own = {
+        "name": run.name,
+        "data": data.get("name"),
+        "margin": margin_of(config) if isinstance(config, dict) else None,
+    }
+    return _record(weights, {**model, **data, **_first_accuracy(members), **own})
 
 
 def record_of_card(folder: Path) -> ModelRecord:
@@ -166,7 +177,7 @@ def _record(path: Path, data: Mapping[str, Any]) -> ModelRecord:
     lists = {
         key: tuple(data[key]) for key in ("mean", "std", "class_names", "image_shape") if data.get(key) is not None
     }
-    plain = {key: data.get(key) for key in ("in_channels", "num_classes", "data", "test_accuracy")}
+    plain = {key: data.get(key) for key in ("in_channels", "num_classes", "margin", "data", "test_accuracy")}
     return ModelRecord(name=str(data.get("name", "model")), genotype=genotype, network=network, **plain, **lists)  # type: ignore[arg-type]
 
 
@@ -188,6 +199,9 @@ def _check_facts(data: Mapping[str, Any], path: Path) -> None:
     for key in ("num_classes", "in_channels"):
         if not (data.get(key) is None or (type(data[key]) is int and data[key] > 0)):
             raise ValueError(f"{path}: {key} must be a whole number of at least 1, got {data[key]!r}")
+    margin = data.get("margin")
+    if margin is not None and not (_is_number(margin) and 0 < margin <= 1):
+        raise ValueError(f"{path}: margin must lie in (0, 1], got {margin!r}")
     if data.get("image_shape") is not None and len(data["image_shape"]) != 3:
         raise ValueError(f"{path}: image_shape must be [channels, height, width], got {data['image_shape']!r}")
     if len(data.get("mean") or ()) != len(data.get("std") or ()):

@@ -3,7 +3,7 @@
 The arguments both share with all data sets are told in `nas.data`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,9 @@ from nas.folders import scan_folder
 from nas.framing import Framing
 from nas.image_data import ImageData, resident_data, streaming_data
 from nas.partition import partition
+
+FRAMED = ("nas.data.image_folder", "nas.own_images.image_folder")
+"""Targets of the configs whose pictures may be framed."""
 
 
 def arrays(
@@ -173,6 +176,25 @@ def image_folder(
     if resident:
         return resident_data(decoders.decode_all(parts.used), files.labels, **common)
     return streaming_data(decoders, root=folder, **common)
+
+
+def margin_of(config: Mapping[str, Any]) -> float | None:
+    """Returns the margin of `nas.framing.Framing` that test pictures have by the config of a data set.
+
+    Args:
+        config: Of the group `data`, with its `_target_`.
+
+    Returns:
+        None where pictures are not framed: another data set, or the largest square in the middle, always.
+    """
+    if config.get("_target_") not in FRAMED:
+        return None
+    try:
+        resize, crop_scale = config.get("resize"), config.get("crop_scale")
+        framing = _framing(config["image_size"], resize=resize, crop_scale=crop_scale, crop_ratio=(1, 1))
+    except (ValueError, TypeError, LookupError, ZeroDivisionError):  # of no data set that there has been
+        return None
+    return None if framing is None else framing.margin
 
 
 def _framing(

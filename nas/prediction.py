@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from nas.folders import SUFFIXES, decode_image, eight_bits, opened_image
+from nas.framing import Framing, decode_part
 
 RESIZES = ("crop", "stretch", "pad", "none")
 
@@ -66,14 +67,18 @@ def _files_below(root: Path) -> Iterator[Path]:
         yield from (Path(folder, file) for file in files if not file.startswith("."))
 
 
-def read_image(path: Path, *, image_shape: tuple[int, int, int], resize: str) -> npt.NDArray[np.uint8]:
-    """Decodes one file to the size and channels of a model, as `nas.folders.decode_image` does for training.
+def read_image(
+    path: Path, *, image_shape: tuple[int, int, int], resize: str, margin: float | None = None
+) -> npt.NDArray[np.uint8]:
+    """Decodes one file to the size and channels of a model, with `crop` as the test images of its training were.
 
     Args:
         path: The file.
         image_shape: (C, H, W), C 1 for grey or 3 for RGB.
         resize: `crop` cuts out the largest part of the right proportions from the middle, `stretch` changes the
             proportions, `pad` adds black, `none` takes the image as it is.
+        margin: Side of the part that `crop` cuts out, as a share of the largest; None where the model was trained
+            without, see `nas.framing`.
 
     Returns:
         (C, H, W) uint8.
@@ -82,6 +87,9 @@ def read_image(path: Path, *, image_shape: tuple[int, int, int], resize: str) ->
         ValueError: If the file cannot be decoded, or with `none` has another size.
     """
     channels, height, width = image_shape
+    if resize == "crop" and height == width and margin is not None:
+        framing = Framing(scale=None, margin=margin)
+        return decode_part(path, image_size=width, channels=channels, framing=framing).numpy()
     if resize == "crop" and height == width:
         return decode_image(path, image_size=width, channels=channels).transpose(2, 0, 1)
     with opened_image(path) as image:
@@ -90,7 +98,7 @@ def read_image(path: Path, *, image_shape: tuple[int, int, int], resize: str) ->
     if resize == "none" and plain.size != size:
         raise ValueError(f"{path}: has {plain.width}x{plain.height} pixels, the model needs {width}x{height}")
     if resize == "crop":
-        plain = ImageOps.fit(plain, size, method=method)
+        plain = ImageOps.fit(plain, size, method=method, bleed=(1 - (margin or 1)) / 2)
     elif resize == "pad":
         plain = ImageOps.pad(plain, size, method=method)
     elif resize == "stretch":
@@ -105,6 +113,7 @@ def predict(
     *,
     image_shape: tuple[int, int, int],
     resize: str = "crop",
+    margin: float | None = None,
     top: int = 3,
     batch_size: int = 64,
     device: torch.device | str = "cpu",
@@ -116,6 +125,7 @@ def predict(
         files: The images.
         image_shape: (C, H, W) of the model.
         resize: How images get this size, see `read_image`.
+        margin: Of what is cropped, likewise.
         top: Classes of each image; all of them where there are fewer.
         batch_size: Images at once.
         device: Where the model is.
@@ -138,7 +148,7 @@ def predict(
         read: dict[Path, npt.NDArray[np.uint8]] = {}
         for file in files[start : start + batch_size]:
             try:
-                read[file] = read_image(file, image_shape=image_shape, resize=resize)
+                read[file] = read_image(file, image_shape=image_shape, resize=resize, margin=margin)
             except ValueError as error:
                 unreadable[file] = str(error)
         if read:

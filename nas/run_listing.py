@@ -5,7 +5,7 @@ A run that is done has the digests of what it made; one that is at work holds th
 
 import fcntl
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,9 @@ PORTION_FILE = "portion.json"
 DONE_FILE = "digests.json"
 """What every job writes last, whatever it is."""
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast, and not everywhere
-MAX_DEPTH = 3
+IN_PORTIONS = ("compare", "rank")
+"""Jobs that can be cut in portions, and the keys of their settings."""
+MAX_DEPTH = 4  # of runs below a folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,8 @@ class RunSummary:
         folder: Of the run.
         job: The command that made it; `?` where nothing tells.
         state: `running` (a process holds its lock), `finished`, `failed` (as a member of a sweep) or `resumable`.
-        progress: Where it is, such as `search 12/30`; empty where the job has no epochs, or is finished.
+        progress: Where it is, such as `search 12/30`, unless the job has no epochs or is finished; and which portion
+            it is, or how many of its portions are done: `portion 0 of 4`, `portions 3/4`.
         best_reward: Highest of the search so far.
         shared_accuracy: Of the found cell with shared weights, in 0 … 1.
         test_accuracy: Mean of the found cell's trainings, in 0 … 1.
@@ -54,7 +57,7 @@ class RunSummary:
 
 
 def find_runs(roots: Iterable[Path]) -> list[Path]:
-    """Returns the run folders among the roots and up to three levels below, runs in run folders left out.
+    """Returns the run folders among the roots and up to four levels below, runs in run folders left out.
 
     Raises:
         FileNotFoundError: If none of the roots is there.
@@ -62,7 +65,23 @@ def find_runs(roots: Iterable[Path]) -> list[Path]:
     present = [root for root in map(Path, roots) if root.is_dir()]
     if not present:
         raise FileNotFoundError(f"no folder {' or '.join(map(str, roots))}; `nas search` makes results/runs")
-    return list(dict.fromkeys(folder for root in present for folder in _runs_below(root, depth=MAX_DEPTH)))
+    return list(dict.fromkeys(folder for root in present for folder in runs_below(root, is_run=_is_begun)))
+
+
+def runs_below(folder: Path, *, is_run: Callable[[Path], bool], depth: int = MAX_DEPTH) -> Iterator[Path]:
+    """Yields the folder itself if it is a run, or else the runs below it in order of name, hidden folders passed over.
+
+    Args:
+        folder: Where to look.
+        is_run: Whether a folder is a run; below one nothing is looked for.
+        depth: How many levels below the folder are looked at.
+    """
+    if is_run(folder):
+        yield folder
+    elif depth > 0:
+        for below in sorted(folder.iterdir()):
+            if below.is_dir() and not below.name.startswith("."):
+                yield from runs_below(below, is_run=is_run, depth=depth - 1)
 
 
 def read_run(folder: Path) -> RunSummary:
@@ -76,7 +95,7 @@ def read_run(folder: Path) -> RunSummary:
         folder=folder,
         job=job,
         state=state,
-        progress="" if state == "finished" else progress_of(folder),
+        progress=" ".join(filter(None, ("" if state == "finished" else progress_of(folder), portions_of(folder, job)))),
         best_reward=_best_reward(folder),
         shared_accuracy=_at(candidates, 0, "shared_accuracy"),
         test_accuracy=_at(metrics, "found", "test_accuracy", "mean"),
@@ -125,12 +144,13 @@ def job_of(folder: Path) -> str:
 def progress_of(folder: Path) -> str:
     """Returns how many epochs of which part are done, such as `search 12/30`; of a retraining, whole trainings only.
 
-    Of a ranking it is trainings: `rank 5/24`.
+    Of a ranking, or of its portion, it is trainings: `rank 5/24`.
     """
     config = read_config(folder)  # takes longer than all else, and finished runs do without
     if "rank" in config:
-        trainings = (_at(config, "rank", "architectures") or 0) * (_at(config, "rank", "seeds") or 0)
-        return f"rank {len(list((folder / 'stand_alone').glob('*.json')))}/{trainings}"
+        trainings = _count(config, "rank", "architectures") * _count(config, "rank", "seeds")
+        own = range(_count(config, "rank", "portion"), trainings, max(1, _count(config, "rank", "portions")))
+        return f"rank {len(list((folder / 'stand_alone').glob('*.json')))}/{len(own)}"
     found = (folder / "candidates.json").exists()
     searches = job_of(folder) in ("search", "pipeline")
     if searches and (total := _at(config, "search", "epochs")) and not found:
@@ -144,6 +164,18 @@ def progress_of(folder: Path) -> str:
     each = 1 if _at(config, "retrain", "random_turns") else len(_at(config, "retrain", "random_seeds") or ())
     trainings = len(seeds) + cells * each
     return f"retrain {count_rows(folder / 'retrain.csv')}/{trainings * epochs}"
+
+
+def portions_of(folder: Path, job: str) -> str:
+    """Returns which portion a run is, or how many of its portions, in the folders below, are done; empty if neither."""
+    if job not in IN_PORTIONS:
+        return ""
+    config = read_config(folder)
+    if (portions := _count(config, job, "portions")) > 1:
+        return f"portion {_count(config, job, 'portion')} of {portions}"
+    below = {file.parent: _count(read_config(file.parent), job, "portions") for file in folder.glob("*/config.yaml")}
+    done = [state_of(one) == "finished" for one, portions in below.items() if portions > 1]
+    return f"portions {sum(done)}/{max(below.values())}" if done else ""
 
 
 def count_rows(file: Path) -> int:
@@ -168,13 +200,8 @@ def read_json(file: Path) -> Any:
         return None
 
 
-def _runs_below(folder: Path, *, depth: int) -> Iterator[Path]:
-    if (folder / "config.yaml").exists() or (folder / FAILED_FILE).exists():
-        yield folder
-    elif depth > 0:
-        for below in sorted(folder.iterdir()):
-            if below.is_dir() and not below.name.startswith("."):
-                yield from _runs_below(below, depth=depth - 1)
+def _is_begun(folder: Path) -> bool:
+    return (folder / "config.yaml").exists() or (folder / FAILED_FILE).exists()
 
 
 def _best_reward(folder: Path) -> float | None:
@@ -195,3 +222,9 @@ def _at(data: Any, *keys: str | int) -> Any:
         except (LookupError, TypeError):
             return None
     return data
+
+
+def _count(config: Any, *keys: str) -> int:
+    """Returns the whole number at a path of keys, 0 if there is none."""
+    value = _at(config, *keys)
+    return value if isinstance(value, int) else 0

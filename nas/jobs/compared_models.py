@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -19,6 +18,7 @@ from nas.derived import count_multiply_adds, count_parameters
 from nas.genotypes import load_genotype, network_group
 from nas.hardening import harden_mixers
 from nas.jobs.parts import build_derived, measure_size, network_config
+from nas.jobs.run_networks import network_of_run, run_of
 from nas.latency.model_entries import ModelEntry, is_written_out
 from nas.latency.torchvision_models import build_torchvision, torchvision_names
 from search_spaces.auto_shuffle import AutoShuffle
@@ -121,7 +121,7 @@ def give_weights(
             drawn = Permutation(torch.randperm(mixer.channels))
             network.set_submodule(name, drawn)
     harden_mixers(network)
-    file = _run_of(reference) / "weights.safetensors"
+    file = run_of(reference) / "weights.safetensors"
     cell = None if genotype is None else genotype.to_dict()
     model = json.dumps({"genotype": cell, "network": OmegaConf.to_container(cfg.network)})
     if read_metadata(file).get("model") == model:
@@ -156,7 +156,7 @@ def _network_of_entry(entry: ModelEntry, cfg: DictConfig, genotype: Genotype | N
     if entry.reference in PUBLISHED and not Path(entry.reference).exists():
         published = published_model(entry.reference, entry.settings)
         return network_config(published.network, {**published.settings, **entry.settings})
-    used = _network_of_run(_run_of(entry.reference), genotype)
+    used = network_of_run(run_of(entry.reference), genotype)
     if used is None:
         group = network_config(network_group(entry.reference) or "shufflenasnet", {}).network
         same = (cfg.network._target_, cfg.network.get("macro")) == (group._target_, group.get("macro"))
@@ -168,26 +168,6 @@ def published_model(name: str, settings: Mapping[str, Any]) -> PublishedModel:
     """Returns the published size with as many filters as the settings ask for, or else the first."""
     models = PUBLISHED[name].models
     return next((model for model in models if model.settings["filters"] == settings.get("filters")), models[0])
-
-
-def _run_of(reference: str) -> Path:
-    """Returns the run folder that a reference is or lies in."""
-    if is_written_out(reference):
-        return Path()
-    path = Path(reference.rpartition("#")[0] or reference)
-    return path if path.is_dir() else path.parent
-
-
-def _network_of_run(run: Path, genotype: Genotype) -> dict[str, Any] | None:
-    """Returns the network's settings with which a run trained this genotype, or else those of its config."""
-    record = read_metadata(run / "weights.safetensors").get("model")
-    try:
-        trained = {} if record is None else json.loads(record)
-        if trained.get("genotype") == genotype.to_dict():
-            return dict(trained["network"])
-        return dict(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["network"])
-    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError):  # no run's config
-        return None
 
 
 @torch.no_grad()

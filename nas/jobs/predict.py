@@ -65,12 +65,14 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     runtime = build_runtime(cfg)
     model = load_model(cfg.run, normalize=True, device=runtime.device)
     image_shape = _image_shape(settings, model, str(cfg.run))
+    margin = model.record.margin if settings.resize == "crop" else None
+    cut = settings.resize if margin is None else f"{settings.resize}, the middle {100 * margin:.3g} %"
     header(
         "predict",
         {
             "run folder": shown(out),
             "model": f"{cfg.run}, trained on {model.record.data or 'unknown data'}",
-            "images": f"{len(files)}, to {'x'.join(map(str, image_shape))} ({settings.resize})",
+            "images": f"{len(files)}, to {'x'.join(map(str, image_shape))} ({cut})",
             "device": str(runtime.device),
         },
     )
@@ -79,6 +81,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         files,
         image_shape=image_shape,
         resize=settings.resize,
+        margin=margin,
         top=settings.top,
         batch_size=settings.batch_size,
         device=runtime.device,
@@ -91,6 +94,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         "images": given,
         "settings": asdict(settings),
         "image_shape": list(image_shape),
+        "margin": margin,
         "predictions": [_entry(prediction, names) for prediction in predictions],
         "unreadable": {str(file): reason for file, reason in unreadable.items()},
         "environment": environment(runtime, seed=cfg.seed),

@@ -79,7 +79,7 @@ def _examine(cfg: DictConfig, network: nn.Module, genotype: Genotype | None) -> 
     }
     result(
         f"{figures['parameters']:,} parameters, {figures['multiply_adds']:,} multiply-adds with "
-        f"{_size_settings(cfg)} on {'x'.join(map(str, shape))} images"
+        f"{_size_settings(cfg)} on {'x'.join(map(str, shape))} images of {cfg.num_classes} classes"
     )
     if cell := PUBLISHED.get(str(cfg.genotype)):
         result("\n".join(_published_lines(cell)))

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from nas.run_listing import LOADER
+from nas.run_listing import LOADER, runs_below
 
 MAX_BYTES = 64 * 2**20
 RUN_FILES = (
@@ -28,7 +28,6 @@ RUN_FILES = (
     "compare.json",
 )
 """A folder with one of these is a run."""
-MAX_DEPTH = 4  # of runs below a sweep's folder
 
 UNREADABLE = (
     *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, OSError),
@@ -144,7 +143,7 @@ def find_runs(folders: Sequence[Path]) -> list[RunRecord]:
     for folder in folders:
         if not folder.is_dir():
             raise FileNotFoundError(f"no run folder at {folder}; `nas runs` lists those that there are")
-        runs = _runs_below(folder, MAX_DEPTH)
+        runs = list(runs_below(folder, is_run=_is_run))
         if not runs:
             raise ValueError(f"{folder} holds no run: none of {', '.join(RUN_FILES)} is in it or in the folders below")
         for run in runs:
@@ -177,15 +176,9 @@ def _unused(name: str, used: set[str]) -> str:
     return candidate
 
 
-def _runs_below(folder: Path, depth: int) -> list[Path]:
-    """Returns the folder if it is a run, else the runs below it; a sweep's own config does not make it one."""
-    is_sweep = (folder / "multirun.yaml").exists() or (folder / "sweep.json").exists()
-    if not is_sweep and any((folder / name).is_file() for name in RUN_FILES):
-        return [folder]
-    if depth == 0:
-        return []
-    below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return [run for path in below for run in _runs_below(path, depth - 1)]
+def _is_run(folder: Path) -> bool:
+    """Whether a folder holds files of a run; those in a sweep's own folder do not make it one."""
+    return not (folder / "sweep.json").exists() and any((folder / name).is_file() for name in RUN_FILES)
 
 
 def _text(path: Path) -> str | None:

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nas.config import flatten
 from nas.reporting.figures import Axis, Block, Chart, DataTable, Series, TableColumn
 from nas.reporting.records import RunRecord, number
 
@@ -23,7 +24,7 @@ SWEPT = (
 def swept_charts(runs: Sequence[RunRecord], rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
     """Draws accuracy, parameters and latency against the one numeric setting in which the runs differ, if it is one."""
     settings = {
-        json.dumps({**_flat(run.config), "name": None}, sort_keys=True, default=str): (run, row)
+        json.dumps({**flatten(run.config), "name": None}, sort_keys=True, default=str): (run, row)
         for run, row in zip(runs, rows, strict=True)
         if run.config
     }
@@ -88,17 +89,7 @@ def differences_table(runs: Sequence[RunRecord]) -> list[Block]:
 
 def differing_settings(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
     """Returns, by dotted key, the values of the runs where they are not all the same; None where a key is absent."""
-    flat = [_flat(run.config) for run in runs]
+    flat = [flatten(run.config) for run in runs]
     keys = dict.fromkeys(key for one in flat for key in one if key != "name" and not key.endswith("_partial_"))
     varying = {key: [one.get(key) for one in flat] for key in keys}
     return {key: values for key, values in varying.items() if any(value != values[0] for value in values)}
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from hydra import compose, initialize_config_module
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from nas.cli import suggest_keys
-from nas.jobs import retrain, search
-from nas.jobs.parts import build_runtime
+from nas.jobs import predict, retrain, search
+from nas.jobs.parts import build_data, build_runtime
 from nas.jobs.search import build_search
+from nas.loading import load_model
 from nas.streaming import StreamingSplit
 
 WORKERS = min(2, len(os.sched_getaffinity(0)))
@@ -55,6 +57,23 @@ def test_a_cell_is_found_and_retrained_and_both_go_on_where_they_stood(pictures,
     again = retrain.run(config("retrain", *settings), tmp_path / "whole")
     assert whole["found"] == again["found"]
     assert whole["found"]["multiply_adds"] > 0
+
+
+def test_test_pictures_are_classified_as_they_were_tested(pictures, tmp_path, genotype):
+    (tmp_path / "cell.json").write_text(genotype.to_json())
+    cfg = config("retrain", *RETRAIN, f"genotype={tmp_path / 'cell.json'}", f"data.root={pictures}")
+    retrain.run(cfg, tmp_path / "run")
+    settings = OmegaConf.to_container(cfg.data, resolve=True)
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump({"data": settings}))
+    ((images, _),) = build_data(cfg, build_runtime(cfg)).test.batches(4)
+    expected = load_model(tmp_path / "run")(images).softmax(dim=1)
+    overrides = [f"run={tmp_path / 'run'}", f"images={pictures / 'val'}", "device=cpu", "predict.top=2"]
+    with initialize_config_module("conf", version_base="1.3"):
+        figures = predict.run(compose("predict", overrides=overrides), tmp_path)
+    assert figures["margin"] == 64 / 72
+    for row, one in zip(expected, figures["predictions"], strict=True):
+        found = {chosen["label"]: chosen["probability"] for chosen in one["classes"]}
+        assert [found[label] for label in (0, 1)] == pytest.approx(row.tolist(), abs=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

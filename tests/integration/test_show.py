@@ -1,11 +1,21 @@
 """nas show: every kind of genotype, in the terminal and as files."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 
+from nas.checkpoint import save_weights
+from nas.cli import follow_genotype, follow_run, quote
 from nas.jobs import show
+from nas.jobs.compared_models import build_compared
+from nas.jobs.parts import measure_size, network_config
+from nas.latency.model_entries import read_entry
 from search_spaces.nasbench201 import parse_arch_string
 from search_spaces.published import PUBLISHED
 from search_spaces.shufflenas import ShuffleNASSpace
@@ -16,6 +26,31 @@ ARCH = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|avg_pool_3x3~1|
 def run(*overrides: str, out):
     with initialize_config_module("conf", version_base="1.3"):
         return show.run(compose("show", overrides=list(overrides)), out)
+
+
+def counted(*overrides: str, out: Path) -> dict[str, object]:
+    """What the command finds, which first asks the run of the genotype."""
+    return run(*map(quote, [*follow_run(overrides), *follow_genotype(overrides)]), out=out)
+
+
+def expected(genotype, *, size: int, channels: int, num_classes: int, **settings: object) -> int:
+    """Parameters of a ShuffleNASNet, counted by hand of its settings."""
+    network, shape = network_config("shufflenasnet", settings), (channels, size, size)
+    return measure_size(network, genotype, image_shape=shape, num_classes=num_classes)["parameters"]
+
+
+@pytest.fixture
+def searched(tmp_path, genotype) -> Path:
+    """A run folder: a search with 6 filters, for retraining with 10, on grey images of 5 classes."""
+    folder = tmp_path / "four"
+    folder.mkdir()
+    network = OmegaConf.to_container(network_config("shufflenasnet", {"filters": 6, "cells_per_stage": 2}).network)
+    config = {"network": network, "retrain": {"filters": 10, "cells_per_stage": None}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "data.json").write_text(json.dumps({"image_shape": [1, 8, 8], "class_names": list("abcde")}))
+    (folder / "genotype.json").write_text(genotype.to_json())
+    (folder / "candidates.json").write_text(json.dumps([{"genotype": genotype.to_dict()}] * 4))
+    return folder
 
 
 def test_a_genotype_is_drawn_in_the_terminal_as_svg_and_as_png(tmp_path, capsys, monkeypatch):
@@ -63,3 +98,97 @@ def test_drawings_of_a_network_without_cells_are_refused(tmp_path):
 def test_a_shape_that_is_none_is_said_to_be_none(tmp_path, shape):
     with pytest.raises(ValueError, match=r"image_shape must be \[channels, height, width\], got"):
         run("genotype=darts_v2", f"image_shape={shape}", out=tmp_path)
+
+
+@pytest.mark.parametrize("reference", ["", "/genotype.json", "/candidates.json#3"])
+def test_a_cell_of_a_run_is_counted_as_the_run_would_retrain_it(searched, genotype, reference, capsys):
+    figures = counted(f"genotype={searched}{reference}", out=searched)
+    size = {"filters": 10, "cells_per_stage": 2, "size": 8, "channels": 1, "num_classes": 5}
+    assert figures["parameters"] == expected(genotype, **size)
+    shown = capsys.readouterr()
+    assert "with filters=10, cells_per_stage=2 on 1x8x8 images of 5 classes" in shown.out
+    assert f"network, image_shape, num_classes: as in the run of {searched}{reference}" in shown.err
+
+
+def test_the_cell_that_a_run_trained_is_counted_as_it_was_trained(searched, genotype):
+    network = OmegaConf.to_container(network_config("shufflenasnet", {"filters": 14}).network)
+    record = json.dumps({"genotype": genotype.to_dict(), "network": network})
+    save_weights(searched / "weights.safetensors", {}, metadata={"model": record})
+    size = {"size": 8, "channels": 1, "num_classes": 5}
+    assert counted(f"genotype={searched}", out=searched)["parameters"] == expected(genotype, filters=14, **size)
+    other = ShuffleNASSpace(blocks=2).decode([0] * len(ShuffleNASSpace(blocks=2).decisions))
+    (searched / "genotype.json").write_text(other.to_json())
+    sizes = {"filters": 10, "cells_per_stage": 2, **size}
+    assert counted(f"genotype={searched}", out=searched)["parameters"] == expected(other, **sizes)
+
+
+def test_weights_that_cannot_be_read_do_not_keep_a_cell_from_being_counted(searched, genotype):
+    (searched / "weights.safetensors").write_bytes(b"cut")
+    size = {"filters": 10, "cells_per_stage": 2, "size": 8, "channels": 1, "num_classes": 5}
+    assert counted(f"genotype={searched}", out=searched)["parameters"] == expected(genotype, **size)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "changed"),
+    [
+        (("network.filters=8",), {"filters": 8}),
+        (("image_shape=[3,16,16]",), {"channels": 3, "size": 16}),
+        (("num_classes=7",), {"num_classes": 7}),
+        (("network=shufflenasnet",), {"filters": 20, "cells_per_stage": 1}),
+        (("network=shufflenasnet", "network.filters=8"), {"filters": 8, "cells_per_stage": 1}),
+    ],
+)
+def test_what_the_command_says_itself_comes_before_the_run(searched, genotype, overrides, changed):
+    size = {"filters": 10, "cells_per_stage": 2, "size": 8, "channels": 1, "num_classes": 5}
+    figures = counted(f"genotype={searched}", *overrides, out=searched)
+    assert figures["parameters"] == expected(genotype, **{**size, **changed})
+
+
+def test_a_run_without_these_files_is_counted_as_before(searched, genotype, capsys):
+    (searched / "data.json").unlink()
+    size = {"size": 32, "channels": 3, "num_classes": 10}
+    sizes = {"filters": 10, "cells_per_stage": 2, **size}
+    assert counted(f"genotype={searched}", out=searched)["parameters"] == expected(genotype, **sizes)
+    assert "network: as in the run of" in capsys.readouterr().err
+    (searched / "config.yaml").unlink()
+    assert counted(f"genotype={searched}", out=searched)["parameters"] == expected(genotype, **size)
+    assert "as in the run" not in capsys.readouterr().err
+    (searched / "config.yaml").write_text("network: {_target_: mine.Network, filters: 8}\n")
+    assert counted(f"genotype={searched}", out=searched)["parameters"] == expected(genotype, **size)
+
+
+def test_a_published_name_and_a_text_have_no_run(searched, monkeypatch):
+    monkeypatch.chdir(searched)
+    assert follow_run(["genotype=enas"]) == []
+    assert follow_run(["genotype=absent.json"]) == []
+    assert follow_run(["network=shufflenet_v2"]) == []
+    cell = "normal=[('sep_conv_3x3', 1), ('skip_connect', 0)], normal_concat=[2]"
+    cell = f"Genotype({cell}, {cell.replace('normal', 'reduce')})"
+    assert follow_genotype([f"genotype={cell}"])[0] == "network=darts"
+    assert follow_run([f"genotype={cell}"]) == []
+
+
+def test_runs_of_a_multirun_are_counted_as_they_are_where_they_agree(searched, capsys):
+    several = ["-m", f"genotype={searched},{searched}/candidates.json#3"]
+    assert "network.filters=10" in follow_run(several)
+    (searched / "other").mkdir()
+    (searched / "other" / "genotype.json").write_text((searched / "genotype.json").read_text())
+    assert follow_run(["-m", f"genotype={searched},{searched}/other"]) == []
+    assert "all are counted as the command says" in capsys.readouterr().err
+
+
+def test_the_command_counts_as_latency_does(searched):
+    done = subprocess.run(
+        [sys.executable, "-m", "nas", "show", f"genotype={searched}/candidates.json#3"],
+        cwd=searched,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    with initialize_config_module("conf", version_base="1.3"):
+        cfg = compose("latency")
+    entry = read_entry(f"{searched}/candidates.json#3")
+    facts = build_compared(entry, cfg, image_shape=(1, 8, 8), num_classes=5).facts
+    sizes = f"{facts['parameters']:,} parameters, {facts['multiply_adds']:,} multiply-adds"
+    assert f"{sizes} with filters=10, cells_per_stage=2" in done.stdout

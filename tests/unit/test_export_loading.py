@@ -65,6 +65,19 @@ def test_what_a_run_tells_is_in_the_record(tmp_path):
     assert (record.name, record.data, record.test_accuracy, record.mean) == ("four", "mine", 0.75, (0.25,))
 
 
+@pytest.mark.parametrize(("resize", "margin"), [(10, 0.8), (None, None)])
+def test_a_run_on_framed_pictures_tells_their_margin_and_so_does_its_card(resize, margin, tmp_path):
+    folder, _ = a_run(tmp_path / "four")
+    (folder / "config.yaml").write_text(
+        f"data: {{_target_: nas.data.image_folder, image_size: 8, resize: {resize or 'null'}}}\n"
+    )
+    record = nas.load_model(folder).record
+    assert record.margin == margin
+    write_card(folder, record, files={WEIGHTS_FILE: file_facts(folder / WEIGHTS_FILE)})
+    (folder / "config.yaml").unlink()
+    assert nas.load_model(folder).record.margin == margin
+
+
 def test_without_weights_the_architecture_is_the_same_and_random(tmp_path):
     folder, network = a_run(tmp_path / "four")
     model = nas.load_model(folder, pretrained=False, for_inference=False)
@@ -166,6 +179,8 @@ def test_weights_that_are_no_numbers_or_no_permutations_are_refused(tmp_path):
         ('{"network": {"_target_": "a"}, "mean": [0.5], "std": [0]}', "std must be a list of numbers above 0"),
         ('{"network": {"_target_": "a"}, "mean": [0.5], "std": [0.5, 1]}', "one number a channel"),
         ('{"network": {"_target_": "a"}, "num_classes": "many"}', "num_classes must be"),
+        ('{"network": {"_target_": "a"}, "margin": "wide"}', "margin must lie in"),
+        ('{"network": {"_target_": "a"}, "margin": 1.5}', "margin must lie in"),
         ('{"network": {"_target_": "a"}, "genotype": {"space": 3}}', "genotype: "),
     ],
 )

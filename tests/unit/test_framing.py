@@ -15,6 +15,8 @@ from nas.augment import Augmentation
 from nas.data import ImageData, image_folder
 from nas.decoding import PIECE, Decoders, ImageSource, Piece, split_in_pieces
 from nas.framing import ATTEMPTS, Box, Framing, decode_part
+from nas.own_images import margin_of
+from nas.prediction import read_image
 from nas.splits import ResidentSplit, Split
 from nas.streaming import StreamingSplit
 
@@ -55,6 +57,38 @@ def pixels_of(data: ImageData, split: Split) -> torch.Tensor:
     """The bytes (N, C, H, W) that a split's images were before they were normalised."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (data.mean, data.std))
     return torch.cat([(255 * (images * std + mean)).round() for images, _ in split.batches(4)])
+
+
+@pytest.mark.parametrize(
+    ("settings", "margin"),
+    [
+        ({"resize": 20, "crop_scale": None}, 0.8),
+        ({"resize": 20, "crop_scale": [0.1, 1.0]}, 0.8),
+        ({"resize": None, "crop_scale": [0.1, 1.0]}, 1.0),
+        ({"resize": None, "crop_scale": None}, None),
+    ],
+)
+def test_pictures_to_be_classified_are_framed_as_test_images_are(folder, settings, margin):
+    assert margin_of({"_target_": "nas.data.image_folder", "image_size": 16, **settings}) == margin
+    data = streamed(folder, **settings)
+    files = sorted((folder / "val").rglob("*.jpg"))
+    read = [read_image(file, image_shape=(3, 16, 16), resize="crop", margin=margin) for file in files]
+    assert np.array_equal(np.stack(read), pixels_of(data, data.test).numpy())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"_target_": "mine.pictures", "image_size": 16, "resize": 20},
+        {"_target_": "nas.data.image_folder", "image_size": 64},
+        {"_target_": "nas.data.image_folder", "resize": 20},
+        {"_target_": "nas.data.image_folder", "image_size": 0, "resize": 0},
+        {"_target_": "nas.data.image_folder", "image_size": 16, "resize": "twenty"},
+        {},
+    ],
+)
+def test_a_config_that_frames_nothing_has_no_margin(config):
+    assert margin_of(config) is None
 
 
 def test_a_part_is_computed_from_its_draws_by_hand():

@@ -145,6 +145,9 @@ def test_a_run_that_trained_nothing_gives_the_network_of_its_config(tmp_path, ge
     (tmp_path / "genotype.json").write_text(genotype.to_json())
     (tmp_path / "config.yaml").write_text("network: {_target_: nas.networks.ShuffleNASNet, filters: 10}\n")
     assert built(str(tmp_path)).facts["network"]["filters"] == 10
+    with (tmp_path / "config.yaml").open("a") as config:
+        config.write("retrain: {filters: 14, cells_per_stage: null}\n")
+    assert built(str(tmp_path)).facts["network"] == {"_target_": "nas.networks.ShuffleNASNet", "filters": 14}
 
 
 def test_a_network_without_cells_and_one_of_torchvision_are_built_by_name():

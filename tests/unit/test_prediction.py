@@ -80,6 +80,17 @@ def test_cropping_is_what_training_does(tmp_path):
     )
 
 
+def test_a_margin_is_cut_off_whatever_the_shape_and_only_by_cropping(tmp_path):
+    pixels = np.full((40, 60, 3), 255, dtype=np.uint8)
+    pixels[10:-10, 15:-15] = 0  # the middle half of either side
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    for shape in ((3, 8, 8), (3, 8, 12), (3, 12, 8)):
+        assert read_image(tmp_path / "a.png", image_shape=shape, resize="crop", margin=0.4).max() == 0
+        assert read_image(tmp_path / "a.png", image_shape=shape, resize="crop").max() == 255
+        whole = read_image(tmp_path / "a.png", image_shape=shape, resize="stretch")
+        assert np.array_equal(read_image(tmp_path / "a.png", image_shape=shape, resize="stretch", margin=0.4), whole)
+
+
 def test_files_folders_patterns_and_lists_name_images(tmp_path):
     a, b = save(tmp_path / "x" / "a.png", 0), save(tmp_path / "x" / "deep" / "b.JPG", 0)
     hidden = save(tmp_path / "x" / ".hidden" / "c.png", 0)

@@ -345,6 +345,16 @@ def test_runs_below_a_folder_are_found_once_and_names_stay_apart(tmp_path):
     assert len({run.key for run in runs}) == 3
 
 
+def test_a_comparison_that_was_joined_is_reported_instead_of_its_portions(tmp_path):
+    for name in ("c/portion=0", "c/portion=1"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.yaml").write_text("seed: 0\n")
+    (tmp_path / "c" / "multirun.yaml").write_text("")
+    assert [run.name for run in find_runs([tmp_path / "c"])] == ["portion=0", "portion=1"]
+    (tmp_path / "c" / "config.yaml").write_text("seed: 0\n")
+    assert [run.name for run in find_runs([tmp_path / "c"])] == ["c"]
+
+
 def test_names_that_differ_only_in_signs_get_anchors_of_their_own(tmp_path):
     for name in ("a+1", "a 1"):
         (tmp_path / name).mkdir()

@@ -72,6 +72,29 @@ def test_a_ranking_counts_its_trainings(tmp_path):
     assert read_run(folder).progress == "rank 2/12"
 
 
+@pytest.mark.parametrize("job", ["compare", "rank"])
+def test_a_run_in_portions_says_how_many_of_them_are_done(tmp_path, job):
+    for portion, files in enumerate([{"digests_json": {}}, {"portion_json": {}}, {}]):
+        config = {job: {"portion": portion, "portions": 4}}
+        put_run(tmp_path, f"c/portion={portion}", job=job, config=config, **files)
+    assert read_run(tmp_path / "c/portion=0").progress == "portion 0 of 4"
+    put_run(tmp_path, "c/other", job=job, config={job: {"portion": 0, "portions": 1}}, digests_json={})
+    whole = {"job": job, "config": {job: {"portion": 0, "portions": 1}}}
+    (tmp_path / "c").rename(tmp_path / "below")
+    put_run(tmp_path, "c", **whole, digests_json={})
+    assert read_run(tmp_path / "c").progress == ""
+    for below in (tmp_path / "below").iterdir():
+        below.rename(tmp_path / "c" / below.name)
+    assert read_run(tmp_path / "c").progress == "portions 2/4"
+
+
+def test_a_portion_of_a_ranking_counts_its_own_trainings(tmp_path):
+    config = {"rank": {"architectures": 5, "seeds": 1, "portion": 1, "portions": 2}}
+    assert read_run(put_run(tmp_path, "a", job="rank", config=config)).progress == "rank 0/2 portion 1 of 2"
+    odd = {"rank": {"architectures": "many", "portions": [2]}}
+    assert read_run(put_run(tmp_path, "b", job="rank", config=odd)).progress == "rank 0/0"
+
+
 def test_a_run_whose_lock_is_held_is_running_whatever_else_there_is(tmp_path):
     folder = put_run(tmp_path, "a", digests_json={})
     with (folder / ".lock").open("w") as lock:
@@ -100,10 +123,12 @@ def test_runs_are_found_in_folders_of_folders_but_not_in_runs(tmp_path):
     put_run(tmp_path, "sweep/member")
     put_run(tmp_path, "one/export")
     put_run(tmp_path, "sweep/.submitit/log")
+    put_run(tmp_path, "a/b/c/deep")
+    put_run(tmp_path, "a/b/c/d/too_deep")
     (tmp_path / "sweep" / "broken").mkdir()
     (tmp_path / "sweep" / "broken" / "failed.json").write_text("{}")
     names = [str(path.relative_to(tmp_path)) for path in find_runs([tmp_path, tmp_path / "absent"])]
-    assert names == ["one", "sweep/broken", "sweep/member"]
+    assert names == ["a/b/c/deep", "one", "sweep/broken", "sweep/member"]
     with pytest.raises(FileNotFoundError, match="no folder nowhere"):
         find_runs([Path("nowhere")])
 

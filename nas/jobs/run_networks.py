@@ -1,0 +1,73 @@
+"""What a run says of the networks of its cells: their settings, and the images and classes they are for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nas.checkpoint import read_metadata
+from nas.genotypes import is_genotype_itself, load_genotype, network_group
+from nas.jobs.parts import network_config
+from nas.run_listing import read_config, read_json
+from search_spaces.genotype import Genotype
+from search_spaces.published import PUBLISHED
+
+RETRAINED = ("filters", "cells_per_stage")
+"""Settings of the network that those of the retraining replace, where they are set."""
+
+
+def run_of(reference: str) -> Path:
+    """Returns the run folder that a reference is or lies in."""
+    if is_genotype_itself(reference):
+        return Path()
+    path = Path(reference.rpartition("#")[0] or reference)
+    return path if path.is_dir() else path.parent
+
+
+def network_of_run(run: Path, genotype: Genotype) -> dict[str, Any] | None:
+    """Returns the network's settings with which a run trained this genotype, or else would; None if no run's."""
+    try:
+        trained = json.loads(read_metadata(run / "weights.safetensors")["model"])
+        if trained["genotype"] == genotype.to_dict():
+            return dict(trained["network"])
+    except (ValueError, LookupError, TypeError):  # nothing was trained, or what it was is not said
+        pass
+    config = read_config(run)
+    network, retrain = config.get("network"), config.get("retrain")
+    if not isinstance(network, dict):
+        return None
+    sizes = {key: retrain.get(key) for key in RETRAINED} if isinstance(retrain, dict) else {}
+    return {**network, **{key: value for key, value in sizes.items() if value is not None}}
+
+
+def overrides_of_run(reference: str) -> dict[str, str]:
+    """Returns by override key the network, `image_shape` and `num_classes` with which the run of a genotype has it.
+
+    Of the network it is the plain settings that its config group knows. What the run does not tell is absent.
+    """
+    try:
+        genotype = load_genotype(reference)
+    except (ValueError, OSError):  # the job itself will say what is wrong
+        return {}
+    if is_genotype_itself(reference) or (reference in PUBLISHED and not Path(reference).exists()):
+        return {}
+    run, found = run_of(reference), {}
+    group, used = network_group(reference), network_of_run(run_of(reference), genotype)
+    if group is not None and used is not None:
+        known = network_config(group, {}).network
+        if used.get("_target_") == known["_target_"]:
+            found = {f"network.{key}": used[key] for key in known if key in used and _is_plain(used[key])}
+    data = read_json(run / "data.json")
+    if isinstance(data, dict):
+        shape, names = data.get("image_shape"), data.get("class_names")
+        found |= {"image_shape": shape} if isinstance(shape, list) and _is_plain(shape) else {}
+        found |= {"num_classes": len(names)} if isinstance(names, list) and names else {}
+    return {key: json.dumps(value) for key, value in found.items()}
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value means in an override what it means in a file."""
+    if isinstance(value, str):
+        return value.isidentifier()
+    if isinstance(value, list):
+        return all(isinstance(one, int) for one in value)
+    return value is None or isinstance(value, int | float)
