@@ -176,13 +176,17 @@ def _sized(record: ModelRecord, weights: Path) -> ModelRecord:
 def _built(record: ModelRecord) -> nn.Module:
     settings = {key: value for key, value in record.network.items() if key != "_target_"}
     cells = [] if record.genotype is None else [genotype_candidates(record.genotype)]
-    network = _network_class(str(record.network["_target_"]))
+    network = network_class(str(record.network["_target_"]))
     made: nn.Module = network(*cells, in_channels=record.in_channels, num_classes=record.num_classes, **settings)
     return made
 
 
-def _network_class(target: str) -> Any:
-    """Returns the class of a dotted name; imports only this package's modules, since the name may come from a file."""
+def network_class(target: str) -> Any:
+    """Returns the class of a dotted name; imports only this package's modules, since the name may come from a file.
+
+    Raises:
+        ValueError: If it is no network, or of a module that nobody has imported.
+    """
     module, _, name = target.rpartition(".")
     if module.split(".")[0] == "nas":
         try:

@@ -15,11 +15,11 @@ from nas.checkpoint import load_weights, read_metadata
 from nas.config import plain
 from nas.console import shown
 from nas.derived import count_multiply_adds, count_parameters
-from nas.genotypes import load_genotype, network_group
+from nas.genotypes import is_genotype_itself, load_genotype, network_group
 from nas.hardening import harden_mixers
 from nas.jobs.parts import build_derived, measure_size, network_config
 from nas.jobs.run_networks import network_of_run, run_of
-from nas.latency.model_entries import ModelEntry, is_written_out
+from nas.latency.model_entries import ModelEntry
 from nas.latency.torchvision_models import build_torchvision, torchvision_names
 from search_spaces.auto_shuffle import AutoShuffle
 from search_spaces.genotype import Genotype
@@ -57,7 +57,11 @@ def build_compared(
         ValueError: If it cannot be built for these images or with these settings.
         FileNotFoundError: If there is no such model; the message has near names.
     """
-    if not is_written_out(entry.reference) and not Path(entry.reference).exists() and entry.reference not in PUBLISHED:
+    if (
+        not is_genotype_itself(entry.reference)
+        and not Path(entry.reference).exists()
+        and entry.reference not in PUBLISHED
+    ):
         if entry.reference in torchvision_names():
             return _torchvision_model(entry, image_shape=image_shape, num_classes=num_classes)
         if entry.reference not in WITHOUT_CELLS:

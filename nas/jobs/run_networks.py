@@ -7,6 +7,7 @@ from typing import Any
 from nas.checkpoint import read_metadata
 from nas.genotypes import is_genotype_itself, load_genotype, network_group
 from nas.jobs.parts import network_config
+from nas.loading import network_class
 from nas.run_listing import read_config, read_json
 from search_spaces.genotype import Genotype
 from search_spaces.published import PUBLISHED
@@ -24,19 +25,38 @@ def run_of(reference: str) -> Path:
 
 
 def network_of_run(run: Path, genotype: Genotype) -> dict[str, Any] | None:
-    """Returns the network's settings with which a run trained this genotype, or else would; None if no run's."""
+    """Returns the network's settings with which a run trained this genotype, or else would; None if no run's.
+
+    Raises:
+        ValueError: If they name something else to be called than a network: what a run's files say is not trusted.
+    """
+    settings = _trained_network(run, genotype) or _configured_network(run)
+    if settings is not None:
+        network_class(str(settings.get("_target_")))
+        if nested := [key for key, value in settings.items() if _holds_mapping(value)]:
+            raise ValueError(f"network.{nested[0]} of the run {run} is a group of keys, which no network has")
+    return settings
+
+
+def _trained_network(run: Path, genotype: Genotype) -> dict[str, Any] | None:
     try:
         trained = json.loads(read_metadata(run / "weights.safetensors")["model"])
-        if trained["genotype"] == genotype.to_dict():
-            return dict(trained["network"])
+        return dict(trained["network"]) if trained["genotype"] == genotype.to_dict() else None
     except (ValueError, LookupError, TypeError):  # nothing was trained, or what it was is not said
-        pass
+        return None
+
+
+def _configured_network(run: Path) -> dict[str, Any] | None:
     config = read_config(run)
     network, retrain = config.get("network"), config.get("retrain")
     if not isinstance(network, dict):
         return None
     sizes = {key: retrain.get(key) for key in RETRAINED} if isinstance(retrain, dict) else {}
     return {**network, **{key: value for key, value in sizes.items() if value is not None}}
+
+
+def _holds_mapping(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(_holds_mapping(one) for one in value))
 
 
 def overrides_of_run(reference: str) -> dict[str, str]:
@@ -50,8 +70,11 @@ def overrides_of_run(reference: str) -> dict[str, str]:
         return {}
     if is_genotype_itself(reference) or (reference in PUBLISHED and not Path(reference).exists()):
         return {}
-    run, found = run_of(reference), {}
-    group, used = network_group(reference), network_of_run(run_of(reference), genotype)
+    run, group, found = run_of(reference), network_group(reference), {}
+    try:
+        used = network_of_run(run, genotype)
+    except ValueError:  # not a network of this package, so not of its config groups either
+        used = None
     if group is not None and used is not None:
         known = network_config(group, {}).network
         if used.get("_target_") == known["_target_"]:

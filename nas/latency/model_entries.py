@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from nas.genotypes import is_genotype_itself
+
 REFERENCE_KEYS = ("genotype", "model")
 
 
@@ -74,7 +76,7 @@ def read_entry(given: object) -> ModelEntry:
 
 
 def _from_text(text: str) -> ModelEntry:
-    if is_written_out(text):
+    if is_genotype_itself(text):
         return ModelEntry(reference=text, name="genotype")
     if Path(text).exists():  # perhaps with the sign @ in it
         return ModelEntry(reference=text, name=short_name(text))
@@ -91,14 +93,9 @@ def _from_text(text: str) -> ModelEntry:
     return ModelEntry(reference=reference, name="@".join([short_name(reference), *parts]), settings=settings)
 
 
-def is_written_out(reference: str) -> bool:
-    """Whether a reference is no name or path but a genotype in another tool's notation."""
-    return "(" in reference or "{" in reference or len(reference.split()) > 1
-
-
 def short_name(reference: str) -> str:
     """Returns a run folder's own name, FOLDER/FILE of a file, and any other reference as it is."""
-    if is_written_out(reference):
+    if is_genotype_itself(reference):
         return "genotype"
     file, sign, index = reference.partition("#")
     path = Path(file)

@@ -23,7 +23,12 @@ from search_spaces.shufflenas import ShuffleNASSpace
 
 CONF = Path(__file__).parents[2] / "conf"
 COMMANDS = ("search", "retrain", "latency", "pipeline", "show")
-OTHERS = ("latency_published", "nasbench201", "tune_lstm", "cifar10_mixers")  # experiments of other jobs than the pipeline
+OTHERS = (
+    "latency_published",
+    "nasbench201",
+    "tune_lstm",
+    "cifar10_mixers",
+)  # experiments of other jobs than the pipeline
 OTHERS += ("imagenet_search", "imagenet_retrain")  # of larger images, see test_imagenet.py
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml") if path.stem not in OTHERS)
 TINY = (

@@ -90,6 +90,8 @@ def test_a_run_folder_goes_by_its_own_name_and_a_file_by_its_folder_and_own(tmp_
     assert read_entry(f"{run}/top.json#1").name == "four/top#1"
     assert read_entry(f"{run}/top.json#1@8").name == "four/top#1@8"
     assert read_entry("absent.json").name == "absent.json"
+    spaced = run.rename(tmp_path / "number four")
+    assert read_entry(str(spaced)).name == "number four"
 
 
 @pytest.mark.parametrize("name", ["shufflenasnet_a", "shufflenasnet_b", "enas", "darts_v2"])
@@ -139,6 +141,30 @@ def test_weights_that_cannot_be_read_are_named_not_replaced_by_random_ones(tmp_p
     (tmp_path / "weights.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"weights.safetensors is not a readable safetensors file"):
         built(str(tmp_path))
+
+
+@pytest.mark.parametrize("in_weights", [True, False])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"filters": {"_target_": "pathlib.Path.touch", "self": "MARK"}}, "network.filters of the run"),
+        ({"cells_per_stage": [1, {"_target_": "pathlib.Path.touch", "self": "MARK"}]}, "network.cells_per_stage"),
+        ({"_target_": "pathlib.Path.mkdir", "self": "MARK"}, "unknown network 'pathlib.Path.mkdir'"),
+    ],
+)
+def test_a_run_from_elsewhere_calls_nothing_but_a_network(tmp_path, genotype, in_weights, settings, message):
+    mark = tmp_path / "mark"
+    (tmp_path / "genotype.json").write_text(genotype.to_json())
+    network = {"_target_": "nas.networks.ShuffleNASNet", "filters": 10, **settings}
+    network = json.loads(json.dumps(network).replace("MARK", str(mark)))
+    record = json.dumps({"genotype": genotype.to_dict(), "network": network})
+    if in_weights:
+        save_weights(tmp_path / "weights.safetensors", {"a": torch.zeros(1)}, metadata={"model": record})
+    else:
+        (tmp_path / "config.yaml").write_text(json.dumps({"network": network}))
+    with pytest.raises(ValueError, match=message):
+        built(str(tmp_path))
+    assert not mark.exists()
 
 
 def test_a_run_that_trained_nothing_gives_the_network_of_its_config(tmp_path, genotype):
