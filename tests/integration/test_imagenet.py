@@ -12,11 +12,11 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 from PIL import Image
 
-from nas.cli import suggest_keys
 from nas.jobs import retrain, search
 from nas.jobs.parts import build_runtime
 from nas.jobs.search import build_search
 from nas.streaming import StreamingSplit
+from nas.suggestions import suggest_keys
 
 WORKERS = min(2, len(os.sched_getaffinity(0)))
 TOY = ("device=cpu", "data.image_size=64", "data.resize=72", "data.workers=0", "network.filters=4")
