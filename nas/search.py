@@ -26,7 +26,8 @@ from nas.random_cells import distinct, random_cells
 from nas.rewards import SupernetEvaluator
 from nas.runtime import derive_seed, seed_everything
 from nas.search_settings import SearchSettings as SearchSettings
-from nas.training import Cells, WeightTrainer
+from nas.trained_path import Cells
+from nas.training import WeightTrainer
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
 
