@@ -14,7 +14,7 @@ from nas.augment import Augmentation
 from nas.benchmark import Began, time_in_turns, time_once
 from nas.benchmarks.settings import BenchSettings
 from nas.console import progress
-from nas.retraining import RetrainSettings
+from nas.retrain_settings import RetrainSettings
 from nas.runtime import Runtime, derive_seed, seed_everything
 from nas.schedules import TrainingSettings
 from nas.search import Search

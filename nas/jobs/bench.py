@@ -28,7 +28,7 @@ from nas.config import build
 from nas.console import header, note, result, shown
 from nas.jobs.parts import build_network, build_runtime, network_config
 from nas.jobs.search import build_search
-from nas.retraining import RetrainSettings
+from nas.retrain_settings import RetrainSettings
 from nas.runtime import Runtime, derive_seed, environment, seed_everything
 from nas.search import Search
 from nas.tracking import Tracker

@@ -31,7 +31,7 @@ from nas.ranking.stand_alone import (
     train_cells,
 )
 from nas.ranking.tables import print_figures, sentences
-from nas.retraining import RetrainSettings
+from nas.retrain_settings import RetrainSettings
 from nas.run_listing import PORTION_FILE
 from nas.runtime import Runtime, environment
 from nas.tracking import Tracker

@@ -25,8 +25,10 @@ from nas.jobs.parts import (
     read_genotype,
 )
 from nas.jobs.search import shared_weights
+from nas.member_training import Member
 from nas.plots import training_curves
-from nas.retraining import Member, RetrainSettings, final_accuracy, train_member
+from nas.retrain_settings import RetrainSettings
+from nas.retraining import final_accuracy, train_member
 from nas.runtime import Runtime, derive_seed, seed_everything
 from nas.statistics import spread, verdict
 from nas.tracking import FilesOnly, Tracker

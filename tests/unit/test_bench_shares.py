@@ -6,7 +6,7 @@ import pytest
 from nas.benchmarks.settings import BenchSettings
 from nas.benchmarks.shares import REST, REWARDS, SAMPLE, UPDATE, WEIGHTS, Stopwatch, extrapolated_epoch, shares
 from nas.benchmarks.targets import retrain_minutes, search_minutes
-from nas.retraining import RetrainSettings
+from nas.retrain_settings import RetrainSettings
 from nas.search import SearchSettings
 
 THROUGHPUT = {"search step": {"ms": 500.0, "setup_ms": 1000.0}, "reward": {"ms": 200.0}}
