@@ -22,7 +22,8 @@ from nas.evaluation import Batches, evaluate, recalibrate_batch_norm
 from nas.graphs import Recorder
 from nas.hardening import harden_mixers, largest_distance, soft_mixers
 from nas.retrain_settings import RetrainSettings
-from nas.runtime import Runtime, derive_seed, seed_everything
+from nas.runtime import Runtime
+from nas.seeds import derive_seed, seed_everything
 from nas.sgd import make_sgd
 from nas.training import WeightTrainer
 from search_spaces.genotype import Genotype

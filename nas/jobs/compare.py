@@ -26,13 +26,12 @@ from nas.controller_comparison.trials import (
 )
 from nas.costing.costs import FIELDS
 from nas.costing.pareto import hypervolume, nondominated
+from nas.environment import environment
 from nas.jobs.compared_controllers import build_laboratory, controller_config
 from nas.jobs.parts import build_runtime
 from nas.portions import JOIN, portion_of
 from nas.run_listing import read_json
-from nas.runtime import environment
-from nas.tabular import TabularEvaluator
-from nas.tabular_search import TabularCost
+from nas.table_lookup import TabularCost, TabularEvaluator
 from nas.tracking import Tracker
 from search_spaces.space import size
 

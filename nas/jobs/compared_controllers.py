@@ -14,7 +14,7 @@ from nas.controller_comparison.trials import Laboratory, Part
 from nas.costing.pareto import Point, hypervolume
 from nas.jobs.tabular_search import bound_reward
 from nas.rewards import RewardFunction, accuracy_reward
-from nas.tabular import TabularEvaluator
+from nas.table_lookup import TabularEvaluator
 from search_spaces.space import SearchSpace
 
 

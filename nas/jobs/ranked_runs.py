@@ -19,8 +19,9 @@ from nas.ranking.figures import FRACTIONS
 from nas.ranking.settings import RankSettings
 from nas.ranking.shared_scores import log_probs, own_mode, score_cells, scoring_modes, uniform_cells
 from nas.ranking.strata import best_threshold, check_pool
-from nas.runtime import Runtime, derive_seed
+from nas.runtime import Runtime
 from nas.search import Search
+from nas.seeds import derive_seed
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
 

@@ -29,7 +29,8 @@ from nas.member_training import Member
 from nas.plots import training_curves
 from nas.retrain_settings import RetrainSettings
 from nas.retraining import final_accuracy, train_member
-from nas.runtime import Runtime, derive_seed, seed_everything
+from nas.runtime import Runtime
+from nas.seeds import derive_seed, seed_everything
 from nas.statistics import spread, verdict
 from nas.tracking import FilesOnly, Tracker
 from search_spaces.genotype import Genotype

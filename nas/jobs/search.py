@@ -23,9 +23,11 @@ from nas.jobs.parts import build_data, build_network, build_runtime, command_lin
 from nas.jobs.watching import build_controller, conclude_watch, tell
 from nas.plots import choice_curves, search_curves
 from nas.rewards import SupernetEvaluator
-from nas.runtime import Runtime, derive_seed, seed_everything
+from nas.runtime import Runtime
 from nas.saving import Saves
-from nas.search import Search, SearchSettings
+from nas.search import Search
+from nas.search_settings import SearchSettings
+from nas.seeds import derive_seed, seed_everything
 from nas.sgd import make_sgd
 from nas.tracking import FilesOnly, Tracker
 from nas.training import WeightTrainer

@@ -16,7 +16,7 @@ from nas.jobs import latency, pipeline, retrain, search
 from nas.jobs.parts import build_runtime
 from nas.networks import ShuffleNASNet
 from nas.random_cells import distinct
-from nas.runtime import derive_seed
+from nas.seeds import derive_seed
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.shufflenas import ShuffleNASSpace
