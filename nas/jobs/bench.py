@@ -28,7 +28,7 @@ from nas.config import build
 from nas.console import header, note, result, shown
 from nas.environment import environment
 from nas.jobs.parts import build_network, build_runtime, network_config
-from nas.jobs.search import build_search
+from nas.jobs.search_parts import build_search
 from nas.retrain_settings import RetrainSettings
 from nas.runtime import Runtime
 from nas.search import Search

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from nas.checkpoint import load_checkpoint
 from nas.config import import_extensions, plain
 from nas.console import shown
-from nas.jobs.search import build_search_with_costs
+from nas.jobs.search_parts import build_search_with_costs
 from nas.ranking.chosen_cells import ChosenCell, choose_cells
 from nas.ranking.correlations import Array
 from nas.ranking.figures import FRACTIONS

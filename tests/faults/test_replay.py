@@ -15,7 +15,7 @@ from nas.checkpoint import load_checkpoint, save_checkpoint
 from nas.environment import code_digest, environment_differences
 from nas.jobs import replay, search
 from nas.jobs.parts import build_runtime
-from nas.jobs.search import build_search
+from nas.jobs.search_parts import build_search
 from nas.run_comparison import compare_runs, first_difference
 from nas.runs import opened_run
 from nas.runtime import make_runtime

@@ -14,7 +14,7 @@ from PIL import Image
 
 from nas.jobs import retrain, search
 from nas.jobs.parts import build_runtime
-from nas.jobs.search import build_search
+from nas.jobs.search_parts import build_search
 from nas.streaming import StreamingSplit
 from nas.suggestions import suggest_keys
 
