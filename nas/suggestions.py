@@ -3,11 +3,12 @@
 import difflib
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 CHOOSES_KEYS = ("experiment=", "network=", "search_space=", "controller=", "data=", "logger=", "reward=")
 
@@ -33,8 +34,8 @@ def suggest_keys(command: str, overrides: Sequence[str]) -> None:
             sys.stderr.write(f"no setting {key!r}; near it: {', '.join(near)}\n")
 
 
-def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Yields all keys of a config, dotted; none of a group that is not set."""
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Yields the dotted keys of a config node; of a group that is not set, only its own."""
     for key in node:
         yield f"{prefix}{key}"
         if OmegaConf.is_missing(node, key):
