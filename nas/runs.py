@@ -13,9 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from nas.checkpoint import write_json, write_text
 from nas.config import check_resumable, plain
 from nas.console import note
+from nas.environment import environment, environment_differences
 from nas.genotypes import is_genotype_itself
 from nas.run_listing import DONE_FILE, read_json
-from nas.runtime import Runtime, environment, environment_differences
+from nas.runtime import Runtime
 
 SETUP_FILES = {".lock", "config.yaml", "environment.json", "data.json", "genotype.json", "cells.svg"}
 RESULTS = ("genotype.json", "candidates.json", "weights.safetensors")

@@ -24,15 +24,12 @@ from nas.diagnostics.watch import Watch
 from nas.distributed.ranks import Ranks
 from nas.random_cells import distinct, random_cells
 from nas.rewards import SupernetEvaluator
-from nas.runtime import derive_seed, seed_everything
-from nas.search_settings import SearchSettings as SearchSettings
-from nas.training import Cells, WeightTrainer
+from nas.search_settings import SearchSettings  # configs know it as nas.search.SearchSettings
+from nas.seeds import derive_seed, seed_everything
+from nas.trained_path import Cells
+from nas.training import WeightTrainer
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
-
-RANDOM_ROUNDS = (
-    300  # drawings of ten times the random cells asked for, until enough of the found cell's size are among them
-)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,9 +1,4 @@
-"""Evaluation by looking up: what somebody has trained before is read from a CSV file instead of being trained.
-
-A table makes a search a matter of seconds, so that controllers can be compared over many seeds (NAS-Bench-201,
-arXiv:2001.00326). The search sees the reward; what is reported of the cell that it finds is another column, such as
-the test accuracy after full training.
-"""
+"""Tables of what somebody has trained before, read from CSV files: reward, report and cost of every cell."""
 
 import csv
 import gzip
@@ -11,15 +6,10 @@ import hashlib
 import io
 import math
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor
-
-from search_spaces.genotype import Genotype
 
 MAX_BYTES = 256 * 2**20
 MAX_ROWS = 1_000_000
@@ -107,59 +97,6 @@ class Table:
         return values
 
 
-class TabularEvaluator:
-    """Rewards genotypes by a table.
-
-    Args:
-        table: The table.
-        key_of: Returns the key of a genotype, such as `search_spaces.nasbench201.arch_string`.
-        reward_scale: Factor on the reward column, above 0. With 0.01 percents become the fractions for which the
-            settings of controllers are meant.
-
-    Raises:
-        ValueError: If `reward_scale` is out of range.
-    """
-
-    def __init__(self, table: Table, *, key_of: Callable[[Genotype], str], reward_scale: float = 1.0) -> None:
-        if not 0 < reward_scale < math.inf:
-            raise ValueError(f"reward_scale must be above 0 and finite, got {reward_scale}")
-        self.table = table
-        self.key_of = key_of
-        self.reward_scale = reward_scale
-
-    def rewards(self, genotypes: Sequence[Genotype], *, seed: int) -> Tensor:  # noqa: ARG002
-        """Returns the rewards, (N,) float64 on the CPU; no chance is involved, so that the seed does not matter.
-
-        Raises:
-            ValueError: If a genotype is not in the table.
-        """
-        rewards = [self.reward_scale * self._look_up("reward", genotype) for genotype in genotypes]
-        return torch.tensor(rewards, dtype=torch.float64)
-
-    def report(self, genotype: Genotype) -> float:
-        """Returns what counts in the end, as it stands in the table; a search must not look at it.
-
-        Raises:
-            ValueError: If the genotype is not in the table, or there is no such column.
-        """
-        return self._look_up("report", genotype)
-
-    def cost(self, genotype: Genotype) -> float:
-        """Returns the cost, as it stands in the table.
-
-        Raises:
-            ValueError: If the genotype is not in the table, or there is no such column.
-        """
-        return self._look_up("cost", genotype)
-
-    def _look_up(self, role: str, genotype: Genotype) -> float:
-        key = self.key_of(genotype)
-        value = self.table.column(role).get(key)
-        if value is None:
-            raise ValueError(f"{self.table.path} has no row {_shown(key)}")
-        return value
-
-
 def _read_text(file: Path) -> str:
     """Returns a file's text, decompressing no more than is allowed."""
     if not file.is_file():
@@ -188,7 +125,7 @@ def _places(names: Sequence[str], wanted: Mapping[str, str | None], file: Path) 
             continue
         if names.count(name) != 1:
             found = "has no column" if name not in names else "has more than one column"
-            raise ValueError(f"{file}, line 1: {found} {_shown(name)} for the {role}; it has {', '.join(names[:20])}")
+            raise ValueError(f"{file}, line 1: {found} {brief(name)} for the {role}; it has {', '.join(names[:20])}")
         places[role] = names.index(name)
     return places
 
@@ -217,7 +154,7 @@ def _add_row(
     if not 0 < len(key) <= MAX_KEY_LENGTH:
         raise ValueError(f", column {names[places['key']]}: must have 1 to {MAX_KEY_LENGTH} characters")
     if key in columns["reward"]:
-        raise ValueError(f", column {names[places['key']]}: {_shown(key)} is there already")
+        raise ValueError(f", column {names[places['key']]}: {brief(key)} is there already")
     if len(columns["reward"]) == MAX_ROWS:
         raise ValueError(f": there are more than {MAX_ROWS} rows")
     for role, values in columns.items():
@@ -227,9 +164,10 @@ def _add_row(
         except ValueError:
             value = math.nan
         if not math.isfinite(value) or "_" in text:  # Python takes 1_000 for a number, other readers do not
-            raise ValueError(f", column {names[places[role]]}: must be a finite number, got {_shown(text)}")
+            raise ValueError(f", column {names[places[role]]}: must be a finite number, got {brief(text)}")
         values[key] = value
 
 
-def _shown(text: str) -> str:
+def brief(text: str) -> str:
+    """Returns a text for a message: in quotes, and no longer than can be read."""
     return repr(text if len(text) <= SHOWN_LENGTH else text[:SHOWN_LENGTH] + "…")

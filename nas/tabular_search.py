@@ -5,111 +5,25 @@ written down beside its reward and never looked at by the search.
 """
 
 import math
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from controllers.protocol import Controller, Samples
 from nas.choice_shares import choice_shares
-from nas.costing.costs import FIELDS, check_cost
+from nas.costing.costs import FIELDS
 from nas.costing.pareto import nondominated
-from nas.diagnostics.settings import GuardSettings
 from nas.diagnostics.watch import Watch
 from nas.evaluation import Score
 from nas.rewards import RewardFunction
-from nas.runtime import derive_seed
-from nas.tabular import Table, TabularEvaluator
+from nas.seeds import derive_seed, seed_cpu
+from nas.table_lookup import TabularCost, TabularEvaluator
+from nas.table_lookup import open_table as open_table  # configs know it as nas.tabular_search.open_table
+from nas.tabular_search_settings import TabularSearchSettings  # and this as nas.tabular_search.TabularSearchSettings
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TabularSearchSettings:
-    """The protocol of a search in a table.
-
-    Attributes:
-        queries: Cells looked up, those met before counted again.
-        samples_per_update: Cells averaged in one update of the controller.
-        top_k: Cells written to `candidates.json`.
-        checkpoint_seconds: Time between two checkpoints.
-        guard: When to warn of a policy that collapsed, and what to do.
-    """
-
-    queries: int = 500
-    samples_per_update: int = 5
-    top_k: int = 10
-    checkpoint_seconds: float = 10.0
-    guard: GuardSettings = field(default_factory=GuardSettings)
-
-    def __post_init__(self) -> None:
-        for name in ("queries", "samples_per_update", "top_k"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.checkpoint_seconds < 0:
-            raise ValueError(f"checkpoint_seconds must be at least 0, got {self.checkpoint_seconds}")
-
-
-@dataclass(frozen=True, slots=True)
-class TabularCost:
-    """The cost column of a table, as a cost that a reward can ask for.
-
-    Attributes:
-        name: What it is, one of `nas.costing.costs.FIELDS`.
-        evaluator: Looks it up.
-    """
-
-    name: str
-    evaluator: TabularEvaluator
-
-    def __call__(self, genotype: Genotype) -> float:
-        """Returns the cost.
-
-        Raises:
-            ValueError: If the genotype is not in the table, or its cost is not above 0.
-        """
-        cost = self.evaluator.cost(genotype)
-        if cost <= 0:
-            raise ValueError(f"{self.evaluator.table.path}: a cost must be above 0, got {cost}")
-        return cost
-
-
-def open_table(
-    *,
-    path: str,
-    key: str,
-    key_of: Any,
-    reward: str,
-    report: str | None = None,
-    cost: str | None = None,
-    cost_name: str = "latency",
-    reward_scale: float = 1.0,
-) -> tuple[TabularEvaluator, TabularCost | None]:
-    """Reads a table, and says what looks cells and their costs up in it.
-
-    Args:
-        path: The file, see `Table.read`.
-        key: Column that tells the cells apart.
-        key_of: Returns the key of a genotype.
-        reward: Column that a search sees.
-        report: Column that counts in the end.
-        cost: Column of costs.
-        cost_name: What these are, one of `nas.costing.costs.FIELDS`.
-        reward_scale: Factor that makes the reward a fraction.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the table breaks a rule, or there is no cost of that name.
-    """
-    check_cost(cost_name)
-    if not callable(key_of):
-        raise ValueError(f"key_of must name a function: table.key_of.path=MODULE.FUNCTION, got {key_of!r}")
-    table = Table.read(path, key=key, reward=reward, report=report, cost=cost)
-    evaluator = TabularEvaluator(table, key_of=key_of, reward_scale=reward_scale)
-    return evaluator, None if cost is None else TabularCost(cost_name, evaluator)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -179,7 +93,7 @@ class TabularSearch:
             What was sampled, its rewards (N,) float64, and what the controller said of its learning.
         """
         number = self.scored[-1]["epoch"] + 1 if self.scored else 0
-        _seed_cpu(derive_seed(self.seed, "epoch", number))
+        seed_cpu(derive_seed(self.seed, "epoch", number))
         count = min(self.settings.samples_per_update, self.settings.queries - len(self.scored))
         samples = self.controller.sample(count)
         rewards = self._look_up(samples.actions, number)
@@ -256,13 +170,3 @@ class TabularSearch:
         self.rows, self.scored, self.best = state["rows"], state["scored"], state["best"]
         self.watch.load_state_dict(state["watch"], scored=self.scored)
         self.controller.load_state_dict(state["controller"])
-
-
-def _seed_cpu(seed: int) -> None:
-    """Seeds the global generators of Python, NumPy and the CPU.
-
-    `torch.manual_seed` also notes the seed for accelerators that are not in use, which takes longer than an update.
-    """
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.default_generator.manual_seed(seed)

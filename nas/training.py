@@ -5,7 +5,6 @@ A step whose loss or gradients are not finite leaves the weights alone, see `nas
 
 import contextlib
 import functools
-import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 
 from nas.averaging import WeightAverage
 from nas.console import note
+from nas.dials import Dials
 from nas.distributed.batch_norms import average_running_statistics, synchronized
 from nas.distributed.gradients import Bucket
 from nas.distributed.ranks import ALONE, Ranks
@@ -27,85 +27,8 @@ from nas.graphs import Recorder, Repeated
 from nas.hardening import penalty, soft_mixers
 from nas.loss_scale import LossScale
 from nas.sgd import clip_gradients, gradient_norms
+from nas.trained_path import Cells, TrainedPath
 from search_spaces.genotype import Genotype
-from search_spaces.mixers import Mixer
-
-
-class Dials:
-    """What changes from one step to the next: numbers, or tensors of shape () for a step that is recorded or compiled.
-
-    Attributes:
-        learning_rate: Of weights that have no scale of their own.
-        drop_prob: Drop-path probability of the last layer.
-        mixer_penalty: λ of the learned mixers.
-
-    Args:
-        device: Where the tensors are; None takes numbers.
-    """
-
-    def __init__(self, device: torch.device | None) -> None:
-        self.device = device
-        self.learning_rate: float | Tensor = 0.0
-        self.drop_prob: float | Tensor = 0.0
-        self.mixer_penalty: float | Tensor = 0.0
-
-    def turn(self, *, learning_rate: float, drop_prob: float, mixer_penalty: float) -> None:
-        """Sets all of them."""
-        self.learning_rate = self._set(self.learning_rate, learning_rate)
-        self.drop_prob = self._set(self.drop_prob, drop_prob)
-        self.mixer_penalty = self._set(self.mixer_penalty, mixer_penalty)
-
-    def _set(self, dial: float | Tensor, value: float) -> float | Tensor:
-        if self.device is None:
-            return value
-        return dial.fill_(value) if isinstance(dial, Tensor) else torch.full((), value, device=self.device)
-
-
-Cells = Genotype | tuple[Genotype, ...] | None
-"""What one step trains: a path; one for each rank; or None in a network without choices."""
-
-
-@dataclass(slots=True, kw_only=True)
-class TrainedPath:
-    """What a step trains, and the weights that it turned out to touch.
-
-    A supernet has ten thousand weight tensors and a path some hundred. To go through them all several times a step
-    would take as long as a small network does.
-
-    Attributes:
-        genotype: The path; None for a network without choices.
-        cells: What is trained in the step: the genotype, or those of all ranks.
-        drops: Whether there is drop-path.
-        mixers: The soft mixers on the path.
-        weights: Those with a gradient, by group of the optimizer; None before the first step.
-        bucket: What several ranks add up; None for one alone, and before the first step.
-    """
-
-    genotype: Genotype | None
-    cells: Cells
-    drops: bool
-    mixers: list[Mixer]
-    weights: list[list[Tensor]] | None = None
-    bucket: Bucket | None = None
-
-    def forget_gradients(self) -> None:
-        """Lets go of the gradients of the step before."""
-        for weight in itertools.chain.from_iterable(self.weights or []):
-            weight.grad = None
-
-    @contextlib.contextmanager
-    def only_its_weights(self, optimizer: torch.optim.Optimizer) -> Iterator[None]:
-        """Within the context, after a backward pass, the optimizer's groups hold no other weights than the path's."""
-        groups = [group["params"] for group in optimizer.param_groups]
-        if self.weights is None:
-            self.weights = [[weight for weight in group if weight.grad is not None] for group in groups]
-        for group, weights in zip(optimizer.param_groups, self.weights, strict=True):
-            group["params"] = weights
-        try:
-            yield
-        finally:
-            for group, weights in zip(optimizer.param_groups, groups, strict=True):
-                group["params"] = weights
 
 
 @dataclass(slots=True, kw_only=True)

@@ -7,7 +7,7 @@ import torch
 
 from nas.benchmark import time_in_turns, timing
 from nas.benchmarks.workbench import Workbench
-from nas.runtime import derive_seed, seed_everything
+from nas.seeds import derive_seed, seed_everything
 
 ROUNDS = 20
 """More than of other parts, for a round takes milliseconds."""

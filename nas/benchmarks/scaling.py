@@ -16,7 +16,7 @@ from nas.benchmark import median_ratio
 from nas.benchmarks.memory import held_bytes
 from nas.benchmarks.workbench import Work, Workbench
 from nas.derived import count_parameters
-from nas.runtime import derive_seed, seed_everything
+from nas.seeds import derive_seed, seed_everything
 from search_spaces.genotype import Genotype
 from search_spaces.ops import OPS, SeparableConv, register_op
 from search_spaces.shufflenas import PAPER_OPS

@@ -14,10 +14,11 @@ from nas.augment import Augmentation
 from nas.benchmark import Began, time_in_turns, time_once
 from nas.benchmarks.settings import BenchSettings
 from nas.console import progress
-from nas.retraining import RetrainSettings
-from nas.runtime import Runtime, derive_seed, seed_everything
+from nas.retrain_settings import RetrainSettings
+from nas.runtime import Runtime
 from nas.schedules import TrainingSettings
 from nas.search import Search
+from nas.seeds import derive_seed, seed_everything
 from nas.sgd import make_sgd
 from nas.splits import Split
 from nas.training import WeightTrainer

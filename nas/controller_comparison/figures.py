@@ -89,6 +89,24 @@ def front_figures(
     return rows
 
 
+def joined_rows(rows: Sequence[Figures], fronts: Sequence[Figures]) -> list[dict[str, Any]]:
+    """Returns a row a controller for `compare.csv`, the figures of its fronts with the prefix `front_`.
+
+    Args:
+        rows: As `accuracy_figures` returned them.
+        fronts: As `front_figures` returned them; may be empty.
+    """
+    joined: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        mean, std = row["published"] or (None, None)
+        figures = {key: value for key, value in row.items() if key != "published"}
+        joined[row["controller"]] = {**figures, "published_mean": mean, "published_std": std}
+    for row in fronts:
+        figures = {f"front_{key}": value for key, value in row.items() if key != "controller"}
+        joined.setdefault(row["controller"], {"controller": row["controller"]}).update(figures)
+    return list(joined.values())
+
+
 def difference(values: Sequence[float], others: Sequence[float], *, mark: int) -> dict[str, Any]:
     """Returns `p_at_MARK`, and as `gain_low` and `gain_high` Welch's 95 % interval of the difference of means."""
     with warnings.catch_warnings():  # of a side whose values are all the best of the table, which Welch's test can take

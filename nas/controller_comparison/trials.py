@@ -25,9 +25,10 @@ from nas.controller_comparison.settings import ComparisonSettings
 from nas.costing.costs import FIELDS
 from nas.costing.pareto import Point, hypervolume, nondominated
 from nas.rewards import RewardFunction
-from nas.runtime import derive_seed, seed_everything
-from nas.tabular import TabularEvaluator
-from nas.tabular_search import TabularCost, TabularSearch, TabularSearchSettings
+from nas.seeds import derive_seed, seed_everything
+from nas.table_lookup import TabularCost, TabularEvaluator
+from nas.tabular_search import TabularSearch
+from nas.tabular_search_settings import TabularSearchSettings
 from search_spaces.genotype import Decision
 from search_spaces.space import SearchSpace
 

@@ -15,7 +15,7 @@ from torch import nn
 from controllers.uniform import Uniform
 from nas.costing.network_parts import NetworkParts, Part
 from nas.derived import count_parameters
-from nas.runtime import derive_seed
+from nas.seeds import derive_seed
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
 

@@ -25,7 +25,8 @@ from nas.benchmark import timing
 from nas.checkpoint import write_json
 from nas.costing.network_parts import Part
 from nas.costing.processor_time import steady_times
-from nas.runtime import Runtime, environment
+from nas.environment import environment
+from nas.runtime import Runtime
 
 CHAIN_MS = 0.3  # a part shorter than this is run so often in a row that the chain takes this long
 MAX_CHAIN = 200

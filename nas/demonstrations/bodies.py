@@ -15,9 +15,12 @@ from torch import nn
 from nas.data import ImageData
 from nas.derived import count_multiply_adds, count_parameters
 from nas.hardening import harden_mixers
+from nas.member_training import Member
 from nas.networks import ShuffleNASNet
-from nas.retraining import Member, RetrainSettings, final_accuracy, train_member
-from nas.runtime import Runtime, derive_seed, seed_everything
+from nas.retrain_settings import RetrainSettings
+from nas.retraining import final_accuracy, train_member
+from nas.runtime import Runtime
+from nas.seeds import derive_seed, seed_everything
 from nas.shufflenets import ShuffleNetV1, ShuffleNetV2
 from nas.statistics import mean_interval, spread
 from search_spaces.cells import genotype_candidates

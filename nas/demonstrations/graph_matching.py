@@ -29,7 +29,7 @@ from nas.demonstrations.relaxation import (
     round_all,
     wilson_interval,
 )
-from nas.runtime import derive_seed
+from nas.seeds import derive_seed
 from search_spaces.permutations import permutation_matrix
 
 LARGE = 32

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas.benchmark import median_ratio, time_in_turns, timing
-from nas.runtime import derive_seed
+from nas.seeds import derive_seed
 from search_spaces.mixers import MIXERS, Mixer
 from search_spaces.shuffles import build_mixer, check_mixer
 

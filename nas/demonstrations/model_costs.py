@@ -17,7 +17,7 @@ from torch import nn
 from nas.benchmark import median_ratio, time_in_turns, timing
 from nas.inference import for_inference
 from nas.networks import ShuffleNASNet
-from nas.runtime import seed_everything
+from nas.seeds import seed_everything
 from nas.shufflenets import ShuffleNetV2
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype

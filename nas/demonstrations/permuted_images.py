@@ -33,7 +33,7 @@ from nas.demonstrations.total_variation import (
 )
 from nas.evaluation import evaluate
 from nas.image_data import ImageData
-from nas.runtime import derive_seed
+from nas.seeds import derive_seed
 from nas.sgd import make_sgd
 from nas.splits import Split
 from nas.statistics import spread

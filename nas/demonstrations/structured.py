@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from nas.demonstrations.transforms import LEARNED, TRANSFORMS, construct, learnable
-from nas.runtime import derive_seed
+from nas.seeds import derive_seed
 from search_spaces.butterfly import identity_twiddle, kaleidoscope_matrix, random_twiddle
 from search_spaces.switches import SwitchTables, switch_matrix, switch_permutation, switch_tables
 

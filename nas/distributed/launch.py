@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from nas.overrides import MULTIRUN
+
 DATA_PARALLEL = ("search", "retrain", "pipeline")
 PATIENCE = 5  # seconds for the first process to tell of a mistake
 
@@ -51,7 +53,7 @@ def check_command(command: str, overrides: Sequence[str]) -> None:
         raise ValueError(
             f"nas {command} is not data-parallel; start it without torchrun, which is for {', '.join(DATA_PARALLEL)}"
         )
-    if {"-m", "--multirun"} & set(overrides):
+    if MULTIRUN & set(overrides):
         raise ValueError("torchrun starts one run; for several, start torchrun several times")
     named = any(override.startswith("name=") for override in overrides)
     if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0 and not named:

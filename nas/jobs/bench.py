@@ -26,11 +26,13 @@ from nas.benchmarks.workbench import Workbench
 from nas.checkpoint import write_json
 from nas.config import build
 from nas.console import header, note, result, shown
+from nas.environment import environment
 from nas.jobs.parts import build_network, build_runtime, network_config
-from nas.jobs.search import build_search
-from nas.retraining import RetrainSettings
-from nas.runtime import Runtime, derive_seed, environment, seed_everything
+from nas.jobs.search_parts import build_search
+from nas.retrain_settings import RetrainSettings
+from nas.runtime import Runtime
 from nas.search import Search
+from nas.seeds import derive_seed, seed_everything
 from nas.tracking import Tracker
 from search_spaces.cells import CellCandidates, genotype_candidates
 from search_spaces.genotype import Genotype

@@ -28,7 +28,7 @@ from nas.jobs.parts import build_derived, measure_size
 from nas.networks import ShuffleNASNet
 from nas.rewards import RewardFunction
 from nas.runtime import Runtime
-from nas.search import SearchSettings
+from nas.search_settings import SearchSettings
 from nas.stacked import StackedCells
 from search_spaces.genotype import Genotype
 from search_spaces.space import WeightSharingSpace

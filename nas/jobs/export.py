@@ -15,6 +15,7 @@ from nas.config import build
 from nas.console import Column, Table, header, next_command, note, result, shown
 from nas.data import ImageData
 from nas.derived import count_multiply_adds, count_parameters
+from nas.environment import environment
 from nas.exporting.exported import Exported, ExportSettings, compared
 from nas.exporting.formats import Written, check_onnx, make_program, write_onnx, write_program, write_python
 from nas.jobs.parts import build_runtime, read_genotype
@@ -29,7 +30,7 @@ from nas.model_card import (
     versions,
     write_card,
 )
-from nas.runtime import environment, seed_everything
+from nas.seeds import seed_everything
 from nas.tracking import Tracker
 
 FORMATS = ("onnx", "torch_export", "python")

@@ -13,6 +13,7 @@ from nas.checkpoint import write_csv, write_json
 from nas.config import build
 from nas.console import header, note, progress, shown
 from nas.derived import DerivedModel
+from nas.environment import environment
 from nas.inference import for_inference
 from nas.jobs.compared_models import ComparedModel, build_compared, compared_network
 from nas.jobs.parts import build_data, build_runtime, read_genotype, takes_genotype
@@ -23,7 +24,8 @@ from nas.latency.plots import comparison_plot, line_labels
 from nas.latency.report import Row, conclude, flat_row, print_table
 from nas.latency.settings import LatencySettings
 from nas.latency.torchvision_models import PlainModel
-from nas.runtime import Runtime, environment, seed_everything
+from nas.runtime import Runtime
+from nas.seeds import seed_everything
 from nas.tracking import FilesOnly, Tracker
 
 

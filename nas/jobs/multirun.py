@@ -18,7 +18,6 @@ from hydra.types import RunMode
 from nas.portions import check_portion
 from nas.sweeps.members import Member
 
-OPTIONS = ("-m", "--multirun")
 PLUGINS = {
     "hydra_joblib_launcher": ("launcher", ("joblib", "parallel")),
     "hydra_submitit_launcher": ("launcher", ("submitit_local", "submitit_slurm", "slurm", "slurm_rehearsal")),

@@ -25,8 +25,10 @@ from nas.demonstrations.matching_plots import matrices_over_time, success_curves
 from nas.demonstrations.permuted_plots import accuracy_plot, pictures_plot
 from nas.demonstrations.permuted_plots import film_plot as permuted_film
 from nas.demonstrations.structured_plots import constructed_plot, film_plot, learned_plot
+from nas.environment import environment
 from nas.jobs.parts import build_data, build_runtime
-from nas.runtime import Runtime, environment, seed_everything
+from nas.runtime import Runtime
+from nas.seeds import seed_everything
 from nas.tracking import Tracker
 
 MAX_WIDTH = 140  # characters of a printed row

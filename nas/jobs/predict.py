@@ -12,10 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 from nas.checkpoint import write_json, write_text
 from nas.config import build
 from nas.console import Column, Table, header, note, result, shown
+from nas.environment import environment
 from nas.jobs.parts import build_runtime
 from nas.loading import LoadedModel, load_model
 from nas.prediction import RESIZES, Prediction, find_images, predict
-from nas.runtime import environment
 from nas.tracking import Tracker
 
 MAX_ROWS = 100  # of the table in the terminal

@@ -14,9 +14,11 @@ from nas.console import Column, Table, header, next_command, note, result, shown
 from nas.costing.cost_plots import predictor_plot
 from nas.costing.costs import SummedCost, random_genotypes
 from nas.costing.latency_predictor import PredictorSettings, calibration_genotypes, measure_genotypes, prediction_errors
+from nas.environment import environment
 from nas.jobs.costs import model_builder, parts_of, predictor_from_config
 from nas.jobs.parts import build_data, build_network, build_runtime, command_line
-from nas.runtime import Runtime, environment, seed_everything
+from nas.runtime import Runtime
+from nas.seeds import seed_everything
 from nas.tracking import FilesOnly, Tracker
 from search_spaces.genotype import Genotype
 from search_spaces.space import WeightSharingSpace

@@ -13,6 +13,7 @@ from nas.config import build, import_extensions, plain
 from nas.console import header, note, progress, result, shown
 from nas.data import ImageData
 from nas.derived import count_parameters
+from nas.environment import environment
 from nas.jobs.parts import build_data, build_runtime, counted_network
 from nas.jobs.ranked_runs import PREDICTIONS, predict, read_runs, run_config, run_folders
 from nas.jobs.retrain import derived_network_config, initial_network, read_settings
@@ -31,9 +32,9 @@ from nas.ranking.stand_alone import (
     train_cells,
 )
 from nas.ranking.tables import print_figures, sentences
-from nas.retraining import RetrainSettings
+from nas.retrain_settings import RetrainSettings
 from nas.run_listing import PORTION_FILE
-from nas.runtime import Runtime, environment
+from nas.runtime import Runtime
 from nas.tracking import Tracker
 
 RESULTS = "stand_alone"

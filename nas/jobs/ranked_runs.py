@@ -12,15 +12,16 @@ from omegaconf import DictConfig, OmegaConf
 from nas.checkpoint import load_checkpoint
 from nas.config import import_extensions, plain
 from nas.console import shown
-from nas.jobs.search import build_search_with_costs
+from nas.jobs.search_parts import build_search_with_costs
 from nas.ranking.chosen_cells import ChosenCell, choose_cells
 from nas.ranking.correlations import Array
 from nas.ranking.figures import FRACTIONS
 from nas.ranking.settings import RankSettings
 from nas.ranking.shared_scores import log_probs, own_mode, score_cells, scoring_modes, uniform_cells
 from nas.ranking.strata import best_threshold, check_pool
-from nas.runtime import Runtime, derive_seed
+from nas.runtime import Runtime
 from nas.search import Search
+from nas.seeds import derive_seed
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
 

@@ -9,11 +9,11 @@ from omegaconf import DictConfig, OmegaConf
 from nas.checkpoint import write_json
 from nas.config import import_extensions, plain
 from nas.console import header, note, result, shown
+from nas.environment import environment, environment_differences
 from nas.jobs.parts import build_runtime
 from nas.run_comparison import FileComparison, compare_runs
 from nas.run_listing import DONE_FILE, read_json
 from nas.runs import opened_run
-from nas.runtime import environment, environment_differences
 from nas.tracking import Tracker
 
 REPEATABLE = ("search", "retrain", "pipeline")

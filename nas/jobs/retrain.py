@@ -25,10 +25,13 @@ from nas.jobs.parts import (
     read_genotype,
 )
 from nas.jobs.search import shared_weights
+from nas.member_training import Member
 from nas.plots import training_curves
-from nas.retraining import Member, RetrainSettings, final_accuracy, train_member
+from nas.retrain_settings import RetrainSettings
+from nas.retraining import final_accuracy, train_member
 from nas.runs import keep_data
-from nas.runtime import Runtime, derive_seed, seed_everything
+from nas.runtime import Runtime
+from nas.seeds import derive_seed, seed_everything
 from nas.statistics import spread, verdict
 from nas.tracking import FilesOnly, Tracker
 from search_spaces.genotype import Genotype
@@ -58,15 +61,8 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     settings = read_settings(cfg)
     runtime = build_runtime(cfg)
     ranks = runtime.ranks
-    genotype = ranks.from_first(lambda: read_genotype(cfg))
-    random_cells = ranks.from_first(lambda: [] if cfg.random_cells is None else load_genotypes(str(cfg.random_cells)))
-    if genotype is None and random_cells:
-        raise ValueError("random_cells needs a network made of cells: network=shufflenasnet, enas or darts")
-    members = [Member(label="found", seed=cfg.seed + seed, genotype=genotype) for seed in settings.seeds] + [
-        Member(label=f"random-{i}", seed=cfg.seed + seed, genotype=cell)
-        for i, cell in enumerate(random_cells)
-        for seed in settings.seeds_of_random(i)
-    ]
+    members = _members(cfg, settings, ranks)
+    genotype = members[0].genotype
     network_cfg = derived_network_config(cfg, settings)
     data = build_data(cfg, runtime)
     ranks.from_first(lambda: keep_data(out, data.record))
@@ -108,24 +104,29 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
                 {"label": member.label, "seed": member.seed, "test_accuracy": accuracy, **_hardening(member_rows)}
             )
             if number == 0:
-                save_weights(
-                    out / "weights.safetensors",
-                    network.state_dict(),
-                    metadata={"model": _model_record(genotype, network_cfg)},
-                )
+                record = {"model": _model_record(genotype, network_cfg)}
+                save_weights(out / "weights.safetensors", network.state_dict(), metadata=record)
             write_csv(out / "retrain.csv", rows)
-    metrics = summarise(
-        results,
-        settings=settings,
-        data=data,
-        sizes=sizes,
-    )
+    metrics = summarise(results, settings=settings, data=data, sizes=sizes)
     if not ranks.first:
         return metrics
     write_json(out / "metrics.json", metrics)
     training_curves(rows, out / "retrain.svg")
     _conclude(metrics, settings, out)
     return metrics
+
+
+def _members(cfg: DictConfig, settings: RetrainSettings, ranks: Ranks) -> list[Member]:
+    """Returns what is trained: the found cell with each of its seeds, then every random cell with its own."""
+    genotype = ranks.from_first(lambda: read_genotype(cfg))
+    random_cells = ranks.from_first(lambda: [] if cfg.random_cells is None else load_genotypes(str(cfg.random_cells)))
+    if genotype is None and random_cells:
+        raise ValueError("random_cells needs a network made of cells: network=shufflenasnet, enas or darts")
+    return [Member(label="found", seed=cfg.seed + seed, genotype=genotype) for seed in settings.seeds] + [
+        Member(label=f"random-{i}", seed=cfg.seed + seed, genotype=cell)
+        for i, cell in enumerate(random_cells)
+        for seed in settings.seeds_of_random(i)
+    ]
 
 
 def _keep_genotype(genotype: Genotype, out: Path, *, merge: str) -> None:

@@ -1,8 +1,6 @@
 """Search: train shared weights and controller in turns, then derive the best cells and write them down."""
 
 import json
-import math
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +8,23 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from nas.checkpoint import load_checkpoint, write_csv, write_json, write_text
-from nas.config import build
 from nas.console import Column, Table, header, next_command, note, result, shown
-from nas.costing.reward_functions import RecordedReward
 from nas.dashboard import dashboard
-from nas.distributed.batch_norms import check_norms
 from nas.drawing import genotype_svg
 from nas.jobs import tabular_search
-from nas.jobs.costs import SearchCosts, share_search_costs
+from nas.jobs.costs import SearchCosts
 from nas.jobs.front import write_front
-from nas.jobs.parts import build_data, build_network, build_runtime, command_line, described_ranks, merge_name
-from nas.jobs.watching import build_controller, conclude_watch, tell
+from nas.jobs.parts import build_runtime, command_line, described_ranks, merge_name
+from nas.jobs.search_parts import build_search_with_costs
+from nas.jobs.watching import conclude_watch, tell
 from nas.plots import choice_curves, search_curves
-from nas.rewards import SupernetEvaluator
 from nas.runs import keep_data
-from nas.runtime import Runtime, derive_seed, seed_everything
+from nas.runtime import Runtime
 from nas.saving import Saves
-from nas.search import Search, SearchSettings
-from nas.sgd import make_sgd
+from nas.search import Search
 from nas.tracking import FilesOnly, Tracker
-from nas.training import WeightTrainer
 from search_spaces.genotype import Genotype
-from search_spaces.space import WeightSharingSpace, size
+from search_spaces.space import size
 
 COLUMNS = (
     Column("epoch", "epoch", "d"),
@@ -91,94 +84,6 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
             bar.advance()
             saves.reached(last=search.finished)
     return conclude(search, cfg, out, costs=costs)
-
-
-def build_search(cfg: DictConfig, runtime: Runtime) -> Search:
-    """Builds all parts of a search from the config."""
-    return build_search_with_costs(cfg, runtime, out=None)[0]
-
-
-def build_search_with_costs(cfg: DictConfig, runtime: Runtime, *, out: Path | None) -> tuple[Search, SearchCosts]:
-    """Builds all parts of a search from the config, cheap ones first so that mistakes show early.
-
-    Args:
-        cfg: Of the job.
-        runtime: Device, number format and memory format.
-        out: The run folder, which may hold costs measured before.
-
-    Returns:
-        The search, and what it counts as cost.
-    """
-    settings = build(cfg.search, "search")
-    if not isinstance(settings, SearchSettings):
-        raise ValueError("trainer@search=tabular looks cells up: experiment=nasbench201 table.path=FILE names a table")
-    annealing = settings.annealing
-    space: WeightSharingSpace = build(cfg.search_space, "search_space")
-    controller = build_controller(cfg, space)
-    data = build_data(cfg, runtime)
-    seed_everything(derive_seed(cfg.seed, "weights"))
-    network = runtime.place(
-        build_network(cfg, space.candidates(), image_shape=data.image_shape, num_classes=data.num_classes)
-    )
-    check_norms(network, runtime.ranks)
-    recorder = runtime.recorder()
-    trainer = WeightTrainer(
-        network=network,
-        optimizer=make_sgd(
-            network,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            mixer_lr_scale=settings.mixer_lr_scale,
-        ),
-        learning_rate=annealing.learning_rate,
-        drop_prob=settings.drop_prob,
-        mixer_penalty=settings.penalty_weight,
-        mixer_lr_scale=settings.mixer_lr_scale,
-        max_grad_norm=settings.max_grad_norm,
-        max_bad_steps=settings.max_bad_steps,
-        autocast=runtime.autocast,
-        recorder=recorder,
-        ranks=runtime.ranks,
-    )
-    costs = share_search_costs(
-        cfg,
-        settings,
-        space=space,
-        network=network,
-        image_shape=data.image_shape,
-        num_classes=data.num_classes,
-        runtime=runtime,
-        out=out,
-    )
-    reward = RecordedReward(costs.reward)
-    evaluator = SupernetEvaluator(
-        network,
-        train=data.train,
-        reward=data.reward,
-        batch_size=settings.batch_size,
-        reward_function=reward,
-        bn=settings.bn,
-        calibration_batches=settings.calibration_batches,
-        autocast=runtime.autocast,
-        recorder=recorder,
-        ranks=runtime.ranks,
-    )
-    search = Search(
-        settings=settings,
-        seed=cfg.seed,
-        space=space,
-        controller=controller,
-        data=data,
-        trainer=trainer,
-        evaluator=evaluator,
-        reward=reward,
-        costs=costs.costs,
-        rows=[],
-        scored=[],
-        best=(-math.inf, []),
-        renew=partial(build_controller, cfg, space),
-    )
-    return search, costs
 
 
 def describe(search: Search, cfg: DictConfig, out: Path, runtime: Runtime, *, reward: str) -> None:

@@ -17,7 +17,6 @@ from omegaconf import DictConfig
 from nas.config import may_change
 from nas.console import header, result, shown
 from nas.jobs.multirun import (
-    OPTIONS,
     check_installed,
     common_keys,
     current_member,
@@ -27,6 +26,7 @@ from nas.jobs.multirun import (
     remove_if_bare,
     runs_alone,
 )
+from nas.overrides import MULTIRUN
 from nas.sweeps.members import Member, check_fixed, member_state, run_member
 from nas.sweeps.report import report
 from nas.sweeps.summary import read_members
@@ -109,7 +109,7 @@ def make_plan(arguments: Sequence[str]) -> Plan:
         folder=ROOT / name[0].strip("'\""),
         arguments=(
             "--multirun",
-            *(one for one in arguments if not is_override(one) and one not in OPTIONS),
+            *(one for one in arguments if not is_override(one) and one not in MULTIRUN),
             *(one for one in arguments if is_override(one) and not one.startswith("name=")),
             f"name={name[0]}",
             common_keys(list(fixed)),

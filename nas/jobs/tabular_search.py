@@ -20,7 +20,9 @@ from nas.plots import choice_curves, search_curves
 from nas.rewards import RewardFunction
 from nas.runs import keep_data
 from nas.saving import Saves
-from nas.tabular_search import TabularCost, TabularSearch, TabularSearchSettings
+from nas.table_lookup import TabularCost
+from nas.tabular_search import TabularSearch
+from nas.tabular_search_settings import TabularSearchSettings
 from nas.tracking import FilesOnly, Tracker
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace, size

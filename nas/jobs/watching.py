@@ -12,7 +12,7 @@ from nas.console import note, shown
 from nas.diagnostics.collapse import CONVERGED
 from nas.diagnostics.plots import diagnostics_plot
 from nas.diagnostics.watch import Watch
-from nas.runtime import derive_seed, seed_everything
+from nas.seeds import derive_seed, seed_everything
 from nas.tracking import Tracker
 from search_spaces.space import SearchSpace
 

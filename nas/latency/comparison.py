@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from nas.latency.backends import BACKENDS, PRECISIONS, Pass
 from nas.latency.measurement import speedup, summarise, time_interleaved
 from nas.latency.peak_memory import MIB, PeakMemory, live_bytes, weight_bytes
-from nas.runtime import Runtime, derive_seed
+from nas.runtime import Runtime
+from nas.seeds import derive_seed
 
 TOLERANCES = {"fp32": 1e-3, "fp16": 3e-2, "bf16": 0.2}
 """Largest difference allowed to the logits of the network as trained, by the largest logit."""

@@ -8,8 +8,8 @@ from nas.ranking.correlations import Array
 from nas.ranking.settings import RankSettings
 from nas.ranking.shared_scores import policy_cells
 from nas.ranking.strata import draw_stratified, joint_prediction
-from nas.runtime import derive_seed
 from nas.search import Search
+from nas.seeds import derive_seed
 from search_spaces.genotype import Genotype
 
 

@@ -25,7 +25,7 @@ from nas.ranking.correlations import Array, kendall_tau, spearman_rho
 from nas.ranking.intervals import Estimate, bootstrap
 from nas.ranking.selection import best_of_random, best_of_top, gain_of_top
 from nas.ranking.strata import best_threshold
-from nas.runtime import derive_seed
+from nas.seeds import derive_seed
 
 FRACTIONS = {"better half": 0.5, "best tenth": 0.1}
 FEWEST = 5

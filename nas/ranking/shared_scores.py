@@ -12,8 +12,8 @@ from controllers.protocol import Controller
 from controllers.uniform import Uniform
 from nas.console import progress
 from nas.rewards import BN_MODES, SupernetEvaluator
-from nas.runtime import seed_everything
 from nas.search import Search
+from nas.seeds import seed_everything
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
 

@@ -20,7 +20,9 @@ from nas.checkpoint import previous_checkpoint, write_json
 from nas.controller_comparison.trials import Laboratory, Trial, num_cores, run_trials
 from nas.data import ImageData
 from nas.epoch_totals import DivergedError
-from nas.retraining import Member, RetrainSettings, final_accuracy, train_member
+from nas.member_training import Member
+from nas.retrain_settings import RetrainSettings
+from nas.retraining import final_accuracy, train_member
 from nas.runtime import Runtime
 from search_spaces.genotype import Genotype
 

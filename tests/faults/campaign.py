@@ -22,12 +22,12 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
 from nas.checkpoint import load_checkpoint, write_json
+from nas.environment import environment
 from nas.jobs import retrain, search
 from nas.jobs.parts import build_runtime
 from nas.run_comparison import compare_runs
 from nas.run_listing import read_json
 from nas.runs import opened_run
-from nas.runtime import environment
 
 SMALL = ("data.max_train=160", "data.max_test=60", "network.filters=4", "runtime.threads=1", "seed=3")
 SEARCH = (

@@ -11,8 +11,10 @@ from nas.checkpoint import load_checkpoint
 from nas.data import synthetic
 from nas.epoch_totals import DivergedError
 from nas.evaluation import Score, batch_statistics, evaluate
+from nas.member_training import Member
 from nas.networks import ShuffleNASNet
-from nas.retraining import Member, RetrainSettings, train_member
+from nas.retrain_settings import RetrainSettings
+from nas.retraining import train_member
 from nas.rewards import SupernetEvaluator
 from nas.runtime import make_runtime
 from nas.sgd import make_sgd

@@ -12,12 +12,14 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from nas.checkpoint import load_checkpoint, save_checkpoint
+from nas.environment import code_digest, environment_differences
 from nas.jobs import replay, search
 from nas.jobs.parts import build_runtime
-from nas.jobs.search import build_search
+from nas.jobs.search_parts import build_search
 from nas.run_comparison import compare_runs, first_difference
 from nas.runs import opened_run
-from nas.runtime import code_digest, derive_seed, environment_differences, make_runtime, seed_everything
+from nas.runtime import make_runtime
+from nas.seeds import derive_seed, seed_everything
 from tests.faults.campaign import SEARCH, SMALL
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}

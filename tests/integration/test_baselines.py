@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from nas.cli import follow_genotype, quote
 from nas.genotypes import load_genotype, network_group
 from nas.jobs import latency, pipeline, retrain, show, table
+from nas.overrides import follow_genotype, quote
 from search_spaces.notations import darts_notation
 from search_spaces.published import FROM_PAPERS, PUBLISHED
 from tests.integration.test_commands import nas

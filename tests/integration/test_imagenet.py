@@ -13,12 +13,12 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from nas.cli import suggest_keys
 from nas.jobs import predict, retrain, search
 from nas.jobs.parts import build_data, build_runtime
-from nas.jobs.search import build_search
+from nas.jobs.search_parts import build_search
 from nas.loading import load_model
 from nas.streaming import StreamingSplit
+from nas.suggestions import suggest_keys
 
 WORKERS = min(2, len(os.sched_getaffinity(0)))
 TOY = ("device=cpu", "data.image_size=64", "data.resize=72", "data.workers=0", "network.filters=4")

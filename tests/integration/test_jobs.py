@@ -14,9 +14,10 @@ from nas.checkpoint import load_checkpoint, load_weights
 from nas.genotypes import load_genotype, load_genotypes
 from nas.jobs import latency, pipeline, retrain, search
 from nas.jobs.parts import build_runtime
+from nas.jobs.search_parts import build_search
 from nas.networks import ShuffleNASNet
 from nas.random_cells import distinct
-from nas.runtime import derive_seed
+from nas.seeds import derive_seed
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.shufflenas import ShuffleNASSpace
@@ -106,7 +107,7 @@ def test_searches_with_every_kind_of_setting(overrides, tmp_path):
 def test_the_controller_learns_nothing_while_the_weights_of_uniform_cells_warm_up():
     tiny = [override for override in TINY if not override.startswith(("retrain", "latency", "search.epochs"))]
     cfg = config("search", *tiny, "search.epochs=4", "search.warmup=0.5", "search.resample=epoch")
-    searching = search.build_search(cfg, build_runtime(cfg))
+    searching = build_search(cfg, build_runtime(cfg))
     before = {name: value.clone() for name, value in searching.controller.policy.state_dict().items()}
     assert len(set(itertools.islice(searching._paths(8), 8))) > 1
     rows = [searching.epoch() for _ in range(2)]
@@ -141,7 +142,7 @@ def test_candidates_are_distinct_sorted_and_scored_on_all_reward_images(tmp_path
 def test_random_cells_of_a_given_size_have_it(parameters):
     tiny = [override for override in TINY if not override.startswith(("retrain", "latency", "search.random"))]
     cfg = config("search", *tiny, "search.random_cells=4", "search.random_parameters=0.05")
-    entries = search.build_search(cfg, build_runtime(cfg)).random_cells(parameters=parameters)
+    entries = build_search(cfg, build_runtime(cfg)).random_cells(parameters=parameters)
     assert len(entries) == 4
     assert all(abs(entry["parameters"] - parameters) <= 0.05 * parameters for entry in entries)
 
@@ -149,14 +150,14 @@ def test_random_cells_of_a_given_size_have_it(parameters):
 def test_random_cells_of_a_size_that_does_not_exist_are_said_to_be_missing(capsys):
     tiny = [override for override in TINY if not override.startswith(("retrain", "latency", "search.random"))]
     cfg = config("search", *tiny, "search.random_cells=2", "search.random_parameters=0", "search_space.blocks=1")
-    assert search.build_search(cfg, build_runtime(cfg)).random_cells(parameters=1) == []
+    assert build_search(cfg, build_runtime(cfg)).random_cells(parameters=1) == []
     assert "0 random cells instead of 2: of 1 parameters within 0 %" in capsys.readouterr().err
 
 
 def test_random_cells_of_any_size_stay_as_they_were_drawn():
     tiny = [override for override in TINY if not override.startswith(("retrain", "latency", "search.random"))]
     cfg = config("search", *tiny, "search.random_cells=3")
-    searching = search.build_search(cfg, build_runtime(cfg))
+    searching = build_search(cfg, build_runtime(cfg))
     torch.manual_seed(derive_seed(0, "random cells"))
     drawn = [searching.space.decode(row) for row in Uniform(searching.space.decisions).sample(30).actions.tolist()]
     entries = searching.random_cells(parameters=1)

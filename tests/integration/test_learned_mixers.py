@@ -10,6 +10,7 @@ import torch
 from nas.checkpoint import load_weights
 from nas.config import build
 from nas.jobs import latency, permutations, pipeline, retrain
+from nas.member_training import MemberTraining
 from search_spaces.genotype import Genotype
 from tests.conftest import make_cell
 from tests.integration.test_jobs import TINY, config
@@ -85,16 +86,16 @@ def test_a_retraining_resumed_around_the_hardening_ends_the_same(stop, tmp_path,
     class StoppedError(Exception):
         pass
 
-    def stopping(*args, **kwargs):
-        if kwargs["epoch"] == stop:
+    def stopping(training, epoch):
+        if epoch == stop:
             raise StoppedError
-        return train_epoch(*args, **kwargs)
+        return train_epoch(training, epoch)
 
-    train_epoch = retrain.train_member.__globals__["_train_epoch"]
-    monkeypatch.setitem(retrain.train_member.__globals__, "_train_epoch", stopping)
+    train_epoch = MemberTraining._train_epoch
+    monkeypatch.setattr(MemberTraining, "_train_epoch", stopping)
     with pytest.raises(StoppedError):
         retrained(tmp_path, "stopped", *settings)
-    monkeypatch.setitem(retrain.train_member.__globals__, "_train_epoch", train_epoch)
+    monkeypatch.setattr(MemberTraining, "_train_epoch", train_epoch)
     again = retrained(tmp_path, "stopped", *settings)
     assert rows_without_times(again) == rows_without_times(whole)
     theirs = load_weights(again / "weights.safetensors")

@@ -9,10 +9,11 @@ from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from nas.cli import COMMANDS, follow_genotype, name_compared, quote
+from nas.cli import COMMANDS
 from nas.genotypes import load_genotype, load_genotypes
 from nas.jobs import search, show
 from nas.jobs.parts import read_genotype
+from nas.overrides import follow_genotype, name_compared, quote
 from tests.integration.readme import README, code_files, commands
 
 LINES = commands()

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from nas.checkpoint import write_json
-from nas.runtime import environment, make_runtime
+from nas.environment import environment
+from nas.runtime import make_runtime
 
 TINY = (
     *("experiment=toy", "search.epochs=1", "search.random_cells=0"),

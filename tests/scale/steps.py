@@ -22,9 +22,10 @@ from torch import nn
 from controllers.uniform import Uniform
 from nas.checkpoint import write_json
 from nas.distributed.ranks import Ranks
+from nas.environment import environment
 from nas.genotypes import load_genotype
 from nas.networks import ShuffleNASNet
-from nas.runtime import environment, make_runtime
+from nas.runtime import make_runtime
 from nas.sgd import make_sgd
 from nas.training import WeightTrainer
 from search_spaces.cells import genotype_candidates

@@ -7,8 +7,10 @@ from torch import nn
 from nas.averaging import WeightAverage
 from nas.data import synthetic
 from nas.evaluation import evaluate
+from nas.member_training import Member
 from nas.networks import ShuffleNASNet
-from nas.retraining import Member, RetrainSettings, train_member
+from nas.retrain_settings import RetrainSettings
+from nas.retraining import train_member
 from nas.runtime import make_runtime
 from nas.saving import Saves
 from search_spaces.cells import genotype_candidates

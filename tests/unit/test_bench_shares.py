@@ -6,8 +6,8 @@ import pytest
 from nas.benchmarks.settings import BenchSettings
 from nas.benchmarks.shares import REST, REWARDS, SAMPLE, UPDATE, WEIGHTS, Stopwatch, extrapolated_epoch, shares
 from nas.benchmarks.targets import retrain_minutes, search_minutes
-from nas.retraining import RetrainSettings
-from nas.search import SearchSettings
+from nas.retrain_settings import RetrainSettings
+from nas.search_settings import SearchSettings
 
 THROUGHPUT = {"search step": {"ms": 500.0, "setup_ms": 1000.0}, "reward": {"ms": 200.0}}
 CONTROLLER = {"sample": {"ms": 2.0}, "decode": {"ms": 1.0}, "update": {"ms": 5.0}}

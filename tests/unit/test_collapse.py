@@ -14,7 +14,9 @@ from nas.diagnostics.settings import GuardSettings
 from nas.diagnostics.watch import Watch
 from nas.reinforce import Reinforce
 from nas.rewards import accuracy_reward
-from nas.tabular_search import TabularSearch, TabularSearchSettings, open_table
+from nas.table_lookup import open_table
+from nas.tabular_search import TabularSearch
+from nas.tabular_search_settings import TabularSearchSettings
 from search_spaces.nasbench201 import SKIP, NASBench201Space, arch_string
 
 ROOT = Path(__file__).parents[2]

@@ -34,7 +34,7 @@ from nas.controller_comparison.trials import (
 )
 from nas.costing.reward_functions import latency_aware
 from nas.rewards import accuracy_reward
-from nas.tabular_search import open_table
+from nas.table_lookup import open_table
 from search_spaces.nasbench201 import NASBench201Space, arch_string
 
 FILE = Path(__file__).parents[1] / "data" / "nasbench201_cifar10.csv.gz"

@@ -5,16 +5,14 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
 from nas import tabular
-from nas.tabular import Table, TabularEvaluator
-from search_spaces.genotype import Genotype
+from nas.table_lookup import TabularEvaluator
+from nas.tabular import Table
 from search_spaces.nasbench201 import NASBench201Space, arch_string
-from search_spaces.shufflenas import ShuffleNASSpace
 
 SPACE = NASBench201Space()
-FIRST, SECOND, ABSENT = (SPACE.decode([0, 1, 2, 3, 4, op]) for op in (0, 1, 2))
+FIRST, SECOND = (SPACE.decode([0, 1, 2, 3, 4, op]) for op in (0, 1))
 HEADER = ["arch", "valid", "test", "ms"]
 ROWS = [[arch_string(FIRST), "63.5", "85.25", "1e1"], [arch_string(SECOND), "80", "93.0", "12.5"]]
 
@@ -27,11 +25,6 @@ def write(path: Path, rows: list[list[str]], header: list[str] = HEADER) -> Path
 
 def read(path: Path) -> Table:
     return Table.read(path, key="arch", reward="valid", report="test", cost="ms")
-
-
-@pytest.fixture
-def evaluator(tmp_path) -> TabularEvaluator:
-    return TabularEvaluator(read(write(tmp_path / "table.csv", ROWS)), key_of=arch_string, reward_scale=0.01)
 
 
 @pytest.mark.parametrize("name", ["table.csv", "table.csv.gz"])
@@ -61,45 +54,6 @@ def test_a_byte_order_mark_empty_lines_quotes_and_carriage_returns_do_not_matter
 def test_one_column_may_have_several_roles(tmp_path):
     table = Table.read(write(tmp_path / "table.csv", ROWS), key="arch", reward="valid", report="valid")
     assert table.reward == table.report
-
-
-def test_rewards_are_scaled_and_reports_and_costs_are_not(evaluator):
-    rewards = evaluator.rewards([SECOND, FIRST, SECOND], seed=3)
-    assert rewards.dtype == torch.float64
-    assert rewards.tolist() == pytest.approx([0.8, 0.635, 0.8])
-    assert (evaluator.report(FIRST), evaluator.cost(SECOND)) == (85.25, 12.5)
-    assert torch.equal(evaluator.rewards([FIRST], seed=0), evaluator.rewards([FIRST], seed=1))
-    assert evaluator.rewards([], seed=0).shape == (0,)
-
-
-def test_a_genotype_that_is_not_in_the_table_is_refused_by_name(evaluator):
-    for query in (evaluator.report, evaluator.cost, lambda genotype: evaluator.rewards([genotype], seed=0)):
-        with pytest.raises(ValueError, match=r"table.csv has no row '\|none~0\|\+\|skip_connect~0"):
-            query(ABSENT)
-
-
-def test_queries_for_a_column_that_was_not_read_are_refused(tmp_path):
-    table = Table.read(write(tmp_path / "table.csv", ROWS), key="arch", reward="valid")
-    evaluator = TabularEvaluator(table, key_of=arch_string)
-    with pytest.raises(ValueError, match="without a cost column; name one with cost=COLUMN"):
-        evaluator.cost(FIRST)
-
-
-def test_any_space_can_be_tabular(tmp_path):
-    space = ShuffleNASSpace(blocks=1)
-    genotype = space.decode([0, 1, 0, 2])
-    table = Table.read(write(tmp_path / "t.csv", [["0 1 0 2", "0.5"]], ["cell", "r"]), key="cell", reward="r")
-
-    def key_of(genotype: Genotype) -> str:
-        return " ".join(map(str, space.encode(genotype)))
-
-    assert TabularEvaluator(table, key_of=key_of).rewards([genotype], seed=0).tolist() == [0.5]
-
-
-@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_scale_that_would_turn_or_wipe_out_rewards_is_refused(tmp_path, scale):
-    with pytest.raises(ValueError, match="reward_scale must be above 0 and finite"):
-        TabularEvaluator(read(write(tmp_path / "table.csv", ROWS)), key_of=arch_string, reward_scale=scale)
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999", "", "high", "1_000", "0x10"])

@@ -7,7 +7,7 @@ from torch import nn
 
 from nas.evaluation import batch_statistics, evaluate, recalibrate_batch_norm
 from nas.networks import ShuffleNASNet
-from nas.retraining import RetrainSettings
+from nas.retrain_settings import RetrainSettings
 from nas.schedules import CosineRestarts, OneCycle
 from nas.sgd import clip_gradients, make_sgd
 from nas.training import WeightTrainer

@@ -1,0 +1,117 @@
+"""One job in its run folder, from the composed config on; a mistake of the user's becomes a few lines."""
+
+import contextlib
+import errno
+import importlib
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
+from omegaconf import DictConfig, OmegaConf
+
+from nas.config import build, import_extensions, plain
+from nas.distributed.launch import read_launch
+from nas.jobs.multirun import current_member, is_multirun, objective
+
+WITHOUT_RUN_FOLDER = ("show", "report", "table", "runs", "sweep")
+OUT_OF_MEMORY = (
+    "out of memory on the device; what was saved is whole. Take a smaller batch_size or fewer network.filters, "
+    "or end what else uses the device"
+)
+
+
+def run_job(command: str, cfg: DictConfig, overrides: Sequence[str]) -> Any:
+    """Runs a job in its run folder; turns a user's mistake into a few lines, told once if several processes make it.
+
+    Raises:
+        CompactHydraException: For a mistake of the user's, which Hydra prints without a traceback.
+    """
+    launch = read_launch()
+    if launch is None:
+        return _run_alone(command, cfg, overrides)
+    from nas.distributed.failures import told_once  # imports torch
+
+    with told_once(launch, mistakes=CompactHydraException):
+        return _run_alone(command, cfg, overrides)
+
+
+def _run_alone(command: str, cfg: DictConfig, overrides: Sequence[str]) -> Any:
+    out = Path(HydraConfig.get().runtime.output_dir)
+    if is_multirun() and command not in WITHOUT_RUN_FOLDER:
+        out = out / current_member().name
+    try:
+        summary = _run_job(command, cfg, out)
+        return objective(summary, figure) if (figure := OmegaConf.select(cfg, "objective")) else summary
+    except KeyboardInterrupt as stopped:
+        sys.stderr.write(f"\nstopped; to go on: {_again(command, cfg, overrides)}\n")
+        sys.exit(getattr(stopped, "exit_code", 130))
+    except (ValueError, OSError) as error:
+        if command not in WITHOUT_RUN_FOLDER and out.is_dir() and not any(out.iterdir()):
+            out.rmdir()  # Hydra made it, and nothing came of it
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        raise CompactHydraException(f"error: {_explained(error, command, cfg, overrides)}") from error
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError" or os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        raise CompactHydraException(f"error: {OUT_OF_MEMORY}: {str(error).splitlines()[0]}") from error
+
+
+def _run_job(command: str, cfg: DictConfig, out: Path) -> Any:
+    import_extensions(cfg)
+    job = importlib.import_module(f"nas.jobs.{command}")
+    if command == "sweep":
+        return job.run(cfg, out, pipeline=partial(_run_job, "pipeline"))
+    if command in WITHOUT_RUN_FOLDER:
+        return job.run(cfg, out)
+    from nas.console import silence
+    from nas.jobs.parts import build_runtime  # imports torch
+    from nas.runs import joint_run
+    from nas.tracking import FilesOnly
+
+    _heed_sigterm()
+    if not isinstance(cfg.seed, int):
+        raise ValueError(f"seed must be a whole number, got {cfg.seed!r}")
+    tracker = build(cfg.logger, "logger")
+    runtime = build_runtime(cfg)
+    if not runtime.ranks.first:
+        silence()
+        tracker = FilesOnly()
+    with joint_run(cfg, out, runtime=runtime, command=command):
+        tracker.start(plain(cfg, "the config"), out=out)
+        completed = False
+        summary: dict[str, Any] = {}
+        try:
+            summary = job.run(cfg, out, tracker=tracker)
+            completed = True
+        finally:
+            tracker.finish(summary, completed=completed)
+        return summary
+
+
+def _heed_sigterm() -> None:
+    """Has SIGTERM end a job as Ctrl-C does."""
+    from nas.saving import only_here, stop_at_once
+
+    with contextlib.suppress(ValueError):  # a launcher may run jobs in threads, where signals cannot be handled
+        signal.signal(signal.SIGTERM, only_here(stop_at_once))
+
+
+def _explained(error: Exception, command: str, cfg: DictConfig, overrides: Sequence[str]) -> str:
+    """Returns what an error says, and for a full disk what is to be done."""
+    if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT):
+        return str(error)
+    return f"{error}; the last checkpoint is whole. With room again, go on: {_again(command, cfg, overrides)}"
+
+
+def _again(command: str, cfg: DictConfig, overrides: Sequence[str]) -> str:
+    """Returns the command that goes on with a run, to be pasted into a shell."""
+    kept = [override for override in overrides if not override.startswith(("name=", "hydra.job.config."))]
+    return shlex.join(["nas", command, f"name={cfg.name}", *kept])

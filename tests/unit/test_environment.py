@@ -1,0 +1,11 @@
+import torch
+
+from nas.environment import environment
+from nas.runtime import make_runtime
+
+
+def test_environment_names_what_is_needed_to_repeat_a_run():
+    record = environment(make_runtime(device="cpu"), seed=5)
+    assert record["seed"] == 5
+    assert record["packages"]["torch"] == torch.__version__
+    assert {"command", "device", "device_name", "threads", "git_commit", "python"} <= set(record)
