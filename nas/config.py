@@ -10,6 +10,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,19 @@ def plain(node: DictConfig, where: str) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise ValueError(f"{where} must be a group of keys, got {settings!r}")
     return {str(key): value for key, value in settings.items()}
+
+
+def network_config(group: str, settings: Mapping[str, Any]) -> DictConfig:
+    """Returns a config whose `network` is a config group with other settings.
+
+    Raises:
+        ValueError: If there is no such group.
+    """
+    file = resources.files("conf") / "network" / f"{group}.yaml"
+    if not file.is_file():
+        raise ValueError(f"unknown network {group!r}")
+    network = OmegaConf.merge(OmegaConf.create(file.read_text(encoding="utf-8")), dict(settings))
+    return OmegaConf.create({"network": network})
 
 
 def import_extensions(cfg: DictConfig) -> None:

@@ -68,7 +68,7 @@ def follow_run(overrides: Sequence[str]) -> list[str]:
     if reference in ("", "null"):
         return []
     from nas.console import note
-    from nas.jobs.run_networks import overrides_of_run
+    from nas.run_networks import overrides_of_run
 
     found, *others = (overrides_of_run(one) for one in _references(overrides, reference))
     if any(other != found for other in others):

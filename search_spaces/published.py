@@ -138,6 +138,26 @@ _RECONSTRUCTED = (
     "the wiring and the weight-free ops are ours"
 )
 
+
+def _found(data: str, seed: int, normal: str, reduction: str, *, parameters: int) -> PublishedCell:
+    """A cell that a search of the reduced protocol found, and its network of that protocol."""
+    command = "nas search experiment=cifar10_small" + ("" if data == "cifar10" else f" data={data}")
+    return PublishedCell(
+        title=f"{data}, small, search of seed {seed}",
+        genotype=_shufflenas(normal, reduction),
+        source=f"found by `{command} seed={seed}`; results/published/cifar10.md",
+        models=(
+            PublishedModel(
+                cells="3+2",
+                network="shufflenasnet",
+                settings={"filters": 8, "cells_per_stage": 1, "merge_batch_norm": True},
+                parameters=parameters,
+                published_parameters="",
+            ),
+        ),
+    )
+
+
 FROM_PAPERS: dict[str, PublishedCell] = {
     "shufflenasnet_a": PublishedCell(
         title="ShuffleNASNet-A",
@@ -212,19 +232,14 @@ FROM_PAPERS: dict[str, PublishedCell] = {
 }
 
 FOUND: dict[str, PublishedCell] = {
-    "cifar10_small_0": PublishedCell(
-        title="CIFAR-10, small, search of seed 0",
-        genotype=_shufflenas("s5@0, c1@0, s5@0, s3@0, c1@0", "s5@0, id@0, s5@0, id@0, s3@0"),
-        source="found by `nas search experiment=cifar10_small`; results/published/cifar10.md",
-        models=(
-            PublishedModel(
-                cells="3+2",
-                network="shufflenasnet",
-                settings={"filters": 8, "cells_per_stage": 1, "merge_batch_norm": True},
-                parameters=13_912,
-                published_parameters="",
-            ),
-        ),
+    "cifar10_small_0": _found(
+        "cifar10", 0, "s5@0, c1@0, s5@0, s3@0, c1@0", "s5@0, id@0, s5@0, id@0, s3@0", parameters=13_912
+    ),
+    "cifar10_small_10": _found(
+        "cifar10", 10, "s3@0, id@0, c1@0, m3@0, s5@0", "c1@0, m3@0, id@0, id@0, c1@0", parameters=7_032
+    ),
+    "cifar10_small_20": _found(
+        "cifar10", 20, "s5@0, s3@1, s5@2, id@2, s5@2", "id@0, m3@1, s5@2, id@2, s5@2", parameters=13_776
     ),
 }
 """Found on a small budget, and no better than random cells of their size unless the file of results says so."""

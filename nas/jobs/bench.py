@@ -24,10 +24,10 @@ from nas.benchmarks.targets import measure_targets
 from nas.benchmarks.throughput import EAGER, measure_throughput
 from nas.benchmarks.workbench import Workbench
 from nas.checkpoint import write_json
-from nas.config import build
+from nas.config import build, network_config
 from nas.console import header, note, result, shown
 from nas.environment import environment
-from nas.jobs.parts import build_network, build_runtime, network_config
+from nas.jobs.parts import build_network, build_runtime
 from nas.jobs.search_parts import build_search
 from nas.retrain_settings import RetrainSettings
 from nas.runtime import Runtime

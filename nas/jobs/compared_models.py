@@ -12,15 +12,15 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from nas.checkpoint import load_weights, read_metadata
-from nas.config import plain
+from nas.config import network_config, plain
 from nas.console import shown
 from nas.derived import count_multiply_adds, count_parameters
 from nas.genotypes import is_genotype_itself, load_genotype, network_group
 from nas.hardening import harden_mixers
-from nas.jobs.parts import build_derived, measure_size, network_config
-from nas.jobs.run_networks import network_of_run, run_of
+from nas.jobs.parts import build_derived, measure_size
 from nas.latency.model_entries import ModelEntry
 from nas.latency.torchvision_models import build_torchvision, torchvision_names
+from nas.run_networks import network_of_run, run_of
 from search_spaces.auto_shuffle import AutoShuffle
 from search_spaces.genotype import Genotype
 from search_spaces.kaleidoscope import SwitchShuffle

@@ -4,7 +4,6 @@ import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
@@ -139,19 +138,6 @@ def build_derived(
     """Makes the network of `cfg.network` with a genotype's ops, or, without one, a network that has no choices."""
     candidates = None if genotype is None else genotype_candidates(genotype)
     return build_network(cfg, candidates, image_shape=image_shape, num_classes=num_classes)
-
-
-def network_config(group: str, settings: Mapping[str, Any]) -> DictConfig:
-    """Returns a config whose `network` is a config group with other settings.
-
-    Raises:
-        ValueError: If there is no such group.
-    """
-    file = resources.files("conf") / "network" / f"{group}.yaml"
-    if not file.is_file():
-        raise ValueError(f"unknown network {group!r}")
-    network = OmegaConf.merge(OmegaConf.create(file.read_text(encoding="utf-8")), dict(settings))
-    return OmegaConf.create({"network": network})
 
 
 def counted_network(

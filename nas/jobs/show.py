@@ -10,13 +10,13 @@ from omegaconf import DictConfig
 from torch import nn
 
 from nas.checkpoint import write_json, write_text
-from nas.config import plain
+from nas.config import network_config, plain
 from nas.console import note, result, shown
 from nas.derived import count_multiply_adds, count_parameters
 from nas.drawing import genotype_svg, genotype_text
 from nas.guidelines import examine
 from nas.guidelines_text import guidelines_text
-from nas.jobs.parts import counted_network, measure_size, merge_name, network_config, read_genotype
+from nas.jobs.parts import counted_network, measure_size, merge_name, read_genotype
 from nas.picture import write_png
 from nas.tracking import Tracker
 from search_spaces import nasbench201

@@ -11,9 +11,10 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from nas.checkpoint import save_weights
+from nas.config import network_config
 from nas.jobs import show
 from nas.jobs.compared_models import build_compared
-from nas.jobs.parts import measure_size, network_config
+from nas.jobs.parts import measure_size
 from nas.latency.model_entries import read_entry
 from nas.overrides import follow_genotype, follow_run, quote
 from search_spaces.nasbench201 import parse_arch_string

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from nas.checkpoint import read_metadata
+from nas.config import network_config
 from nas.genotypes import is_genotype_itself, load_genotype, network_group
-from nas.jobs.parts import network_config
 from nas.loading import network_class
 from nas.run_listing import read_config, read_json
 from search_spaces.genotype import Genotype
