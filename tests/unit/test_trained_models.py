@@ -31,13 +31,17 @@ def test_a_trained_model_is_the_published_cell_in_its_published_network(name):
     (model,) = published.models
     assert (record.name, record.genotype) == (name, published.genotype)
     assert {key: record.network[key] for key in model.settings} == dict(model.settings)
-    assert count_parameters(nas.load_model(name, for_inference=False).network) == model.parameters
+    with torch.device("meta"):
+        network = built(name, in_channels=record.in_channels, **model.settings)
+        of_cifar10 = built(name, **model.settings)
+    assert count_parameters(nas.load_model(name, for_inference=False).network) == count_parameters(network)
+    assert count_parameters(of_cifar10) == model.parameters
     assert sum(file.stat().st_size for file in (SHIPPED / name).iterdir()) < 2 * MIB
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_trained_model_is_not_the_same_for_every_image_and_folding_changes_nothing(name):
-    images = torch.rand(4, 3, 32, 32)
+    images = torch.rand(4, *nas.load_model(name).record.image_shape)
     plain, folded = (nas.load_model(name, normalize=True, for_inference=ready) for ready in (False, True))
     logits = plain(images)
     assert logits.shape == (4, 10)
@@ -96,5 +100,6 @@ def test_a_file_of_weights_knows_neither_device_nor_memory_layout(tmp_path):
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in load_weights(files[0]).items())
 
 
-def built(name: str, **settings: object) -> ShuffleNASNet:
-    return ShuffleNASNet(genotype_candidates(PUBLISHED[name].genotype), in_channels=3, num_classes=10, **settings)
+def built(name: str, *, in_channels: int = 3, **settings: object) -> ShuffleNASNet:
+    candidates = genotype_candidates(PUBLISHED[name].genotype)
+    return ShuffleNASNet(candidates, in_channels=in_channels, num_classes=10, **settings)
