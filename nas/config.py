@@ -113,13 +113,13 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Returns the dotted keys, free ones left out, whose values differ between two configs."""
+def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], *, fixed: Sequence[str] = ()) -> list[str]:
+    """Returns the dotted keys whose values differ between two configs; of those that may change only the `fixed`."""
     before, after = flatten(old), flatten(new)
     return [
         f"{key} (was {before.get(key, 'absent')}, is {after.get(key, 'absent')})"
         for key in dict.fromkeys([*before, *after])
-        if before.get(key) != after.get(key) and not may_change(key)
+        if before.get(key) != after.get(key) and (key in fixed or not may_change(key))
     ]
 
 
@@ -129,13 +129,16 @@ def may_change(key: str) -> bool:
     return key.split(".")[0] in FREE_TO_CHANGE or key in PLACES
 
 
-def check_resumable(old_config: Path, new: Mapping[str, Any], *, free: Sequence[str] = ()) -> None:
+def check_resumable(
+    old_config: Path, new: Mapping[str, Any], *, free: Sequence[str] = (), fixed: Sequence[str] = ()
+) -> None:
     """Refuses to continue a run with another config, or to take over what another run has done.
 
     Args:
         old_config: The run's `config.yaml`.
         new: The config of now.
         free: Dotted keys that may differ, beside those that always may.
+        fixed: Dotted keys that may not, though they always may.
 
     Raises:
         ValueError: If they differ in a key that matters; the message names the keys.
@@ -143,7 +146,7 @@ def check_resumable(old_config: Path, new: Mapping[str, Any], *, free: Sequence[
     old = OmegaConf.to_container(OmegaConf.load(old_config))
     if not isinstance(old, dict):
         raise ValueError(f"{old_config} is not a config")
-    found = differing_keys({str(key): value for key, value in old.items()}, new)
+    found = differing_keys({str(key): value for key, value in old.items()}, new, fixed=fixed)
     if differences := [one for one in found if one.split(" ")[0] not in free]:
         raise ValueError(
             f"the run {old_config.parent} was started with another config; choose another name, or set back:\n  "

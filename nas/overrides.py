@@ -1,6 +1,6 @@
 """From what is typed after a command to overrides that Hydra takes. Nothing heavy is imported: every command asks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 MULTIRUN = {"-m", "--multirun"}
 
@@ -37,8 +37,8 @@ def follow_genotype(overrides: Sequence[str]) -> list[str]:
         ValueError: If several genotypes of one multirun are made for different networks.
     """
     values = dict(override.split("=", 1) for override in overrides if "=" in override)
-    reference = values.get("genotype", "")
-    if "network" in values or reference in ("", "null"):
+    reference = _genotype(values)
+    if "network" in values or not reference:
         return list(overrides)
     from nas.genotypes import load_genotype, network_group
 
@@ -64,8 +64,8 @@ def follow_run(overrides: Sequence[str]) -> list[str]:
     What the command says itself is left out. Runs of a multirun that differ in them are counted alike.
     """
     values = dict(override.split("=", 1) for override in overrides if "=" in override)
-    reference = values.get("genotype", "")
-    if reference in ("", "null"):
+    reference = _genotype(values)
+    if not reference:
         return []
     from nas.console import note
     from nas.run_networks import overrides_of_run
@@ -79,6 +79,13 @@ def follow_run(overrides: Sequence[str]) -> list[str]:
     if added:
         note(f"{', '.join(dict.fromkeys(key.split('.')[0] for key in added))}: as in the run of {reference}")
     return [f"{key}={value}" for key, value in added.items()]
+
+
+def _genotype(values: Mapping[str, str]) -> str:
+    """Returns the genotype that a command names, without quotes around it; empty if it names none."""
+    given = values.get("genotype", "")
+    quoted = len(given) > 1 and given[0] == given[-1] and given[0] in "'\""
+    return "" if given == "null" else given[1:-1] if quoted else given
 
 
 def _references(overrides: Sequence[str], genotype: str) -> list[str]:

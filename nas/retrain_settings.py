@@ -26,8 +26,8 @@ class RetrainSettings(TrainingSettings):
         evaluate_every: Epochs between two looks at the test images before those; 0 looks only at the last epochs.
         seeds: The found cell is trained once for each, added to the run's own seed.
         random_seeds: Each cell of the random baseline is trained once for each, likewise.
-        random_turns: A random cell is trained with but one of `random_seeds`, the cells taking turns: with as many
-            cells as seeds, as many trainings as the found cell has, and on the same seeds.
+        random_turns: Random cells are trained with `seeds` in the place of `random_seeds`, each with one of them in
+            turn: as many cells as seeds have as many trainings as the found cell, and on the same seeds.
         filters: F of the derived model; null takes `network.filters`.
         cells_per_stage: Null takes `network.cells_per_stage`.
         warm_start: Run folder of a search whose shared weights the model starts from; in a pipeline `search` means its
@@ -76,7 +76,7 @@ class RetrainSettings(TrainingSettings):
     def seeds_of_random(self, cell: int) -> Sequence[int]:
         """Seeds with which the random cell of this number, from 0, is trained."""
         if self.random_turns:
-            return (self.random_seeds[cell % len(self.random_seeds)],)
+            return (self.seeds[cell % len(self.seeds)],)
         return self.random_seeds
 
     @property

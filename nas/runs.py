@@ -19,6 +19,8 @@ from nas.run_listing import DONE_FILE, read_json
 from nas.runtime import Runtime
 
 SETUP_FILES = {".lock", "config.yaml", "environment.json", "data.json", "genotype.json", "cells.svg"}
+OF_A_DEVICE = ("latency", "bench", "predictor", "permutations")
+"""Jobs that measure a device, so that they do not go on with another."""
 RESULTS = ("genotype.json", "candidates.json", "weights.safetensors")
 
 
@@ -43,7 +45,7 @@ def opened_run(cfg: DictConfig, out: Path, *, runtime: Runtime, command: str) ->
         config = out / "config.yaml"
         begun = config.exists()
         if begun:
-            check_resumable(config, plain(cfg, "the config"))
+            check_resumable(config, plain(cfg, "the config"), fixed=("device",) if command in OF_A_DEVICE else ())
         else:
             write_text(config, OmegaConf.to_yaml(cfg, resolve=True))
         try:
@@ -81,7 +83,10 @@ def keep_data(out: Path, record: Mapping[str, Any]) -> None:
     file = out / "data.json"
     before = read_json(file)
     if isinstance(before, dict) and _data_digest(before) != _data_digest(record):
-        raise ValueError(f"the run {out} was begun with other data than are here now ({file}); choose another name")
+        raise ValueError(
+            f"the run {out} was begun with other data than are here now ({file}); "
+            "set data.root, data.path or table.path back, or choose another name"
+        )
     write_json(file, record)
 
 

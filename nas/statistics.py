@@ -48,12 +48,16 @@ def difference_interval(
     if len(first) < 2 or len(second) < 2:
         return None
     gap = statistics.fmean(first) - statistics.fmean(second)
-    if statistics.pvariance(first) == statistics.pvariance(second) == 0:
+    errors = [statistics.variance(values) / len(values) for values in (first, second)]
+    if sum(errors) == 0:
         return gap, gap
     from scipy import stats
 
-    interval = stats.ttest_ind(first, second, equal_var=False).confidence_interval(confidence)
-    return float(interval.low), float(interval.high)
+    freedom = sum(errors) ** 2 / sum(
+        error**2 / (len(values) - 1) for error, values in zip(errors, (first, second), strict=True)
+    )
+    reach = float(stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(sum(errors))
+    return gap - reach, gap + reach
 
 
 def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float] | None:

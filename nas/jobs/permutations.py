@@ -27,6 +27,7 @@ from nas.demonstrations.permuted_plots import film_plot as permuted_film
 from nas.demonstrations.structured_plots import constructed_plot, film_plot, learned_plot
 from nas.environment import environment
 from nas.jobs.parts import build_data, build_runtime
+from nas.runs import keep_data
 from nas.runtime import Runtime
 from nas.seeds import seed_everything
 from nas.tracking import Tracker
@@ -137,7 +138,9 @@ def _run_task(task: str, settings: Any, cfg: DictConfig, out: Path, runtime: Run
 
     compute = demonstration.run
     if demonstration is bodies:
-        compute = partial(compute, data=build_data(cfg, runtime), runtime=runtime, folder=out / "members")
+        data = build_data(cfg, runtime)
+        keep_data(out, data.record)  # members that are trained already are taken from their files
+        compute = partial(compute, data=data, runtime=runtime, folder=out / "members")
     seed_everything(cfg.seed)
     figures: dict[str, Any] = compute(settings, seed=cfg.seed, on_row=on_row)
     figures = {"settings": asdict(settings), **figures}

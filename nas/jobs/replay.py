@@ -18,6 +18,8 @@ from nas.tracking import Tracker
 
 REPEATABLE = ("search", "retrain", "pipeline")
 """Jobs whose results follow from config, data and seed; the others measure times."""
+PLACES = ("device", "data.root", "data.path")
+"""What may be elsewhere than the run had it."""
 
 
 def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
@@ -36,6 +38,9 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     source, again = Path(cfg.run), out / "again"
     command, recorded = read_record(source)
     repeated = repeated_config(source, recorded)
+    for key in PLACES:
+        if (here := OmegaConf.select(cfg, key)) is not None:
+            OmegaConf.update(repeated, key, here)
     import_extensions(repeated)
     runtime = build_runtime(repeated)
     differences = environment_differences(recorded, environment(runtime, seed=repeated.seed))

@@ -57,13 +57,13 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         return tabular_search.run(cfg, out, tracker=tracker)
     tracker = tracker or FilesOnly()
     search, costs = build_search_with_costs(cfg, runtime, out=out)
+    ranks.from_first(lambda: keep_data(out, search.data.record))
     ranks.copy_first(search.trainer.network)
     state = ranks.from_first(lambda: load_checkpoint(out / "checkpoint.pt"))
     if state is not None:
         search.load_state_dict(state)
     epochs = search.settings.epochs
     describe(search, cfg, out, runtime, reward=costs.described())
-    ranks.from_first(lambda: keep_data(out, search.data.record))
     costs.write(out)
 
     columns = [*COLUMNS, *([LATENCY] if "latency" in costs.costs else [])]

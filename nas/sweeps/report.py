@@ -33,8 +33,8 @@ def report(sweep: Path, members: Sequence[Record]) -> None:
     if keys and sum(row["finished"] > 0 for row in rows) > 1:
         _print_best(finished, rows, keys)
     note(f"figures in {shown(sweep / FILES[0])}, {', '.join(FILES[1:])}")
-    if len(finished) > 1:
-        models = ",".join(shown(sweep / member["member"]) for member in _first_seeds(finished))
+    if len(firsts := _first_seeds(finished)) > 1:
+        models = ",".join(shown(sweep / member["member"]) for member in firsts)
         kept = [f"{key}={value}" for key, value in finished[0]["fixed"].items() if key.startswith(OF_LATENCY)]
         next_command(shlex.join(["nas", "latency", f"models=[{models}]", *kept]))
 

@@ -175,10 +175,10 @@ def _figures(members: Sequence[Record]) -> Record:
         if values:
             summary = spread(values)
             row |= {key: summary.mean, f"{key}_std": summary.std if summary.n > 1 else None, f"{key}_n": summary.n}
-    gains = [one["gain"] for one in finished if one["gain"] is not None]
-    if gains:
-        names = ("the found cell", "the average random cell")
-        row["comparison"] = paired_verdict(gains, names=names) if len(gains) > 1 else finished[0]["comparison"]
+    compared = [one for one in finished if one["gain"] is not None]
+    if compared:
+        names, gains = ("the found cell", "the average random cell"), [one["gain"] for one in compared]
+        row["comparison"] = paired_verdict(gains, names=names) if len(gains) > 1 else compared[0]["comparison"]
     return row
 
 

@@ -9,7 +9,7 @@ import pytest
 from omegaconf import DictConfig
 
 from nas.config import may_change
-from nas.jobs import retrain, search
+from nas.jobs import permutations, replay, retrain, search
 from nas.run_comparison import compare_runs
 from nas.runs import keep_data, opened_run
 from nas.runtime import make_runtime
@@ -92,6 +92,44 @@ def test_data_are_known_by_their_digest(tmp_path):
         assert json.loads((out / "data.json").read_text()) == {**record, "table": "elsewhere"}
     (tmp_path / "data.json").write_text("no JSON")
     keep_data(tmp_path, {"sha256": "a"})
+
+
+def test_mixers_are_not_compared_on_two_data_sets(tmp_path):
+    overrides = ("tasks=bodies", "data=arrays", "bodies.bodies=[shufflenasnet]", "bodies.epochs=1", "bodies.filters=4")
+    overrides += ("bodies.mixers=[channel_shuffle]", "bodies.batch_size=16")
+    cfg = config("permutations", *overrides, f"data.path={put_images(tmp_path / 'a.npz')}")
+    permutations.run(cfg, tmp_path / "run")
+    (tmp_path / "run" / "bodies.json").unlink()
+    cfg.data.path = str(put_images(tmp_path / "b.npz", seed=1))
+    with pytest.raises(ValueError, match="was begun with other data"):
+        permutations.run(cfg, tmp_path / "run")
+
+
+def test_what_measures_a_device_does_not_go_on_with_another(tmp_path):
+    cfg = config("latency", "name=one", "device=cpu")
+    for command in ("latency", "search"):
+        with opened_run(cfg, tmp_path / command, runtime=make_runtime(threads=1), command=command):
+            pass
+    other = config("latency", "name=one", "device=auto")
+    with opened_run(other, tmp_path / "search", runtime=make_runtime(threads=1), command="search"):
+        pass
+    with (
+        pytest.raises(ValueError, match=r"device \(was cpu, is auto\)"),
+        opened_run(other, tmp_path / "latency", runtime=make_runtime(threads=1), command="latency"),
+    ):
+        pytest.fail("went on")
+
+
+def test_a_run_is_replayed_where_its_data_are_now(tmp_path):
+    cfg = config("search", *SETTINGS, *SEARCH, "search.epochs=1", "data.path=?")
+    images = put_images(tmp_path / "a.npz")
+    at(cfg, images, tmp_path / "run", search)
+    (tmp_path / "there").mkdir()
+    images.rename(tmp_path / "there" / "a.npz")
+    with pytest.raises(FileNotFoundError):
+        replay.run(config("replay", f"run={tmp_path}/run"), tmp_path / "again")
+    here = config("replay", f"run={tmp_path}/run", f"data.path={tmp_path}/there/a.npz", "device=cpu")
+    assert replay.run(here, tmp_path / "here")["equal"]
 
 
 def test_where_things_are_may_change_and_what_they_are_may_not():

@@ -163,6 +163,7 @@ def test_a_published_name_and_a_text_have_no_run(searched, monkeypatch):
     assert follow_run(["genotype=enas"]) == []
     assert follow_run(["genotype=absent.json"]) == []
     assert follow_run(["network=shufflenet_v2"]) == []
+    assert follow_run(["genotype=null"]) == follow_run(["genotype='"]) == []
     cell = "normal=[('sep_conv_3x3', 1), ('skip_connect', 0)], normal_concat=[2]"
     cell = f"Genotype({cell}, {cell.replace('normal', 'reduce')})"
     assert follow_genotype([f"genotype={cell}"])[0] == "network=darts"
@@ -172,6 +173,7 @@ def test_a_published_name_and_a_text_have_no_run(searched, monkeypatch):
 def test_runs_of_a_multirun_are_counted_as_they_are_where_they_agree(searched, capsys):
     several = ["-m", f"genotype={searched},{searched}/candidates.json#3"]
     assert "network.filters=10" in follow_run(several)
+    assert "network.filters=10" in follow_run([f"genotype='{searched}'"])
     (searched / "other").mkdir()
     (searched / "other" / "genotype.json").write_text((searched / "genotype.json").read_text())
     assert follow_run(["-m", f"genotype={searched},{searched}/other"]) == []
