@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -172,4 +172,5 @@ def _remove_if_bare(out: Path) -> None:
         for path in setup:
             path.unlink()
         if not kept:
-            out.rmdir()
+            with suppress(OSError):  # somebody has just opened the lock anew
+                out.rmdir()

@@ -39,7 +39,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     command, recorded = read_record(source)
     repeated = repeated_config(source, recorded)
     for key in PLACES:
-        if (here := OmegaConf.select(cfg, key)) is not None:
+        if (here := OmegaConf.select(cfg, key)) not in (None, "auto"):
             OmegaConf.update(repeated, key, here)
     import_extensions(repeated)
     runtime = build_runtime(repeated)
