@@ -24,7 +24,7 @@ from nas.hardening import harden_mixers, largest_distance, soft_mixers
 from nas.retrain_settings import RetrainSettings
 from nas.runtime import Runtime
 from nas.seeds import derive_seed, seed_everything
-from nas.sgd import make_sgd
+from nas.trainers import make_retrainer
 from nas.training import WeightTrainer
 from search_spaces.genotype import Genotype
 
@@ -128,37 +128,21 @@ class MemberTraining:
 
     def _new_trainer(self, *, before: WeightTrainer | None = None) -> WeightTrainer:
         """Makes a trainer of the network; momentum and means of weights that an earlier one had are kept."""
-        network, settings, runtime = self.network, self.settings, self.runtime
-        optimizer = make_sgd(
-            network,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            mixer_lr_scale=settings.mixer_lr_scale,
+        average = WeightAverage(self.network, decay=self.settings.ema) if self.settings.ema > 0 else None
+        made = make_retrainer(
+            self.network,
+            self.settings,
+            self.runtime,
+            batches_per_epoch=self._batches_per_epoch,
+            average=average,
         )
-        average = WeightAverage(network, decay=settings.ema) if settings.ema > 0 else None
         if before is not None:
-            for weight in network.parameters():
+            for weight in self.network.parameters():
                 if weight in before.optimizer.state:
-                    optimizer.state[weight] = before.optimizer.state[weight]
+                    made.optimizer.state[weight] = before.optimizer.state[weight]
             if average is not None and before.average is not None:
                 average.take_over(before.average.state_dict())
-        return WeightTrainer(
-            network=network,
-            optimizer=optimizer,
-            learning_rate=settings.annealing.learning_rate,
-            drop_prob=settings.drop_prob,
-            max_grad_norm=settings.max_grad_norm,
-            label_smoothing=settings.label_smoothing,
-            auxiliary_weight=settings.auxiliary_weight,
-            mixer_penalty=settings.penalty_weight,
-            mixer_lr_scale=settings.mixer_lr_scale,
-            autocast=runtime.autocast,
-            recorder=runtime.recorder(),
-            compile=runtime.compiles(steps=settings.epochs * self._batches_per_epoch),
-            max_bad_steps=settings.max_bad_steps,
-            average=average,
-            ranks=runtime.ranks,
-        )
+        return made
 
     @property
     def _batches_per_epoch(self) -> int:

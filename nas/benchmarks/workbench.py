@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 
 from controllers.uniform import Uniform
@@ -16,11 +15,10 @@ from nas.benchmarks.settings import BenchSettings
 from nas.console import progress
 from nas.retrain_settings import RetrainSettings
 from nas.runtime import Runtime
-from nas.schedules import TrainingSettings
 from nas.search import Search
 from nas.seeds import derive_seed, seed_everything
-from nas.sgd import make_sgd
 from nas.splits import Split
+from nas.trainers import make_optimizer, make_retrainer
 from nas.training import WeightTrainer
 from search_spaces.cells import CellCandidates, genotype_candidates
 from search_spaces.genotype import Genotype
@@ -110,21 +108,7 @@ class Workbench:
 
     def retrainer(self, network: nn.Module, *, runtime: Runtime | None = None) -> WeightTrainer:
         """Returns the trainer of a derived model, as retraining has it."""
-        settings, runtime = self.retraining, runtime or self.runtime
-        return WeightTrainer(
-            network=network,
-            optimizer=make_optimizer(network, settings),
-            learning_rate=settings.annealing.learning_rate,
-            drop_prob=settings.drop_prob,
-            max_grad_norm=settings.max_grad_norm,
-            label_smoothing=settings.label_smoothing,
-            auxiliary_weight=settings.auxiliary_weight,
-            mixer_penalty=settings.penalty_weight,
-            mixer_lr_scale=settings.mixer_lr_scale,
-            autocast=runtime.autocast,
-            recorder=runtime.recorder(),
-            compile=runtime.compiles(steps=settings.epochs * self.retrain_batches),
-        )
+        return make_retrainer(network, self.retraining, runtime or self.runtime, batches_per_epoch=self.retrain_batches)
 
     def search_steps(
         self, trainer: WeightTrainer, genotype: Genotype, *, steps: int | None = None, batch_size: int | None = None
@@ -187,16 +171,6 @@ class TimedCell:
     genotype: Genotype
     first: Mapping[str, float]
     times: Mapping[str, list[float]]
-
-
-def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
-    """Makes the optimizer of a network as the settings say."""
-    return make_sgd(
-        network,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        mixer_lr_scale=settings.mixer_lr_scale,
-    )
 
 
 def endless_batches(split: Split, *, batch_size: int, augmentation: Augmentation) -> Iterator[tuple[Tensor, Tensor]]:

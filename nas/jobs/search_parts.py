@@ -20,8 +20,7 @@ from nas.runtime import Runtime
 from nas.search import Search
 from nas.search_settings import SearchSettings
 from nas.seeds import derive_seed, seed_everything
-from nas.sgd import make_sgd
-from nas.training import WeightTrainer
+from nas.trainers import make_trainer
 from search_spaces.space import WeightSharingSpace
 
 
@@ -53,7 +52,7 @@ def build_search_with_costs(cfg: DictConfig, runtime: Runtime, *, out: Path | No
     )
     check_norms(network, runtime.ranks)
     recorder = runtime.recorder()
-    trainer = _weight_trainer(network, settings, runtime, recorder=recorder)
+    trainer = make_trainer(network, settings, runtime, recorder=recorder)
     costs = share_search_costs(
         cfg,
         settings,
@@ -81,29 +80,6 @@ def build_search_with_costs(cfg: DictConfig, runtime: Runtime, *, out: Path | No
         renew=partial(build_controller, cfg, space),
     )
     return search, costs
-
-
-def _weight_trainer(
-    network: nn.Module, settings: SearchSettings, runtime: Runtime, *, recorder: Recorder | None
-) -> WeightTrainer:
-    return WeightTrainer(
-        network=network,
-        optimizer=make_sgd(
-            network,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            mixer_lr_scale=settings.mixer_lr_scale,
-        ),
-        learning_rate=settings.annealing.learning_rate,
-        drop_prob=settings.drop_prob,
-        mixer_penalty=settings.penalty_weight,
-        mixer_lr_scale=settings.mixer_lr_scale,
-        max_grad_norm=settings.max_grad_norm,
-        max_bad_steps=settings.max_bad_steps,
-        autocast=runtime.autocast,
-        recorder=recorder,
-        ranks=runtime.ranks,
-    )
 
 
 def _evaluator(
