@@ -43,6 +43,7 @@ def compare_runs(first: Path, second: Path) -> list[FileComparison]:
         "search.csv": _read_rows,
         "scored.csv": _read_rows,
         "checkpoint.pt": load_checkpoint,
+        "finals.csv": _read_rows,
         "candidates.json": _read_json,
         "random.json": _read_json,
         "pareto.json": _read_json,

@@ -154,6 +154,9 @@ def progress_of(folder: Path) -> str:
     found = (folder / "candidates.json").exists()
     searches = job_of(folder) in ("search", "pipeline")
     if searches and (total := _at(config, "search", "epochs")) and not found:
+        if (folder / "finals").exists():
+            epochs = _count(config, "search", "finalists") * _count(config, "search", "finalist_epochs")
+            return f"finals {count_rows(folder / 'finals.csv')}/{epochs}"
         return f"search {count_rows(folder / 'search.csv')}/{total}"
     epochs, seeds = _at(config, "retrain", "epochs"), _at(config, "retrain", "seeds")
     if not isinstance(epochs, int) or not isinstance(seeds, list):

@@ -27,6 +27,9 @@ class SearchSettings(TrainingSettings):
         bn: Batch norm when whole-split scores are taken: `recalibrate` or `batch`.
         calibration_batches: Training batches for `recalibrate`.
         final_samples: Cells sampled at the end, duplicates dropped before scoring.
+        finalists: So many of the best candidates are trained stand-alone before one is called found, see `nas.finals`;
+            0: the shared weights decide.
+        finalist_epochs: Epochs of such a training, one cosine; all else is as the shared weights were trained.
         top_k: Cells written to `candidates.json`.
         random_cells: Uniformly drawn cells kept in `random.json`, to be retrained beside the found one.
         random_parameters: Largest relative difference of their parameters to the found cell's, such as 0.05 for 5 %;
@@ -47,6 +50,8 @@ class SearchSettings(TrainingSettings):
     bn: str = "recalibrate"
     calibration_batches: int = 4
     final_samples: int = 100
+    finalists: int = 0
+    finalist_epochs: int = 10
     top_k: int = 10
     random_cells: int = 3
     random_parameters: float | None = None
@@ -56,13 +61,15 @@ class SearchSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         TrainingSettings.__post_init__(self)
-        for name in ("controller_samples", "samples_per_update", "final_samples", "top_k"):
+        for name in ("controller_samples", "samples_per_update", "final_samples", "finalist_epochs", "top_k"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.resample not in RESAMPLE:
             raise ValueError(f"resample must be one of {', '.join(RESAMPLE)}, got {self.resample!r}")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup must be in [0, 1), got {self.warmup}")
+        if self.finalists < 0 or self.finalists == 1:
+            raise ValueError(f"finalists must be 0, or at least 2 to choose from, got {self.finalists}")
         if self.random_cells < 0:
             raise ValueError(f"random_cells must be at least 0, got {self.random_cells}")
         if self.random_parameters is not None and not 0 <= self.random_parameters < math.inf:

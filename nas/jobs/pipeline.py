@@ -10,6 +10,7 @@ from nas.config import build
 from nas.console import note, shown
 from nas.distributed.joining import leave
 from nas.jobs import latency, retrain, search
+from nas.jobs.derived_models import derived_network_config, read_settings, shared_weights
 from nas.jobs.parts import build_network, build_runtime
 from nas.reporting.report import write_report
 from nas.tracking import FilesOnly, Tracker
@@ -36,8 +37,8 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     leave()  # what follows is not done by several
     if not first:
         return {"search": found, "retrain": metrics}
-    settings = retrain.read_settings(joined)
-    figures = latency.run(retrain.derived_network_config(joined, settings), out, tracker=tracker)
+    settings = read_settings(joined)
+    figures = latency.run(derived_network_config(joined, settings), out, tracker=tracker)
     page = write_report([out], out).page
     note(f"everything is in {shown(out)}; to look at: {shown(page)}")
     return {"search": found, "retrain": metrics, "latency": figures}
@@ -50,9 +51,9 @@ def check_settings(cfg: DictConfig) -> None:
         ValueError: If a setting is out of range, or the derived model cannot be built or started as asked.
         FileNotFoundError: If the weights to start from are not there.
     """
-    settings = retrain.read_settings(cfg)
+    settings = read_settings(cfg)
     latency.read_settings(cfg)
-    derived = retrain.derived_network_config(cfg, settings)
+    derived = derived_network_config(cfg, settings)
     if settings.warm_start == "search" and derived.network != cfg.network:
         raise ValueError(
             "retrain.warm_start=search needs a derived model of the supernet's filters and cells_per_stage"
@@ -65,7 +66,7 @@ def check_settings(cfg: DictConfig) -> None:
 
 
 def _check_shared_weights(run: Path) -> None:
-    search.shared_weights(run)
+    shared_weights(run)
 
 
 def with_genotype(cfg: DictConfig, out: Path) -> DictConfig:

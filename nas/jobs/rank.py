@@ -14,9 +14,9 @@ from nas.console import header, note, progress, result, shown
 from nas.data import ImageData
 from nas.derived import count_parameters
 from nas.environment import environment
+from nas.jobs.derived_models import derived_network_config, initial_network, read_settings
 from nas.jobs.parts import build_data, build_runtime, counted_network
 from nas.jobs.ranked_runs import PREDICTIONS, predict, read_runs, run_config, run_folders
-from nas.jobs.retrain import derived_network_config, initial_network, read_settings
 from nas.portions import JOIN, portion_of
 from nas.ranking.chosen_cells import ChosenCell
 from nas.ranking.figures import Bootstrapping, ranking_figures, stand_alone

@@ -7,16 +7,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from nas.checkpoint import save_weights, write_csv, write_json, write_text
-from nas.config import build
 from nas.console import Column, Table, header, next_command, note, progress, result, shown
 from nas.data import ImageData
-from nas.derived import copy_shared_weights
-from nas.distributed.ranks import ALONE, Ranks
+from nas.distributed.ranks import Ranks
 from nas.drawing import genotype_svg
 from nas.genotypes import load_genotype, load_genotypes
+from nas.jobs.derived_models import derived_network_config, initial_network, read_settings
 from nas.jobs.parts import (
     build_data,
-    build_derived,
     build_runtime,
     command_line,
     described_ranks,
@@ -24,14 +22,12 @@ from nas.jobs.parts import (
     merge_name,
     read_genotype,
 )
-from nas.jobs.search import shared_weights
 from nas.member_training import Member
 from nas.plots import training_curves
 from nas.retrain_settings import RetrainSettings
 from nas.retraining import final_accuracy, train_member
 from nas.runs import keep_data
 from nas.runtime import Runtime
-from nas.seeds import derive_seed, seed_everything
 from nas.statistics import spread, verdict
 from nas.tracking import FilesOnly, Tracker
 from search_spaces.genotype import Genotype
@@ -155,35 +151,6 @@ def _model_record(genotype: Genotype | None, cfg: DictConfig) -> str:
     """Returns what the weights belong to, as JSON; one text, since safetensors keeps no order of several."""
     cell = None if genotype is None else genotype.to_dict()
     return json.dumps({"genotype": cell, "network": OmegaConf.to_container(cfg.network)})
-
-
-def read_settings(cfg: DictConfig) -> RetrainSettings:
-    """Returns the settings under `cfg.retrain`; raises ValueError for one out of range."""
-    settings: RetrainSettings = build(cfg.retrain, "retrain")
-    return settings
-
-
-def derived_network_config(cfg: DictConfig, settings: RetrainSettings) -> DictConfig:
-    """Returns the config with the derived model's filters and cells where the settings name them."""
-    sizes = {"filters": settings.filters, "cells_per_stage": settings.cells_per_stage}
-    changed = {name: value for name, value in sizes.items() if value is not None}
-    merged = OmegaConf.merge(cfg, {"network": changed})
-    assert isinstance(merged, DictConfig)
-    return merged
-
-
-def initial_network(
-    member: Member, cfg: DictConfig, data: ImageData, settings: RetrainSettings, *, ranks: Ranks = ALONE
-) -> Any:
-    """Makes a member's model with its initial weights, from scratch or from a supernet's."""
-    seed_everything(derive_seed(member.seed, "retrain weights"))
-    network = build_derived(cfg, member.genotype, image_shape=data.image_shape, num_classes=data.num_classes)
-    if settings.auxiliary_weight > 0 and getattr(network, "auxiliary", None) is None:
-        raise ValueError("retrain.auxiliary_weight needs network=enas or darts with network.auxiliary=true")
-    if settings.warm_start is not None:
-        run = Path(settings.warm_start)
-        copy_shared_weights(network, ranks.from_first(lambda: shared_weights(run)))
-    return network
 
 
 def summarise(

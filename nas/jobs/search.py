@@ -11,7 +11,7 @@ from nas.checkpoint import load_checkpoint, write_csv, write_json, write_text
 from nas.console import Column, Table, header, next_command, note, result, shown
 from nas.dashboard import dashboard
 from nas.drawing import genotype_svg
-from nas.jobs import tabular_search
+from nas.jobs import finals, tabular_search
 from nas.jobs.costs import SearchCosts
 from nas.jobs.front import write_front
 from nas.jobs.parts import build_runtime, command_line, described_ranks, merge_name
@@ -83,7 +83,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
             tell(search.watch, out, tracker=tracker)
             bar.advance()
             saves.reached(last=search.finished)
-    return conclude(search, cfg, out, costs=costs)
+    return conclude(search, cfg, out, runtime, costs=costs)
 
 
 def describe(search: Search, cfg: DictConfig, out: Path, runtime: Runtime, *, reward: str) -> None:
@@ -107,14 +107,14 @@ def describe(search: Search, cfg: DictConfig, out: Path, runtime: Runtime, *, re
     )
 
 
-def conclude(search: Search, cfg: DictConfig, out: Path, *, costs: SearchCosts) -> dict[str, Any]:
+def conclude(search: Search, cfg: DictConfig, out: Path, runtime: Runtime, *, costs: SearchCosts) -> dict[str, Any]:
     """Derives the best cells and writes them down, unless that is done."""
     ranks = search.ranks
     if ranks.from_first(lambda: finished(out)):
         return ranks.from_first(lambda: report(cfg, out))
     write_csv(out / "search.csv", search.rows)
     write_csv(out / "scored.csv", search.scored)
-    all_candidates = search.candidates()
+    all_candidates = finals.run(search, cfg, out, runtime) if search.settings.finalists else search.candidates()
     random_cells = search.random_cells(parameters=all_candidates[0]["parameters"])
     if not ranks.first:
         return all_candidates[0]
@@ -128,6 +128,7 @@ def conclude(search: Search, cfg: DictConfig, out: Path, *, costs: SearchCosts) 
     write_text(out / "cells.svg", genotype_svg(best, title=out.name, merge=merge_name(cfg)))
     write_text(out / "genotype.json", best.to_json())
     write_json(out / "candidates.json", candidates)  # last: it says that the search is finished
+    finals.remove_checkpoints(out)
     return report(cfg, out)
 
 
@@ -139,8 +140,11 @@ def finished(out: Path) -> bool:
 def report(cfg: DictConfig, out: Path) -> dict[str, Any]:
     """Prints what a finished search found, and the next command; returns the best candidate."""
     candidates: list[dict[str, Any]] = json.loads((out / "candidates.json").read_text(encoding="utf-8"))
+    alone = candidates[0].get("stand_alone_accuracy")
     result(
-        f"found {shown(out / 'genotype.json')}: shared-weight accuracy {100 * candidates[0]['shared_accuracy']:.2f} %, "
+        f"found {shown(out / 'genotype.json')}: "
+        + ("" if alone is None else f"stand-alone accuracy {100 * alone:.2f} % on reward images, ")
+        + f"shared-weight accuracy {100 * candidates[0]['shared_accuracy']:.2f} %, "
         f"{candidates[0]['parameters']:,} parameters, {candidates[0]['multiply_adds'] / 1e6:.1f} M multiply-adds"
         + (f", predicted latency {candidates[0]['latency_ms']:.3f} ms" if "latency_ms" in candidates[0] else "")
     )
@@ -149,16 +153,3 @@ def report(cfg: DictConfig, out: Path) -> dict[str, Any]:
     baseline = [f"random_cells={shown(out / 'random.json')}"] if cfg.search.random_cells else []
     next_command(command_line("retrain", f"genotype={shown(out)}", *baseline))
     return candidates[0]
-
-
-def shared_weights(run: Path) -> dict[str, torch.Tensor]:
-    """Returns the supernet's weights of a search run.
-
-    Raises:
-        FileNotFoundError: If the folder holds no checkpoint of a search.
-    """
-    state = load_checkpoint(run / "checkpoint.pt")
-    if state is None or "network" not in state:
-        raise FileNotFoundError(f"no shared weights at {run / 'checkpoint.pt'}; `nas search` writes them")
-    weights: dict[str, torch.Tensor] = state["network"]
-    return weights

@@ -123,7 +123,7 @@ def _search(run: RunRecord) -> dict[str, Any]:
     rows = run.rows("search.csv")
     if not rows:
         return {}
-    seconds = [number(row.get("seconds")) for row in rows]
+    seconds = [number(row.get("seconds")) for row in [*rows, *run.rows("finals.csv")]]
     best = [number(row.get("best")) for row in rows]
     return {
         "epochs": len(rows),
@@ -135,7 +135,9 @@ def _search(run: RunRecord) -> dict[str, Any]:
 def _candidate(run: RunRecord) -> dict[str, Any]:
     candidates = run.json("candidates.json")
     best = candidates[0] if candidates else {}
-    return {key: number(best.get(key)) for key in ("shared_accuracy", "parameters", "multiply_adds")}
+    return {
+        key: number(best.get(key)) for key in ("shared_accuracy", "stand_alone_accuracy", "parameters", "multiply_adds")
+    }
 
 
 def _metrics(run: RunRecord) -> dict[str, Any]:
@@ -181,6 +183,7 @@ COLUMNS = (
     TableColumn(key="blocks", title="B", show=lambda row: f"{row['blocks']}"),
     TableColumn(key="reward", title="best reward", show=lambda row: f"{row['reward']:.4f}"),
     TableColumn(key="shared_accuracy", title="shared accuracy (%)", show=_percent("shared_accuracy")),
+    TableColumn(key="stand_alone_accuracy", title="stand-alone (%)", show=_percent("stand_alone_accuracy")),
     TableColumn(key="test_accuracy", title="test accuracy (%)", show=_percent("test_accuracy")),
     TableColumn(key="random_accuracy", title="random cells (%)", show=_percent("random_accuracy")),
     TableColumn(key="comparison", title="verdict", show=lambda row: str(row["comparison"]), numeric=False),
@@ -193,6 +196,7 @@ COLUMNS = (
 CAPTIONS = {
     "blocks": "B: blocks of a cell.",
     "shared_accuracy": "Shared accuracy: of the best cell with the shared weights of the search, on reward images.",
+    "stand_alone_accuracy": "Stand-alone: of that cell in the search's finals, trained from scratch, on reward images.",
     "test_accuracy": "Test accuracy: of the found cell trained from scratch, mean ± standard deviation over seeds.",
     "random_accuracy": "Random cells: uniformly drawn, with the same training, mean ± standard deviation over cells.",
     "latency_ms": "Latency: median at batch size 1.",

@@ -39,7 +39,7 @@ FIGURES = (
     Figure("latency_ms", "latency (ms)", ".3f"),
     Figure("search_seconds", "search (s)", ".1f"),
 )
-FURTHER = ("random_accuracy", "gain", "shared_accuracy", "retrain_seconds")
+FURTHER = ("random_accuracy", "gain", "shared_accuracy", "stand_alone_accuracy", "retrain_seconds")
 """Figures that tables of numbers have as well; `gain` is how much the found cell is above its search's random ones."""
 
 
@@ -142,23 +142,28 @@ def _measured(folder: Path) -> Record:
     metrics, latency = read_json(folder / "metrics.json"), read_json(folder / "latency.json")
     found = metrics["found"]
     random = metrics["random"]["test_accuracy"]["mean"] if "random" in metrics else None
+    candidate = read_json(folder / "candidates.json")[0]
     return {
         "test_accuracy": found["test_accuracy"]["mean"],
         "test_accuracies": found["test_accuracy"]["values"],
         "random_accuracy": random,
         "gain": None if random is None else found["test_accuracy"]["mean"] - random,
         "comparison": metrics.get("comparison"),
-        "shared_accuracy": read_json(folder / "candidates.json")[0]["shared_accuracy"],
+        "shared_accuracy": candidate["shared_accuracy"],
+        "stand_alone_accuracy": candidate.get("stand_alone_accuracy"),
         "parameters": found["parameters"],
         "multiply_adds": found["multiply_adds"],
         "latency_ms": latency["latency"][0]["median_ms"],
         "latency_batch_size": latency["latency"][0]["batch_size"],
-        "search_seconds": _seconds(folder / "search.csv"),
+        "search_seconds": _seconds(folder / "search.csv") + _seconds(folder / "finals.csv"),
         "retrain_seconds": _seconds(folder / "retrain.csv"),
     }
 
 
 def _seconds(file: Path) -> float:
+    """Returns the time that a table of epochs sums up to; none where there is no such table."""
+    if not file.exists():
+        return 0.0
     with file.open(encoding="utf-8") as rows:
         return sum(float(row["seconds"]) for row in csv.DictReader(rows))
 
@@ -171,7 +176,7 @@ def _figures(members: Sequence[Record]) -> Record:
         return row
     reached, row["over"] = accuracies(finished)
     for key in [*(figure.key for figure in FIGURES), *FURTHER]:
-        values = reached if key == "test_accuracy" else [one[key] for one in finished if one[key] is not None]
+        values = reached if key == "test_accuracy" else [one[key] for one in finished if one.get(key) is not None]
         if values:
             summary = spread(values)
             row |= {key: summary.mean, f"{key}_std": summary.std if summary.n > 1 else None, f"{key}_n": summary.n}

@@ -1,0 +1,116 @@
+"""Finals: the best candidates of a search trained stand-alone before one of them is called found.
+
+Shared weights tell good cells from poor ones, but hardly good ones from each other. So each of the best is trained from
+scratch for a short time, all from the same seed, on the images that trained the shared weights, and the accuracy on the
+reward images decides. Test images have no part in it. DARTS chooses among the cells of four searches in this way
+(arXiv:1806.09055, architecture evaluation).
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from nas.data import ImageData
+from nas.epoch_totals import DivergedError
+from nas.evaluation import Score
+from nas.member_training import Member
+from nas.retrain_settings import RetrainSettings
+from nas.retraining import final_accuracy, train_member
+from nas.rewards import RewardFunction
+from nas.runtime import Runtime
+from nas.schedules import TrainingSettings
+from nas.search_settings import SearchSettings
+from nas.seeds import derive_seed
+from search_spaces.genotype import Genotype
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finals:
+    """What the trainings of all finalists have in common.
+
+    Attributes:
+        settings: Of a training.
+        data: What is trained on is its `full`, what decides its `test`.
+        runtime: Device, number format and ranks, which train a finalist together.
+        make_network: Makes a member's model with its initial weights.
+        reward: What of the accuracy counts.
+        seed: Of every finalist's weights and images.
+        folder: Of their checkpoints.
+    """
+
+    settings: RetrainSettings
+    data: ImageData
+    runtime: Runtime
+    make_network: Callable[[Member], nn.Module]
+    reward: RewardFunction
+    seed: int
+    folder: Path
+
+    def train(self, number: int, genotype: Genotype) -> tuple[dict[str, float], list[dict[str, Any]]]:
+        """Trains a finalist, or goes on where its checkpoint stands.
+
+        Args:
+            number: Of the candidate, from 0.
+            genotype: Its cell.
+
+        Returns:
+            `stand_alone_accuracy` on the reward images, in [0, 1], and `stand_alone_reward`; and a row an epoch. A
+            training that diverges has accuracy 0 and no rows.
+
+        Raises:
+            ValueError: If the reward function returns a number that is not finite.
+            Stopped: If the process was asked to stop; the state is saved.
+        """
+        member = Member(label=f"candidate-{number}", seed=self.seed, genotype=genotype)
+        try:
+            rows = train_member(
+                member,
+                self.runtime.place(self.make_network(member)),
+                data=self.data,
+                settings=self.settings,
+                runtime=self.runtime,
+                checkpoint=self.folder / f"{member.label}.pt",
+                on_epoch=_say_nothing,
+            )
+        except DivergedError:
+            rows = []
+        accuracy = final_accuracy(rows, last_epochs=self.settings.last_epochs) if rows else 0.0
+        reward = self.reward(Score(loss=math.nan, accuracy=accuracy), genotype)
+        if not math.isfinite(reward):
+            raise ValueError(
+                f"the reward function made {reward} of a stand-alone accuracy of {accuracy}; with search.finalists it "
+                "must be finite and may not ask for the loss, which is not measured there"
+            )
+        return {"stand_alone_accuracy": accuracy, "stand_alone_reward": reward}, rows
+
+
+def _say_nothing(row: Mapping[str, Any]) -> None:
+    """A finalist is one row of the table, and one step of the progress bar."""
+
+
+def finals_settings(settings: SearchSettings) -> RetrainSettings:
+    """Returns how finalists are trained: as the shared weights, but for one cosine over their own number of epochs."""
+    shared = {field.name: getattr(settings, field.name) for field in fields(TrainingSettings)}
+    epochs = settings.finalist_epochs
+    return RetrainSettings(**{**shared, "epochs": epochs, "first_cycle": epochs}, last_epochs=1, evaluate_every=0)
+
+
+def finals_data(data: ImageData) -> ImageData:
+    """Returns the search's images in the places where a training looks for them: test images cannot be reached."""
+    return replace(data, full=data.train, test=data.reward)
+
+
+def finals_seed(seed: int) -> int:
+    """Returns a seed apart from those of retrainings, to whose luck the choice is not to be fitted."""
+    return derive_seed(seed, "finals")
+
+
+def by_stand_alone_reward(candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the finalists with the highest stand-alone reward first, then all others as they stand."""
+    finalists = [dict(entry) for entry in candidates if "stand_alone_reward" in entry]
+    others = [dict(entry) for entry in candidates if "stand_alone_reward" not in entry]
+    return sorted(finalists, key=lambda entry: -float(entry["stand_alone_reward"])) + others

@@ -1,0 +1,207 @@
+"""The best candidates trained stand-alone at the end of a search: what decides, what is seen, and going on."""
+
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+
+import nas.finals
+from nas.data import synthetic
+from nas.epoch_totals import DivergedError
+from nas.finals import Finals, by_stand_alone_reward, finals_data, finals_seed, finals_settings
+from nas.genotypes import load_genotype
+from nas.jobs import search
+from nas.jobs.derived_models import initial_network
+from nas.member_training import Member
+from nas.retraining import train_member
+from nas.rewards import accuracy_reward
+from nas.run_comparison import compare_runs
+from nas.run_listing import progress_of
+from nas.runs import opened_run
+from nas.runtime import make_runtime
+from nas.search_settings import SearchSettings
+from search_spaces.genotype import Genotype
+from tests.integration.test_jobs import TINY, config
+from tests.integration.test_joint_jobs import run as run_jointly
+
+SETTINGS = (
+    *(setting for setting in TINY if setting.startswith(("data", "network", "search"))),
+    *("name=x", "search.final_samples=6", "search.finalists=3", "search.finalist_epochs=2", "search.top_k=4"),
+)
+
+
+def searched(out, *overrides):
+    cfg = config("search", *SETTINGS, "runtime.threads=1", *overrides)
+    with opened_run(cfg, out, runtime=make_runtime(threads=1), command="search"):
+        search.run(cfg, out)
+    return json.loads((out / "candidates.json").read_text())
+
+
+def cells(entries):
+    return [json.dumps(entry["genotype"], sort_keys=True) for entry in entries]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "x"
+    return out, searched(out)
+
+
+def test_the_finalists_come_first_in_the_order_of_their_stand_alone_accuracies(whole, tmp_path):
+    out, entries = whole
+    plain = searched(tmp_path / "x", "search.finalists=0")
+    assert set(cells(entries[:3])) == set(cells(plain[:3]))
+    assert cells(entries[3:]) == cells(plain[3:])
+    accuracies = [entry["stand_alone_accuracy"] for entry in entries[:3]]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert all("stand_alone_accuracy" not in entry for entry in entries[3:])
+    assert load_genotype(out) == Genotype.from_dict(entries[0]["genotype"])
+    shared = {cell: entry["shared_accuracy"] for cell, entry in zip(cells(plain), plain, strict=True)}
+    assert {cell: entry["shared_accuracy"] for cell, entry in zip(cells(entries), entries, strict=True)} == shared
+
+
+def test_a_finalist_is_a_training_from_scratch_on_the_train_images_that_another_gives_again(whole, tmp_path):
+    out, entries = whole
+    cfg = config("search", *SETTINGS)
+    data = synthetic(num_images=120, image_size=8, held_out=0.1)
+    seen = replace(data, full=data.train, test=data.reward)
+    settings = finals_settings(SearchSettings(epochs=1, batch_size=16, finalist_epochs=2))
+    member = Member(label="again", seed=finals_seed(0), genotype=Genotype.from_dict(entries[0]["genotype"]))
+    rows = train_member(
+        member,
+        initial_network(member, cfg, seen, settings),
+        data=seen,
+        settings=settings,
+        runtime=make_runtime(threads=1),
+        checkpoint=tmp_path / "again.pt",
+        on_epoch=lambda row: None,
+    )
+    assert rows[-1]["test_accuracy"] == entries[0]["stand_alone_accuracy"]
+    assert [row["epoch"] for row in rows] == [0, 1]
+    with (out / "finals.csv").open() as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert len(losses) == 6
+    assert sum(loss == pytest.approx(rows[-1]["loss"], rel=1e-5) for loss in losses) == 1
+
+
+def test_nothing_but_the_searchs_own_images_can_be_reached():
+    data = synthetic(num_images=120)
+    seen = finals_data(data)
+    assert seen.full is data.train
+    assert seen.test is data.reward
+
+
+def test_finalists_are_trained_as_the_shared_weights_were_for_one_cosine():
+    given = SearchSettings(epochs=30, batch_size=48, lr_max=0.07, weight_decay=1e-3, drop_path=0.2, finalist_epochs=7)
+    settings = finals_settings(given)
+    assert (settings.epochs, settings.first_cycle, settings.last_epochs, settings.evaluate_every) == (7, 7, 1, 0)
+    assert (settings.batch_size, settings.lr_max, settings.weight_decay, settings.drop_path) == (48, 0.07, 1e-3, 0.2)
+    assert settings.annealing.learning_rate(0) == 0.07
+    assert settings.annealing.learning_rate(6.999) == pytest.approx(given.lr_min, abs=1e-4)
+    assert settings.warm_start is None
+
+
+def test_the_finals_have_another_seed_than_the_retrainings():
+    assert len({finals_seed(seed) for seed in range(100)} | set(range(200))) == 300
+
+
+@pytest.mark.parametrize("stopped_after", [0, 1, 2])
+def test_a_search_cut_off_in_the_finals_goes_on_to_the_same_end(whole, tmp_path, monkeypatch, stopped_after):
+    out, given = tmp_path / "x", []
+
+    def cut_off(member, *args, **kwargs):
+        if len(given) == stopped_after:
+            raise KeyboardInterrupt
+        given.append(member)
+        return train_member(member, *args, **kwargs)
+
+    monkeypatch.setattr(nas.finals, "train_member", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        searched(out)
+    assert not (out / "candidates.json").exists()
+    assert progress_of(out) == f"finals {2 * stopped_after}/6"
+    monkeypatch.undo()
+    monkeypatch.setattr("nas.search.Search.candidates", lambda search: pytest.fail("scored once more"))
+    searched(out)
+    compared = compare_runs(whole[0], out)
+    assert {"search.csv", "finals.csv", "candidates.json", "random.json"} <= {one.file for one in compared}
+    assert [one for one in compared if one.difference is not None] == []
+    assert not (out / "finals").exists()
+
+
+def test_damaged_candidates_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(nas.finals, "train_member", lambda *args, **kwargs: pytest.fail("cut off"))
+    with pytest.raises(pytest.fail.Exception, match="cut off"):
+        searched(tmp_path)
+    monkeypatch.undo()
+    file = tmp_path / "finals" / "candidates.json"
+    file.write_text(file.read_text()[:40])
+    with pytest.raises(ValueError, match=r"finals/candidates.json is damaged, remove it"):
+        searched(tmp_path)
+    file.unlink()
+    assert "stand_alone_accuracy" in searched(tmp_path)[0]
+
+
+def finals(folder, *, reward=accuracy_reward):
+    cfg, data = config("search", *SETTINGS), finals_data(synthetic(num_images=120, image_size=8))
+    settings = finals_settings(SearchSettings(epochs=1, batch_size=16, finalist_epochs=1))
+    return Finals(
+        settings=settings,
+        data=data,
+        runtime=make_runtime(threads=1),
+        make_network=lambda member: initial_network(member, cfg, data, settings),
+        reward=reward,
+        seed=0,
+        folder=folder,
+    )
+
+
+def test_a_finalist_that_diverges_has_accuracy_zero(tmp_path, monkeypatch, genotype):
+    def diverge(*args, **kwargs):
+        raise DivergedError("the loss is not finite")
+
+    monkeypatch.setattr(nas.finals, "train_member", diverge)
+    assert finals(tmp_path).train(0, genotype) == ({"stand_alone_accuracy": 0.0, "stand_alone_reward": 0.0}, [])
+
+
+def test_the_reward_function_decides(tmp_path, genotype):
+    small = lambda score, genotype: score.accuracy - 10  # noqa: E731
+    result, rows = finals(tmp_path, reward=small).train(0, genotype)
+    assert result["stand_alone_reward"] == result["stand_alone_accuracy"] - 10
+    assert len(rows) == 1
+    entries = [{"cell": 0, "stand_alone_reward": 0.3, "stand_alone_accuracy": 0.9}, {"cell": 1}]
+    entries.insert(1, {"cell": 2, "stand_alone_reward": 0.4, "stand_alone_accuracy": 0.5})
+    assert [entry["cell"] for entry in by_stand_alone_reward(entries)] == [2, 0, 1]
+
+
+def test_a_reward_of_the_loss_is_refused(tmp_path, genotype):
+    with pytest.raises(ValueError, match="may not ask for the loss"):
+        finals(tmp_path, reward=lambda score, genotype: -score.loss).train(0, genotype)
+
+
+@pytest.mark.parametrize(("finalists", "epochs", "message"), [(1, 9, "least 2"), (-1, 9, "least 2"), (2, 0, "least 1")])
+def test_settings_out_of_range_are_refused(finalists, epochs, message):
+    with pytest.raises(ValueError, match=message):
+        SearchSettings(epochs=1, finalists=finalists, finalist_epochs=epochs)
+
+
+def test_more_finalists_than_candidates_are_all_of_them(tmp_path):
+    entries = searched(tmp_path, "search.finalists=100", "search.finalist_epochs=1", "search.final_samples=2")
+    assert all("stand_alone_accuracy" in entry for entry in entries)
+
+
+def test_learned_mixers_are_hardened_within_the_finals(tmp_path):
+    entries = searched(tmp_path, "search_space=shufflenas_learned", "search.finalists=2", "search.final_samples=3")
+    assert all(0 <= entry["stand_alone_accuracy"] <= 1 for entry in entries[:2])
+
+
+def test_two_ranks_train_the_finalists_together(tmp_path):
+    more = ("search.finalists=2", "search.finalist_epochs=1")
+    run_jointly("search", tmp_path / "one", *more)
+    first, other = run_jointly("search", tmp_path / "two", *more, size=2, batch_norm="sync")
+    assert first == other
+    one, two = (json.loads((tmp_path / name / "candidates.json").read_text()) for name in ("one", "two"))
+    assert cells(one) == cells(two)
+    for entry, wanted in zip(two, one, strict=True):
+        assert entry.get("stand_alone_accuracy") == pytest.approx(wanted.get("stand_alone_accuracy"), abs=1e-5)
