@@ -139,9 +139,12 @@ _RECONSTRUCTED = (
 )
 
 
-def _found(data: str, seed: int, normal: str, reduction: str, *, parameters: int) -> PublishedCell:
+def _found(
+    data: str, seed: int, normal: str, reduction: str, *, parameters: int, finals: bool = False
+) -> PublishedCell:
     """A cell that a search of the reduced protocol found, and its network of that protocol, counted with 3 channels."""
     command = "nas search experiment=cifar10_small" + ("" if data == "cifar10" else f" data={data}")
+    command += "" if finals else " search.finalists=0"
     return PublishedCell(
         title=f"{data}, small, search of seed {seed}",
         genotype=_shufflenas(normal, reduction),
@@ -246,6 +249,9 @@ FOUND: dict[str, PublishedCell] = {
     ),
     "fashion_small_10": _found(
         "fashion_mnist", 10, "s3@0, id@0, s5@0, m3@2, id@1", "s5@0, s5@0, id@0, m3@2, id@3", parameters=9_408
+    ),
+    "fashion_small_20": _found(
+        "fashion_mnist", 20, "s5@0, s5@1, id@1, s5@1, s5@0", "s5@0, id@0, s5@0, id@3, id@4", parameters=14_672
     ),
 }
 """Found on a small budget, and no better than random cells of their size unless the file of results says so."""
