@@ -34,6 +34,8 @@ COMMANDS = {
     "report": "one HTML page of runs, opened from disk: runs=RUN, runs=SWEEP or runs=[RUN,RUN]",
     "table": "the published figures beside what this code counts, and what runs measured",
 }
+FOLLOWING = {"show": "", "latency": "latency."}
+"""Commands that take network and images from the run of a genotype, and the group where theirs of the images are."""
 SWEEP_OPTIONS = {*MULTIRUN, "-cd", "--config-dir"}
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 """Exit codes of a job that was asked to stop, which is no mistake of anybody's."""
@@ -61,7 +63,8 @@ def main() -> None:
         launch = read_launch()
         if launch is not None:
             check_command(command, overrides)
-        followed = [*(follow_run(overrides) if command == "show" else ()), *follow_genotype(overrides)]
+        of_run = follow_run(overrides, images=FOLLOWING[command]) if command in FOLLOWING else []
+        followed = [*of_run, *follow_genotype(overrides)]
         quoted = [quote(one, several=several) for one in name_compared(followed)]
         asks = any(one.startswith("-") and one.split("=")[0] not in SWEEP_OPTIONS for one in quoted)
         if several and not asks:  # any other option, such as --help, is a question to Hydra

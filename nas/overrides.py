@@ -58,10 +58,15 @@ def follow_genotype(overrides: Sequence[str]) -> list[str]:
     return list(overrides) if group is None else [f"network={group}", *overrides]
 
 
-def follow_run(overrides: Sequence[str]) -> list[str]:
+def follow_run(overrides: Sequence[str], *, images: str = "") -> list[str]:
     """Returns, as overrides, with what network, images and classes the run of the genotype has it.
 
-    What the command says itself is left out. Runs of a multirun that differ in them are counted alike.
+    What the command says itself is left out, and all of the network where it names an experiment, all of the images
+    where it names data. Runs of a multirun that differ in them are taken alike.
+
+    Args:
+        overrides: Of the command.
+        images: The group of the keys `image_shape` and `num_classes`, with a dot.
     """
     values = dict(override.split("=", 1) for override in overrides if "=" in override)
     reference = _genotype(values)
@@ -72,13 +77,21 @@ def follow_run(overrides: Sequence[str]) -> list[str]:
 
     found, *others = (overrides_of_run(one) for one in _references(overrides, reference))
     if any(other != found for other in others):
-        note("the runs differ in network or images: all are counted as the command says")
+        note("the runs differ in network or images: all are taken as the command says")
         return []
-    given = {*values, *(key for key in found if key.startswith("network.") and "network" in values)}
-    added = {key: value for key, value in found.items() if key not in given}
+    says_network = "network" in values or "experiment" in values
+    says_images = any(key.split(".")[0] == "data" for key in values)
+    given = {key for key in found if (says_network if key.startswith("network.") else says_images)}
+    added = {key if "." in key else images + key: value for key, value in found.items() if key not in given}
+    added = {key: value for key, value in added.items() if key not in values}
     if added:
-        note(f"{', '.join(dict.fromkeys(key.split('.')[0] for key in added))}: as in the run of {reference}")
+        note(f"{', '.join(dict.fromkeys(_subject(key) for key in added))}: as in the run of {reference}")
     return [f"{key}={value}" for key, value in added.items()]
+
+
+def _subject(key: str) -> str:
+    """Returns what an override is about: the network, or the key itself."""
+    return "network" if key.startswith("network.") else key
 
 
 def _genotype(values: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from nas.checkpoint import save_weights
 from nas.config import network_config
+from nas.genotypes import load_genotype
 from nas.jobs import show
 from nas.jobs.compared_models import build_compared
 from nas.jobs.parts import measure_size
@@ -177,7 +178,7 @@ def test_runs_of_a_multirun_are_counted_as_they_are_where_they_agree(searched, c
     (searched / "other").mkdir()
     (searched / "other" / "genotype.json").write_text((searched / "genotype.json").read_text())
     assert follow_run(["-m", f"genotype={searched},{searched}/other"]) == []
-    assert "all are counted as the command says" in capsys.readouterr().err
+    assert "all are taken as the command says" in capsys.readouterr().err
 
 
 def test_the_command_counts_as_latency_does(searched):
@@ -195,3 +196,33 @@ def test_the_command_counts_as_latency_does(searched):
     facts = build_compared(entry, cfg, image_shape=(1, 8, 8), num_classes=5).facts
     sizes = f"{facts['parameters']:,} parameters, {facts['multiply_adds']:,} multiply-adds"
     assert f"{sizes} with filters=10, cells_per_stage=2" in done.stdout
+
+
+def test_latency_takes_network_and_images_from_the_run_unless_it_is_told(searched):
+    def followed(*overrides):
+        return follow_run([f"genotype={searched}", *overrides], images="latency.")
+
+    images = ["latency.image_shape=[1, 8, 8]", "latency.num_classes=5"]
+    assert followed()[-2:] == images
+    assert "network.filters=10" in followed()
+    assert followed("experiment=cifar10_small") == followed("network=shufflenasnet") == images
+    assert followed("network=shufflenasnet", "data=cifar10") == []
+    assert followed("network=shufflenasnet", "data.root=DIR") == []
+    assert followed("network=shufflenasnet", "latency.num_classes=7") == images[:1]
+    assert "network.filters=10" not in followed("network.filters=4")
+
+
+def test_the_command_times_the_runs_own_network(searched, tmp_path):
+    quick = ("latency.repeats=3", "latency.warmup=0", "latency.batch_sizes=[2]", "device=cpu", "name=timed")
+    done = subprocess.run(
+        [sys.executable, "-m", "nas", "latency", f"genotype={searched}", *quick],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert "network, latency.image_shape, latency.num_classes: as in the run of" in done.stderr
+    (row,) = json.loads((tmp_path / "results/runs/timed/latency.json").read_text())["models"]
+    genotype = load_genotype(searched)
+    size = {"filters": 10, "cells_per_stage": 2, "size": 8, "channels": 1, "num_classes": 5}
+    assert row["parameters"] == expected(genotype, **size)
