@@ -27,6 +27,9 @@ from nas.search_settings import SearchSettings
 from nas.seeds import derive_seed
 from search_spaces.genotype import Genotype
 
+Row = dict[str, Any]
+"""What is logged of an epoch."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finals:
@@ -50,16 +53,19 @@ class Finals:
     seed: int
     folder: Path
 
-    def train(self, number: int, genotype: Genotype) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    def train(
+        self, number: int, genotype: Genotype, *, on_epoch: Callable[[Row], None]
+    ) -> tuple[dict[str, Any], list[Row]]:
         """Trains a finalist, or goes on where its checkpoint stands.
 
         Args:
-            number: Of the candidate, from 0.
+            number: Of the candidate in the order of the shared weights, from 0.
             genotype: Its cell.
+            on_epoch: Called with each epoch's row.
 
         Returns:
-            `stand_alone_accuracy` on the reward images, in [0, 1], and `stand_alone_reward`; and a row an epoch. A
-            training that diverges has accuracy 0 and no rows.
+            `label`, as in the rows; `stand_alone_accuracy` on the reward images, in [0, 1], and `stand_alone_reward`,
+            or for a training that diverged `diverged`, why. And a row an epoch, none if it diverged.
 
         Raises:
             ValueError: If the reward function returns a number that is not finite.
@@ -74,22 +80,34 @@ class Finals:
                 settings=self.settings,
                 runtime=self.runtime,
                 checkpoint=self.folder / f"{member.label}.pt",
-                on_epoch=_say_nothing,
+                on_epoch=lambda row: on_epoch(_of_reward_images(row)),
             )
-        except DivergedError:
-            rows = []
-        accuracy = final_accuracy(rows, last_epochs=self.settings.last_epochs) if rows else 0.0
-        reward = self.reward(Score(loss=math.nan, accuracy=accuracy), genotype)
-        if not math.isfinite(reward):
-            raise ValueError(
-                f"the reward function made {reward} of a stand-alone accuracy of {accuracy}; with search.finalists it "
-                "must be finite and may not ask for the loss, which is not measured there"
-            )
-        return {"stand_alone_accuracy": accuracy, "stand_alone_reward": reward}, rows
+        except DivergedError as error:
+            return {"label": member.label, "diverged": str(error)}, []
+        accuracy = final_accuracy(rows, last_epochs=self.settings.last_epochs)
+        reward = stand_alone_reward(self.reward, accuracy, genotype)
+        result = {"label": member.label, "stand_alone_accuracy": accuracy, "stand_alone_reward": reward}
+        return result, [_of_reward_images(row) for row in rows]
 
 
-def _say_nothing(row: Mapping[str, Any]) -> None:
-    """A finalist is one row of the table, and one step of the progress bar."""
+def _of_reward_images(row: Mapping[str, Any]) -> Row:
+    """Returns a training's row with accuracies named after the images that were looked at."""
+    return {key.replace("test_accuracy", "reward_accuracy"): value for key, value in row.items()}
+
+
+def stand_alone_reward(reward: RewardFunction, accuracy: float, genotype: Genotype) -> float:
+    """Returns what a reward function makes of an accuracy alone.
+
+    Raises:
+        ValueError: If that is not finite: it asks for the loss, which is not measured in the finals.
+    """
+    value = reward(Score(loss=math.nan, accuracy=accuracy), genotype)
+    if not math.isfinite(value):
+        raise ValueError(
+            f"the reward function made {value} of a stand-alone accuracy of {accuracy}; with search.finalists it must "
+            "be finite and may not ask for the loss, which is not measured there"
+        )
+    return value
 
 
 def finals_settings(settings: SearchSettings) -> RetrainSettings:
@@ -110,7 +128,8 @@ def finals_seed(seed: int) -> int:
 
 
 def by_stand_alone_reward(candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the finalists with the highest stand-alone reward first, then all others as they stand."""
-    finalists = [dict(entry) for entry in candidates if "stand_alone_reward" in entry]
-    others = [dict(entry) for entry in candidates if "stand_alone_reward" not in entry]
-    return sorted(finalists, key=lambda entry: -float(entry["stand_alone_reward"])) + others
+    """Returns the trained finalists, highest stand-alone reward first, the others as they stand, what diverged last."""
+    trained = [dict(entry) for entry in candidates if "stand_alone_reward" in entry]
+    diverged = [dict(entry) for entry in candidates if "diverged" in entry]
+    others = [dict(entry) for entry in candidates if not {"stand_alone_reward", "diverged"} & set(entry)]
+    return sorted(trained, key=lambda entry: -float(entry["stand_alone_reward"])) + others + diverged

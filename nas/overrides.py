@@ -1,6 +1,6 @@
 """From what is typed after a command to overrides that Hydra takes. Nothing heavy is imported: every command asks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 MULTIRUN = {"-m", "--multirun"}
 
@@ -61,8 +61,9 @@ def follow_genotype(overrides: Sequence[str]) -> list[str]:
 def follow_run(overrides: Sequence[str], *, images: str = "") -> list[str]:
     """Returns, as overrides, with what network, images and classes the run of the genotype has it.
 
-    What the command says itself is left out, and all of the network where it names an experiment, all of the images
-    where it names data. Runs of a multirun that differ in them are taken alike.
+    What the command says itself is left out: keys, the whole network where it names one, the images where it names
+    data, and all of it where it names an experiment, which may say anything. Of several runs, of a multirun, what they
+    agree in is taken.
 
     Args:
         overrides: Of the command.
@@ -70,28 +71,29 @@ def follow_run(overrides: Sequence[str], *, images: str = "") -> list[str]:
     """
     values = dict(override.split("=", 1) for override in overrides if "=" in override)
     reference = _genotype(values)
-    if not reference:
+    if not reference or values.get("experiment", "null") not in ("", "null"):
         return []
     from nas.console import note
     from nas.run_networks import overrides_of_run
 
-    found, *others = (overrides_of_run(one) for one in _references(overrides, reference))
-    if any(other != found for other in others):
-        note("the runs differ in network or images: all are taken as the command says")
-        return []
-    says_network = "network" in values or "experiment" in values
-    says_images = any(key.split(".")[0] == "data" for key in values)
-    given = {key for key in found if (says_network if key.startswith("network.") else says_images)}
-    added = {key if "." in key else images + key: value for key, value in found.items() if key not in given}
-    added = {key: value for key, value in added.items() if key not in values}
+    found = [overrides_of_run(one) for one in _references(overrides, reference)]
+    agreed = {key: value for key, value in found[0].items() if all(one.get(key) == value for one in found)}
+    if differing := {key for one in found for key in one} - set(agreed):
+        note(f"the runs differ in {_subjects(sorted(differing))}: there all are taken as the command says")
+    if "network" in values:
+        agreed = {key: value for key, value in agreed.items() if not key.startswith("network.")}
+    if any(key.split(".")[0] == "data" for key in values):
+        agreed = {key: value for key, value in agreed.items() if key.startswith("network.")}
+    grouped = {key if "." in key else images + key: value for key, value in agreed.items()}
+    added = {key: value for key, value in grouped.items() if key not in values}
     if added:
-        note(f"{', '.join(dict.fromkeys(_subject(key) for key in added))}: as in the run of {reference}")
+        note(f"{_subjects(added)}: as in the run of {reference}")
     return [f"{key}={value}" for key, value in added.items()]
 
 
-def _subject(key: str) -> str:
-    """Returns what an override is about: the network, or the key itself."""
-    return "network" if key.startswith("network.") else key
+def _subjects(keys: Iterable[str]) -> str:
+    """Returns what overrides are about: the network, or a key itself."""
+    return ", ".join(dict.fromkeys("network" if key.startswith("network.") else key for key in keys))
 
 
 def _genotype(values: Mapping[str, str]) -> str:

@@ -28,7 +28,7 @@ def train_member(
     checkpoint: Path,
     on_epoch: Callable[[dict[str, Any]], None],
 ) -> list[dict[str, Any]]:
-    """Trains a derived model on all training images, or goes on where its checkpoint stands.
+    """Trains a derived model on `data.full`, or goes on where its checkpoint stands.
 
     Args:
         member: What is trained.

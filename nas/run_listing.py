@@ -17,6 +17,7 @@ STATES: tuple[State, ...] = ("running", "finished", "failed", "resumable")
 FAILED_FILE = "failed.json"
 PORTION_FILE = "portion.json"
 DONE_FILE = "digests.json"
+FINALS_FOLDER = ".finals"  # of a search while they last: hidden, as NAME/finals may be another run
 """What every job writes last, whatever it is."""
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast, and not everywhere
 IN_PORTIONS = ("compare", "rank")
@@ -154,8 +155,9 @@ def progress_of(folder: Path) -> str:
     found = (folder / "candidates.json").exists()
     searches = job_of(folder) in ("search", "pipeline")
     if searches and (total := _at(config, "search", "epochs")) and not found:
-        if (folder / "finals").exists():
-            epochs = _count(config, "search", "finalists") * _count(config, "search", "finalist_epochs")
+        if isinstance(candidates := read_json(folder / FINALS_FOLDER / "candidates.json"), list):
+            epochs = min(_count(config, "search", "finalists"), len(candidates))
+            epochs *= _count(config, "search", "finalist_epochs")
             return f"finals {count_rows(folder / 'finals.csv')}/{epochs}"
         return f"search {count_rows(folder / 'search.csv')}/{total}"
     epochs, seeds = _at(config, "retrain", "epochs"), _at(config, "retrain", "seeds")

@@ -6,6 +6,7 @@ from typing import Any
 
 from nas.checkpoint import read_metadata
 from nas.config import network_config
+from nas.console import note
 from nas.genotypes import is_genotype_itself, load_genotype, network_group
 from nas.loading import network_class
 from nas.run_listing import read_config, read_json
@@ -79,6 +80,8 @@ def overrides_of_run(reference: str) -> dict[str, str]:
         known = network_config(group, {}).network
         if used.get("_target_") == known["_target_"]:
             found = {f"network.{key}": used[key] for key in known if key in used and _is_plain(used[key])}
+    if not found and Path(reference).is_dir():
+        note(f"the run {reference} does not tell its network: its cell is taken at the size of the network given")
     data = read_json(run / "data.json")
     if isinstance(data, dict):
         shape, names = data.get("image_shape"), data.get("class_names")

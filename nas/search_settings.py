@@ -30,7 +30,7 @@ class SearchSettings(TrainingSettings):
         finalists: So many of the best candidates are trained stand-alone before one is called found, see `nas.finals`;
             0: the shared weights decide.
         finalist_epochs: Epochs of such a training, one cosine; all else is as the shared weights were trained.
-        top_k: Cells written to `candidates.json`.
+        top_k: Cells written to `candidates.json`, all finalists in any case.
         random_cells: Uniformly drawn cells kept in `random.json`, to be retrained beside the found one.
         random_parameters: Largest relative difference of their parameters to the found cell's, such as 0.05 for 5 %;
             None takes cells of any size.

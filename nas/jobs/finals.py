@@ -8,11 +8,13 @@ from typing import Any
 from omegaconf import DictConfig
 
 from nas.checkpoint import write_csv, write_json
-from nas.console import Column, Table, header, progress
-from nas.finals import Finals, by_stand_alone_reward, finals_data, finals_seed, finals_settings
+from nas.console import Column, Table, header, note, progress
+from nas.finals import Finals, Row, by_stand_alone_reward, finals_data, finals_seed, finals_settings, stand_alone_reward
 from nas.jobs.derived_models import initial_network
+from nas.run_listing import FINALS_FOLDER
 from nas.runtime import Runtime
 from nas.search import Search
+from nas.tracking import Tracker
 from search_spaces.genotype import Genotype
 
 COLUMNS = (
@@ -24,7 +26,18 @@ COLUMNS = (
 )
 
 
-def run(search: Search, cfg: DictConfig, out: Path, runtime: Runtime) -> list[dict[str, Any]]:
+def check_reward(search: Search) -> None:
+    """Checks before a search that its finals will get along with the accuracy alone.
+
+    Raises:
+        ValueError: If the reward function asks for the loss.
+    """
+    if search.settings.finalists:
+        genotype = search.space.decode([0] * len(search.space.decisions))
+        stand_alone_reward(search.reward.reward_function, 0.5, genotype)
+
+
+def run(search: Search, cfg: DictConfig, out: Path, runtime: Runtime, *, tracker: Tracker) -> list[dict[str, Any]]:
     """Trains the finalists, or goes on with those not done, and writes their epochs to `finals.csv`.
 
     The candidates are scored once: a search that goes on elsewhere has the same finalists, though another machine might
@@ -34,14 +47,52 @@ def run(search: Search, cfg: DictConfig, out: Path, runtime: Runtime) -> list[di
         All candidates, the finalists first.
     """
     ranks = search.ranks
-    folder = _folder(out)
-    candidates = ranks.from_first(lambda: _read(folder))
+    file = out / FINALS_FOLDER / "candidates.json"
+    candidates = ranks.from_first(lambda: _read(file))
     if candidates is None:
         candidates = search.candidates()
         if ranks.first:
-            write_json(_candidates_file(folder), candidates)
+            write_json(file, candidates)
+    count = min(search.settings.finalists, len(candidates))
+    if count < 2:
+        note("the candidates are one and the same cell: there is nothing to choose in finals")
+        return candidates
+    finals = _finals(search, cfg, file.parent, runtime)
+    each = finals.settings.epochs
+    header(
+        "finals",
+        {
+            "cells": f"the best {count} of {len(candidates)} candidates, {each} epochs each from scratch",
+            "data": f"{finals.data.name}: {len(finals.data.full)} train, {len(finals.data.test)} reward images",
+        },
+    )
+    epochs: list[Row] = []
+    table = Table(COLUMNS)
+    with progress("training finalists", total=count * each) as bar:
+        for number, candidate in enumerate(candidates[:count]):
+            before = len(epochs)
+
+            def on_epoch(row: Row, offset: int = number * each) -> None:
+                epochs.append(row)
+                write_csv(out / "finals.csv", epochs)
+                tracker.log(row, step=offset + row["epoch"], section="finals")
+                bar.advance()
+
+            result, rows = finals.train(number, Genotype.from_dict(candidate["genotype"]), on_epoch=on_epoch)
+            candidate.update(result)
+            epochs[before:] = rows  # with those of an earlier start, without those of a training that diverged
+            if epochs:
+                write_csv(out / "finals.csv", epochs)
+            table.row({**candidate, "seconds": sum(row["seconds"] for row in rows)})
+            if "diverged" in result:
+                note(f"warning: {result['label']} diverged, and counts as the last: {result['diverged']}")
+            bar.reach((number + 1) * each)
+    return by_stand_alone_reward(candidates)
+
+
+def _finals(search: Search, cfg: DictConfig, folder: Path, runtime: Runtime) -> Finals:
     settings, data = finals_settings(search.settings), finals_data(search.data)
-    finals = Finals(
+    return Finals(
         settings=settings,
         data=data,
         runtime=runtime,
@@ -50,51 +101,22 @@ def run(search: Search, cfg: DictConfig, out: Path, runtime: Runtime) -> list[di
         seed=finals_seed(search.seed),
         folder=folder,
     )
-    number = min(search.settings.finalists, len(candidates))
-    header(
-        "finals",
-        {
-            "cells": f"the best {number} of {len(candidates)} candidates, {settings.epochs} epochs each from scratch",
-            "data": f"{data.name}: {len(data.full)} train, {len(data.test)} reward images",
-        },
-    )
-    epochs: list[dict[str, Any]] = []
-    table = Table(COLUMNS)
-    with progress("training finalists", total=number) as bar:
-        for place, candidate in enumerate(candidates[:number]):
-            result, rows = finals.train(place, Genotype.from_dict(candidate["genotype"]))
-            candidate.update(result)
-            epochs += rows
-            if ranks.first:
-                write_csv(out / "finals.csv", epochs)
-            table.row({"label": f"{place}", **candidate, "seconds": sum(row["seconds"] for row in rows)})
-            bar.advance()
-    return by_stand_alone_reward(candidates)
 
 
 def remove_checkpoints(out: Path) -> None:
     """Removes the finalists' checkpoints, of no more use where the search has written down what it found."""
-    shutil.rmtree(_folder(out), ignore_errors=True)
+    shutil.rmtree(out / FINALS_FOLDER, ignore_errors=True)
 
 
-def _folder(out: Path) -> Path:
-    return out / "finals"
-
-
-def _candidates_file(folder: Path) -> Path:
-    return folder / "candidates.json"
-
-
-def _read(folder: Path) -> list[dict[str, Any]] | None:
+def _read(file: Path) -> list[dict[str, Any]] | None:
     """Returns the candidates of an earlier start; None if there are none.
 
     Raises:
         ValueError: If the file is damaged.
     """
-    file = _candidates_file(folder)
     if not file.exists():
         return None
     try:
         return [dict(entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{file} is damaged, remove it to score the candidates anew: {error}") from error
+        raise ValueError(f"{file} is damaged, remove its folder to begin the finals anew: {error}") from error

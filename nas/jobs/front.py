@@ -17,7 +17,7 @@ def write_front(out: Path, *, rewarded: Rows, candidates: Rows, random_cells: Ro
     """Writes `pareto.json` and `pareto.svg`, and adds to `cost.json` the area that the front dominates.
 
     Rewarded cells are drawn, but do not count: each was scored on one batch, with the weights of its epoch, so that a
-    front of them would be one of lucky scores.
+    front of them would be one of lucky scores. Nor do finals count: the front is one of shared accuracies.
 
     Args:
         out: The run folder.

@@ -57,6 +57,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         return tabular_search.run(cfg, out, tracker=tracker)
     tracker = tracker or FilesOnly()
     search, costs = build_search_with_costs(cfg, runtime, out=out)
+    finals.check_reward(search)
     ranks.from_first(lambda: keep_data(out, search.data.record))
     ranks.copy_first(search.trainer.network)
     state = ranks.from_first(lambda: load_checkpoint(out / "checkpoint.pt"))
@@ -83,7 +84,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
             tell(search.watch, out, tracker=tracker)
             bar.advance()
             saves.reached(last=search.finished)
-    return conclude(search, cfg, out, runtime, costs=costs)
+    return conclude(search, cfg, out, runtime, costs=costs, tracker=tracker)
 
 
 def describe(search: Search, cfg: DictConfig, out: Path, runtime: Runtime, *, reward: str) -> None:
@@ -107,19 +108,26 @@ def describe(search: Search, cfg: DictConfig, out: Path, runtime: Runtime, *, re
     )
 
 
-def conclude(search: Search, cfg: DictConfig, out: Path, runtime: Runtime, *, costs: SearchCosts) -> dict[str, Any]:
+def conclude(
+    search: Search, cfg: DictConfig, out: Path, runtime: Runtime, *, costs: SearchCosts, tracker: Tracker
+) -> dict[str, Any]:
     """Derives the best cells and writes them down, unless that is done."""
     ranks = search.ranks
     if ranks.from_first(lambda: finished(out)):
+        if ranks.first:
+            finals.remove_checkpoints(out)  # unless that was done
         return ranks.from_first(lambda: report(cfg, out))
     write_csv(out / "search.csv", search.rows)
     write_csv(out / "scored.csv", search.scored)
-    all_candidates = finals.run(search, cfg, out, runtime) if search.settings.finalists else search.candidates()
+    if search.settings.finalists:
+        all_candidates = finals.run(search, cfg, out, runtime, tracker=tracker)
+    else:
+        all_candidates = search.candidates()
     random_cells = search.random_cells(parameters=all_candidates[0]["parameters"])
     if not ranks.first:
         return all_candidates[0]
     write_front(out, rewarded=search.scored, candidates=all_candidates, random_cells=random_cells, costs=costs)
-    candidates = all_candidates[: search.settings.top_k]
+    candidates = all_candidates[: max(search.settings.top_k, search.settings.finalists)]
     best = Genotype.from_dict(candidates[0]["genotype"])
     search_curves(search.rows, out / "search.svg")
     choice_curves(search.rows, out / "choices.svg")

@@ -17,9 +17,10 @@ from nas.member_training import Member
 from nas.retraining import train_member
 from nas.rewards import accuracy_reward
 from nas.run_comparison import compare_runs
-from nas.run_listing import progress_of
+from nas.run_listing import FINALS_FOLDER, progress_of
 from nas.runs import opened_run
 from nas.runtime import make_runtime
+from nas.search import Search
 from nas.search_settings import SearchSettings
 from search_spaces.genotype import Genotype
 from tests.integration.test_jobs import TINY, config
@@ -80,9 +81,12 @@ def test_a_finalist_is_a_training_from_scratch_on_the_train_images_that_another_
     assert rows[-1]["test_accuracy"] == entries[0]["stand_alone_accuracy"]
     assert [row["epoch"] for row in rows] == [0, 1]
     with (out / "finals.csv").open() as file:
-        losses = [float(row["loss"]) for row in csv.DictReader(file)]
-    assert len(losses) == 6
-    assert sum(loss == pytest.approx(rows[-1]["loss"], rel=1e-5) for loss in losses) == 1
+        logged = list(csv.DictReader(file))
+    assert len(logged) == 6
+    own = [row for row in logged if row["label"] == entries[0]["label"]]
+    assert [float(row["loss"]) for row in own] == pytest.approx([row["loss"] for row in rows], rel=1e-5)
+    assert float(own[-1]["reward_accuracy"]) == pytest.approx(entries[0]["stand_alone_accuracy"], rel=1e-5)
+    assert not any("test" in key for key in logged[0])
 
 
 def test_nothing_but_the_searchs_own_images_can_be_reached():
@@ -127,7 +131,7 @@ def test_a_search_cut_off_in_the_finals_goes_on_to_the_same_end(whole, tmp_path,
     compared = compare_runs(whole[0], out)
     assert {"search.csv", "finals.csv", "candidates.json", "random.json"} <= {one.file for one in compared}
     assert [one for one in compared if one.difference is not None] == []
-    assert not (out / "finals").exists()
+    assert not (out / FINALS_FOLDER).exists()
 
 
 def test_damaged_candidates_are_named(tmp_path, monkeypatch):
@@ -135,9 +139,9 @@ def test_damaged_candidates_are_named(tmp_path, monkeypatch):
     with pytest.raises(pytest.fail.Exception, match="cut off"):
         searched(tmp_path)
     monkeypatch.undo()
-    file = tmp_path / "finals" / "candidates.json"
+    file = tmp_path / FINALS_FOLDER / "candidates.json"
     file.write_text(file.read_text()[:40])
-    with pytest.raises(ValueError, match=r"finals/candidates.json is damaged, remove it"):
+    with pytest.raises(ValueError, match=r"finals/candidates.json is damaged, remove its folder"):
         searched(tmp_path)
     file.unlink()
     assert "stand_alone_accuracy" in searched(tmp_path)[0]
@@ -157,33 +161,77 @@ def finals(folder, *, reward=accuracy_reward):
     )
 
 
-def test_a_finalist_that_diverges_has_accuracy_zero(tmp_path, monkeypatch, genotype):
+def test_a_finalist_that_diverges_comes_last_whatever_the_reward(tmp_path, monkeypatch, capsys):
+    def diverge_first(member, *args, **kwargs):
+        if member.label == "candidate-0":
+            raise DivergedError("the loss is not finite")
+        return train_member(member, *args, **kwargs)
+
+    monkeypatch.setattr(nas.finals, "train_member", diverge_first)
+    entries = searched(tmp_path, "search.top_k=40")
+    assert entries[-1]["diverged"] == "the loss is not finite"
+    assert "stand_alone_reward" not in entries[-1]
+    assert [("stand_alone_reward" in entry) for entry in entries[:3]] == [True, True, False]
+    assert "candidate-0 diverged, and counts as the last" in capsys.readouterr().err
+
+
+def test_if_all_finalists_diverge_the_next_best_by_shared_weights_is_found(tmp_path, monkeypatch):
     def diverge(*args, **kwargs):
         raise DivergedError("the loss is not finite")
 
     monkeypatch.setattr(nas.finals, "train_member", diverge)
-    assert finals(tmp_path).train(0, genotype) == ({"stand_alone_accuracy": 0.0, "stand_alone_reward": 0.0}, [])
+    entries = searched(tmp_path, "search.top_k=40")
+    assert not any({"diverged", "stand_alone_reward"} & set(entry) for entry in entries[:-3])
+    assert all("diverged" in entry for entry in entries[-3:])
+    assert not (tmp_path / "finals.csv").exists()
 
 
 def test_the_reward_function_decides(tmp_path, genotype):
     small = lambda score, genotype: score.accuracy - 10  # noqa: E731
-    result, rows = finals(tmp_path, reward=small).train(0, genotype)
+    result, rows = finals(tmp_path, reward=small).train(0, genotype, on_epoch=lambda row: None)
     assert result["stand_alone_reward"] == result["stand_alone_accuracy"] - 10
     assert len(rows) == 1
     entries = [{"cell": 0, "stand_alone_reward": 0.3, "stand_alone_accuracy": 0.9}, {"cell": 1}]
     entries.insert(1, {"cell": 2, "stand_alone_reward": 0.4, "stand_alone_accuracy": 0.5})
-    assert [entry["cell"] for entry in by_stand_alone_reward(entries)] == [2, 0, 1]
+    entries.insert(0, {"cell": 3, "diverged": "why"})
+    assert [entry["cell"] for entry in by_stand_alone_reward(entries)] == [2, 0, 1, 3]
 
 
-def test_a_reward_of_the_loss_is_refused(tmp_path, genotype):
+def loss_reward(score, genotype):
+    return -score.loss
+
+
+def test_a_reward_of_the_loss_is_refused_before_the_search(tmp_path, monkeypatch):
+    reward = (f"reward._target_={__name__}.loss_reward",)
+    monkeypatch.setattr("nas.search.Search.epoch", lambda search: pytest.fail("searched"))
     with pytest.raises(ValueError, match="may not ask for the loss"):
-        finals(tmp_path, reward=lambda score, genotype: -score.loss).train(0, genotype)
+        searched(tmp_path, *reward)
+    with pytest.raises(pytest.fail.Exception, match="searched"):
+        searched(tmp_path / "without", *reward, "search.finalists=0")
 
 
-@pytest.mark.parametrize(("finalists", "epochs", "message"), [(1, 9, "least 2"), (-1, 9, "least 2"), (2, 0, "least 1")])
-def test_settings_out_of_range_are_refused(finalists, epochs, message):
+def test_a_run_below_another_of_the_name_finals_is_left_alone(tmp_path):
+    (tmp_path / "finals").mkdir()
+    (tmp_path / "finals" / "config.yaml").write_text("seed: 0\n")
+    searched(tmp_path)
+    assert (tmp_path / "finals" / "config.yaml").exists()
+
+
+def test_what_a_kill_at_the_very_end_leaves_is_cleared_away(tmp_path, monkeypatch):
+    monkeypatch.setattr("nas.jobs.finals.remove_checkpoints", lambda out: None)
+    searched(tmp_path)
+    assert (tmp_path / FINALS_FOLDER / "candidate-0.pt").exists()
+    monkeypatch.undo()
+    searched(tmp_path)
+    assert not (tmp_path / FINALS_FOLDER).exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), [((1, 10), "at least 2"), ((-1, 10), "at least 2"), ((2, 0), "at least 1")]
+)
+def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        SearchSettings(epochs=1, finalists=finalists, finalist_epochs=epochs)
+        SearchSettings(epochs=1, finalists=settings[0], finalist_epochs=settings[1])
 
 
 def test_more_finalists_than_candidates_are_all_of_them(tmp_path):
@@ -205,3 +253,15 @@ def test_two_ranks_train_the_finalists_together(tmp_path):
     assert cells(one) == cells(two)
     for entry, wanted in zip(two, one, strict=True):
         assert entry.get("stand_alone_accuracy") == pytest.approx(wanted.get("stand_alone_accuracy"), abs=1e-5)
+
+
+def test_one_candidate_has_no_finals(tmp_path, monkeypatch, capsys):
+    candidates = Search.candidates
+    monkeypatch.setattr(Search, "candidates", lambda search: candidates(search)[:1])
+    monkeypatch.setattr(nas.finals, "train_member", lambda *args, **kwargs: pytest.fail("trained"))
+    assert len(searched(tmp_path)) == 1
+    assert "nothing to choose" in capsys.readouterr().err
+
+
+def test_all_finalists_are_written_down(tmp_path):
+    assert len(searched(tmp_path, "search.top_k=1", "search.finalist_epochs=1")) == 3

@@ -1,6 +1,7 @@
 """nas show: every kind of genotype, in the terminal and as files."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -154,7 +155,9 @@ def test_a_run_without_these_files_is_counted_as_before(searched, genotype, caps
     assert "network: as in the run of" in capsys.readouterr().err
     (searched / "config.yaml").unlink()
     assert counted(f"genotype={searched}", out=searched)["parameters"] == expected(genotype, **size)
-    assert "as in the run" not in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "as in the run" not in told
+    assert "does not tell its network" in told
     (searched / "config.yaml").write_text("network: {_target_: mine.Network, filters: 8}\n")
     assert counted(f"genotype={searched}", out=searched)["parameters"] == expected(genotype, **size)
 
@@ -177,8 +180,13 @@ def test_runs_of_a_multirun_are_counted_as_they_are_where_they_agree(searched, c
     assert "network.filters=10" in follow_run([f"genotype='{searched}'"])
     (searched / "other").mkdir()
     (searched / "other" / "genotype.json").write_text((searched / "genotype.json").read_text())
+    capsys.readouterr()
     assert follow_run(["-m", f"genotype={searched},{searched}/other"]) == []
-    assert "all are taken as the command says" in capsys.readouterr().err
+    assert "the runs differ in image_shape, network, num_classes: there all are taken as" in capsys.readouterr().err
+    shutil.copy(searched / "config.yaml", searched / "other")
+    alike = follow_run(["-m", f"genotype={searched},{searched}/other"])
+    assert "network.filters=10" in alike
+    assert not any(one.startswith("image_shape") for one in alike)
 
 
 def test_the_command_counts_as_latency_does(searched):
@@ -205,7 +213,9 @@ def test_latency_takes_network_and_images_from_the_run_unless_it_is_told(searche
     images = ["latency.image_shape=[1, 8, 8]", "latency.num_classes=5"]
     assert followed()[-2:] == images
     assert "network.filters=10" in followed()
-    assert followed("experiment=cifar10_small") == followed("network=shufflenasnet") == images
+    assert followed("experiment=null") == followed()
+    assert followed("experiment=cifar10_small") == []
+    assert followed("network=shufflenasnet") == images
     assert followed("network=shufflenasnet", "data=cifar10") == []
     assert followed("network=shufflenasnet", "data.root=DIR") == []
     assert followed("network=shufflenasnet", "latency.num_classes=7") == images[:1]
