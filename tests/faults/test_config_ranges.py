@@ -40,9 +40,11 @@ TRAINING = {
 }
 RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "search": TRAINING
-    | dict.fromkeys(("controller_samples", "samples_per_update", "final_samples", "top_k"), AT_LEAST_1)
+    | dict.fromkeys(
+        ("controller_samples", "samples_per_update", "final_samples", "top_k", "finalist_epochs"), AT_LEAST_1
+    )
     | {"calibration_batches": AT_LEAST_1, "random_cells": AT_LEAST_0, "warmup": BELOW_1}
-    | {"random_parameters": AT_LEAST_0}
+    | {"random_parameters": AT_LEAST_0, "finalists": AT_LEAST_0}
     | {"latency.batch_size": AT_LEAST_1, "latency.rounds": AT_LEAST_1, "latency.calibration_genotypes": AT_LEAST_0}
     | dict.fromkeys(("guard.skip_share", "guard.repeats", "guard.gain"), (math.ulp(0.0), 1))
     | {"guard.entropy": (0, 1), "guard.earliest": BELOW_1, "guard.samples": AT_LEAST_1}
