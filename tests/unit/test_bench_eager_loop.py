@@ -102,11 +102,12 @@ def test_images_that_pil_does_not_know_are_refused():
 
 
 def test_a_process_of_its_own_goes_on_from_epoch_to_epoch_and_ends_with_its_owner(genotype):
-    settings = replace(SETTINGS, learning_rate=0.5)
+    torch.manual_seed(0)
+    settings = replace(SETTINGS, learning_rate=0.1)
     loop = EagerProcess(network_of(genotype), genotype, settings=settings, threads=1)
     (process,) = multiprocessing.active_children()
-    losses = [loop.epoch() for _ in range(6)]
-    assert losses[-1] < losses[0]  # the same twelve images again
+    losses = [loop.epoch() for _ in range(12)]
+    assert max(losses[-3:]) < losses[0]  # the same twelve images again
     del loop
     assert not process.is_alive()
 
