@@ -17,8 +17,9 @@ STATES: tuple[State, ...] = ("running", "finished", "failed", "resumable")
 FAILED_FILE = "failed.json"
 PORTION_FILE = "portion.json"
 DONE_FILE = "digests.json"
-FINALS_FOLDER = ".finals"  # of a search while they last: hidden, as NAME/finals may be another run
 """What every job writes last, whatever it is."""
+FINALS_FOLDER = ".finals"
+"""Of a search, while its finals last: hidden, as NAME/finals may be another run."""
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast, and not everywhere
 IN_PORTIONS = ("compare", "rank")
 """Jobs that can be cut in portions, and the keys of their settings."""

@@ -80,8 +80,8 @@ def run(search: Search, cfg: DictConfig, out: Path, runtime: Runtime, *, tracker
 
             result, rows = finals.train(number, Genotype.from_dict(candidate["genotype"]), on_epoch=on_epoch)
             candidate.update(result)
-            epochs[before:] = rows  # with those of an earlier start, without those of a training that diverged
-            if epochs:
+            if rows:  # with those of an earlier start; of what diverged, those that were logged stay
+                epochs[before:] = rows
                 write_csv(out / "finals.csv", epochs)
             table.row({**candidate, "seconds": sum(row["seconds"] for row in rows)})
             if "diverged" in result:

@@ -240,8 +240,14 @@ def test_more_finalists_than_candidates_are_all_of_them(tmp_path):
 
 
 def test_learned_mixers_are_hardened_within_the_finals(tmp_path):
-    entries = searched(tmp_path, "search_space=shufflenas_learned", "search.finalists=2", "search.final_samples=3")
-    assert all(0 <= entry["stand_alone_accuracy"] <= 1 for entry in entries[:2])
+    learned = ("search_space=shufflenas_learned", "search_space.mixers=[auto_shuffle]")
+    entries = searched(tmp_path, *learned, "search.finalists=2", "search.final_samples=3")
+    with (tmp_path / "finals.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [bool(row["hard_reward_accuracy"]) for row in rows] == [False, True, False, True]
+    last = {row["label"]: float(row["reward_accuracy"]) for row in rows if row["reward_accuracy"]}
+    for entry in entries[:2]:
+        assert last[entry["label"]] == pytest.approx(entry["stand_alone_accuracy"], rel=1e-5)
 
 
 def test_two_ranks_train_the_finalists_together(tmp_path):
