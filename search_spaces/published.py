@@ -269,6 +269,12 @@ FOUND: dict[str, PublishedCell] = {
         command="nas search experiment=cifar10_small seed=20",
         parameters=9_408,
     ),
+    "cifar10_finals_30": _found(
+        "cifar10",
+        _shufflenas("id@0, n3@1, m3@1, s3@1, s5@0", "s5@0, s3@1, s5@1, s5@0, s3@4"),
+        command="nas search experiment=cifar10_small seed=30",
+        parameters=13_312,
+    ),
     "cifar10_learned_0": _found(
         "cifar10",
         _shufflenas("kl@0, s3@0, kl@0, s5@0, as@0", "s5@0, id@0, kl@0, as@2, s5@0", mixer="dynamic_shuffle"),
