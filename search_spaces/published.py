@@ -275,6 +275,12 @@ FOUND: dict[str, PublishedCell] = {
         command="nas search experiment=cifar10_small seed=30",
         parameters=13_312,
     ),
+    "cifar10_finals_40": _found(
+        "cifar10",
+        _shufflenas("s5@0, m3@0, s5@0, m3@2, m3@4", "s3@0, id@0, s5@0, m3@0, s5@1"),
+        command="nas search experiment=cifar10_small seed=40",
+        parameters=11_472,
+    ),
     "cifar10_learned_0": _found(
         "cifar10",
         _shufflenas("kl@0, s3@0, kl@0, s5@0, as@0", "s5@0, id@0, kl@0, as@2, s5@0", mixer="dynamic_shuffle"),
