@@ -41,9 +41,11 @@ class KnownSet:
         num_test: Test images, stored after them.
         image_shape: (C, H, W).
         class_names: Name of each label.
+        folder: Where torchvision keeps its files, below its root.
     """
 
     loader: str
+    folder: str
     num_train: int
     num_test: int
     image_shape: tuple[int, int, int]
@@ -54,6 +56,7 @@ KNOWN_SETS: Mapping[str, KnownSet] = MappingProxyType(
     {
         "cifar10": KnownSet(
             loader="CIFAR10",
+            folder="cifar-10-batches-py",
             num_train=50_000,
             num_test=10_000,
             image_shape=(3, 32, 32),
@@ -61,6 +64,7 @@ KNOWN_SETS: Mapping[str, KnownSet] = MappingProxyType(
         ),
         "cifar100": KnownSet(
             loader="CIFAR100",
+            folder="cifar-100-python",
             num_train=50_000,
             num_test=10_000,
             image_shape=(3, 32, 32),
@@ -68,6 +72,7 @@ KNOWN_SETS: Mapping[str, KnownSet] = MappingProxyType(
         ),
         "fashion_mnist": KnownSet(
             loader="FashionMNIST",
+            folder="FashionMNIST/raw",
             num_train=60_000,
             num_test=10_000,
             image_shape=(1, 28, 28),
@@ -216,6 +221,23 @@ def read_known_set(name: str, *, root: Path, download: bool) -> tuple[Images, La
     return images, labels.astype(np.int64)
 
 
+def check_present(name: str, *, root: Path) -> None:
+    """Checks, without reading it, that a data set of `KNOWN_SETS` is there.
+
+    Raises:
+        FileNotFoundError: If neither a cache nor torchvision's folder is.
+    """
+    if not (root / f"{name}.npz").is_file() and not (root / KNOWN_SETS[name].folder).is_dir():
+        raise _absent(name, root)
+
+
+def _absent(name: str, root: Path) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"no cache {root / f'{name}.npz'} and no whole copy of torchvision's files in {root}\n"
+        f"fetch {name} with data.download=true, or name its folder with data.root=FOLDER"
+    )
+
+
 def _through_torchvision(name: str, *, root: Path, download: bool) -> tuple[Images, Labels]:
     """Reads torchvision's own files, whose checksums it verifies, out of `root` or freshly fetched.
 
@@ -226,10 +248,7 @@ def _through_torchvision(name: str, *, root: Path, download: bool) -> tuple[Imag
         return _read_torchvision(name, root=root, download=False)
     except (RuntimeError, ValueError, AssertionError, OSError, EOFError) as error:  # absent, or broken
         if not download:
-            raise FileNotFoundError(
-                f"no cache {root / f'{name}.npz'} and no whole copy of torchvision's files in {root}\n"
-                f"fetch {name} with data.download=true, or name its folder with data.root=FOLDER"
-            ) from error
+            raise _absent(name, root) from error
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix=f".{name}.") as folder:
         try:

@@ -5,10 +5,8 @@ import io
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-
-from nas.overrides import MULTIRUN
 
 DATA_PARALLEL = ("search", "retrain", "pipeline")
 PATIENCE = 5  # seconds for the first process to tell of a mistake
@@ -43,19 +41,23 @@ def read_launch() -> Launch | None:
     return Launch(rank, size, local_rank, local_size, int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")))
 
 
-def check_command(command: str, overrides: Sequence[str]) -> None:
+def check_command(command: str, several: bool, *, named: bool) -> None:
     """Checks that a command can be run by several processes.
 
+    Args:
+        command: The job.
+        several: Whether one run for each value is asked for.
+        named: Whether the run is given a name.
+
     Raises:
-        ValueError: If it cannot, or not with these overrides.
+        ValueError: If it cannot, or not so.
     """
     if command not in DATA_PARALLEL:
         raise ValueError(
             f"nas {command} is not data-parallel; start it without torchrun, which is for {', '.join(DATA_PARALLEL)}"
         )
-    if MULTIRUN & set(overrides):
+    if several:
         raise ValueError("torchrun starts one run; for several, start torchrun several times")
-    named = any(override.startswith("name=") for override in overrides)
     if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0 and not named:
         raise ValueError("torchrun --max-restarts needs name=RUN, or what is restarted would be another run")
 

@@ -1,5 +1,6 @@
 """Export: write a trained model for use elsewhere, check that it computes the same, and leave a model card with it."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -94,7 +95,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
             f"{row['max_difference']:.2g}, {relative:.1g} of the largest logit"
         )
     note(f"model card in {shown(folder / CARD_NAME)}")
-    next_command(f"nas predict run={shown(folder)} images=FOLDER")
+    next_command(shlex.join(["nas", "predict", f"run={shown(folder)}", "images=FOLDER"]))
     return figures
 
 

@@ -15,6 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 
+from nas.console import note
 from nas.portions import check_portion
 from nas.sweeps.members import Member
 
@@ -76,6 +77,21 @@ def multirun_arguments(arguments: Sequence[str]) -> list[str]:
     check_portions(values)
     common = common_keys([key for key in values if key not in swept and not is_of_hydra(key)])
     return [*(argument for argument in arguments if not is_override(argument)), *overrides, common]
+
+
+def first_values(arguments: Sequence[str]) -> list[str]:
+    """Returns the arguments of a multirun's first member: of every sweep its first value.
+
+    Raises:
+        ValueError: If Hydra cannot read an override, or a sweep has no values of its own, as an interval has not.
+    """
+    overrides = [one for one in arguments if is_override(one) and not one.startswith("hydra/")]
+    values, swept = read_overrides(overrides)
+    if empty := [key for key in swept if not values[key]]:
+        raise ValueError(f"{empty[0]} has no first value: a sweeper chooses its values")
+    note("the config of the first member:")
+    firsts = {key: f"{key}={values[key][0]}" for key in swept}
+    return [firsts.get(one.partition("=")[0], one) for one in arguments if one in overrides or not is_override(one)]
 
 
 def check_portions(values: Mapping[str, Sequence[str]]) -> None:

@@ -7,19 +7,23 @@ import os
 import shlex
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
 
+from nas.command_line.mistakes import check_files, check_values
+from nas.command_line.words import Words
 from nas.config import build, import_extensions, plain
 from nas.distributed.launch import read_launch
-from nas.jobs.multirun import current_member, is_multirun, objective
+from nas.jobs.multirun import current_member, is_multirun, objective, runs_alone
 
+TRACEBACKS = "NAS_TRACEBACKS"
+"""Environment variable: what the user set HYDRA_FULL_ERROR to."""
 WITHOUT_RUN_FOLDER = ("show", "report", "table", "runs", "sweep")
 OUT_OF_MEMORY = (
     "out of memory on the device; what was saved is whole. Take a smaller batch_size or fewer network.filters, "
@@ -27,41 +31,80 @@ OUT_OF_MEMORY = (
 )
 
 
-def run_job(command: str, cfg: DictConfig, overrides: Sequence[str]) -> Any:
-    """Runs a job in its run folder; turns a user's mistake into a few lines, told once if several processes make it.
+class MistakeError(Exception):
+    """A user's mistake, told in a line or two without a traceback."""
+
+
+def hand_over_errors() -> None:
+    """Has Hydra raise errors instead of printing them; remembers whether the user asked for tracebacks."""
+    os.environ.setdefault(TRACEBACKS, os.environ.get("HYDRA_FULL_ERROR", "0"))
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+
+
+def wants_traceback() -> bool:
+    """Whether the user set HYDRA_FULL_ERROR=1, to see where an error comes from."""
+    return os.environ.get(TRACEBACKS, os.environ.get("HYDRA_FULL_ERROR")) == "1"
+
+
+def run_job(command: str, cfg: DictConfig, words: Words, *, failed: list[str]) -> Any:
+    """Runs a job in its run folder; a mistake is told once even if several processes make it.
+
+    Args:
+        command: The job.
+        cfg: Its config.
+        words: What was typed.
+        failed: Takes the names of members of a multirun that made a mistake, so that the next one runs.
 
     Raises:
-        CompactHydraException: For a mistake of the user's, which Hydra prints without a traceback.
+        SystemExit: If a job that runs alone fails.
+        MistakeError: If a member of a multirun makes one that its launcher or sweeper has to see.
     """
-    launch = read_launch()
-    if launch is None:
-        return _run_alone(command, cfg, overrides)
-    from nas.distributed.failures import told_once  # imports torch
+    try:
+        launch = read_launch()
+        if launch is None:
+            return _run_alone(command, cfg, words)
+        from nas.distributed.failures import told_once  # imports torch
 
-    with told_once(launch, mistakes=CompactHydraException):
-        return _run_alone(command, cfg, overrides)
+        with told_once(launch, mistakes=MistakeError):
+            return _run_alone(command, cfg, words)
+    except MistakeError as mistake:
+        if not is_multirun():
+            sys.stderr.write(f"error: {mistake}\n")
+            sys.exit(1)
+        if OmegaConf.select(cfg, "objective") or not runs_alone():
+            raise
+        failed.append(current_member().name)
+        sys.stderr.write(f"error: {failed[-1]}: {mistake}\n")
+        return None
+    except Exception:
+        if is_multirun():
+            raise
+        traceback.print_exc()
+        sys.exit(1)
 
 
-def _run_alone(command: str, cfg: DictConfig, overrides: Sequence[str]) -> Any:
+def _run_alone(command: str, cfg: DictConfig, words: Words) -> Any:
     out = Path(HydraConfig.get().runtime.output_dir)
     if is_multirun() and command not in WITHOUT_RUN_FOLDER:
         out = out / current_member().name
     try:
+        check_values(command, cfg, words)
+        check_files(cfg)
         summary = _run_job(command, cfg, out)
         return objective(summary, figure) if (figure := OmegaConf.select(cfg, "objective")) else summary
     except KeyboardInterrupt as stopped:
-        sys.stderr.write(f"\nstopped; to go on: {_again(command, cfg, overrides)}\n")
+        sys.stderr.write(f"\nstopped; to go on: {_again(command, cfg, words.overrides)}\n")
         sys.exit(getattr(stopped, "exit_code", 130))
     except (ValueError, OSError) as error:
         if command not in WITHOUT_RUN_FOLDER and out.is_dir() and not any(out.iterdir()):
             out.rmdir()  # Hydra made it, and nothing came of it
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        if wants_traceback():
             raise
-        raise CompactHydraException(f"error: {_explained(error, command, cfg, overrides)}") from error
+        raise MistakeError(_explained(error, command, cfg, words.overrides)) from error
     except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError" or os.environ.get("HYDRA_FULL_ERROR") == "1":
+        if type(error).__name__ != "OutOfMemoryError" or wants_traceback():
             raise
-        raise CompactHydraException(f"error: {OUT_OF_MEMORY}: {str(error).splitlines()[0]}") from error
+        raise MistakeError(f"{OUT_OF_MEMORY}: {str(error).splitlines()[0]}") from error
 
 
 def _run_job(command: str, cfg: DictConfig, out: Path) -> Any:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from nas.command_line.following import followed
+from nas.command_line.words import quote, read_words
 from nas.genotypes import load_genotype, network_group
 from nas.jobs import latency, pipeline, retrain, show, table
-from nas.overrides import follow_genotype, quote
 from search_spaces.notations import darts_notation
 from search_spaces.published import FROM_PAPERS, PUBLISHED
 from tests.integration.test_commands import nas
@@ -199,16 +200,19 @@ def test_nni_pnas_says_with_a_field_that_all_blocks_are_merged():
 def test_the_network_follows_the_genotype_unless_one_is_named(tmp_path, genotype):
     file = tmp_path / "cell.json"
     file.write_text(genotype.to_json())
-    assert follow_genotype(["genotype=enas"]) == ["network=enas", "genotype=enas"]
-    assert follow_genotype(["genotype=pnas_5", "network=enas"]) == ["genotype=pnas_5", "network=enas"]
-    assert follow_genotype([f"genotype={file}"])[0] == "network=shufflenasnet"
-    assert follow_genotype(["-m", "genotype=darts_v1,darts_v2"])[0] == "network=darts"
+
+    def follow(*arguments):
+        return followed("retrain", read_words("retrain", arguments))
+
+    assert follow("genotype=enas") == ["network=enas"]
+    assert follow("genotype=pnas_5", "network=enas") == []
+    assert follow(f"genotype={file}") == ["network=shufflenasnet"]
+    assert follow("-m", "genotype=darts_v1,darts_v2") == ["network=darts"]
     with pytest.raises(ValueError, match="made for different networks"):
-        follow_genotype(["-m", "genotype=enas,darts_v2"])
-    with pytest.raises(ValueError, match="darts_v3"):
-        follow_genotype(["-m", "genotype=enas,darts_v3"])
-    assert follow_genotype(["genotype=null"]) == ["genotype=null"]
-    assert follow_genotype(["genotype=absent.json"]) == ["genotype=absent.json"]
+        follow("-m", "genotype=enas,darts_v2")
+    with pytest.raises(FileNotFoundError, match="darts_v3"):
+        follow("-m", "genotype=enas,darts_v3")
+    assert follow("genotype=null") == []
     file.write_text(PUBLISHED["enas"].genotype.to_json())
     assert network_group(str(file)) == "darts"
     (tmp_path / "config.yaml").write_text("network:\n  _target_: nas.stacked.StackedCells\n  macro: enas\n")

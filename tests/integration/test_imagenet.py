@@ -13,12 +13,13 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
+from nas.command_line.mistakes import explain
+from nas.command_line.words import Words
 from nas.jobs import predict, retrain, search
 from nas.jobs.parts import build_data, build_runtime
 from nas.jobs.search_parts import build_search
 from nas.loading import load_model
 from nas.streaming import StreamingSplit
-from nas.suggestions import suggest_keys
 
 WORKERS = min(2, len(os.sched_getaffinity(0)))
 TOY = ("device=cpu", "data.image_size=64", "data.resize=72", "data.workers=0", "network.filters=4")
@@ -112,11 +113,10 @@ def test_a_folder_that_is_not_named_is_asked_for(tmp_path):
         search.run(config("search", *SEARCH), tmp_path)
 
 
-def test_a_misspelt_key_is_looked_for_among_those_of_the_experiment(capsys):
-    suggest_keys("search", ["experiment=imagenet_search", "data.root=none", "data.crop_scal=1"])
-    assert (
-        capsys.readouterr().err
-        == "no setting 'data.crop_scal'; near it: data.crop_scale, data.crop_ratio, data.crop_padding\n"
+def test_a_misspelt_key_is_looked_for_among_those_of_the_experiment():
+    words = Words((), ("experiment=imagenet_search", "data.root=none", "data.crop_scal=1"))
+    assert explain(ValueError(), "search", words).startswith(
+        "no setting 'data.crop_scal'; did you mean data.crop_scale"
     )
 
 

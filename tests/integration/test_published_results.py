@@ -5,9 +5,7 @@ import shlex
 
 import pytest
 
-from nas.overrides import name_compared
-from tests.integration.readme import README, code_blocks
-from tests.integration.test_readme import composed
+from tests.integration.readme import README, code_blocks, composed
 
 ROOT = README.parent
 PAGES = sorted((ROOT / "results/published").glob("*.md"))
@@ -37,7 +35,7 @@ def test_every_command_of_a_page_composes(page, tmp_path, monkeypatch, genotype)
     for command, *overrides in lines:
         if any(re.search(r"RUN|NAME|FILE|results/runs|KEY|…", one) for one in overrides):
             continue  # of runs that are not here
-        assert composed(command, *name_compared(first_values(overrides))) is not None, (command, overrides)
+        assert composed(command, *first_values(overrides)) is not None, (command, overrides)
 
 
 def test_a_command_that_is_gone_would_be_found():

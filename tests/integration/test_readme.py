@@ -1,67 +1,161 @@
-"""What the README tells a user to type is there: every command line composes, and what one leaves the next finds."""
+"""What the README tells a user to type works as typed: in a shell, in the order of the README, each line a process.
 
+Lines that need data, a cluster, a GPU or more than a minute run with `--cfg job` behind them; all others run whole.
+"""
+
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 
-from nas.cli import COMMANDS
-from nas.genotypes import load_genotype, load_genotypes
-from nas.jobs import search, show
-from nas.jobs.parts import read_genotype
-from nas.overrides import follow_genotype, name_compared, quote
-from tests.integration.readme import README, code_files, commands
+from nas.command_line.conf_files import read_command
+from nas.command_line.help import COMMANDS
+from tests.integration.readme import README, code_blocks, code_files, command_lines, commands
 
-LINES = commands()
-CONF = README.parent / "conf"
-TOY = ("experiment=toy", "search.epochs=1", "search.final_samples=8", "search.top_k=5")
-
-
-def composed(command: str, *overrides: str) -> DictConfig:
-    """The config of a command line, as `nas` makes it."""
-    given = [quote(override) for override in follow_genotype(overrides)]
-    if "--config-dir" in given:
-        place = given.index("--config-dir")
-        given[place : place + 2] = [f"hydra.searchpath=[file://{Path(given[place + 1]).resolve()}]"]
-    with initialize_config_module("conf", version_base="1.3"):
-        return compose(command, overrides=given)
+ROOT = README.parent
+LINES = command_lines()
+WHOLE = re.compile(
+    r"nas (?:show|runs|report|export|predict|table|replay) .*"
+    r"|nas search experiment=nasbench201 .*"
+    r"|PYTHONPATH=mine .*"
+)
+"""Lines that take a minute at most and need nothing that a fresh machine lacks."""
+TOY = "experiment=toy search.final_samples=8 search.top_k=5"
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch, genotype) -> Path:
-    """A folder with the files that the README's own section makes, and the runs that its lines name."""
-    monkeypatch.chdir(tmp_path)
+class Shell:
+    """Runs lines in a folder where `nas` and `torchrun` are found.
+
+    Args:
+        folder: The working directory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        programs = folder / "programs"
+        programs.mkdir()
+        for name, module in (("nas", "nas"), ("torchrun", "torch.distributed.run")):
+            (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {module} "$@"\n')
+            (programs / name).chmod(0o755)
+        path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+        roots = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+        self.environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "PYTHONPATH": roots}
+
+    def run(self, line: str) -> subprocess.CompletedProcess[str]:
+        """Runs a line; what the line itself sets for PYTHONPATH comes before where the package is."""
+        line = re.sub(r"^PYTHONPATH=(\S+)", rf"PYTHONPATH=\1:{ROOT}", line)
+        done = subprocess.run(
+            ["bash", "-c", line],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert "unrecognized arguments" not in done.stderr
+        return done
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory) -> Shell:
+    """A folder with the README's files and the runs, photos and table that its lines name."""
+    folder = tmp_path_factory.mktemp("readme")
     for name, text in code_files().items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    for run in {word for line in LINES for word in re.findall(r"results/runs/(\w+)", " ".join(line))}:
-        (tmp_path / "results/runs" / run).mkdir(parents=True)
-        (tmp_path / "results/runs" / run / "genotype.json").write_text(genotype.to_json())
-    return tmp_path
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    (folder / "tests").mkdir()
+    (folder / "tests" / "data").symlink_to(ROOT / "tests" / "data")
+    (folder / "results").mkdir()
+    (folder / "results" / "published").symlink_to(ROOT / "results" / "published")
+    (folder / "photos").mkdir()
+    for name in "ab":
+        Image.fromarray(np.zeros((20, 20, 3), dtype=np.uint8)).save(folder / "photos" / f"{name}.png")
+    shell = Shell(folder)
+    done = shell.run(f"nas pipeline {TOY} name=four")
+    assert done.returncode == 0, done.stderr
+    for other in ("runs/other", "runs/a", "runs/b", "sweeps/B/seed-0"):
+        shutil.copytree(folder / "results/runs/four", folder / "results" / other)
+    return shell
 
 
 def test_the_readme_has_command_lines_of_every_kind():
     assert len(LINES) > 30
-    assert {line[0] for line in LINES} >= {"pipeline", "search", "retrain", "latency", "show", "export"}
+    assert {line[0] for line in commands()} >= {"search", "retrain", "latency", "show", "export", "sweep", "rank"}
+    assert sum(bool(WHOLE.fullmatch(line)) for line in LINES) >= 8
 
 
-def test_every_command_line_composes(folder):
-    for command, *overrides in (line for line in LINES if len(line) > 1):
-        if command == "sweep" or "-m" in overrides:  # its first member
-            values = [re.sub(r"=([^\[(,]+),.*|=range\(.*", lambda found: f"={found[1] or 0}", one) for one in overrides]
-            overrides = [one for one in values if one != "-m" and not one.startswith("hydra/")]
-        assert composed(command, *name_compared(overrides)) is not None, (command, overrides)
+@pytest.mark.parametrize("line", LINES)
+def test_a_line_works_as_typed(line, shell):
+    if WHOLE.fullmatch(line):
+        done = shell.run(line)
+        assert done.returncode == 0, done.stderr
+        return
+    done = shell.run(f"{line} --cfg job")
+    assert done.returncode == 0, done.stderr
+    assert "seed: " in done.stdout
 
 
-def test_a_key_that_is_gone_would_be_found(folder):
-    (line, *_) = commands("    nas search controller=uniform search.epoch=3    # a comment\n")
-    assert line == ["search", "controller=uniform", "search.epoch=3"]
-    with pytest.raises(HydraException):
-        composed(*line)
+def test_a_setting_that_is_gone_would_be_found(shell):
+    (line,) = command_lines("    nas search controller=uniform search.epoch=3    # a comment\n")
+    assert line == "nas search controller=uniform search.epoch=3"
+    assert shell.run(f"{line} --cfg job").returncode == 1
+
+
+def test_the_commands_that_a_job_prints_next_work_as_typed(shell):
+    """From a search on, each is run until a job prints none."""
+    line, ran = f"nas search {TOY} name=first", []
+    while line and len(ran) < 5:
+        done = shell.run(line)
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+        ran.append(line.split()[1])
+        line = next((one.removeprefix("next: ") for one in done.stderr.splitlines() if one.startswith("next: ")), "")
+    assert ran == ["search", "retrain", "latency"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nas retrain --cfg job genotype=results/runs/four experiment=toy",
+        "nas latency --config-dir mine/configs genotype=results/runs/four --cfg job latency.repeats=3",
+        "nas show --help genotype=enas",
+        "nas search experiment=toy --cfg job search.epochs=3",
+        "nas show notation=darts --config-dir=mine/configs genotype=enas",
+        "nas runs --compare four other state=null",
+    ],
+)
+def test_options_and_settings_may_be_mixed(line, shell):
+    done = shell.run(line)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_a_table_search_and_an_export_print_next_works(shell):
+    for line in (
+        "nas search experiment=nasbench201 table.path=tests/data/nasbench201_cifar10.csv.gz search.queries=20",
+        "nas export run=results/runs/four format=python out='an export'",
+    ):
+        done = shell.run(line)
+        assert done.returncode == 0, done.stderr
+        (following,) = [one.removeprefix("next: ") for one in done.stderr.splitlines() if one.startswith("next: ")]
+        following = following.replace("images=FOLDER", "images=photos")
+        done = shell.run(following if "predict" in following else f"{following} --cfg job")
+        assert done.returncode == 0, done.stderr
+
+
+def test_programs_of_the_readme_run(shell):
+    programs = [block for block in code_blocks() if "import nas" in block]
+    assert programs
+    for block in programs:
+        code = "\n".join(line for line in block.splitlines() if not line.startswith("nas "))
+        (shell.folder / "program.py").write_text(code)
+        done = shell.run("python program.py".replace("python", f'"{sys.executable}"'))
+        assert done.returncode == 0, done.stderr
 
 
 def test_the_list_of_jobs_names_commands():
@@ -72,36 +166,11 @@ def test_the_list_of_jobs_names_commands():
     assert set(names) <= set(COMMANDS)
 
 
-def test_settings_named_in_the_text_are_settings_of_some_command(folder):
+def test_settings_named_in_the_text_are_settings_of_some_command():
     prose = re.sub(r"^    .*$", "", README.read_text(encoding="utf-8"), flags=re.MULTILINE)
     named = set(re.findall(r"`([a-z][\w.]*)=([\w./]+)`", prose)) - {("name", "NAME")}
-    configs = [composed("pipeline", "logger=wandb"), composed("retrain", "network=enas"), composed("show")]
+    known = {key for command in ("pipeline", "show") for key in read_command(command).settings}
+    known |= set(read_command("retrain", choices={"network": "enas", "logger": "wandb"}).settings)
     assert len(named) > 5
     for key, value in named:
-        assert (CONF / key / f"{value}.yaml").exists() or any(has(config, key) for config in configs), f"{key}={value}"
-
-
-def has(config: DictConfig, key: str) -> bool:
-    """Whether a config has a key, set or not."""
-    group, _, name = key.rpartition(".")
-    node = OmegaConf.select(config, group) if group else config
-    return OmegaConf.is_config(node) and name in set(node)
-
-
-def test_lines_about_one_run_find_what_the_search_among_them_left(folder):
-    """Training is left out: what a retraining reads is read as the job reads it."""
-    shutil.rmtree(folder / "results/runs/four")
-    lines = {line[0]: [] for line in LINES} | {"retrain": []}
-    for command, *overrides in LINES:
-        if any(word in " ".join(overrides) for word in ("results/runs/four", "name=four")):
-            lines[command].append(overrides)
-    (search_line,), (show_line,) = lines["search"], lines["show"]
-    search.run(composed("search", *search_line, *TOY), folder / "results/runs/four")
-    found = load_genotype(folder / "results/runs/four")
-    assert len(found.normal.blocks) == 4
-    third, beside_random = (composed("retrain", *overrides) for overrides in lines["retrain"])
-    assert read_genotype(third) == load_genotype("results/runs/four/candidates.json#3") != found
-    assert read_genotype(beside_random) == found
-    assert len(load_genotypes(beside_random.random_cells)) == 2
-    show.run(composed("show", *show_line), folder)
-    assert (folder / "cell.svg").exists()
+        assert (ROOT / "conf" / key / f"{value}.yaml").exists() or key in known, f"{key}={value}"

@@ -12,13 +12,15 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from nas.checkpoint import save_weights
+from nas.cli import hydra_overrides
+from nas.command_line.following import followed
+from nas.command_line.words import Words, read_words
 from nas.config import network_config
 from nas.genotypes import load_genotype
 from nas.jobs import show
 from nas.jobs.compared_models import build_compared
 from nas.jobs.parts import measure_size
 from nas.latency.model_entries import read_entry
-from nas.overrides import follow_genotype, follow_run, quote
 from search_spaces.nasbench201 import parse_arch_string
 from search_spaces.published import PUBLISHED
 from search_spaces.shufflenas import ShuffleNASSpace
@@ -33,7 +35,12 @@ def run(*overrides: str, out):
 
 def counted(*overrides: str, out: Path) -> dict[str, object]:
     """What the command finds, which first asks the run of the genotype."""
-    return run(*map(quote, [*follow_run(overrides), *follow_genotype(overrides)]), out=out)
+    return run(*hydra_overrides("show", Words((), overrides)), out=out)
+
+
+def follow(*arguments: str, command: str = "show") -> list[str]:
+    """What follows from the genotype that a command line names."""
+    return followed(command, read_words(command, arguments))
 
 
 def expected(genotype, *, size: int, channels: int, num_classes: int, **settings: object) -> int:
@@ -152,11 +159,11 @@ def test_a_run_without_these_files_is_counted_as_before(searched, genotype, caps
     size = {"size": 32, "channels": 3, "num_classes": 10}
     sizes = {"filters": 10, "cells_per_stage": 2, **size}
     assert counted(f"genotype={searched}", out=searched)["parameters"] == expected(genotype, **sizes)
-    assert "network: as in the run of" in capsys.readouterr().err
+    assert "as the genotype" in capsys.readouterr().err
     (searched / "config.yaml").unlink()
     assert counted(f"genotype={searched}", out=searched)["parameters"] == expected(genotype, **size)
     told = capsys.readouterr().err
-    assert "as in the run" not in told
+    assert "filters" not in told
     assert "does not tell its network" in told
     (searched / "config.yaml").write_text("network: {_target_: mine.Network, filters: 8}\n")
     assert counted(f"genotype={searched}", out=searched)["parameters"] == expected(genotype, **size)
@@ -164,27 +171,26 @@ def test_a_run_without_these_files_is_counted_as_before(searched, genotype, caps
 
 def test_a_published_name_and_a_text_have_no_run(searched, monkeypatch):
     monkeypatch.chdir(searched)
-    assert follow_run(["genotype=enas"]) == []
-    assert follow_run(["genotype=absent.json"]) == []
-    assert follow_run(["network=shufflenet_v2"]) == []
-    assert follow_run(["genotype=null"]) == follow_run(["genotype='"]) == []
+    assert follow("genotype=enas") == ["network=enas"]
+    assert follow("network=shufflenet_v2") == follow("genotype=null") == []
+    with pytest.raises(FileNotFoundError, match=r"absent\.json"):
+        follow("genotype=absent.json")
     cell = "normal=[('sep_conv_3x3', 1), ('skip_connect', 0)], normal_concat=[2]"
     cell = f"Genotype({cell}, {cell.replace('normal', 'reduce')})"
-    assert follow_genotype([f"genotype={cell}"])[0] == "network=darts"
-    assert follow_run([f"genotype={cell}"]) == []
+    assert follow(f"genotype={cell}") == ["network=darts"]
 
 
 def test_runs_of_a_multirun_are_counted_as_they_are_where_they_agree(searched, capsys):
     several = ["-m", f"genotype={searched},{searched}/candidates.json#3"]
-    assert "network.filters=10" in follow_run(several)
-    assert "network.filters=10" in follow_run([f"genotype='{searched}'"])
+    assert "network.filters=10" in follow(*several)
+    assert "network.filters=10" in follow(f"genotype='{searched}'")
     (searched / "other").mkdir()
     (searched / "other" / "genotype.json").write_text((searched / "genotype.json").read_text())
     capsys.readouterr()
-    assert follow_run(["-m", f"genotype={searched},{searched}/other"]) == []
-    assert "the runs differ in image_shape, network, num_classes: there all are taken as" in capsys.readouterr().err
+    assert follow("-m", f"genotype={searched},{searched}/other") == ["network=shufflenasnet"]
+    assert "the runs differ in image_shape, network, num_classes" in capsys.readouterr().err
     shutil.copy(searched / "config.yaml", searched / "other")
-    alike = follow_run(["-m", f"genotype={searched},{searched}/other"])
+    alike = follow("-m", f"genotype={searched},{searched}/other")
     assert "network.filters=10" in alike
     assert not any(one.startswith("image_shape") for one in alike)
 
@@ -207,19 +213,19 @@ def test_the_command_counts_as_latency_does(searched):
 
 
 def test_latency_takes_network_and_images_from_the_run_unless_it_is_told(searched):
-    def followed(*overrides):
-        return follow_run([f"genotype={searched}", *overrides], images="latency.")
+    def sizes(*overrides):
+        return [one for one in follow(f"genotype={searched}", *overrides, command="latency") if "." in one]
 
     images = ["latency.image_shape=[1, 8, 8]", "latency.num_classes=5"]
-    assert followed()[-2:] == images
-    assert "network.filters=10" in followed()
-    assert followed("experiment=null") == followed()
-    assert followed("experiment=cifar10_small") == []
-    assert followed("network=shufflenasnet") == images
-    assert followed("network=shufflenasnet", "data=cifar10") == []
-    assert followed("network=shufflenasnet", "data.root=DIR") == []
-    assert followed("network=shufflenasnet", "latency.num_classes=7") == images[:1]
-    assert "network.filters=10" not in followed("network.filters=4")
+    assert sizes()[-2:] == images
+    assert "network.filters=10" in sizes()
+    assert sizes("experiment=null") == sizes()
+    assert sizes("experiment=cifar10_small") == []
+    assert sizes("network=shufflenasnet") == images
+    assert sizes("network=shufflenasnet", "data=cifar10") == []
+    assert sizes("network=shufflenasnet", "data.root=DIR") == []
+    assert sizes("network=shufflenasnet", "latency.num_classes=7") == images[:1]
+    assert "network.filters=10" not in sizes("network.filters=4")
 
 
 def test_the_command_times_the_runs_own_network(searched, tmp_path):
@@ -231,7 +237,7 @@ def test_the_command_times_the_runs_own_network(searched, tmp_path):
         text=True,
         cwd=tmp_path,
     )
-    assert "network, latency.image_shape, latency.num_classes: as in the run of" in done.stderr
+    assert "latency.image_shape, latency.num_classes: as the genotype" in done.stderr
     (row,) = json.loads((tmp_path / "results/runs/timed/latency.json").read_text())["models"]
     genotype = load_genotype(searched)
     size = {"filters": 10, "cells_per_stage": 2, "size": 8, "channels": 1, "num_classes": 5}

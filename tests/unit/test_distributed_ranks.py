@@ -210,19 +210,19 @@ def test_every_process_takes_a_gpu_of_its_own(monkeypatch, device, num_gpus, exp
 
 
 @pytest.mark.parametrize(
-    ("command", "overrides", "message"),
+    ("command", "several", "message"),
     [
-        ("latency", [], "nas latency is not data-parallel; start it without torchrun"),
-        ("sweep", ["search_space.blocks=2,3"], "nas sweep is not data-parallel"),
-        ("search", ["-m", "seed=1,2"], "torchrun starts one run"),
-        ("search", ["seed=1"], "--max-restarts needs name=RUN"),
+        ("latency", False, "nas latency is not data-parallel; start it without torchrun"),
+        ("sweep", False, "nas sweep is not data-parallel"),
+        ("search", True, "torchrun starts one run"),
+        ("search", False, "--max-restarts needs name=RUN"),
     ],
 )
-def test_what_several_processes_cannot_do_is_refused(monkeypatch, command, overrides, message):
+def test_what_several_processes_cannot_do_is_refused(monkeypatch, command, several, message):
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "1")
     with pytest.raises(ValueError, match=message):
-        check_command(command, overrides)
-    check_command("pipeline", ["name=four"])
+        check_command(command, several, named=False)
+    check_command("pipeline", False, named=True)
 
 
 def test_other_ranks_write_and_print_where_nobody_looks(capsys):

@@ -4,9 +4,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from nas.command_line.words import quote
 from nas.jobs.multirun import current_member, multirun_arguments, objective, remove_if_bare
 from nas.jobs.parts import member_device
-from nas.overrides import quote
 
 
 @pytest.fixture

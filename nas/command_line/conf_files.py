@@ -1,0 +1,250 @@
+"""The settings of a command as its YAML files state them: keys, values and comments, read without Hydra.
+
+Hydra composes what a job gets. This reading is for people: for `--help`, completion, and near misses of a misspelt key.
+A test compares it with Hydra's own for every command.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+GLOBAL = "# @package _global_"
+HIDDEN = ("_target_", "_partial_", "hydra", "defaults")
+"""Keys that are no settings of a user's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A key of a command.
+
+    Attributes:
+        key: Dotted.
+        value: As in the YAML.
+        comment: What the YAML says of it.
+        group: Package of the config group that it is of, such as `network`; empty for the command's own.
+    """
+
+    key: str
+    value: Any
+    comment: str
+    group: str = ""
+
+    @property
+    def required(self) -> bool:
+        """Whether the command does not run without it."""
+        return self.value == "???" or self.comment.startswith("required")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A config group of a command.
+
+    Attributes:
+        key: What is typed: `data`, or `reward@front.reward` where a group serves in another place.
+        chosen: The option in use; None if none is.
+        options: Names of all.
+        title: First sentences of the chosen option's file.
+    """
+
+    key: str
+    chosen: str | None
+    options: tuple[str, ...]
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """A YAML file, read once: its leading comment, its defaults list, and its keys with their comments."""
+
+    header: str
+    is_global: bool
+    defaults: list[Any]
+    values: dict[str, Any]
+    comments: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class CommandSettings:
+    """What a command takes: its settings by dotted key, its config groups by the key that is typed."""
+
+    header: str
+    settings: dict[str, Setting] = field(default_factory=dict)
+    groups: dict[str, Group] = field(default_factory=dict)
+
+
+def read_command(
+    command: str, *, choices: Mapping[str, str] | None = None, folders: Iterable[str] = ()
+) -> CommandSettings:
+    """Reads the settings of a command.
+
+    Args:
+        command: Such as `search`.
+        choices: Option by config group, as typed; those of other keys are ignored.
+        folders: Further folders of configs, before the package's own.
+
+    Raises:
+        FileNotFoundError: If a chosen option has no file.
+    """
+    places = [*map(Path, folders), Path(str(resources.files("conf")))]
+    chosen = {key: value for key, value in (choices or {}).items() if value not in ("null", "")}
+    if "experiment" in chosen:
+        chosen = {**_overrides(_find(places, "experiment", chosen["experiment"])), **chosen}
+    found = CommandSettings(header=_read(_find(places, "", command)).header)
+    _add_file(found, places, group="", option=command, package="", chosen=chosen)
+    return found
+
+
+def overridden_groups(experiment: str, *, folders: Iterable[str] = ()) -> list[str]:
+    """Returns the config groups whose option an experiment sets, so that a command must have them."""
+    places = [*map(Path, folders), Path(str(resources.files("conf")))]
+    return [key for key in _overrides(_find(places, "experiment", experiment)) if not key.startswith("hydra/")]
+
+
+def split_comment(comment: str) -> tuple[str, str]:
+    """Returns the sentences of a comment and its examples, the lines indented within it."""
+    lines = comment.splitlines()
+    prose = [line for line in lines if not line.startswith("  ")]
+    return "\n".join(prose), "\n".join(line for line in lines if line.startswith("  "))
+
+
+def _add_file(
+    found: CommandSettings, places: list[Path], *, group: str, option: str, package: str, chosen: Mapping[str, str]
+) -> None:
+    """Adds a file's settings in the order of its defaults list."""
+    file = _read(_find(places, group, option))
+    package = "" if file.is_global else package
+    for entry in [*file.defaults, *([] if "_self_" in file.defaults else ["_self_"])]:
+        if entry == "_self_":
+            _add_own(found, file, package)
+        elif isinstance(entry, str):  # a file of the same group, `guard@guard` in the package `guard` below this one
+            name, _, place = entry.partition("@")
+            _add_file(found, places, group=group, option=name, package=_joined(package, place), chosen=chosen)
+        else:
+            for key, default in _choices(entry):
+                _add_group(found, places, key, default, parents=(group, package), chosen=chosen)
+
+
+def _add_group(
+    found: CommandSettings,
+    places: list[Path],
+    key: str,
+    default: str | None,
+    *,
+    parents: tuple[str, str],
+    chosen: Mapping[str, str],
+) -> None:
+    group, package = parents
+    absolute = key.startswith("/") or not group
+    name, _, place = key.lstrip("/").partition("@")
+    name = name if absolute else f"{group}/{name}"
+    if name.startswith("hydra/"):
+        return
+    relative = place or name.rpartition("/")[2]
+    package = relative if absolute else _joined(package, relative)
+    typed = key.lstrip("/") if absolute else f"{name}@{package}"
+    option = chosen.get(typed, default)
+    names = sorted({path.stem for root in places for path in (root / name).glob("*.yaml")})
+    title = "" if option is None else _read(_find(places, name, option)).header
+    found.groups[typed] = Group(typed, option, tuple(names), title)
+    if option is not None:
+        _add_file(found, places, group=name, option=option, package=package, chosen=chosen)
+
+
+def _add_own(found: CommandSettings, file: ConfigFile, package: str) -> None:
+    for key, value in _leaves(file.values):
+        dotted = _joined(package, key)
+        before = found.settings.get(dotted)
+        comment = file.comments.get(key) or (before.comment if before else "")
+        head = dotted.partition(".")[0]
+        group = before.group if before else package or (head if head in found.groups else "")
+        found.settings[dotted] = Setting(dotted, value, comment, group)
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if key in HIDDEN:
+            continue
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _choices(entry: Any, prefix: str = "") -> list[tuple[str, str | None]]:
+    """Returns group and option of an entry of a defaults list; with a prefix only of those that have it."""
+    pairs = [(str(key), option) for key, option in entry.items()] if isinstance(entry, dict) else []
+    if prefix:
+        return [(key.removeprefix(prefix), option) for key, option in pairs if key.startswith(prefix)]
+    return [(key, option) for key, option in pairs if not key.startswith("override ")]
+
+
+def _overrides(experiment: Path) -> dict[str, str]:
+    pairs = [pair for entry in _read(experiment).defaults for pair in _choices(entry, prefix="override ")]
+    return {key.lstrip("/"): option for key, option in pairs if option is not None}
+
+
+def _joined(package: str, key: str) -> str:
+    return f"{package}.{key}".strip(".")
+
+
+def _find(places: list[Path], group: str, option: str) -> Path:
+    for place in places:
+        if (file := place / group / f"{option}.yaml").is_file():
+            return file
+    raise FileNotFoundError(f"no {group}={option}" if group else f"no config {option}")
+
+
+@cache
+def _read(path: Path) -> ConfigFile:
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    values = yaml.load(text, Loader=loader) or {}
+    root = yaml.compose(text, Loader=loader)
+    comments: dict[str, str] = {}
+    if isinstance(root, yaml.MappingNode):
+        _collect(root, lines, "", comments)
+    header = []
+    for line in lines:
+        if line.strip() == GLOBAL:
+            continue
+        if not line.startswith("#"):
+            break
+        header.append(line.removeprefix("#").removeprefix(" "))
+    return ConfigFile("\n".join(header), GLOBAL in lines, values.get("defaults", []), values, comments)
+
+
+def _collect(node: yaml.MappingNode, lines: list[str], prefix: str, comments: dict[str, str]) -> None:
+    """Gathers the comment of every key: behind it, on the lines that go on with it, and on those right above it."""
+    for key, value in node.value:
+        at, name = key.start_mark.line, f"{prefix}{key.value}"
+        last = value.end_mark.line if isinstance(value, yaml.SequenceNode) and value.flow_style else at
+        text = [_behind(lines[last])]
+        for line in lines[last + 1 :]:
+            stripped = line.lstrip()
+            if not stripped.startswith("#") or len(line) - len(stripped) <= key.start_mark.column:
+                break
+            text.append(stripped.lstrip("# "))
+        comment = " ".join(part for part in text if part)
+        above = []
+        for line in reversed(lines[:at]):
+            if line[: key.start_mark.column].strip() or not line.strip().startswith("#"):
+                break
+            above.append(line.strip().removeprefix("#").removeprefix(" "))
+        is_header = len(above) == at and prefix == ""  # the file's, and about no key
+        if above and not comment and not is_header:
+            comment = "\n".join(reversed(above))
+        comments[name] = comment
+        if isinstance(value, yaml.MappingNode):
+            _collect(value, lines, f"{name}.", comments)
+
+
+def _behind(line: str) -> str:
+    """Returns the comment behind a value; `#` is none where no space precedes it."""
+    before, sign, comment = line.partition(" #")
+    return comment.strip() if sign and before.count('"') % 2 == 0 and before.count("'") % 2 == 0 else ""

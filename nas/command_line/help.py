@@ -1,0 +1,123 @@
+"""What `nas --help` and `nas COMMAND --help` print: from the YAML files alone, so within a moment."""
+
+import json
+import shutil
+import textwrap
+from importlib import resources
+from typing import Any
+
+from nas.command_line.conf_files import CommandSettings, Setting, read_command, split_comment
+from nas.command_line.words import Words
+
+COMMANDS = (
+    *("pipeline", "sweep", "search", "retrain", "latency", "bench", "predictor", "rank", "compare", "runs", "show"),
+    *("export", "predict", "replay", "permutations", "report", "table"),
+)
+KEY_COLUMNS = 36
+OPTIONS = """\
+options, before or after settings:
+  -m, --multirun    one run for each value of KEY=A,B, for each combination of several
+  --cfg job         print the composed config and do nothing
+  --config-dir DIR  a folder of your own configs, laid out like conf/
+  -sc install=bash  print what completes commands and keys in a shell: eval "$(nas -sc install=bash)"
+"""
+
+
+def usage() -> str:
+    """Returns the help of the program: its commands, a line each."""
+    width = max(map(len, COMMANDS))
+    lines = "".join(f"  {name:<{width}}  {_summary(name)}\n" for name in COMMANDS)
+    return (
+        "usage: nas COMMAND [KEY=VALUE ...] [options]\n\n"
+        f"commands:\n{lines}\n"
+        "Every setting is a Hydra override: data=cifar10 search.epochs=50 search_space.blocks=4.\n"
+        "  nas COMMAND --help       the settings and their values\n"
+        "  nas COMMAND --cfg job    the composed config\n"
+        "  nas COMMAND -m KEY=A,B   one run for each value\n"
+        "  name=RUN                 the run folder results/runs/RUN; the same name resumes a run that stopped\n"
+    )
+
+
+def command_help(command: str, words: Words) -> str:
+    """Returns the help of a command with the options that are typed: examples, groups, and every key.
+
+    Raises:
+        FileNotFoundError: If a typed option of a config group does not exist.
+    """
+    folder = words.option("--config-dir", "-cd")
+    found = read_command(command, choices=words.values, folders=[folder] if folder else [])
+    prose, examples = split_comment(found.header)
+    return "\n".join(
+        [
+            prose,
+            *(["", examples] if examples else []),
+            *_required(found),
+            *_groups(found),
+            "",
+            "settings:",
+            *_settings(found),
+            "",
+            OPTIONS,
+        ]
+    )
+
+
+def _summary(command: str) -> str:
+    """Returns the first line of a command's config, without parsing it."""
+    with resources.files("conf").joinpath(f"{command}.yaml").open(encoding="utf-8") as file:
+        return file.readline().removeprefix("# ").strip().removesuffix(".")
+
+
+def _required(found: CommandSettings) -> list[str]:
+    lines = [_line(one.key, one.comment) for one in found.settings.values() if one.required]
+    return ["", "required:", *lines] if lines else []
+
+
+def _groups(found: CommandSettings) -> list[str]:
+    shown = [group for group in found.groups.values() if len(group.options) > 1 and "trainer" not in group.key]
+    lines = [
+        _line(group.key, " ".join(f"[{name}]" if name == group.chosen else name for name in group.options))
+        for group in shown
+    ]
+    return ["", "groups, GROUP=OPTION (in brackets: the one in use):", *lines] if lines else []
+
+
+def _settings(found: CommandSettings) -> list[str]:
+    lines = []
+    titles = {group.key.rpartition("@")[2]: group.title for group in found.groups.values()}
+    told = ""
+    for setting in sorted(found.settings.values(), key=lambda one: _rank(one, found)):
+        if setting.group != told:
+            title = split_comment(titles.get(setting.group, ""))[0].replace("\n", " ")
+            lines += ["", *textwrap.wrap(f"{setting.group}: {title}", _width())]
+            told = setting.group
+        lines.append(_line(f"{setting.key}={_shown(setting.value)}", setting.comment))
+    return lines
+
+
+def _rank(setting: Setting, found: CommandSettings) -> int:
+    """Returns where a setting's group stands: the command's own first."""
+    groups = list(dict.fromkeys(one.group for one in found.settings.values()))
+    return -1 if not setting.group else groups.index(setting.group)
+
+
+def _line(left: str, right: str) -> str:
+    """Returns a row: what is typed, and beside it, wrapped, what it means."""
+    indent = " " * (KEY_COLUMNS + 2)
+    paragraphs = [part for line in right.splitlines() for part in textwrap.wrap(line, _width() - len(indent)) or [""]]
+    if not paragraphs:
+        return f"  {left}"
+    if len(left) + 2 > KEY_COLUMNS:
+        return "\n".join([f"  {left}", *(indent + part for part in paragraphs)])
+    first, *others = paragraphs
+    return "\n".join([f"  {left:<{KEY_COLUMNS}}{first}", *(indent + part for part in others)])
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return "" if value == "???" else value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _width() -> int:
+    return max(80, min(140, shutil.get_terminal_size((120, 24)).columns))

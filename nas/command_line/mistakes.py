@@ -1,0 +1,157 @@
+"""Mistakes that show without torch: unknown keys, options and types, files that are not there. A line each."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nas.command_line.conf_files import CommandSettings, overridden_groups, read_command
+from nas.command_line.help import COMMANDS
+from nas.command_line.words import Words
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+REFUSED: dict[type, tuple[type, ...]] = {
+    bool: (str, int, float, list),
+    int: (str,),
+    float: (str,),
+    list: (str, int, float),
+}
+"""By the type of a default, types that no value of the key can have; where the default is a text or null, none."""
+NAMES = {bool: "true or false", int: "a number", float: "a number", list: "a list: [A,B]"}
+FILES = {
+    "run": "`nas runs` lists the runs there are",
+    "cells": "it is the run folder of an earlier nas rank",
+    "random_cells": "`nas search` writes random.json into its run folder",
+    "retrain.warm_start": "it is the run folder of a search",
+    "table.path": "it is the table's FILE.csv or FILE.csv.gz",
+}
+"""Keys that name a file or a folder, and what it should be."""
+
+
+def explain(error: Exception, command: str, words: Words) -> str:
+    """Returns in a line or two what is wrong with a command line that Hydra does not compose."""
+    folder = words.option("--config-dir", "-cd")
+    if folder is not None and not Path(folder).is_dir():
+        return f"no folder {folder}, which --config-dir names"
+    folders = [folder] if folder else []
+    found = read_command(command, folders=folders)
+    for key, value in words.values.items():
+        if complaint := _wrong_choice(command, key, value, found, folders=folders):
+            return complaint
+    found = read_command(command, choices=words.values, folders=folders)
+    for word in words.overrides:
+        if complaint := _wrong_key(command, word, found):
+            return complaint
+    if options := getattr(error, "options", None):  # Hydra's own groups, such as hydra/launcher
+        group, _, value = str(getattr(error, "missing_cfg_file", "")).rpartition("/")
+        return _no_option(group, value, options)
+    first, *_ = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if "mbiguous value" in first or "multirun" in str(error):
+        return f"{_sweep(words)} gives several values: add -m for one run each, or quote it: \"KEY='A,B'\""
+    return first
+
+
+def check_values(command: str, cfg: "DictConfig", words: Words) -> None:
+    """Refuses a typed value of a type that its key cannot have.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    from omegaconf import OmegaConf
+
+    folder = words.option("--config-dir", "-cd")
+    try:
+        known = read_command(command, choices=words.values, folders=[folder] if folder else []).settings
+    except (OSError, ValueError):  # of configs that this simple reading does not follow
+        return
+    for key in words.values:
+        if key not in known or OmegaConf.is_missing(cfg, key) or OmegaConf.select(cfg, key) is None:
+            continue
+        value = OmegaConf.select(cfg, key)
+        value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        kind = type(known[key].value)
+        if type(value) in REFUSED.get(kind, ()):
+            raise ValueError(f"{key} must be {NAMES[kind]}, got {value!r}")
+
+
+def check_files(cfg: "DictConfig") -> None:
+    """Refuses a config that names files or folders that are not there.
+
+    Raises:
+        FileNotFoundError: If there is one.
+    """
+    from omegaconf import OmegaConf
+
+    for key, hint in FILES.items():
+        named = OmegaConf.select(cfg, key, throw_on_missing=False)
+        if isinstance(named, str) and named != "search" and not Path(named.rpartition("#")[0] or named).exists():
+            raise FileNotFoundError(f"{key}={named} is not there; {hint}")
+    runs = OmegaConf.select(cfg, "runs")
+    for run in [runs] if isinstance(runs, str) else runs or ():
+        if not Path(str(run)).exists():
+            raise FileNotFoundError(f"runs: {run} is not there; {FILES['run']}")
+    data = OmegaConf.select(cfg, "data._target_")
+    if data == "nas.data.torchvision_images" and not cfg.data.download:
+        from nas.datasets import check_present
+
+        check_present(cfg.data.name, root=Path(str(cfg.data.root)))
+    if data == "nas.data.arrays" and not OmegaConf.is_missing(cfg, "data.path") and not Path(cfg.data.path).exists():
+        raise FileNotFoundError(f"data.path={cfg.data.path} is not there; it is the data set's FILE.npz")
+
+
+def near_keys(key: str, keys: Sequence[str]) -> list[str]:
+    """Returns the known keys that one may have been meant for: spelt alike, or of the same last part."""
+    last = key.rpartition(".")[2]
+    same = [one for one in keys if one.rpartition(".")[2] == last]
+    return list(dict.fromkeys([*same, *difflib.get_close_matches(key, keys, n=2, cutoff=0.6)]))[:2]
+
+
+def _wrong_choice(command: str, key: str, value: str, found: CommandSettings, *, folders: Sequence[str]) -> str | None:
+    """Says that a config group has no such option, or that an experiment is not for this command."""
+    if key == "experiment" and "experiment" not in found.groups:
+        others = ", ".join(name for name in COMMANDS if "experiment" in read_command(name).groups)
+        return f"nas {command} takes no experiment; {others} do"
+    group = found.groups.get(key)
+    if group is None or value in ("null", "") or "," in value:
+        return None
+    if value not in group.options:
+        return _no_option(key, value, group.options)
+    if key == "experiment":
+        return _unfit_experiment(command, value, folders=folders)
+    return None
+
+
+def _no_option(key: str, value: str, options: Sequence[str]) -> str:
+    near = difflib.get_close_matches(value, options, n=1, cutoff=0.5)
+    near = near or [name for name in options if name.startswith(value)][:1]
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"no {key}={value}; {hint}{'T' if near else 't'}here are {', '.join(options)}"
+
+
+def _unfit_experiment(command: str, experiment: str, *, folders: Sequence[str]) -> str | None:
+    needed = overridden_groups(experiment, folders=folders)
+    fits = [name for name in COMMANDS if {"experiment", *needed} <= set(read_command(name, folders=folders).groups)]
+    if command in fits:
+        return None
+    lacking = [group for group in needed if group not in read_command(command, folders=folders).groups]
+    named = ", ".join(group.rpartition("@")[2] for group in lacking)
+    return f"experiment={experiment} sets {named}, which nas {command} does not have; it is for {', '.join(fits)}"
+
+
+def _wrong_key(command: str, word: str, found: CommandSettings) -> str | None:
+    """Says that a command has no such key."""
+    key = word.partition("=")[0].lstrip("+~")
+    if word.startswith("+") or key.startswith("hydra"):
+        return None
+    keys = [*found.settings, *found.groups]
+    if key in keys or any(one.startswith(f"{key}.") for one in keys):
+        return None
+    near = near_keys(key, keys)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"nas {command} --help lists the settings"
+    return f"no setting {key!r}; {hint}"
+
+
+def _sweep(words: Words) -> str:
+    return next((word for word in words.overrides if "," in word.partition("=")[2]), "a value with commas")

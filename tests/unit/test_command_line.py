@@ -1,0 +1,380 @@
+"""What is typed after a command: read in any order, quoted for Hydra, explained where it is wrong, and completed."""
+
+import inspect
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import get_object
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf
+
+from nas.cli import hydra_overrides
+from nas.command_line.completion import candidates, complete
+from nas.command_line.conf_files import HIDDEN, read_command
+from nas.command_line.help import COMMANDS, command_help, usage
+from nas.command_line.mistakes import REFUSED, check_files, check_values, explain
+from nas.command_line.words import Words, quote, read_words
+from nas.config import _fits
+
+EXPERIMENTS = {"pipeline": ("toy", "nasbench201", "cifar10_small"), "search": ("nasbench201",), "retrain": ("toy",)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hydra() -> Iterator[None]:
+    with initialize_config_module("conf", version_base="1.3"):
+        yield
+
+
+def composed(command: str, *arguments: str) -> DictConfig:
+    """What Hydra makes of the arguments of a command."""
+    words = read_words(command, arguments)
+    return compose(command, overrides=hydra_overrides(command, words))
+
+
+def mistake(command: str, *arguments: str) -> str:
+    """What is said of a command line that cannot be composed, or whose values cannot be."""
+    words = read_words(command, arguments)
+    try:
+        cfg = compose(command, overrides=hydra_overrides(command, words))
+    except Exception as error:
+        return explain(error, command, words)
+    try:
+        check_values(command, cfg, words)
+        check_files(cfg)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--cfg", "job", "a=1", "b=2"),
+        ("a=1", "--cfg", "job", "b=2"),
+        ("a=1", "b=2", "--cfg=job"),
+    ],
+)
+def test_options_and_settings_come_in_any_order(arguments):
+    assert read_words("search", arguments) == Words(("--cfg", "job"), ("a=1", "b=2"))
+
+
+def test_options_keep_their_values():
+    words = read_words("retrain", ["--config-dir", "mine/configs", "x=1", "-m", "--info", "y=2", "~z"])
+    assert words.option("-cd", "--config-dir") == "mine/configs"
+    assert words.options == ("--config-dir", "mine/configs", "-m", "--info=all")
+    assert words.several
+    assert words.overrides == ("x=1", "y=2", "~z")
+    assert words.values == {"x": "1", "y": "2"}
+    assert read_words("runs", ["--compare", "a b", "c"]).overrides == ("compare=['a b','c']",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--cfgg", "job"], "--cfgg; did you mean --cfg"),
+        (["--config-dir"], "--config-dir takes a value"),
+        (["results/runs/four"], "results/runs/four.* KEY=VALUE"),
+        (["--compare", "a"], "--compare A B"),
+    ],
+)
+def test_a_word_that_is_neither_option_nor_setting_is_named(arguments, named):
+    with pytest.raises(ValueError, match=named):
+        read_words("runs", arguments)
+
+
+@pytest.mark.parametrize(
+    ("command", "key", "value"),
+    [
+        ("search", "name", "ünïcode名"),
+        ("search", "name", "2024"),
+        ("search", "name", "1e3"),
+        ("predict", "images", "my photos (1)"),
+        ("predict", "images", "a,b.png"),
+        ("search", "data.root", "/home/José/x y"),
+        ("search", "data.root", "back\\slash's"),
+        ("search", "data.root", "trailing\\"),
+        ("show", "genotype", "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|avg_pool_3x3~1|none~2|"),
+    ],
+)
+def test_a_value_means_what_the_shell_passes(command, key, value):
+    more = ["data=cifar10"] if key.startswith("data.") else []
+    assert OmegaConf.select(composed(command, *more, f"{key}={value}"), key) == value
+
+
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"], exclude_characters="$"), min_size=1))
+def test_any_text_passes_as_a_name(text):
+    value = text.strip()
+    if value and value != "null" and value[0] not in "'\"":
+        assert OverridesParser.create().parse_override(quote(f"name={value}")).value() == value
+
+
+def test_lists_keep_their_parts_and_quotes_their_meaning():
+    assert composed("predict", "images=[my photos (1),b.png,é]").images == ["my photos (1)", "b.png", "é"]
+    assert composed("latency", "models=[{genotype: enas, name: smäll}]").models == [
+        {"genotype": "enas", "name": "smäll"}
+    ]
+    assert composed("search", "name='a#b'").name == "a#b"
+    assert composed("search", "search.cost=null", "seed=3").search.cost is None
+    assert quote("retrain.seeds=[0,1]") == "retrain.seeds=[0,1]"
+    assert quote("seed=range(3)", several=True) == "seed=range(3)"
+    assert quote("genotype=choice(enas,darts_v2)", several=True) == "genotype=choice(enas,darts_v2)"
+    assert quote("images=a b (1),c", several=True) == "images='a b (1)','c'"
+
+
+def leaves(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key in (key for key in cfg if key not in HIDDEN):
+        node = None if OmegaConf.is_missing(cfg, key) else cfg._get_node(key)
+        if OmegaConf.is_dict(node) and len(node):
+            yield from leaves(node, f"{prefix}{key}.")
+        else:
+            value = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node._value() if node else "???"
+            yield f"{prefix}{key}", value
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_settings_read_from_the_files_are_those_that_hydra_composes(command):
+    for choices in ({}, *({"experiment": name} for name in EXPERIMENTS.get(command, ()))):
+        cfg = compose(command, overrides=[f"{key}={value}" for key, value in choices.items()])
+        found = read_command(command, choices=choices).settings
+        assert {key: one.value for key, one in found.items()} == dict(leaves(cfg))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_a_sentence_two_examples_and_every_key_with_its_comment(command):
+    text = command_help(command, Words((), ()))
+    sentence, _, *examples = text.splitlines()
+    assert sentence.endswith((".", ","))
+    assert sum(f"nas {command}" in line for line in text.splitlines()) >= (1 if command == "table" else 2), examples
+    settings = read_command(command).settings
+    parents = {key.rpartition(".")[0] for key in settings}
+    for key, setting in settings.items():
+        assert f"\n  {key}=" in text
+        assert setting.comment or key.rpartition(".")[0] in parents - {""}, key
+    assert "_target_" not in text
+
+
+def test_every_key_of_a_command_of_its_own_has_a_comment():
+    lacking = [key for command in COMMANDS for key, one in read_command(command).settings.items() if not one.comment]
+    assert {key.rpartition(".")[0] for key in lacking} <= {
+        *("bench.links", "compare.samples_per_update", "compare.published", "table.key_of", "retrain"),
+    }
+
+
+def test_the_examples_of_the_help_compose():
+    for command in COMMANDS:
+        lines = [line.strip() for line in command_help(command, Words((), ())).splitlines()[:8]]
+        for line in (one for one in lines if one.startswith(f"nas {command}") and "results/runs" not in one):
+            _, *typed = shlex.split(line)[1:]
+            words = read_words(command, typed)
+            if command != "sweep":
+                assert compose(command, overrides=hydra_overrides(command, words)) is not None
+
+
+def test_required_keys_are_marked_and_chosen_options_followed():
+    assert "required:\n  genotype" in command_help("retrain", Words((), ()))
+    assert "required:" not in command_help("pipeline", Words((), ()))
+    assert "controller.population_size=10" in command_help("search", read_words("search", ["controller=evolution"]))
+    assert all(f"\n  {name} " in usage() for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (("search", "data=cifar"), ("data=cifar", "did you mean cifar10?")),
+        (("search", "controller=lstmm"), ("did you mean lstm?", "evolution")),
+        (("search", "network=shufflenas"), ("did you mean shufflenasnet?",)),
+        (("search", "data=nothing_like_it"), ("digits", "image_folder")),
+        (("search", "hydra/launcher=paralel"), ("did you mean parallel?",)),
+        (("search", "search.epoch=3"), ("search.epochs",)),
+        (("search", "epochs=3"), ("search.epochs",)),
+        (("search", "zzz=3"), ("zzz", "nas search --help")),
+        (("search", "search.epochs=many"), ("search.epochs", "a number", "many")),
+        (("search", "data.flip=maybe"), ("data.flip", "true or false")),
+        (("retrain", "retrain.seeds=3"), ("retrain.seeds", "[A,B]")),
+        (("search", "search.epochs=1,2"), ("search.epochs=1,2", "-m")),
+        (("search", "data=cifar10", "data.root=nowhere"), ("nowhere/cifar10.npz", "data.download=true")),
+        (("rank", "run=nowhere"), ("nowhere", "nas runs")),
+        (("search", "data=arrays", "data.path=nowhere.npz"), ("nowhere.npz",)),
+        (("compare", "table.path=nowhere.csv"), ("nowhere.csv",)),
+        (("report", "runs=[nowhere]"), ("nowhere", "nas runs")),
+        (("rank", "experiment=toy"), ("nas rank takes no experiment", "search")),
+        (("compare", "experiment=toy"), ("experiment=toy", "data", "nas compare")),
+        (("retrain", "experiment=nasbench201"), ("search_space", "nas retrain", "search")),
+        (("search", "experiment=cifar10_smal"), ("did you mean cifar10_small?",)),
+    ],
+)
+def test_a_mistake_is_told_in_a_line_with_its_cure(line, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = mistake(*line)
+    assert len(text.splitlines()) <= 3
+    assert "+" not in text.replace("experiment", "")
+    assert all(one in text for one in said), text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_toy_experiment_works_or_is_refused_in_a_line_for_every_command(command):
+    if "experiment" in read_command(command).groups and command != "compare":
+        assert composed(command, "experiment=toy") is not None
+    else:
+        assert len(mistake(command, "experiment=toy").splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_default_refuses_a_type_that_its_key_takes(command):
+    """Types are judged by the default, before anything is imported; annotations have the last word."""
+    samples = {str: "text", int: 3, float: 0.5, list: [1]}
+    hints = dict(annotations(compose(command)))
+    for key, setting in read_command(command).settings.items():
+        for kind in REFUSED.get(type(setting.value), ()):
+            refused = samples[kind]
+            hint = hints.get(key)
+            assert hint is None or not _fits(refused, hint), (key, hint, refused)
+
+
+def annotations(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """The annotation that each key is checked against when it is built."""
+    target = OmegaConf.select(cfg, "_target_")
+    if target is not None:
+        function = get_object(target)
+        hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
+        yield from ((f"{prefix}{key}", hints[key]) for key in cfg if key in hints)
+    for key in cfg:
+        node = None if OmegaConf.is_missing(cfg, key) else cfg._get_node(key)
+        if OmegaConf.is_dict(node):
+            yield from annotations(node, f"{prefix}{key}.")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("nas sea", {"search "}),
+        ("nas search data=ci", {"data=cifar10", "data=cifar100"}),
+        ("nas search search.e", {"search.epochs="}),
+        ("nas search sea", {"search.", "search_space=", "search_space."}),
+        ("nas search controller=evolution controller.p", {"controller.population_size="}),
+        ("nas search data.flip=", {"data.flip=true", "data.flip=false"}),
+        ("nas retrain genotype=darts", {"genotype=darts_v1", "genotype=darts_v2"}),
+        ("nas retrain genotype=fol", {"genotype=folder/"}),
+        ("nas search --c", {"--cfg ", "--config-dir ", "--config-name ", "--config-path "}),
+        ("FOO=1 /usr/bin/nas search data=dig", {"data=digits"}),
+        ("nas nothing ", set()),
+    ],
+)
+def test_the_next_word_is_completed(line, expected, tmp_path, monkeypatch):
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert set(candidates(line)) == expected
+
+
+def test_a_shell_that_is_not_known_is_refused():
+    with pytest.raises(ValueError, match="bash, fish, zsh"):
+        complete("install=tcsh", line="")
+
+
+@pytest.fixture
+def program(tmp_path) -> dict[str, str]:
+    """An environment in which `nas` is this package's."""
+    script = tmp_path / "bin" / "nas"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m nas "$@"\n')
+    script.chmod(0o755)
+    return {**os.environ, "PATH": f"{script.parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+BASH_KEYS = r"""
+eval "$(nas -sc install=bash)"
+complete_line() {
+    COMP_LINE="$1"; COMP_POINT=${#1}
+    _nas_complete
+    printf '%s\n' "${COMPREPLY[@]}"
+}
+complete -p nas
+complete_line 'nas search data=ci'
+complete_line 'nas retr'
+"""
+
+
+def test_a_real_bash_completes_groups_keys_and_commands(program, tmp_path):
+    done = subprocess.run(["bash", "--norc", "-c", BASH_KEYS], env=program, capture_output=True, text=True, check=True)
+    rule, *offered = done.stdout.splitlines()
+    assert rule.endswith("-F _nas_complete nas")
+    assert offered == ["cifar10", "cifar100", "retrain "]
+
+
+def test_tab_in_an_interactive_bash_completes_a_value(program, tmp_path):
+    """Keys are typed into a terminal, as a user does."""
+    import pty
+
+    main, child = pty.openpty()
+    shell = subprocess.Popen(
+        ["bash", "--norc", "--noprofile", "-i"], env={**program, "PS1": "$ "}, stdin=child, stdout=child, stderr=child
+    )
+    os.close(child)
+    try:
+        os.write(main, b'eval "$(nas -sc install=bash)"; echo re""ady\n')
+        read_until(main, b"ready")
+        os.write(main, b"echo nas search data=fash\t")
+        os.write(main, b"\x15nas search data=fash\t")
+        assert b"data=fashion_mnist" in read_until(main, b"fashion_mnist")
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(main)
+
+
+def read_until(terminal: int, end: bytes) -> bytes:
+    import select
+
+    seen, deadline = b"", time.monotonic() + 60
+    while end not in seen and time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.2)[0]:
+            seen += os.read(terminal, 4096)
+    return seen
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_take_their_script(shell, program):
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    ask = {"zsh": "print -l $_comps[nas]", "fish": "complete -C 'nas search data=fash'"}[shell]
+    load = {"zsh": 'eval "$(nas -sc install=zsh)"', "fish": "nas -sc install=fish | source"}[shell]
+    done = subprocess.run([shell, "-c", f"{load}; {ask}"], env=program, capture_output=True, text=True, check=True)
+    assert {"zsh": "_bash_complete", "fish": "data=fashion_mnist"}[shell] in done.stdout
+
+
+def test_help_and_mistakes_need_no_torch(tmp_path):
+    """The libraries that take seconds to load are not loaded."""
+    code = """
+import sys
+from nas.cli import main
+sys.argv = ["nas", *sys.argv[1:]]
+try:
+    main()
+except SystemExit:
+    pass
+sys.stderr.write("heavy" if {"torch", "scipy", "matplotlib"} & set(sys.modules) else "light")
+"""
+    for line in (
+        ["search", "--help"],
+        ["search", "search.epoch=3"],
+        ["search", "search.epochs=many"],
+        ["search", "data=cifar10", "data.root=nowhere"],
+        ["retrain", "genotype=absent.json"],
+        ["rank", "run=nowhere"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *line], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        assert done.stderr.endswith("light"), line
+        assert not Path(tmp_path / "results").exists() or not list((tmp_path / "results").rglob("*.yaml"))
