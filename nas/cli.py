@@ -119,7 +119,7 @@ def _run_hydra(command: str, words: Words, arguments: Sequence[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from nas.jobs.running import MistakeError, hand_over_errors, run_job, wants_traceback
+    from nas.jobs.running import MistakeError, errors_raised, run_job, wants_traceback
 
     begun: list[bool] = []
     failed: list[str] = []
@@ -128,8 +128,7 @@ def _run_hydra(command: str, words: Words, arguments: Sequence[str]) -> None:
         begun.append(True)
         return run_job(command, cfg, words, failed=failed)
 
-    hand_over_errors()
-    with own_place(read_launch()) as place:
+    with own_place(read_launch()) as place, errors_raised():
         sys.argv = [f"nas {command}", *arguments, *place]
         try:
             hydra.main(version_base="1.3", config_path="pkg://conf", config_name=command)(task)()

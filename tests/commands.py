@@ -1,0 +1,101 @@
+"""Commands as a user starts them, in processes of their own that need not load torch again.
+
+A server process loads the libraries once and forks for each command. The child is a process like any other: it has its
+own working directory, environment, streams and exit code, and can be killed. The README's lines, kills of sweeps and a
+few others start Python afresh, so that nothing of the server can hide a fault.
+"""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from collections.abc import Iterator
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+LOADED = ["tests.commands", "nas.jobs.pipeline", "nas.jobs.report", "nas.jobs.rank", "nas.jobs.compare", "nas.jobs.export"]
+TIMEOUT = 300  # seconds
+
+
+class Command:
+    """A command that runs in a process of its own.
+
+    Args:
+        arguments: What is typed behind `nas`.
+        cwd: The working directory.
+        environment: What differs from `ENVIRONMENT`.
+    """
+
+    def __init__(self, *arguments: str, cwd: Path, environment: dict[str, str]) -> None:
+        self.arguments = arguments
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(LOADED)
+        self._folder = tempfile.TemporaryDirectory(prefix="nas-command-")
+        self._streams = [Path(self._folder.name) / name for name in ("out", "err")]
+        for stream in self._streams:
+            stream.touch()
+        env = {**ENVIRONMENT, **environment}
+        self.process: ForkServerProcess = context.Process(
+            target=_run, args=(list(arguments), str(cwd), env, [str(stream) for stream in self._streams])
+        )
+        self.process.start()
+
+    @property
+    def stderr(self) -> str:
+        """What it has printed to stderr so far."""
+        return self._streams[1].read_text(encoding="utf-8")
+
+    def kill(self) -> None:
+        """Ends it as `kill -9` does."""
+        self.process.kill()
+
+    def wait(self, timeout: float = TIMEOUT) -> subprocess.CompletedProcess[str]:
+        """Returns its exit code and what it printed, once it has ended."""
+        self.process.join(timeout)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+            raise subprocess.TimeoutExpired(["nas", *self.arguments], timeout)
+        out, err = (stream.read_text(encoding="utf-8") for stream in self._streams)
+        code = self.process.exitcode
+        self.process.close()
+        self._folder.cleanup()
+        return subprocess.CompletedProcess(["nas", *self.arguments], code or 0, out, err)
+
+
+def nas(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end."""
+    return Command(*arguments, cwd=cwd, environment=environment).wait()
+
+
+@contextmanager
+def started(*arguments: str, cwd: Path, **environment: str) -> Iterator[Command]:
+    """A command that runs while the context lasts, at most: it is killed when the context ends."""
+    command = Command(*arguments, cwd=cwd, environment=environment)
+    try:
+        yield command
+    finally:
+        command.kill()
+
+
+def _run(arguments: list[str], cwd: str, environment: dict[str, str], streams: list[str]) -> None:
+    """Becomes the command: in the child process."""
+    for number, path in enumerate(streams, start=1):
+        stream = os.open(path, os.O_WRONLY | os.O_APPEND)
+        os.dup2(stream, number)
+        os.close(stream)
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115: it lasts as long as the process
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
+    sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    sys.path[:0] = [str(Path(one).resolve()) for one in environment.get("PYTHONPATH", "").split(os.pathsep) if one]
+    sys.argv = ["nas", *arguments]
+    from nas.cli import main
+
+    main()
+    sys.stdout.flush()
