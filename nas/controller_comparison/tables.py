@@ -25,7 +25,9 @@ def print_figures(rows: Rows, fronts: Rows, *, settings: ComparisonSettings) -> 
         _print_fronts(fronts, name, settings=settings)
     for row in rows:
         if "verdict" in row:
-            result(f"{row['controller']} against {settings.baseline} after {settings.budget} queries: {row['verdict']}")
+            result(
+                f"{row['controller']}: against {settings.baseline} after {settings.budget} queries, {row['verdict']}"
+            )
 
 
 def _print_accuracies(rows: Rows, name: Column, *, settings: ComparisonSettings) -> None:
