@@ -31,8 +31,8 @@ from nas.controller_comparison.trials import (
     run_trials,
 )
 from nas.costing.reward_functions import latency_aware
+from nas.rank_tests import mann_whitney_p
 from nas.rewards import accuracy_reward
-from nas.statistics import mann_whitney_p
 from nas.table_lookup import open_table
 from search_spaces.nasbench201 import NASBench201Space, arch_string
 

@@ -2,16 +2,15 @@ import math
 
 import pytest
 
+from nas.rank_tests import mann_whitney_p, signed_rank_p
 from nas.statistics import (
     Comparison,
     compare_pairs,
     compare_samples,
     difference_interval,
-    mann_whitney_p,
     mean_interval,
     paired_verdict,
     plus_minus,
-    signed_rank_p,
     spread,
     verdict,
 )
