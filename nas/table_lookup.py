@@ -102,7 +102,7 @@ def open_table(
     key_of: Any,
     reward: str,
     report: str | None = None,
-    cost: str | None = None,
+    cost: str | Sequence[str] | None = None,
     cost_name: str = "latency",
     reward_scale: float = 1.0,
 ) -> tuple[TabularEvaluator, TabularCost | None]:
@@ -114,7 +114,7 @@ def open_table(
         key_of: Returns the key of a genotype.
         reward: Column that a search sees.
         report: Column that counts in the end.
-        cost: Column of costs.
+        cost: Column of costs; of several names, the first that the file has, if any.
         cost_name: What these are, one of `nas.costing.costs.FIELDS`.
         reward_scale: Factor that makes the reward a fraction.
 
@@ -127,4 +127,4 @@ def open_table(
         raise ValueError(f"key_of must name a function: table.key_of.path=MODULE.FUNCTION, got {key_of!r}")
     table = Table.read(path, key=key, reward=reward, report=report, cost=cost)
     evaluator = TabularEvaluator(table, key_of=key_of, reward_scale=reward_scale)
-    return evaluator, None if cost is None else TabularCost(cost_name, evaluator)
+    return evaluator, None if table.cost is None else TabularCost(cost_name, evaluator)

@@ -36,7 +36,13 @@ class Table:
 
     @classmethod
     def read(
-        cls, path: str | Path, *, key: str, reward: str, report: str | None = None, cost: str | None = None
+        cls,
+        path: str | Path,
+        *,
+        key: str,
+        reward: str,
+        report: str | None = None,
+        cost: str | Sequence[str] | None = None,
     ) -> "Table":
         """Reads a comma-separated file in UTF-8, compressed if its name ends in `.gz`.
 
@@ -47,7 +53,7 @@ class Table:
             key: Name of the column that tells the rows apart.
             reward: Name of a column of finite numbers, and so are the others.
             report: See the attributes.
-            cost: See the attributes.
+            cost: See the attributes; of several names, the first that the file has, if any.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -58,6 +64,8 @@ class Table:
         rows = csv.reader(io.StringIO(_read_text(file), newline=""), strict=True)
         try:
             names = next(rows, [])
+            if cost is not None and not isinstance(cost, str):
+                cost = next((name for name in cost if name in names), None)
             places = _places(names, {"key": key, "reward": reward, "report": report, "cost": cost}, file)
             columns = _read_rows(((rows.line_num, row) for row in rows), names=names, places=places, file=file)
         except csv.Error as error:

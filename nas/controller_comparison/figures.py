@@ -2,12 +2,11 @@
 
 import math
 import statistics
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nas.controller_comparison.settings import ComparisonSettings
-from nas.statistics import difference_interval, spread
+from nas.statistics import FRACTIONS, UNBOUNDED, Comparison, Interval, compare_samples, mean_interval, spread
 
 Figures = Mapping[str, Any]
 """What a trial returned."""
@@ -26,14 +25,14 @@ def by_controller(trials: Sequence[Figures], part: str, names: Sequence[str]) ->
 
 
 def accuracy_figures(
-    groups: Mapping[str, Sequence[Figures]], *, settings: ComparisonSettings, optimum: float
+    groups: Mapping[str, Sequence[Figures]], *, settings: ComparisonSettings, bounds: Interval
 ) -> list[dict[str, Any]]:
     """Summarises the trials that were rewarded for accuracy alone, one row a controller.
 
     Args:
         groups: Trials by controller.
         settings: The protocol.
-        optimum: The highest report of the table.
+        bounds: The lowest and the highest report of the table.
     """
     marks = settings.marks
     compared = settings.baseline if settings.baseline in groups else None
@@ -44,7 +43,7 @@ def accuracy_figures(
         row: dict[str, Any] = {"controller": name, "seeds": len(group), "samples_per_update": settings.batch(name)}
         for mark, values in reached.items():
             row |= {f"mean_at_{mark}": spread(values).mean, f"std_at_{mark}": spread(values).std}
-            row[f"median_regret_at_{mark}"] = optimum - statistics.median(values)
+            row[f"median_regret_at_{mark}"] = bounds[1] - statistics.median(values)
         row |= {
             "last_mean": statistics.fmean(last),
             "last_worst": min(last),
@@ -54,7 +53,9 @@ def accuracy_figures(
         if compared is not None and name != compared:
             for mark in marks:
                 others = [trial["reports"][mark - 1] for trial in groups[compared]]
-                row |= difference(reached[mark], others, mark=mark)
+                found = compare_samples(reached[mark], others, bounds=bounds)
+                row |= _difference(found, mark=mark)
+            row["verdict"] = found.sentence((name, compared), digits=3)  # at the last mark, the budget
         row["published"] = list(settings.published.get(name, ())) or None
         rows.append(row)
     return rows
@@ -79,12 +80,15 @@ def front_figures(
     for name, reached in ratios.items():
         row: dict[str, Any] = {"controller": name, "seeds": len(groups[name])}
         for mark, values in reached.items():
-            low, high = mean_interval(values)
+            low, high = mean_interval(values, bounds=FRACTIONS) or (math.nan, math.nan)
             row |= {f"ratio_at_{mark}": spread(values).mean, f"std_at_{mark}": spread(values).std}
             row |= {f"low_at_{mark}": low, f"high_at_{mark}": high}
         row["ratio_worst"] = min(reached[settings.budget])
         if compared is not None and name != compared:
-            row |= difference(reached[settings.budget], ratios[compared][settings.budget], mark=settings.budget)
+            others = ratios[compared][settings.budget]
+            row |= _difference(
+                compare_samples(reached[settings.budget], others, bounds=FRACTIONS), mark=settings.budget
+            )
         rows.append(row)
     return rows
 
@@ -107,37 +111,23 @@ def joined_rows(rows: Sequence[Figures], fronts: Sequence[Figures]) -> list[dict
     return list(joined.values())
 
 
-def difference(values: Sequence[float], others: Sequence[float], *, mark: int) -> dict[str, Any]:
-    """Returns `p_at_MARK`, and as `gain_low` and `gain_high` Welch's 95 % interval of the difference of means."""
-    with warnings.catch_warnings():  # of a side whose values are all the best of the table, which Welch's test can take
-        warnings.simplefilter("ignore", RuntimeWarning)
-        low, high = difference_interval(values, others) or (None, None)
-    return {f"p_at_{mark}": mann_whitney_p(values, others), f"gain_low_at_{mark}": low, f"gain_high_at_{mark}": high}
+def _difference(found: Comparison, *, mark: int) -> dict[str, Any]:
+    low, high = found.interval or (None, None)
+    return {f"p_at_{mark}": found.p, f"gain_low_at_{mark}": low, f"gain_high_at_{mark}": high}
 
 
-def mann_whitney_p(first: Sequence[float], second: Sequence[float]) -> float:
-    """Returns the two-sided p-value of the Mann-Whitney U test, ties corrected; 1 if all values are equal.
+def curves(groups: Mapping[str, Sequence[Figures]], *, part: str, bounds: Interval = UNBOUNDED) -> list[dict[str, Any]]:
+    """Returns, by controller and number of queries, the mean report of the incumbents and its 95 % interval.
 
-    Incumbents pile up at the best of a table, so that they are far from normal; ranks do not mind.
-
-    Raises:
-        ValueError: If a side has no values.
+    Args:
+        groups: Trials by controller.
+        part: Which part of the comparison they are of.
+        bounds: The lowest and the highest report of the table.
     """
-    if not first or not second:
-        raise ValueError("a test needs at least one value on each side")
-    if len({*first, *second}) == 1:
-        return 1.0
-    from scipy import stats
-
-    return float(stats.mannwhitneyu(first, second, alternative="two-sided", method="asymptotic").pvalue)
-
-
-def curves(groups: Mapping[str, Sequence[Figures]], *, part: str) -> list[dict[str, Any]]:
-    """Returns, by controller and number of queries, the mean report of the incumbents and its 95 % interval."""
     rows: list[dict[str, Any]] = []
     for name, group in groups.items():
         for number, values in enumerate(zip(*(trial["reports"] for trial in group), strict=True), start=1):
-            low, high = mean_interval(values)
+            low, high = mean_interval(values, bounds=bounds) or (math.nan, math.nan)
             rows.append(
                 {
                     "part": part,
@@ -150,14 +140,3 @@ def curves(groups: Mapping[str, Sequence[Figures]], *, part: str) -> list[dict[s
                 }
             )
     return rows
-
-
-def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float]:
-    """Returns Student's confidence interval of a mean; NaN with fewer than two values."""
-    if len(values) < 2:
-        return math.nan, math.nan
-    from scipy.special import stdtrit
-
-    half = stdtrit(len(values) - 1, (1 + confidence) / 2) * statistics.stdev(values) / math.sqrt(len(values))
-    mean = statistics.fmean(values)
-    return mean - float(half), mean + float(half)

@@ -8,6 +8,8 @@ from nas.portions import check_portion
 
 DEFAULT = "default"
 """The key of `samples_per_update` for controllers that it does not name."""
+MOST_FRONT_SEEDS = 30
+"""Of the part with cost, where no number is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,20 +18,24 @@ class FrontSettings:
 
     Attributes:
         controllers: Their names.
-        seeds: How many, from the first of the comparison on.
+        seeds: How many, from the first of the comparison on; None: see `num_seeds`.
         reward: Of accuracy and cost.
     """
 
     reward: CostReward
     controllers: Sequence[str] = ("lstm", "evolution", "uniform")
-    seeds: int = 30
+    seeds: int | None = None
 
     def __post_init__(self) -> None:
         _check_names("front.controllers", self.controllers)
-        if self.seeds < 0:
+        if self.seeds is not None and self.seeds < 0:
             raise ValueError(f"front.seeds must be at least 0, got {self.seeds}")
         if not isinstance(self.reward, CostReward):
             raise ValueError("front.reward must ask for a cost, as latency_aware does")
+
+    def num_seeds(self, compared: int) -> int:
+        """Returns how many seeds are searched from: as given, otherwise as many as are compared, at most 30."""
+        return min(compared, MOST_FRONT_SEEDS) if self.seeds is None else self.seeds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

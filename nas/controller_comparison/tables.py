@@ -1,10 +1,11 @@
-"""What a person sees of a comparison: tables, and a sentence for each controller that says no more than was shown."""
+"""What a person sees of a comparison: tables, and the verdict on each controller."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nas.console import Column, Table, note, result
 from nas.controller_comparison.settings import ComparisonSettings
+from nas.statistics import plus_minus
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -23,8 +24,10 @@ def print_figures(rows: Rows, fronts: Rows, *, settings: ComparisonSettings) -> 
     if fronts:
         _print_fronts(fronts, name, settings=settings)
     for row in rows:
-        if f"p_at_{settings.budget}" in row:
-            result(_sentence(row, baseline=str(settings.baseline), budget=settings.budget))
+        if "verdict" in row:
+            result(
+                f"{row['controller']}: against {settings.baseline} after {settings.budget} queries, {row['verdict']}"
+            )
 
 
 def _print_accuracies(rows: Rows, name: Column, *, settings: ComparisonSettings) -> None:
@@ -38,13 +41,13 @@ def _print_accuracies(rows: Rows, name: Column, *, settings: ComparisonSettings)
             Column("last_worst", f"worst last {settings.last}", ".2f"),
             Column("seconds_per_query", "ms/query", ".2f", 1000),
             Column(f"p_at_{budget}", f"p {settings.baseline}", ".2g"),
-            Column("shown_published", "  published", ""),
+            Column("shown_published", "   published", ""),
         ]
     )
     note("test accuracy of the best by reward, % (mean ± standard deviation); median regret, points")
     for row in rows:
-        cells = {f"at_{mark}": _spread(row[f"mean_at_{mark}"], row[f"std_at_{mark}"]) for mark in marks}
-        table.row({**row, **cells, "shown_published": _spread(*row["published"]) if row["published"] else None})
+        cells = {f"at_{mark}": plus_minus(row[f"mean_at_{mark}"], row[f"std_at_{mark}"]) for mark in marks}
+        table.row({**row, **cells, "shown_published": plus_minus(*row["published"]) if row["published"] else None})
 
 
 def _print_fronts(fronts: Rows, name: Column, *, settings: ComparisonSettings) -> None:
@@ -59,26 +62,8 @@ def _print_fronts(fronts: Rows, name: Column, *, settings: ComparisonSettings) -
     )
     for row in fronts:
         ratios = {mark: (100 * row[f"ratio_at_{mark}"], 100 * row[f"std_at_{mark}"]) for mark in settings.marks}
-        table.row({**row, **{f"at_{mark}": _spread(*values) for mark, values in ratios.items()}})
+        table.row({**row, **{f"at_{mark}": plus_minus(*values) for mark, values in ratios.items()}})
 
 
 def _at_marks(settings: ComparisonSettings) -> list[Column]:
-    return [Column(f"at_{mark}", f"{f'at {mark}':>11}", "") for mark in settings.marks]
-
-
-def _spread(mean: float, std: float) -> str:
-    return f"{mean:.2f} ±{std:.2f}" if std == std else f"{mean:.2f}"  # the deviation of one value is NaN
-
-
-def _sentence(row: Mapping[str, Any], *, baseline: str, budget: int) -> str:
-    """Says whether a controller differs from the baseline after the whole budget."""
-    low, high, p = (row[f"{key}_at_{budget}"] for key in ("gain_low", "gain_high", "p"))
-    if low is None:
-        return f"{row['controller']}: one seed shows no difference from {baseline}"
-    verdict = "no difference shown from"
-    if p < 0.05 and (low > 0 or high < 0):
-        verdict = "better than" if low > 0 else "worse than"
-    return (
-        f"{row['controller']}: {verdict} {baseline} after {budget} queries "
-        f"(95 % interval of the difference {low:+.3f} … {high:+.3f} points, Mann-Whitney p = {p:.2g})"
-    )
+    return [Column(f"at_{mark}", f"{f'at {mark}':>12}", "") for mark in settings.marks]

@@ -180,7 +180,7 @@ def _compared(reached: dict[str, tuple[float, ...]], mixer: str) -> tuple[float 
     if mixer == FIXED or FIXED not in reached:
         return None, None, None
     gains = [one - fixed for one, fixed in zip(reached[mixer], reached[FIXED], strict=True)]
-    low, high = mean_interval(gains) or (None, None)
+    low, high = mean_interval(gains, bounds=(-1.0, 1.0)) or (None, None)
     return _mean(gains), low, high
 
 

@@ -1,6 +1,7 @@
 """Compare: several controllers in one table, over many seeds, under the same budget."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     settings: ComparisonSettings = build(cfg.compare, "compare")
     front: FrontSettings = build(cfg.front, "front")
     laboratory = build_laboratory(cfg, settings, front)
+    front = replace(front, seeds=0 if laboratory.reference is None else front.num_seeds(settings.seeds))
     keep_data(out, laboratory.evaluator.table.record)
     trials = _trials(settings, front)
     file = out / TRIALS
@@ -77,12 +79,13 @@ def _trials(settings: ComparisonSettings, front: FrontSettings) -> list[Trial]:
     Raises:
         ValueError: If a portion would have no trials of a part.
     """
-    least, most = sorted((settings.seeds, front.seeds or settings.seeds))
+    num_front = front.num_seeds(settings.seeds)
+    least, most = sorted((settings.seeds, num_front or settings.seeds))
     seeds = portion_of(range(settings.first_seed, settings.first_seed + most), settings.portion, settings.portions)
     portion_of(range(least), settings.portion, settings.portions)  # there must be enough of the smaller part, too
     parts: list[tuple[Part, Sequence[str], int]] = [
         ("accuracy", settings.controllers, settings.seeds),
-        ("front", front.controllers, front.seeds),
+        ("front", front.controllers, num_front),
     ]
     return [
         Trial(part, name, seed)
@@ -133,28 +136,29 @@ def _conclude(
     cfg: DictConfig, out: Path, laboratory: Laboratory, trials: Sequence[Mapping[str, Any]], front: FrontSettings
 ) -> dict[str, Any]:
     """Writes and prints what the trials come to."""
-    settings, optimum = laboratory.settings, laboratory.evaluator.table.optimum
+    settings, reports = laboratory.settings, laboratory.evaluator.table.column("report").values()
+    bounds = min(reports), max(reports)
     groups = by_controller(trials, "accuracy", settings.controllers)
-    rows = accuracy_figures(groups, settings=settings, optimum=optimum)
+    rows = accuracy_figures(groups, settings=settings, bounds=bounds)
     front_groups = by_controller(trials, "front", front.controllers)
     report: dict[str, Any] = {
-        "settings": {**plain(cfg.compare, "compare"), "front": plain(cfg.front, "front")},
+        "settings": {**plain(cfg.compare, "compare"), "front": {**plain(cfg.front, "front"), "seeds": front.seeds}},
         "table": plain(cfg.table, "table"),
-        "optimum": optimum,
+        "optimum": bounds[1],
         "controllers": rows,
         "front": _front(laboratory, front_groups) if front_groups else None,
         "configs": {name: plain(controller_config(name, cfg.controller), name) for name in laboratory.controllers},
         "environment": environment(build_runtime(cfg), seed=settings.first_seed),
     }
     front_rows = report["front"]["controllers"] if front_groups else []
-    points = curves(groups, part="accuracy")
+    points = curves(groups, part="accuracy", bounds=bounds)
     write_csv(out / "compare.csv", joined_rows(rows, front_rows))
-    write_csv(out / "curves.csv", [*points, *curves(front_groups, part="front")])
+    write_csv(out / "curves.csv", [*points, *curves(front_groups, part="front", bounds=bounds)])
     comparison_plot(
         points,
         front_rows,
         marks=settings.marks,
-        optimum=optimum,
+        optimum=bounds[1],
         names=list(laboratory.controllers),
         path=out / "compare.svg",
     )

@@ -9,6 +9,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from nas.config import build
+from nas.console import note
 from nas.controller_comparison.settings import ComparisonSettings, FrontSettings
 from nas.controller_comparison.trials import Laboratory, Part
 from nas.costing.pareto import Point, hypervolume
@@ -26,21 +27,18 @@ def build_laboratory(cfg: DictConfig, settings: ComparisonSettings, front: Front
         FileNotFoundError: If the table is not there.
     """
     space: SearchSpace = build(cfg.search_space, "search_space")
-    names = dict.fromkeys([*settings.controllers, *(front.controllers if front.seeds else ())])
+    evaluator, cost = build(cfg.table, "table")
+    rewards: dict[Part, RewardFunction] = {"accuracy": accuracy_reward}
+    reference = _reference(front, evaluator, seeds=front.num_seeds(settings.seeds))
+    if reference is not None:
+        rewards["front"] = bound_reward(front.reward, cost, space=space)
+    names = dict.fromkeys([*settings.controllers, *(front.controllers if reference is not None else ())])
     nodes = {name: controller_config(name, cfg.controller) for name in names}
     if unknown := set(cfg.controller) - set(names):
         raise ValueError(f"controller.{min(unknown)} is not compared; compare.controllers names {', '.join(names)}")
     for name, node in nodes.items():
         build(node, f"controller {name}", space.decisions)
         settings.batch(name)
-    evaluator, cost = build(cfg.table, "table")
-    reports = evaluator.table.column("report")
-    rewards: dict[Part, RewardFunction] = {"accuracy": accuracy_reward}
-    reference = None
-    if front.seeds:
-        rewards["front"] = bound_reward(front.reward, cost, space=space)
-        reference = max(evaluator.table.column("cost").values()), statistics.median(reports.values())
-        _check_front(evaluator, reference)
     return Laboratory(
         settings=settings,
         space=space,
@@ -52,16 +50,29 @@ def build_laboratory(cfg: DictConfig, settings: ComparisonSettings, front: Front
     )
 
 
-def _check_front(evaluator: TabularEvaluator, reference: Point) -> None:
-    """Raises ValueError if the table has a cost that is not above 0, or no front that could be found."""
-    costs, reports = evaluator.table.column("cost"), evaluator.table.column("report")
-    if min(costs.values()) <= 0:
-        raise ValueError(f"{evaluator.table.path}: a cost must be above 0, got {min(costs.values())}")
-    if hypervolume([(cost, reports[key]) for key, cost in costs.items()], reference=reference) == 0:
-        raise ValueError(
-            f"{evaluator.table.path}: no cell is both cheaper than the dearest and better than the median, so that "
-            "there is no front to compare; front.seeds=0 leaves it out"
-        )
+def _reference(front: FrontSettings, evaluator: TabularEvaluator, *, seeds: int) -> Point | None:
+    """Returns the largest cost and the median report, from which the area of a front is measured.
+
+    None if the part with cost is not wanted, or nobody asked for it and the table has no costs or no front.
+
+    Raises:
+        ValueError: If a cost is not above 0, or the part was asked for by its number of seeds and cannot be.
+    """
+    table, reports = evaluator.table, evaluator.table.column("report")
+    if not seeds:
+        return None
+    reason = "no cost column is known, name its column with table.cost=COLUMN"
+    if table.cost is not None:
+        if min(table.cost.values()) <= 0:
+            raise ValueError(f"{table.path}: a cost must be above 0, got {min(table.cost.values())}")
+        reference = max(table.cost.values()), statistics.median(reports.values())
+        if hypervolume([(cost, reports[key]) for key, cost in table.cost.items()], reference=reference) > 0:
+            return reference
+        reason = "no cell is both cheaper than the dearest and better than the median"
+    if front.seeds is not None:
+        raise ValueError(f"{table.path}: there is no front to compare: {reason}; front.seeds=0 leaves it out")
+    note(f"the part with cost is left out: {reason}")
+    return None
 
 
 def controller_config(name: str, changed: DictConfig) -> DictConfig:

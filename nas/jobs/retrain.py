@@ -162,7 +162,8 @@ def summarise(
 ) -> dict[str, Any]:
     """Puts the members' accuracies together.
 
-    A value of `found` is one training; a value of `random` is one cell, the mean over its trainings.
+    A value of `found` is one training; a value of `random` is one cell, the mean over its trainings. So `comparison` is
+    about this cell; what a search is worth shows over several of them (`nas.sweeps.summary.aggregate`).
     """
     found = [entry["test_accuracy"] for entry in results if entry["label"] == "found"]
     labels = list(dict.fromkeys(entry["label"] for entry in results if entry["label"] != "found"))

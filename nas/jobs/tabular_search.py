@@ -153,7 +153,8 @@ def _conclude(search: TabularSearch, cfg: DictConfig, out: Path) -> dict[str, An
     best_found = found[0]
     figures = [f"{cfg.table.reward} {best_found['accuracy'] / search.evaluator.reward_scale:.4g}"]
     figures += [f"{cfg.table.report} {best_found['report']:.4g}"] if "report" in best_found else []
-    figures += [f"{cfg.table.cost} {best_found[FIELDS[search.cost.name]]:.4g}"] if search.cost is not None else []
+    if search.cost is not None:
+        figures.append(f"{FIELDS[search.cost.name]} {best_found[FIELDS[search.cost.name]]:.4g}")
     result(f"found {best_found['key']}: {', '.join(figures)}")
     if "report" in best_found:
         optimum = search.evaluator.table.optimum

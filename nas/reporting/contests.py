@@ -8,6 +8,7 @@ from typing import Any
 from nas.reporting.figures import Axis, Block, Chart, DataTable, Series, TableColumn
 from nas.reporting.records import RunRecord, number
 from nas.reporting.series import MAX_CURVE, thinned
+from nas.statistics import plus_minus
 
 CAPTION = (
     "Mean over seeds of what the best cell so far is worth, chosen by its reward, against the number of cells looked "
@@ -74,8 +75,7 @@ def _table(run: RunRecord, rows: Sequence[Mapping[str, Any]]) -> list[DataTable]
 
     def reached(mark: str) -> TableColumn:
         def show(row: Mapping[str, Any]) -> str:
-            std = number(row.get(f"std_at_{mark}"))
-            return f"{row[f'mean_at_{mark}']:.2f}" + (f" ± {std:.2f}" if math.isfinite(std) else "")
+            return plus_minus(row[f"mean_at_{mark}"], number(row.get(f"std_at_{mark}")))
 
         return TableColumn(key=f"mean_at_{mark}", title=f"at {mark}", show=show)
 

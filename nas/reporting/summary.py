@@ -7,6 +7,7 @@ from typing import Any
 from nas.reporting.figures import Axis, Chart, DataTable, Paragraph, Series, TableColumn
 from nas.reporting.records import RunRecord, number
 from nas.reporting.timing import latency_rows
+from nas.statistics import plus_minus
 
 MAX_VERDICTS = 3  # runs whose verdicts are sentences
 
@@ -65,8 +66,7 @@ def accuracy_chart(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
         key="all-test-accuracy",
         title="Test accuracy",
         caption="Means after retraining; the line through a dot is one standard deviation, of the found cell over "
-        "seeds, of the random cells over cells. A found cell is worth its search only where it lies to the right of "
-        "the random ones by more than the lines.",
+        "seeds, of the random cells over cells. Whether a difference is shown, the verdict of a run says.",
         x=Axis(title="test accuracy (%)"),
         y=Axis(title="", categories=tuple(row["run"] for row in shown)),
         series=tuple(one for one in series if one.x),
@@ -171,7 +171,7 @@ def _class(node: Any) -> str | None:
 def _percent(key: str) -> Any:
     def show(row: Mapping[str, Any]) -> str:
         std = number(row.get(f"{key}_std"))
-        return f"{100 * row[key]:.2f}" + (f" ± {100 * std:.2f}" if math.isfinite(std) else "")
+        return plus_minus(100 * row[key], 100 * std)
 
     return show
 

@@ -9,7 +9,7 @@ from nas.reporting.records import RunRecord, number
 NAMES = ("backend", "precision", "threads")
 """What tells measurements of one model apart."""
 CAPTION = (
-    "Median of the timed passes against batch size, both axes logarithmic; the band reaches up to the 95th percentile. "
+    "Median of the timed passes against batch size, both axes logarithmic; the band ends at p95, the 95th percentile. "
     "A flat line means that a pass costs about the same whatever its size: what takes time is to launch the work."
 )
 
@@ -78,12 +78,12 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> DataTable:
     return DataTable(
         key="latencies",
         title="Measured latencies",
-        caption="Median and 95th percentile of the timed passes.",
+        caption="Median and p95, the 95th percentile, of the timed passes.",
         columns=[
             TableColumn(key="label", title="model", show=lambda row: str(row["label"]), numeric=False),
             TableColumn(key="batch_size", title="batch size", show=lambda row: f"{row['batch_size']:g}"),
             TableColumn(key="median_ms", title="median (ms)", show=lambda row: f"{row['median_ms']:.3f}"),
-            TableColumn(key="p95_ms", title="95 % (ms)", show=lambda row: f"{row['p95_ms']:.3f}"),
+            TableColumn(key="p95_ms", title="p95 (ms)", show=lambda row: f"{row['p95_ms']:.3f}"),
             TableColumn(key="images_per_second", title="images/s", show=lambda row: f"{row['images_per_second']:,.0f}"),
             TableColumn(key="repeats", title="passes", show=lambda row: f"{row['repeats']:g}"),
         ],

@@ -8,7 +8,7 @@ from typing import Any
 
 from nas.console import Column, Table, next_command, note, result, shown
 from nas.run_listing import read_json
-from nas.statistics import spread, verdict
+from nas.statistics import plus_minus, spread, verdict
 from nas.sweeps.plots import sweep_plot
 from nas.sweeps.summary import FIGURES, SEED, Record, accuracies, aggregate, common_environment, distinct, swept_keys
 
@@ -93,7 +93,7 @@ def _percent(row: Record) -> str | None:
     mean, std = row.get("test_accuracy"), row.get("test_accuracy_std")
     if mean is None:
         return None
-    return f"{100 * mean:.2f}" if std is None else f"{100 * mean:.2f} ± {100 * std:.2f}"
+    return plus_minus(100 * mean, None if std is None else 100 * std)
 
 
 def _print_best(finished: Sequence[Record], rows: Sequence[Record], keys: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """Searches and comparisons in a table: their folders, and how they go on."""
 
 import csv
+import gzip
 import importlib.util
 import json
 from pathlib import Path
@@ -193,6 +194,60 @@ def test_a_trial_is_the_search_of_that_seed(compared, tmp_path):
 def test_a_mistake_in_a_comparison_names_the_key(tmp_path, override, message):
     with pytest.raises(ValueError, match=message):
         compare.run(config("compare", *SMALL, override), tmp_path)
+
+
+def own_table(folder: Path, *, cost: float | None) -> Path:
+    """A copy of the table without its column of costs, or with the same cost for all."""
+    with gzip.open(TABLE, "rt") as file:
+        rows = [line.rstrip("\n").split(",") for line in file]
+    added = [] if cost is None else ["latency_1080ti_b256_ms"]
+    lines = [",".join([*rows[0][:3], *added])]
+    lines += [",".join([*row[:3], *(str(cost) for _ in added)]) for row in rows[1:]]
+    path = folder / "own.csv"
+    path.write_text("\n".join(lines))
+    return path
+
+
+FEW = ("compare.controllers=[uniform]", "compare.seeds=2", "compare.budget=5", "compare.at=[]", "compare.workers=1")
+
+
+@pytest.mark.parametrize("cost", [None, 20.0], ids=["none", "constant"])
+def test_a_table_without_costs_is_compared_without_them(tmp_path, capsys, cost):
+    table = own_table(tmp_path, cost=cost)
+    report = compare.run(config("compare", f"table.path={table}", *FEW), tmp_path / "run")
+    assert (report["front"], report["settings"]["front"]["seeds"]) == (None, 0)
+    assert {json.loads(line)["part"] for line in (tmp_path / "run/trials.jsonl").read_text().splitlines()} == {
+        "accuracy"
+    }
+    assert capsys.readouterr().err.count("the part with cost is left out") == 1
+
+
+@pytest.mark.parametrize(
+    ("cost", "override", "message"),
+    [
+        (None, "front.seeds=1", "name its column with table.cost=COLUMN"),
+        (20.0, "front.seeds=1", "no cell is both cheaper than the dearest and better than the median"),
+        (None, "table.cost=ms", "has no column 'ms' for the cost; it has arch, cifar10_valid_12, cifar10_test_200"),
+    ],
+)
+def test_a_part_with_cost_that_was_asked_for_is_not_left_out(tmp_path, cost, override, message):
+    table = own_table(tmp_path, cost=cost)
+    with pytest.raises(ValueError, match=message):
+        compare.run(config("compare", f"table.path={table}", *FEW, override), tmp_path / "run")
+
+
+def test_a_table_without_costs_is_searched_for_accuracy(tmp_path):
+    table = own_table(tmp_path, cost=None)
+    overrides = ("experiment=nasbench201", f"table.path={table}", "search.queries=20")
+    best = search.run(config("search", *overrides), tmp_path / "run")
+    assert "latency_ms" not in best
+    with pytest.raises(ValueError, match=r"name its column with table\.cost=COLUMN"):
+        search.run(config("search", *overrides, "reward=latency_aware"), tmp_path / "other")
+
+
+def test_searches_with_cost_are_no_more_than_those_without(tmp_path):
+    report = compare.run(config("compare", f"table.path={TABLE}", *FEW, "front.controllers=[uniform]"), tmp_path)
+    assert [row["seeds"] for row in report["front"]["controllers"]] == [2]
 
 
 def test_a_comparison_is_not_continued_with_another_table(tmp_path):

@@ -17,8 +17,6 @@ from nas.controller_comparison.figures import (
     by_controller,
     curves,
     front_figures,
-    mann_whitney_p,
-    mean_interval,
 )
 from nas.controller_comparison.plots import comparison_plot
 from nas.controller_comparison.settings import ComparisonSettings, FrontSettings
@@ -33,6 +31,7 @@ from nas.controller_comparison.trials import (
     run_trials,
 )
 from nas.costing.reward_functions import latency_aware
+from nas.rank_tests import mann_whitney_p
 from nas.rewards import accuracy_reward
 from nas.table_lookup import open_table
 from search_spaces.nasbench201 import NASBench201Space, arch_string
@@ -116,24 +115,21 @@ def test_a_front_is_chosen_by_accuracy_and_stands_with_its_reports():
     assert found_front(scored, cost="ms") == [(1.0, 10.0), (3.0, 5.0)]
 
 
-def test_the_rank_test_gives_the_hand_computed_value():
-    # U = 0 of 3 and 3: mean 4.5, deviation sqrt(3 * 3 * 7 / 12), half a step of continuity, two sides
-    z = (4.5 - 0.5) / math.sqrt(63 / 12)
-    assert mann_whitney_p([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]) == pytest.approx(math.erfc(z / math.sqrt(2)))
-    assert mann_whitney_p([4.0, 5.0, 6.0], [1.0, 2.0, 3.0]) == pytest.approx(math.erfc(z / math.sqrt(2)))
-    assert mann_whitney_p([1.0, 1.0], [1.0]) == 1.0
-    with pytest.raises(ValueError, match="at least one value on each side"):
-        mann_whitney_p([], [1.0])
+def test_four_seeds_may_show_a_difference_of_controllers():
+    groups = {name: [*group, {**group[1], "seed": 3}] for name, group in GROUPS.items()}
+    lstm, _ = accuracy_figures(groups, settings=SETTINGS, bounds=(0.0, 95.0))
+    assert lstm["p_at_4"] == pytest.approx(2 / 70)
+    assert lstm["verdict"].startswith("lstm is better")
 
 
-def test_the_interval_of_a_mean_is_students():
-    low, high = mean_interval([1.0, 2.0, 3.0])
-    assert (low, high) == pytest.approx((2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)))
-    assert all(math.isnan(end) for end in mean_interval([1.0]))
+def test_searches_with_cost_are_as_many_as_the_others_at_most_thirty_unless_given():
+    front = FrontSettings(reward=latency_aware())
+    assert [front.num_seeds(compared) for compared in (3, 30, 100)] == [3, 30, 30]
+    assert [FrontSettings(reward=latency_aware(), seeds=n).num_seeds(3) for n in (0, 5)] == [0, 5]
 
 
 def test_accuracies_are_summarised_by_controller():
-    lstm, uniform = accuracy_figures(GROUPS, settings=SETTINGS, optimum=95.0)
+    lstm, uniform = accuracy_figures(GROUPS, settings=SETTINGS, bounds=(0.0, 95.0))
     assert (lstm["controller"], lstm["seeds"], lstm["samples_per_update"]) == ("lstm", 3, 5)
     assert (lstm["mean_at_2"], lstm["std_at_2"], lstm["median_regret_at_2"]) == (60.0, 10.0, 35.0)
     assert (lstm["mean_at_4"], lstm["std_at_4"], lstm["median_regret_at_4"]) == (92.0, 2.0, 3.0)
@@ -141,13 +137,15 @@ def test_accuracies_are_summarised_by_controller():
     assert lstm["seconds_per_query"] == 2.0  # the median of 1, 2 and 3
     assert (lstm["published"], uniform["published"]) == ([93.0, 0.5], None)
     assert lstm["p_at_4"] == mann_whitney_p([90.0, 92.0, 94.0], [60.0, 61.0, 62.0])
+    assert lstm["p_at_4"] == pytest.approx(0.1)
+    assert lstm["verdict"].startswith("too few to tell")
     assert lstm["gain_low_at_4"] < 31.0 < lstm["gain_high_at_4"]
     assert lstm["gain_low_at_2"] == -lstm["gain_high_at_2"]
     assert "p_at_4" not in uniform
 
 
 def test_without_a_baseline_nothing_is_tested():
-    (row,) = accuracy_figures({"lstm": GROUPS["lstm"]}, settings=SETTINGS, optimum=95.0)
+    (row,) = accuracy_figures({"lstm": GROUPS["lstm"]}, settings=SETTINGS, bounds=(0.0, 95.0))
     assert not any(key.startswith(("p_", "gain")) for key in row)
 
 
@@ -158,7 +156,9 @@ def test_areas_are_shares_of_the_true_one():
     }
     lstm, uniform = front_figures(groups, settings=SETTINGS, true_area=4.0)
     assert (lstm["ratio_at_2"], lstm["ratio_at_4"], lstm["ratio_worst"]) == (0.375, 0.875, 0.75)
-    assert lstm["low_at_4"] < 0.875 < lstm["high_at_4"]
+    assert 0 <= lstm["low_at_4"] < 0.875 < lstm["high_at_4"] <= 1
+    assert lstm["gain_low_at_4"] >= -1
+    assert lstm["gain_high_at_4"] <= 1
     assert lstm["p_at_4"] == mann_whitney_p([3.0, 4.0], [1.0, 1.0])
     assert "p_at_4" not in uniform
 
@@ -167,8 +167,10 @@ def test_curves_have_a_row_for_each_query():
     rows = curves(GROUPS, part="accuracy")
     assert len(rows) == 8
     assert [row["mean"] for row in rows[:4]] == [50.0, 60.0, 200 / 3, 92.0]
-    assert (rows[0]["low"], rows[0]["high"]) == (50.0, 50.0)
+    assert math.isnan(rows[0]["low"])  # all are 50
+    assert math.isnan(rows[0]["high"])
     assert rows[3]["low"] < 92.0 < rows[3]["high"]
+    assert curves(GROUPS, part="accuracy", bounds=(91.0, 94.0))[3] == {**rows[3], "low": 91.0, "high": 94.0}
 
 
 def test_groups_are_in_order_of_seeds_and_leave_out_the_other_part():

@@ -240,6 +240,7 @@ def test_embedded_data_parses_and_every_figure_has_marks_and_a_caption(written):
         "Epoch 3: samples repeat",
         "nas pipeline name=second &#x27;data.root=my data&#x27;",
         "97.00 ± 1.41",
+        "p95 (ms)",
     ],
 )
 def test_what_the_files_hold_is_in_the_page(written, expected):

@@ -2,7 +2,20 @@ import math
 
 import pytest
 
-from nas.statistics import difference_interval, mean_interval, paired_verdict, spread, verdict
+from nas.rank_tests import mann_whitney_p, signed_rank_p
+from nas.statistics import (
+    Comparison,
+    compare_pairs,
+    compare_samples,
+    difference_interval,
+    mean_interval,
+    paired_verdict,
+    plus_minus,
+    spread,
+    verdict,
+)
+
+NAMES = ("A", "B")
 
 
 def test_spread_by_hand():
@@ -32,21 +45,110 @@ def test_students_interval_by_hand():
     assert mean_interval([1]) is None
 
 
-def test_verdict_claims_nothing_inside_the_interval():
-    names = ("A", "B")
-    assert verdict([0.9], [0.8, 0.7], names=names).startswith("no interval")
-    assert verdict([0.90, 0.92], [0.91, 0.905], names=names).startswith("no difference shown (95 %")
-    assert verdict([0.90, 0.901, 0.902], [0.80, 0.801, 0.802], names=names).startswith("A is better")
-    assert verdict([0.80, 0.801, 0.802], [0.90, 0.901, 0.902], names=names).startswith("B is better")
-    assert verdict([0.9, 0.9], [0.9, 0.9], names=names).startswith("no difference shown")
-
-
-def test_a_verdict_on_pairs_takes_the_interval_of_their_differences():
-    """Differences 1, 2, 3 points: 2 ± 2.48414 as above; far fewer when each is near 2."""
-    names = ("A", "B")
-    assert paired_verdict([0.01, 0.02, 0.03], names=names) == (
-        "no difference shown (95 % interval of the difference -0.48 … +4.48 points)"
+def test_no_interval_without_spread_or_beyond_the_bounds():
+    assert mean_interval([0.1 + 0.2, 0.3]) is None  # equal but for rounding
+    assert difference_interval([0.98, 0.98], [0.97, 0.97]) is None
+    assert difference_interval([0.5, 0.5], [0.4, 0.5], bounds=(0, 1)) == (
+        pytest.approx(0.05 - 12.7062 * 0.05),
+        pytest.approx(0.05 + 12.7062 * 0.05),
     )
-    assert paired_verdict([0.019, 0.02, 0.021], names=names).startswith("A is better")
-    assert paired_verdict([-0.019, -0.02, -0.021], names=names).startswith("B is better")
-    assert paired_verdict([0.5], names=names).startswith("no interval")
+    assert difference_interval([0.0, 1.0], [0.2, 0.9], bounds=(0, 1)) == (-1, 1)
+    assert mean_interval([0.0, 1.0], bounds=(0, 1)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "p"),
+    [
+        ([1, 2, 3], [4, 5, 6], 2 / 20),
+        ([1, 2, 3, 4], [5, 6, 7, 8], 2 / 70),
+        ([1, 1], [2, 2], 2 / 6),
+        ([1, 2], [2, 3], 2 * 2 / 6),  # ranks 1, 2.5, 2.5, 4: sums 3.5, 3.5, 5, 5, 6.5, 6.5
+        ([1, 4], [2, 3], 1),
+        ([5.0], [5.0, 5.0], 1),
+        ([1] * 2, [2] * 8, 2 / 45),
+    ],
+)
+def test_the_rank_test_of_two_samples_counts_all_ways_to_deal_the_ranks(first, second, p):
+    assert mann_whitney_p(first, second) == pytest.approx(p)
+    assert mann_whitney_p(second, first) == pytest.approx(p)
+
+
+def test_beyond_small_samples_the_rank_test_is_the_normal_approximation():
+    low, high = [float(i) for i in range(31)], [float(i) + 0.5 for i in range(31)]
+    z = (31 * 31 / 2 - 30 * 31 / 2 - 0.5) / math.sqrt(31 * 31 * 63 / 12)  # U = 0 + 1 + … + 30, a step of continuity
+    assert mann_whitney_p(low, high) == pytest.approx(math.erfc(z / math.sqrt(2)))
+    assert mann_whitney_p(low[:30], [one + 100 for one in high[:30]]) == pytest.approx(2 / math.comb(60, 30))
+
+
+@pytest.mark.parametrize(
+    ("differences", "p"),
+    [
+        ([1, 2, 3, 4, 5, 6], 2 / 64),
+        ([-1, -2, -3, -4, -5], 2 / 32),
+        ([1, 1, 1], 2 / 8),
+        ([0, 0, 0], 1),
+        ([0, 1, 2], 2 / 4),
+        ([-1, 2, 3], 2 * 2 / 8),  # the sums 0 and 1 of 0 … 6 are at most 1
+        ([0.1 + 0.2 - 0.3, 1, 2], 2 / 4),  # 0 but for rounding
+    ],
+)
+def test_the_rank_test_of_pairs_counts_all_signs(differences, p):
+    assert signed_rank_p(differences) == pytest.approx(p)
+    assert signed_rank_p([-one for one in differences]) == pytest.approx(p)
+
+
+def test_a_test_needs_values():
+    for empty in (lambda: mann_whitney_p([], [1.0]), lambda: compare_samples([1.0], [])):
+        with pytest.raises(ValueError, match="at least one value on each side"):
+            empty()
+    with pytest.raises(ValueError, match="at least one pair"):
+        compare_pairs([])
+
+
+@pytest.mark.parametrize(
+    ("found", "decidable", "shown"),
+    [
+        (compare_samples([0.9], [0.8] * 50), False, 0),  # one value has no interval
+        (compare_samples([0.98, 0.98], [0.97, 0.97]), False, 0),
+        (compare_samples([0.9, 0.91, 0.92], [0.8, 0.81, 0.82]), False, 0),
+        (compare_samples([0.9, 0.91, 0.92, 0.93], [0.8, 0.81, 0.82, 0.83]), True, 1),
+        (compare_samples([0.8, 0.81, 0.82, 0.83], [0.9, 0.91, 0.92, 0.93]), True, -1),
+        (compare_samples([0.9, 0.91, 0.92], [0.8, 0.81, 0.82], confidence=0.9), True, 1),
+        (compare_samples([0.98] * 4, [0.97] * 4), True, 1),  # the test decides, without an interval
+        (compare_samples([0.9] * 4, [0.9] * 4), True, 0),
+        (compare_samples([0.5, 0.5, 0.5, 0.99], [0.4, 0.41, 0.42, 0.43]), True, 0),  # p = 2/70, but a wide interval
+        (compare_samples([0.9, 0.91, 0.92, 0.7], [0.8, 0.81, 0.82, 0.83]), True, 0),
+        (compare_pairs([0.02]), False, 0),
+        (compare_pairs([0.019, 0.02, 0.021, 0.02, 0.019]), False, 0),
+        (compare_pairs([0.019, 0.02, 0.021, 0.02, 0.019, 0.022]), True, 1),
+        (compare_pairs([-0.019, -0.02, -0.021, -0.02, -0.019, -0.022]), True, -1),
+        (compare_pairs([0.6 - 0.5, 0.7 - 0.6, 0.8 - 0.7] * 2), True, 1),  # equal but for rounding: no interval
+        (compare_pairs([0.01, 0.02, 0.03, 0.04, 0.05, -0.01]), True, 0),
+    ],
+)
+def test_better_is_what_both_the_test_and_the_interval_show(found, decidable, shown):
+    assert (found.decidable, found.shown) == (decidable, shown)
+    assert ("is better" in found.sentence(NAMES)) == bool(shown)
+    assert found.interval is None or found.interval[0] < found.interval[1]
+
+
+def test_a_sentence_gives_p_and_the_interval_or_says_why_there_is_none():
+    found = Comparison(
+        counts="4 and 9 values", p=0.0042, least_p=0.003, interval=(0.0031, 0.0092), sign=1, confidence=0.95
+    )
+    assert found.sentence(NAMES, scale=100) == (
+        "A is better (p = 0.0042; 95 % interval of the difference +0.31 … +0.92 points)"
+    )
+    assert verdict([0.1, 0.2, 0.4], [0.1, 0.3, 0.4], names=NAMES) == (
+        "too few to tell (3 and 3 values: the least possible p is 0.10)"
+    )
+    assert verdict([0.1], [0.1, 0.3], names=NAMES) == "too few to tell (1 and 2 values)"
+    assert paired_verdict([0.1, 0.2], names=NAMES) == "too few to tell (2 pairs: the least possible p is 0.50)"
+    assert paired_verdict([0.1], names=NAMES) == "too few to tell (1 pair)"
+    assert "0.00" not in verdict([0.98] * 4, [0.97] * 4, names=NAMES)
+    assert verdict([0.0, 1.0], [0.0, 0.9] * 4, names=NAMES).endswith("-100.00 … +100.00 points)")
+
+
+def test_a_mean_stands_with_its_deviation_if_there_is_one():
+    assert plus_minus(97.314, 0.2) == "97.31 ± 0.20"
+    assert plus_minus(97.314, None) == plus_minus(97.314, math.nan) == "97.31"

@@ -45,6 +45,14 @@ def test_columns_that_nobody_asks_for_may_hold_anything(tmp_path):
         _ = table.optimum
 
 
+def test_of_several_columns_of_costs_the_first_that_is_there_is_read(tmp_path):
+    file = write(tmp_path / "table.csv", ROWS)
+    assert Table.read(file, key="arch", reward="valid", cost=["joule", "ms", "test"]).cost == read(file).cost
+    assert Table.read(file, key="arch", reward="valid", cost=["joule"]).cost is None
+    with pytest.raises(ValueError, match="has no column 'joule' for the cost; it has arch, valid, test, ms"):
+        Table.read(file, key="arch", reward="valid", cost="joule")
+
+
 def test_a_byte_order_mark_empty_lines_quotes_and_carriage_returns_do_not_matter(tmp_path):
     file = tmp_path / "table.csv"
     file.write_bytes(b'\xef\xbb\xbfarch,valid\r\n\r\n"a,b",1\r\nc,2')
