@@ -10,13 +10,20 @@ import os
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-LOADED = ["tests.commands", "nas.jobs.pipeline", "nas.jobs.report", "nas.jobs.rank", "nas.jobs.compare", "nas.jobs.export"]
+LOADED = [
+    "tests.commands",
+    "nas.jobs.pipeline",
+    "nas.jobs.report",
+    "nas.jobs.rank",
+    "nas.jobs.compare",
+    "nas.jobs.export",
+]
 TIMEOUT = 300  # seconds
 
 

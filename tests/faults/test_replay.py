@@ -1,9 +1,6 @@
 """A run does the same again: in another process, from its own record, and whatever the number of threads decides."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,9 +17,9 @@ from nas.run_comparison import compare_runs, first_difference
 from nas.runs import opened_run
 from nas.runtime import make_runtime
 from nas.seeds import derive_seed, seed_everything
+from tests.commands import nas
 from tests.faults.campaign import SEARCH, SMALL
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 SHORT = ("search.epochs=2", "search.final_samples=2")
 
 
@@ -53,15 +50,7 @@ def test_a_run_records_what_it_takes_to_repeat_it(finished):
 
 
 def test_a_replay_in_another_process_is_equal_to_the_bit(finished, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "nas", "replay", f"run={finished}", "name=again"],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    done = nas("replay", f"run={finished}", "name=again", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "equal to the bit: data.json, search.csv, scored.csv, checkpoint.pt" in done.stdout
     report = json.loads((tmp_path / "results/runs/again/replay.json").read_text())

@@ -12,7 +12,7 @@ from nas.genotypes import load_genotype, network_group
 from nas.jobs import latency, pipeline, retrain, show, table
 from search_spaces.notations import darts_notation
 from search_spaces.published import FROM_PAPERS, PUBLISHED
-from tests.integration.test_commands import nas
+from tests.commands import nas
 from tests.integration.test_jobs import TINY, config
 
 RETRAIN = tuple(override for override in TINY if not override.startswith(("search.", "latency.", "network.")))

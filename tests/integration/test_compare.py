@@ -14,7 +14,7 @@ from nas.genotypes import load_genotype
 from nas.jobs import compare, search, tabular_search
 from nas.tabular_search import TabularSearch
 from search_spaces.nasbench201 import arch_string
-from tests.integration.test_commands import nas
+from tests.commands import nas
 
 TABLE = Path(__file__).parents[1] / "data" / "nasbench201_cifar10.csv.gz"
 SMALL = (

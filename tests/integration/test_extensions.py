@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from nas.genotypes import load_genotype
+from tests.commands import nas
 from tests.integration.readme import code_files
-from tests.integration.test_commands import nas
 from tests.unit.test_tracking import scalars
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from nas.jobs.report import run
 from nas.reporting.report import write_report
-from tests.integration.test_commands import nas
+from tests.commands import nas
 from tests.reporting import EVIL, write_run
 from tests.unit.test_reporting import some_genotype
 

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +22,7 @@ from nas.latency.model_entries import read_entry
 from search_spaces.nasbench201 import parse_arch_string
 from search_spaces.published import PUBLISHED
 from search_spaces.shufflenas import ShuffleNASSpace
+from tests.commands import nas
 
 ARCH = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|avg_pool_3x3~1|none~2|"
 
@@ -196,14 +195,7 @@ def test_runs_of_a_multirun_are_counted_as_they_are_where_they_agree(searched, c
 
 
 def test_the_command_counts_as_latency_does(searched):
-    done = subprocess.run(
-        [sys.executable, "-m", "nas", "show", f"genotype={searched}/candidates.json#3"],
-        cwd=searched,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
+    done = nas("show", f"genotype={searched}/candidates.json#3", cwd=searched)
     with initialize_config_module("conf", version_base="1.3"):
         cfg = compose("latency")
     entry = read_entry(f"{searched}/candidates.json#3")
@@ -230,13 +222,7 @@ def test_latency_takes_network_and_images_from_the_run_unless_it_is_told(searche
 
 def test_the_command_times_the_runs_own_network(searched, tmp_path):
     quick = ("latency.repeats=3", "latency.warmup=0", "latency.batch_sizes=[2]", "device=cpu", "name=timed")
-    done = subprocess.run(
-        [sys.executable, "-m", "nas", "latency", f"genotype={searched}", *quick],
-        check=True,
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
+    done = nas("latency", f"genotype={searched}", *quick, cwd=tmp_path)
     assert "latency.image_shape, latency.num_classes: as the genotype" in done.stderr
     (row,) = json.loads((tmp_path / "results/runs/timed/latency.json").read_text())["models"]
     genotype = load_genotype(searched)

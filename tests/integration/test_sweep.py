@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from nas import cli
+from tests.commands import ENVIRONMENT, nas, started
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 TINY = (
     "experiment=toy",
     "search.epochs=1",
@@ -29,22 +28,8 @@ IMPORTS_TORCH = re.compile(r"\| +torch$", re.MULTILINE)
 GOOD, BAD = ("search_space.blocks-1+seed-0", "search_space.blocks-1+seed-1"), "search_space.blocks-0+seed-0"
 
 
-def nas(*arguments: str, cwd: Path) -> int:
-    """Runs a command in this process, which has torch loaded; returns the exit code."""
-    handler = signal.getsignal(signal.SIGTERM)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(cwd)
-        patch.setattr(sys, "argv", ["nas", *arguments])
-        try:
-            cli.main()
-        except SystemExit as stopped:
-            return int(stopped.code or 0)
-        finally:
-            signal.signal(signal.SIGTERM, handler)
-    return 0
-
-
 def nas_process(*arguments: str, cwd: Path, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Runs a command in a Python of its own."""
     return subprocess.run(
         [sys.executable, *options, "-m", "nas", *arguments],
         cwd=cwd,
@@ -60,7 +45,7 @@ def nas_process(*arguments: str, cwd: Path, options: tuple[str, ...] = ()) -> su
 def sweep(tmp_path_factory) -> Iterator[tuple[Path, int]]:
     """The folder of a sweep of four members, two of which fail, and its exit code."""
     folder = tmp_path_factory.mktemp("sweep")
-    code = nas("sweep", *TINY, "search_space.blocks=0,1", "seed=0,1", "name=mine", cwd=folder)
+    code = nas("sweep", *TINY, "search_space.blocks=0,1", "seed=0,1", "name=mine", cwd=folder).returncode
     return folder / "results" / "sweeps" / "mine", code
 
 
@@ -99,12 +84,12 @@ def test_a_finished_sweep_is_only_reported_and_without_torch(sweep):
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-def test_other_settings_in_the_same_sweep_are_refused(sweep, capsys):
+def test_other_settings_in_the_same_sweep_are_refused(sweep):
     folder, _ = sweep
     swept = ("search_space.blocks=1,2", "seed=0,1")
-    code = nas("sweep", *TINY, "retrain.batch_size=8", *swept, "name=mine", cwd=folder.parents[2])
-    assert code == 1
-    assert "retrain.batch_size (was not given, is 8)" in capsys.readouterr().err
+    done = nas("sweep", *TINY, "retrain.batch_size=8", *swept, "name=mine", cwd=folder.parents[2])
+    assert done.returncode == 1
+    assert "retrain.batch_size (was not given, is 8)" in done.stderr
     assert not (folder / "search_space.blocks-2+seed-0").exists()
 
 
@@ -117,36 +102,29 @@ def test_runs_lists_the_members_without_torch(sweep):
     assert not IMPORTS_TORCH.search(done.stderr)
 
 
-def test_two_members_are_compared_from_the_command_line(sweep, capfd):
+def test_two_members_are_compared_from_the_command_line(sweep):
     folder, _ = sweep
-    assert nas("runs", "--compare", *(f"mine/{name}" for name in GOOD), cwd=folder.parents[2]) == 0
-    assert capfd.readouterr().out.splitlines() == ["seed (was 0, is 1)", "environment.seed (was 0, is 1)"]
+    done = nas("runs", "--compare", *(f"mine/{name}" for name in GOOD), cwd=folder.parents[2])
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == ["seed (was 0, is 1)", "environment.seed (was 0, is 1)"]
 
 
 def test_a_mistake_that_concerns_all_members_leaves_nothing_behind(tmp_path):
-    done = nas_process("sweep", "search.epohcs=3", "seed=0,1", "name=wrong", cwd=tmp_path)
+    done = nas("sweep", "search.epohcs=3", "seed=0,1", "name=wrong", cwd=tmp_path)
     assert done.returncode == 1
-    assert "near it: search.epochs" in done.stderr
+    assert "did you mean search.epochs" in done.stderr
     assert not (tmp_path / "results" / "sweeps" / "wrong").exists()
 
 
 def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
     settings = (*TINY, "search.epochs=8", "search.checkpoint_seconds=0", "seed=choice(0)", "name=killed")
-    killed = subprocess.Popen(
-        [sys.executable, "-m", "nas", "sweep", *settings],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     folder = tmp_path / "results" / "sweeps" / "killed"
-    deadline = time.monotonic() + 300
-    while not (folder / "seed-0" / "checkpoint.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    with started("sweep", *settings, cwd=tmp_path):
+        deadline = time.monotonic() + 300
+        while not (folder / "seed-0" / "checkpoint.pt").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
     assert not (folder / "seed-0" / "candidates.json").exists()
-    assert nas("sweep", *settings, cwd=tmp_path) == 0
+    assert nas("sweep", *settings, cwd=tmp_path).returncode == 0
     assert "going on after" in (folder / "seed-0" / "output.txt").read_text()
     (member,) = json.loads((folder / "sweep.json").read_text())["members"]
     assert member["state"] == "finished"
@@ -157,7 +135,7 @@ def test_many_candidates_are_retrained_by_one_command(sweep):
     candidates = (folder / GOOD[0] / "candidates.json").relative_to(folder.parents[2])
     several = f"genotype={candidates}#0,{candidates}#1"
     settings = ("experiment=toy", "retrain.epochs=1", "retrain.seeds=[0]", "name=retrained")
-    assert nas("retrain", "-m", several, *settings, cwd=folder.parents[2]) == 0
+    assert nas("retrain", "-m", several, *settings, cwd=folder.parents[2]).returncode == 0
     runs = sorted((folder.parents[1] / "runs" / "retrained").glob("*/metrics.json"))
     assert all(run.parent.name.startswith("genotype-_results_sweeps_mine") for run in runs)  # and not in folders below
     trained = {(run.parent / "genotype.json").read_text() for run in runs}
@@ -234,7 +212,7 @@ def test_a_member_killed_while_it_trains_is_finished_by_starting_the_sweep_again
     os.kill(holder(member / ".lock"), signal.SIGKILL)
     assert sweep.wait(timeout=300) == 1
     assert not (member / "candidates.json").exists()
-    assert nas("sweep", *settings, cwd=tmp_path) == 0
+    assert nas("sweep", *settings, cwd=tmp_path).returncode == 0
     assert "going on after" in (member / "output.txt").read_text()
     members = json.loads((member.parent / "sweep.json").read_text())["members"]
     assert [one["state"] for one in members] == ["finished", "finished"]
