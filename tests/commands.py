@@ -94,8 +94,8 @@ def _run(arguments: list[str], cwd: str, environment: dict[str, str], streams: l
         stream = os.open(path, os.O_WRONLY | os.O_APPEND)
         os.dup2(stream, number)
         os.close(stream)
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115: it lasts as long as the process
-    sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False, buffering=1)
     sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr
     os.environ.clear()
     os.environ.update(environment)
