@@ -40,6 +40,7 @@ def build(node: DictConfig, where: str, *arguments: Any, **given: Any) -> Any:
     Raises:
         ValueError: If a key is unknown, has a value of the wrong type or out of range, or is not set.
         FileNotFoundError: If what is built needs a file that is not there.
+        OSError: If it needs a file or folder that cannot be read or made.
     """
     settings = plain(node, where)
     _check_types(settings, where, num_positional=len(arguments))
@@ -49,6 +50,8 @@ def build(node: DictConfig, where: str, *arguments: Any, **given: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, FileNotFoundError):
             raise FileNotFoundError(str(cause)) from cause
+        if isinstance(cause, OSError) and cause.filename is not None:
+            raise OSError(cause.errno, cause.strerror, cause.filename) from cause
         if isinstance(cause, ValueError | TypeError | ImportError):
             raise ValueError(f"{where}: {cause}") from cause
         if isinstance(cause, MemoryError | RuntimeError | OverflowError) and _is_about_size(cause):

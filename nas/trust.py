@@ -30,6 +30,8 @@ def find_trusted(target: object, *, modules: Collection[str] = ()) -> Any:
         modules: Those the command names; their submodules are trusted as well.
     """
     module, _, name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
+    if not module:
+        return None
     top = module.partition(".")[0]
     if top in PACKAGES:
         known = [one for one in _configured_names() if one.rpartition(".")[2] == name]
@@ -47,45 +49,30 @@ def check_recorded(node: object, where: str, *, source: Path | str, modules: Col
     """Checks a part of a config that was read from a file, before anything is built of it.
 
     Args:
-        node: What the file holds, interpolations not resolved.
+        node: What the file holds, interpolations not resolved; of a whole config its `imports` are checked too.
         where: Its dotted key, empty for the whole.
         source: Of the file, for messages.
         modules: Those the command names.
 
     Raises:
-        ValueError: If something that may not be called is named, or a text would be looked up, in the environment for
-            one. The message names all of these, and what to add to the command if they are to be trusted.
+        ValueError: If something that may not be called or imported is named, or a text would be looked up, in the
+            environment for one. The message says what to add to the command for all of it to be trusted.
     """
-    refused: dict[str, str] = {}
     for key, value in _entries(node, where):
         if key.rpartition(".")[2] == "_args_":  # would pass by the check of types
             raise ValueError(f"{key} of {source} is not allowed: arguments are given by name")
         if isinstance(value, str) and "${" in value:
             raise ValueError(f"{key} of {source} is {value!r}; in the config of a run nothing is left to be looked up")
-    for key, target in _targets(node, where):
-        if find_trusted(target, modules=modules) is None:
-            refused[key] = str(target)
-    if not refused:
-        return
-    named = ", ".join(f"{target} ({key})" for key, target in refused.items())
-    owners = dict.fromkeys(target.rpartition(".")[0] for target in refused.values())
-    foreign = [one for one in owners if one and one.partition(".")[0] not in PACKAGES and one not in modules]
-    cure = f"; if you trust it, add imports=[{','.join(foreign)}] to the command" if foreign else ""
-    raise ValueError(f"{source} names {named}, which this project's configs do not{cure}")
-
-
-def check_imports(imports: object, *, source: Path | str, modules: Collection[str] = ()) -> None:
-    """Checks that the modules that a run's config imports are named by the command as well.
-
-    Raises:
-        ValueError: If one is not; the message says what to add to the command.
-    """
-    given = [] if imports is None else imports if isinstance(imports, list) else [imports]
-    if missing := [str(one) for one in given if one not in modules]:
-        raise ValueError(
-            f"{source} imports {', '.join(missing)}; if you trust it, add imports=[{','.join(map(str, given))}] "
-            "to the command"
-        )
+    given = node.get("imports") if isinstance(node, Mapping) and not where else None
+    imports = [] if given is None else list(map(str, given)) if isinstance(given, list) else [str(given)]
+    targets = list(_targets(node, where))
+    refused = [f"{one} (imports)" for one in imports if one not in modules]
+    refused += [f"{one} ({key})" for key, one in targets if find_trusted(one, modules=modules) is None]
+    if refused:
+        needed = dict.fromkeys([*imports, *(str(one).rpartition(".")[0] for _, one in targets)])
+        foreign = [one for one in needed if one and one.partition(".")[0] not in (*PACKAGES, "hydra")]
+        cure = f"; if you trust it, add imports=[{','.join(foreign)}] to the command" if foreign else ""
+        raise ValueError(f"{source} names {', '.join(refused)}, which this project's configs do not{cure}")
 
 
 def target_modules(node: object) -> set[str]:
@@ -123,7 +110,7 @@ def _children(node: object, where: str) -> Iterator[tuple[str, object]]:
 def _find(module: str, name: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name, None)
-    except ImportError:
+    except (ImportError, ValueError):  # there is none, or there can be none of such a name
         return None
 
 

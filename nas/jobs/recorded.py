@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from nas.config import named_modules, read_config_file
-from nas.trust import check_imports, check_recorded
+from nas.trust import check_recorded
 
 
 def recorded_config(run: Path, cfg: DictConfig, *, parts: Collection[str] | None = None) -> DictConfig:
@@ -28,7 +28,6 @@ def recorded_config(run: Path, cfg: DictConfig, *, parts: Collection[str] | None
         if key != "logger" and (parts is None or key in parts)
     }
     check_recorded(recorded, "", source=file, modules=modules)
-    check_imports(recorded.get("imports"), source=file, modules=modules)
     made = OmegaConf.create(recorded)
     assert isinstance(made, DictConfig)
     return made

@@ -106,4 +106,5 @@ def _heed_sigterm() -> None:
 def _again(command: str, cfg: DictConfig, overrides: Sequence[str]) -> str:
     """Returns the command that goes on with a run, to be pasted into a shell."""
     kept = [override for override in overrides if not override.startswith(("name=", "hydra.job.config."))]
-    return shlex.join(["nas", command, f"name={cfg.name}", *kept])
+    name = OmegaConf.select(cfg, "name")  # that of the moment, where the command gave none
+    return shlex.join(["nas", command, *([] if name is None else [f"name={name}"]), *kept])
