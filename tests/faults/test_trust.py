@@ -34,12 +34,12 @@ MARK = "MARK"
 MAKES = {"_target_": "os.makedirs", "name": MARK}
 WRITES = {"_target_": "nas.checkpoint.write_text", "path": MARK, "text": "x"}
 PLANTED = {
-    "a function of Python": ("data", MAKES),
-    "a method": ("data", {"_target_": "pathlib.Path.mkdir", "self": MARK}),
-    "a function of this project that no config names": ("data", WRITES),
-    "a name that a module has imported": ("data", {"_target_": "nas.runs.os.makedirs", "name": MARK}),
+    "a function of Python": ("search_space", MAKES),
+    "a method": ("search_space", {"_target_": "pathlib.Path.mkdir", "self": MARK}),
+    "a function of this project that no config names": ("search_space", WRITES),
+    "a name that a module has imported": ("search_space", {"_target_": "nas.runs.os.makedirs", "name": MARK}),
     "the loader of modules": ("data", {"_target_": "nas.jobs.parts.importlib.import_module", "name": "planted"}),
-    "a nested one": ("controller.policy", {"_target_": "os.makedirs", "_partial_": True, "name": MARK}),
+    "a nested one": ("controller.policy", MAKES),
     "another group": ("search.guard", MAKES),
     "one in a list": ("search_space.ops", [MAKES]),
     "one in a list of a list": ("search_space.ops", [["identity", {"deep": MAKES}]]),
