@@ -34,7 +34,10 @@ def write_bytes(path: Path, *parts: bytes, keep_old_as: Path | None = None) -> N
         keep_old_as: Where the file that is replaced goes; None lets it go.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:  # names the file that was meant
+        raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         with os.fdopen(handle, "wb") as file:
             file.writelines(parts)

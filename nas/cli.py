@@ -62,8 +62,10 @@ def _main(arguments: Sequence[str]) -> None:
     except (ValueError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             raise
+        from nas.jobs.failures import explained
+
         let_first_speak()
-        _fail(str(error))
+        _fail(explained(error))
 
 
 def hydra_overrides(command: str, words: Words) -> list[str]:
@@ -119,6 +121,7 @@ def _run_hydra(command: str, words: Words, arguments: Sequence[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from nas.jobs.failures import explained
     from nas.jobs.running import MistakeError, errors_raised, run_job, wants_traceback
 
     begun: list[bool] = []
@@ -146,7 +149,7 @@ def _run_hydra(command: str, words: Words, arguments: Sequence[str]) -> None:
 
                 _fail(explain(error, command, words))
             if isinstance(error, MistakeError | OSError):
-                _fail(str(error))
+                _fail(explained(error))
             traceback.print_exc()
             sys.exit(1)
         if failed:

@@ -14,10 +14,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from nas.trust import target_modules
 
 FREE_TO_CHANGE = ("name", "logger", "runtime", "distributed", "imports", "objective")
 """Top-level keys in which a resumed run may differ from the one it continues."""
@@ -37,6 +40,7 @@ def build(node: DictConfig, where: str, *arguments: Any, **given: Any) -> Any:
     Raises:
         ValueError: If a key is unknown, has a value of the wrong type or out of range, or is not set.
         FileNotFoundError: If what is built needs a file that is not there.
+        OSError: If it needs a file or folder that cannot be read or made.
     """
     settings = plain(node, where)
     _check_types(settings, where, num_positional=len(arguments))
@@ -46,6 +50,8 @@ def build(node: DictConfig, where: str, *arguments: Any, **given: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, FileNotFoundError):
             raise FileNotFoundError(str(cause)) from cause
+        if isinstance(cause, OSError) and cause.filename is not None:
+            raise OSError(cause.errno, cause.strerror, cause.filename) from cause
         if isinstance(cause, ValueError | TypeError | ImportError):
             raise ValueError(f"{where}: {cause}") from cause
         if isinstance(cause, MemoryError | RuntimeError | OverflowError) and _is_about_size(cause):
@@ -94,12 +100,37 @@ def import_extensions(cfg: DictConfig) -> None:
     Raises:
         ValueError: If one cannot be imported.
     """
-    names = OmegaConf.select(cfg, "imports") or ()
-    for name in [names] if isinstance(names, str) else names:
+    for name in _imports(cfg):
         try:
             importlib.import_module(name)
         except ImportError as error:
             raise ValueError(f"imports: {error}; is the folder of {name} on PYTHONPATH?") from error
+
+
+def named_modules(cfg: DictConfig) -> set[str]:
+    """Returns the modules that a command names: its `imports`, and those of what its own config builds."""
+    return {*_imports(cfg), *target_modules(OmegaConf.to_container(cfg))}
+
+
+def _imports(cfg: DictConfig) -> list[str]:
+    names = OmegaConf.select(cfg, "imports") or ()
+    return [names] if isinstance(names, str) else list(names)
+
+
+def read_config_file(file: Path) -> dict[str, Any]:
+    """Reads a run's config, in which nothing is resolved or built yet.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is damaged, or holds no keys.
+    """
+    try:
+        found = OmegaConf.to_container(OmegaConf.load(file))
+    except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{file} is damaged: {str(error).splitlines()[0]}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} is not a config")
+    return {str(key): value for key, value in found.items()}
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -143,10 +174,7 @@ def check_resumable(
     Raises:
         ValueError: If they differ in a key that matters; the message names the keys.
     """
-    old = OmegaConf.to_container(OmegaConf.load(old_config))
-    if not isinstance(old, dict):
-        raise ValueError(f"{old_config} is not a config")
-    found = differing_keys({str(key): value for key, value in old.items()}, new, fixed=fixed)
+    found = differing_keys(read_config_file(old_config), new, fixed=fixed)
     if differences := [one for one in found if one.split(" ")[0] not in free]:
         raise ValueError(
             f"the run {old_config.parent} was started with another config; choose another name, or set back:\n  "

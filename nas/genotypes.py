@@ -10,6 +10,8 @@ from search_spaces.notations import read_notation
 from search_spaces.published import PUBLISHED
 
 SHOWN_LENGTH = 80
+STACKED = ("darts", "enas")
+"""Networks of `nas.stacked`: their macro-architecture is called as their config group."""
 
 
 def load_genotype(reference: str | Path) -> Genotype:
@@ -112,7 +114,8 @@ def _network_of_run(run: Path) -> str | None:
     try:
         config = yaml.safe_load(_bounded_text(run / "config.yaml"))
         network = config["network"]
-        groups = {"nas.networks.ShuffleNASNet": "shufflenasnet", "nas.stacked.StackedCells": network.get("macro")}
+        stacked = network.get("macro") if network.get("macro") in STACKED else None  # no path: Hydra would open that
+        groups = {"nas.networks.ShuffleNASNet": "shufflenasnet", "nas.stacked.StackedCells": stacked}
         group: str | None = groups.get(network["_target_"])
     except (OSError, ValueError, yaml.YAMLError, LookupError, AttributeError, TypeError, RecursionError):  # no config
         return None

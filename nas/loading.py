@@ -5,9 +5,8 @@ files travel.
 """
 
 import difflib
-import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -22,6 +21,7 @@ from nas.exporting.plain_network import PlainModel, make_normalize
 from nas.hardening import harden_mixers
 from nas.inference import for_inference as ready_for_inference
 from nas.model_card import CARD_NAME, WEIGHTS_FILE, ModelRecord, check_file, record_of_card, record_of_run
+from nas.trust import find_trusted
 from search_spaces.cells import genotype_candidates
 from search_spaces.published import PUBLISHED
 
@@ -53,6 +53,7 @@ def load_model(
     num_classes: int | None = None,
     in_channels: int | None = None,
     network: Mapping[str, Any] | None = None,
+    modules: Collection[str] | None = None,
 ) -> LoadedModel:
     """Loads a model, in evaluation mode.
 
@@ -66,6 +67,7 @@ def load_model(
         num_classes: Outputs of a published model, 10 unless given.
         in_channels: Of the images of a published model, 3 unless given.
         network: Settings of a published model's network that differ from the published ones, such as `filters`.
+        modules: Those beside this package's own that may define the network; None takes any that is imported by now.
 
     Returns:
         The model: maps images (N, C, H, W) to logits (N, num_classes). `model.record` tells the rest.
@@ -77,7 +79,7 @@ def load_model(
     record, weights = find_model(
         source, pretrained=pretrained, num_classes=num_classes, in_channels=in_channels, network=network
     )
-    made = build_model(record, weights)
+    made = build_model(record, weights, modules=modules)
     layer = None
     if normalize:
         if record.mean is None or record.std is None:
@@ -128,8 +130,13 @@ def find_model(
     return _sized(record, weights), weights if pretrained else None
 
 
-def build_model(record: ModelRecord, weights: Path | None) -> nn.Module:
+def build_model(record: ModelRecord, weights: Path | None, *, modules: Collection[str] | None = None) -> nn.Module:
     """Makes the network of a record, learned permutations hardened, with the weights of a file or random ones.
+
+    Args:
+        record: What the model is.
+        weights: Their file; None for random ones.
+        modules: As in `load_model`.
 
     Raises:
         ValueError: If the record names no network of this package, or the weights do not fit it.
@@ -143,7 +150,7 @@ def build_model(record: ModelRecord, weights: Path | None) -> nn.Module:
             if any(isinstance(size, int) and size > largest for size in sizes):
                 raise ValueError(f"{where}: network.{key}={setting} is more than the {largest} weights of the file")
     try:
-        made = _built(record)
+        made = _built(record, modules)
     except (TypeError, RuntimeError, MemoryError, OverflowError) as error:
         raise ValueError(f"{where}: the network cannot be built: {str(error).splitlines()[0]}") from error
     harden_mixers(made)
@@ -173,29 +180,31 @@ def _sized(record: ModelRecord, weights: Path) -> ModelRecord:
     return replace(record, num_classes=len(classifier), in_channels=stem.shape[1])
 
 
-def _built(record: ModelRecord) -> nn.Module:
+def _built(record: ModelRecord, modules: Collection[str] | None) -> nn.Module:
     settings = {key: value for key, value in record.network.items() if key != "_target_"}
     cells = [] if record.genotype is None else [genotype_candidates(record.genotype)]
-    network = network_class(str(record.network["_target_"]))
+    network = network_class(str(record.network["_target_"]), modules=modules)
     made: nn.Module = network(*cells, in_channels=record.in_channels, num_classes=record.num_classes, **settings)
     return made
 
 
-def network_class(target: str) -> Any:
-    """Returns the class of a dotted name; imports only this package's modules, since the name may come from a file.
+def network_class(target: str, *, modules: Collection[str] | None = None) -> Any:
+    """Returns the class of a dotted name, which may come from a file and so must be trusted.
+
+    Args:
+        target: The name.
+        modules: As in `load_model`.
 
     Raises:
-        ValueError: If it is no network, or of a module that nobody has imported.
+        ValueError: If it is no network, or of a module that is not trusted.
     """
-    module, _, name = target.rpartition(".")
-    if module.split(".")[0] == "nas":
-        try:
-            importlib.import_module(module)
-        except ImportError:
-            module = ""
-    found = getattr(sys.modules.get(module), name, None)
+    module = target.rpartition(".")[0]
+    imported = {module} & sys.modules.keys()
+    found = find_trusted(target, modules=imported if modules is None else modules)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise ValueError(f"unknown network {target!r}; import the module that defines it first, if it is your own")
+        raise ValueError(
+            f"unknown network {target!r}; if it is your own, import its module first (of a command: imports=[{module}])"
+        )
     return found
 
 

@@ -1,6 +1,7 @@
 """What a run says of the networks of its cells: their settings, and the images and classes they are for."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from nas.console import note
 from nas.genotypes import is_genotype_itself, load_genotype, network_group
 from nas.loading import network_class
 from nas.run_listing import read_config, read_json
+from nas.trust import check_recorded
 from search_spaces.genotype import Genotype
 from search_spaces.published import PUBLISHED
 
@@ -25,17 +27,23 @@ def run_of(reference: str) -> Path:
     return path if path.is_dir() else path.parent
 
 
-def network_of_run(run: Path, genotype: Genotype) -> dict[str, Any] | None:
+def network_of_run(run: Path, genotype: Genotype, *, modules: Collection[str] = ()) -> dict[str, Any] | None:
     """Returns the network's settings with which a run trained this genotype, or else would; None if no run's.
+
+    Args:
+        run: Its folder.
+        genotype: Of the cells.
+        modules: Those beside this package's own that may define the network.
 
     Raises:
         ValueError: If they name something else to be called than a network: what a run's files say is not trusted.
     """
     settings = _trained_network(run, genotype) or _configured_network(run)
     if settings is not None:
-        network_class(str(settings.get("_target_")))
+        network_class(str(settings.get("_target_")), modules=modules)
         if nested := [key for key, value in settings.items() if _holds_mapping(value)]:
             raise ValueError(f"network.{nested[0]} of the run {run} is a group of keys, which no network has")
+        check_recorded(settings, "network", source=run, modules=modules)
     return settings
 
 

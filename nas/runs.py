@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -44,11 +45,11 @@ def opened_run(cfg: DictConfig, out: Path, *, runtime: Runtime, command: str) ->
     with _locked(out):
         config = out / "config.yaml"
         begun = config.exists()
-        if begun:
-            check_resumable(config, plain(cfg, "the config"), fixed=("device",) if command in OF_A_DEVICE else ())
-        else:
-            write_text(config, OmegaConf.to_yaml(cfg, resolve=True))
         try:
+            if begun:
+                check_resumable(config, plain(cfg, "the config"), fixed=("device",) if command in OF_A_DEVICE else ())
+            else:
+                write_text(config, OmegaConf.to_yaml(cfg, resolve=True))
             found = {"job": command, **environment(runtime, seed=cfg.seed), "inputs": _input_digests(cfg)}
             _write_environment(out / "environment.json", found)
             yield
@@ -142,10 +143,15 @@ def _sha256(path: Path) -> str:
 def _locked(out: Path) -> Iterator[None]:
     """Holds the folder's lock, making the folder; raises ValueError if another process has it."""
     while True:
-        out.mkdir(parents=True, exist_ok=True)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            if _is_other_than_folder(out):
+                raise
+            continue  # somebody has just removed the folder, which was there a moment ago
         try:
             lock = (out / ".lock").open("w")
-        except FileNotFoundError:  # somebody has just removed the folder
+        except FileNotFoundError:  # and now
             continue
         with lock:
             try:
@@ -157,6 +163,13 @@ def _locked(out: Path) -> Iterator[None]:
                 return
 
 
+def _is_other_than_folder(path: Path) -> bool:
+    try:
+        return not stat.S_ISDIR(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
 def _is_at(file: IO[str], path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
@@ -165,11 +178,15 @@ def _is_at(file: IO[str], path: Path) -> bool:
 
 
 def _remove_if_bare(out: Path) -> None:
-    """Removes what a mistake of the user's left where it is nothing but the setup; members of a multirun stay."""
+    """Removes what a mistake of the user's left where it is nothing but the setup; members of a multirun stay.
+
+    The lock goes last: as soon as it is gone, the folder may be another process's, which must find it empty, and keep
+    what it writes.
+    """
     kept = [path for path in out.iterdir() if path.name == "multirun.yaml" or (path / "config.yaml").is_file()]
     setup = [path for path in out.iterdir() if path not in kept]
     if {path.name for path in setup} <= SETUP_FILES:
-        for path in setup:
+        for path in sorted(setup, key=lambda path: path.name == ".lock"):
             path.unlink()
         if not kept:
             with suppress(OSError):  # somebody has just opened the lock anew

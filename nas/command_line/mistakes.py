@@ -12,14 +12,9 @@ from nas.command_line.words import Words
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-REFUSED: dict[type, tuple[type, ...]] = {
-    bool: (str, int, float, list),
-    int: (str,),
-    float: (str,),
-    list: (str, int, float),
-}
-"""By the type of a default, types that no value of the key can have; where the default is a text or null, none."""
-NAMES = {bool: "true or false", int: "a number", float: "a number", list: "a list: [A,B]"}
+REFUSED: dict[type, tuple[type, ...]] = {bool: (str, int, float, list), int: (str,), float: (str,)}
+"""By the type of a default, types that no value of the key can have; of other defaults the job itself judges."""
+NAMES = {bool: "true or false", int: "a number", float: "a number"}
 FILES = {
     "run": "`nas runs` lists the runs there are",
     "cells": "it is the run folder of an earlier nas rank",

@@ -4,6 +4,7 @@ Whatever is written is read back from its file and compared with the model that 
 """
 
 import importlib.util
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nas.checkpoint import write_text
+from nas.checkpoint import write_bytes, write_text
 from nas.exporting.source_code import WEIGHTS_NAME, write_source
 
 TOLERANCE = 1e-4  # of a logit, in units of the largest one
@@ -126,7 +127,9 @@ def write_program(program: torch.export.ExportedProgram, folder: Path) -> Writte
     path = folder / "model.pt2"
     folder.mkdir(parents=True, exist_ok=True)
     with _quiet():
-        torch.export.save(program, path)
+        buffer = io.BytesIO()
+        torch.export.save(program, buffer)
+        write_bytes(path, buffer.getvalue())
         module = torch.export.load(path).module()
     return Written(files=(path,), run=module)
 
@@ -151,7 +154,9 @@ def write_python(model: nn.Module, folder: Path, example: Tensor, *, title: str,
     source = write_source(model, example, title=title, version=version("shufflenas"), images=images, make_images=make)
     path, weights = folder / "model.py", folder / WEIGHTS_NAME
     folder.mkdir(parents=True, exist_ok=True)
-    torch.save({name: value.detach().clone() for name, value in source.weights.items()}, weights)
+    buffer = io.BytesIO()
+    torch.save({name: value.detach().clone() for name, value in source.weights.items()}, buffer)
+    write_bytes(weights, buffer.getvalue())
     write_text(path, source.text)
     spec = importlib.util.spec_from_file_location("exported_model", path)
     assert spec is not None

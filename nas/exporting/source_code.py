@@ -97,7 +97,8 @@ def write_source(
         copied.add(DynamicShuffle)
     parts = [inspect.getsource(layer) for layer in PLAIN_CLASSES if layer in copied]
     parts += list(classes.texts)
-    header = HEADER.format(title=title, version=version, weights_name=WEIGHTS_NAME, images=images)
+    plain = "".join(sign if sign.isprintable() and sign not in '"\\' else " " for sign in title)  # no way out of a text
+    header = HEADER.format(title=plain, version=version, weights_name=WEIGHTS_NAME, images=images)
     footer = FOOTER.format(weights_name=WEIGHTS_NAME, example=make_images)
     text = "\n\n\n".join([header.rstrip("\n"), *(part.strip("\n") for part in parts), footer.strip("\n")]) + "\n"
     if " F." not in text and "(F." not in text:

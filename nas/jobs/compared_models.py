@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from nas.checkpoint import load_weights, read_metadata
-from nas.config import network_config, plain
+from nas.config import named_modules, network_config, plain
 from nas.console import shown
 from nas.derived import count_multiply_adds, count_parameters
 from nas.genotypes import is_genotype_itself, load_genotype, network_group
@@ -160,7 +160,7 @@ def _network_of_entry(entry: ModelEntry, cfg: DictConfig, genotype: Genotype | N
     if entry.reference in PUBLISHED and not Path(entry.reference).exists():
         published = published_model(entry.reference, entry.settings)
         return network_config(published.network, {**published.settings, **entry.settings})
-    used = network_of_run(run_of(entry.reference), genotype)
+    used = network_of_run(run_of(entry.reference), genotype, modules=named_modules(cfg))
     if used is None:
         group = network_config(network_group(entry.reference) or "shufflenasnet", {}).network
         same = (cfg.network._target_, cfg.network.get("macro")) == (group._target_, group.get("macro"))

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from nas.checkpoint import save_weights, write_json
-from nas.config import build
+from nas.config import build, named_modules
 from nas.console import Column, Table, header, next_command, note, result, shown
 from nas.data import ImageData
 from nas.derived import count_multiply_adds, count_parameters
@@ -20,6 +20,7 @@ from nas.environment import environment
 from nas.exporting.exported import Exported, ExportSettings, compared
 from nas.exporting.formats import Written, check_onnx, make_program, write_onnx, write_program, write_python
 from nas.jobs.parts import build_runtime, read_genotype
+from nas.jobs.recorded import recorded_config
 from nas.loading import build_model, find_model
 from nas.model_card import (
     CARD_NAME,
@@ -144,7 +145,7 @@ def _trained(cfg: DictConfig, settings: ExportSettings) -> tuple[ModelRecord, nn
         if settings.num_classes is not None:
             raise ValueError("export.num_classes is for weights=random without a run; a run has its own")
         record, weights = find_model(str(cfg.run), pretrained=cfg.weights == "trained")
-        return record, build_model(record, weights).requires_grad_(False)
+        return record, build_model(record, weights, modules=named_modules(cfg)).requires_grad_(False)
     if cfg.weights == "trained":
         raise ValueError("run is not set; add run=RUN, or weights=random to export an architecture without training")
     genotype = read_genotype(cfg)
@@ -161,7 +162,7 @@ def _trained(cfg: DictConfig, settings: ExportSettings) -> tuple[ModelRecord, nn
         mean=(0.5,) * shape[0],
         std=(0.5,) * shape[0],
     )
-    return record, build_model(record, None).requires_grad_(False)
+    return record, build_model(record, None, modules=named_modules(cfg)).requires_grad_(False)
 
 
 def _run_data(cfg: DictConfig, record: ModelRecord) -> ImageData | None:
@@ -170,7 +171,7 @@ def _run_data(cfg: DictConfig, record: ModelRecord) -> ImageData | None:
     if config is None or not config.is_file() or cfg.weights != "trained":
         return None
     try:
-        node = OmegaConf.load(config).data
+        node = recorded_config(config.parent, cfg, parts=["data"]).data
         if "download" in node:
             node.download = False
         data: ImageData = build(node, "data", device="cpu")

@@ -7,6 +7,7 @@ Hydra's sweeper makes the combinations and its launcher says where they run. Wha
 import importlib.util
 import itertools
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +112,11 @@ def check_portions(values: Mapping[str, Sequence[str]]) -> None:
 
 def remove_if_bare(folder: Path) -> None:
     """Removes the folder of members that a mistake kept from beginning, and Hydra's record in it."""
-    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"multirun.yaml"}:
-        for path in folder.iterdir():
-            path.unlink()
-        folder.rmdir()
+    with suppress(OSError):  # it may be another's, or hold what another process has just written
+        if {path.name for path in folder.iterdir()} <= {"multirun.yaml"}:
+            for path in folder.iterdir():
+                path.unlink()
+            folder.rmdir()
 
 
 def is_of_hydra(key: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from nas.checkpoint import write_json, write_text
-from nas.config import build
+from nas.config import build, named_modules
 from nas.console import Column, Table, header, note, result, shown
 from nas.environment import environment
 from nas.jobs.parts import build_runtime
@@ -63,7 +63,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     given = [str(one) for one in (cfg.images if OmegaConf.is_list(cfg.images) else [cfg.images])]
     files = find_images(given)
     runtime = build_runtime(cfg)
-    model = load_model(cfg.run, normalize=True, device=runtime.device)
+    model = load_model(cfg.run, normalize=True, device=runtime.device, modules=named_modules(cfg))
     image_shape = _image_shape(settings, model, str(cfg.run))
     margin = model.record.margin if settings.resize == "crop" else None
     cut = settings.resize if margin is None else f"{settings.resize}, the middle {100 * margin:.3g} %"

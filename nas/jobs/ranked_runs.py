@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from nas.checkpoint import load_checkpoint
 from nas.config import import_extensions, plain
 from nas.console import shown
+from nas.jobs.recorded import recorded_config
 from nas.jobs.search_parts import build_search_with_costs
 from nas.ranking.chosen_cells import ChosenCell, choose_cells
 from nas.ranking.correlations import Array
@@ -80,16 +81,17 @@ def run_config(folder: Path, cfg: DictConfig) -> DictConfig:
 
     Raises:
         FileNotFoundError: If the folder holds no run.
-        ValueError: If the run is not a search with shared weights.
+        ValueError: If the run is not a search with shared weights, or names modules of somebody's own that the command
+            does not.
     """
     file = folder / "config.yaml"
     if not file.is_file():
         run = Path("results/runs") / folder
         hint = f"did you mean run={run}?" if run.is_dir() else "`nas search` makes such folders"
         raise FileNotFoundError(f"no run at {folder}; {hint}")
-    read = OmegaConf.load(file)
+    read = recorded_config(folder, cfg)
     needed = ("search", "search_space", "controller", "network", "data", "reward", "seed")
-    if not isinstance(read, DictConfig) or any(OmegaConf.select(read, key) is None for key in needed):
+    if any(OmegaConf.select(read, key) is None for key in needed):
         raise ValueError(f"{shown(folder)} is not the run folder of `nas search` or `nas pipeline`")
     if OmegaConf.select(read, "table") is not None:
         raise ValueError(f"{shown(folder)} searched a table; it has no shared weights to rank")

@@ -11,6 +11,7 @@ from nas.config import import_extensions, plain
 from nas.console import header, note, result, shown
 from nas.environment import environment, environment_differences
 from nas.jobs.parts import build_runtime
+from nas.jobs.recorded import recorded_config
 from nas.run_comparison import FileComparison, compare_runs
 from nas.run_listing import DONE_FILE, read_json
 from nas.runs import opened_run
@@ -31,13 +32,14 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
 
     Raises:
         FileNotFoundError: If there is no such run.
-        ValueError: If the run is not finished, or of a job that cannot be repeated.
+        ValueError: If the run is not finished, of a job that cannot be repeated, or names modules of somebody's own
+            that the command does not.
     """
     if cfg.run is None:
         raise ValueError("run is not set; add run=RUN, the folder of a finished search, retrain or pipeline")
     source, again = Path(cfg.run), out / "again"
     command, recorded = read_record(source)
-    repeated = repeated_config(source, recorded)
+    repeated = repeated_config(source, recorded, cfg=cfg)
     for key in PLACES:
         if (here := OmegaConf.select(cfg, key)) not in (None, "auto"):
             OmegaConf.update(repeated, key, here)
@@ -87,17 +89,21 @@ def read_record(source: Path) -> tuple[str, dict[str, Any]]:
     return command, recorded.get("begun_with", recorded)
 
 
-def repeated_config(source: Path, recorded: dict[str, Any]) -> DictConfig:
-    """Returns the config of a run with its number of threads, on which sums depend, and without its logger."""
-    cfg = OmegaConf.load(source / "config.yaml")
-    if not isinstance(cfg, DictConfig):
-        raise ValueError(f"{source / 'config.yaml'} is not a config")
-    cfg.runtime.threads = recorded.get("threads")
-    cfg.logger = {"_target_": "nas.tracking.FilesOnly"}
-    given = OmegaConf.select(cfg, "genotype")
+def repeated_config(source: Path, recorded: dict[str, Any], *, cfg: DictConfig) -> DictConfig:
+    """Returns the config of a run with its number of threads, on which sums depend, and without its logger.
+
+    Args:
+        source: The run folder.
+        recorded: The environment that it ran in.
+        cfg: Of the replay.
+    """
+    repeated = recorded_config(source, cfg)
+    repeated.runtime.threads = recorded.get("threads")
+    repeated.logger = {"_target_": "nas.tracking.FilesOnly"}
+    given = OmegaConf.select(repeated, "genotype")
     if given is not None and recorded.get("inputs", {}).get("genotype") and not _exists(given):
-        cfg.genotype = str(source / "genotype.json")  # what it was made from is gone; this is its copy
-    return cfg
+        repeated.genotype = str(source / "genotype.json")  # what it was made from is gone; this is its copy
+    return repeated
 
 
 def _exists(reference: str) -> bool:

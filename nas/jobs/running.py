@@ -1,7 +1,6 @@
 """One job in its run folder, from the composed config on; a mistake of the user's becomes a few lines."""
 
 import contextlib
-import errno
 import importlib
 import os
 import shlex
@@ -20,15 +19,12 @@ from nas.command_line.mistakes import check_files, check_values
 from nas.command_line.words import Words
 from nas.config import build, import_extensions, plain
 from nas.distributed.launch import read_launch
+from nas.jobs.failures import OUT_OF_MEMORY, explained, kept_of
 from nas.jobs.multirun import current_member, is_multirun, objective, runs_alone
 
 TRACEBACKS = "NAS_TRACEBACKS"
 """Environment variable: what the user set HYDRA_FULL_ERROR to."""
 WITHOUT_RUN_FOLDER = ("show", "report", "table", "runs", "sweep")
-OUT_OF_MEMORY = (
-    "out of memory on the device; what was saved is whole. Take a smaller batch_size or fewer network.filters, "
-    "or end what else uses the device"
-)
 
 
 class MistakeError(Exception):
@@ -106,15 +102,18 @@ def _run_alone(command: str, cfg: DictConfig, words: Words) -> Any:
         sys.stderr.write(f"\nstopped; to go on: {_again(command, cfg, words.overrides)}\n")
         sys.exit(getattr(stopped, "exit_code", 130))
     except (ValueError, OSError) as error:
-        if command not in WITHOUT_RUN_FOLDER and out.is_dir() and not any(out.iterdir()):
-            out.rmdir()  # Hydra made it, and nothing came of it
+        if command not in WITHOUT_RUN_FOLDER:
+            with contextlib.suppress(OSError):  # something is in it, or another process has just removed it
+                out.rmdir()  # Hydra made it, and nothing came of it
         if wants_traceback():
             raise
-        raise MistakeError(_explained(error, command, cfg, words.overrides)) from error
+        kept = partial(kept_of, command, out, again=_again(command, cfg, words.overrides))
+        raise MistakeError(explained(error, kept=kept)) from error
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError" or wants_traceback():
             raise
-        raise MistakeError(f"{OUT_OF_MEMORY}: {str(error).splitlines()[0]}") from error
+        told = kept_of(command, out, again=_again(command, cfg, words.overrides))
+        raise MistakeError(f"{str(error).splitlines()[0]}\n{OUT_OF_MEMORY}. {told}") from error
 
 
 def _run_job(command: str, cfg: DictConfig, out: Path) -> Any:
@@ -157,14 +156,8 @@ def _heed_sigterm() -> None:
         signal.signal(signal.SIGTERM, only_here(stop_at_once))
 
 
-def _explained(error: Exception, command: str, cfg: DictConfig, overrides: Sequence[str]) -> str:
-    """Returns what an error says, and for a full disk what is to be done."""
-    if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT):
-        return str(error)
-    return f"{error}; the last checkpoint is whole. With room again, go on: {_again(command, cfg, overrides)}"
-
-
 def _again(command: str, cfg: DictConfig, overrides: Sequence[str]) -> str:
     """Returns the command that goes on with a run, to be pasted into a shell."""
     kept = [override for override in overrides if not override.startswith(("name=", "hydra.job.config."))]
-    return shlex.join(["nas", command, f"name={cfg.name}", *kept])
+    name = OmegaConf.select(cfg, "name")  # that of the moment, where the command gave none
+    return shlex.join(["nas", command, *([] if name is None else [f"name={name}"]), *kept])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from nas.checkpoint import write_csv, write_json
 from nas.config import network_config
@@ -14,6 +14,7 @@ from nas.console import note, result, shown
 from nas.genotypes import load_genotype
 from nas.jobs.parts import measure_size
 from nas.published_table import TABLE_I, Row
+from nas.run_listing import read_config
 from nas.tracking import Tracker
 from search_spaces.genotype import Genotype
 from search_spaces.published import PUBLISHED
@@ -156,7 +157,7 @@ def measured_runs(folders: Iterable[str]) -> list[MeasuredRun]:
 
 
 def _measured_run(run: Path, metrics: dict[str, Any]) -> MeasuredRun:
-    config = OmegaConf.load(run / "config.yaml") if (run / "config.yaml").exists() else OmegaConf.create({})
+    retrain = read_config(run).get("retrain")
     accuracies = metrics["found"]["test_accuracy"]
     return MeasuredRun(
         name=run.name,
@@ -166,7 +167,7 @@ def _measured_run(run: Path, metrics: dict[str, Any]) -> MeasuredRun:
         std=100 * (accuracies["std"] or 0.0),
         seeds=len(accuracies["values"]),
         epochs=metrics["epochs"],
-        cutout=OmegaConf.select(config, "retrain.cutout") or 0,
+        cutout=retrain.get("cutout") or 0 if isinstance(retrain, dict) else 0,
     )
 
 

@@ -250,7 +250,7 @@ def test_a_file_that_holds_no_genotype_is_refused(text, tmp_path):
     [
         ("genotype=runs/a.json#3", "genotype='runs/a.json#3'"),
         ("genotype=Genotype(normal=[('a', 1)])", r"genotype='Genotype(normal=[(\'a\', 1)])'"),
-        ("genotype=0 1 2 3", "genotype='0 1 2 3'"),
+        ("genotype=0 1 2 3", "genotype=0 1 2 3"),
         ("retrain.seeds=[0,1]", "retrain.seeds=[0,1]"),
         ("name='a#b'", "name='a#b'"),
         ("-m", "-m"),

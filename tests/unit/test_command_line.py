@@ -201,7 +201,7 @@ def test_required_keys_are_marked_and_chosen_options_followed():
         (("search", "zzz=3"), ("zzz", "nas search --help")),
         (("search", "search.epochs=many"), ("search.epochs", "a number", "many")),
         (("search", "data.flip=maybe"), ("data.flip", "true or false")),
-        (("retrain", "retrain.seeds=3"), ("retrain.seeds", "[A,B]")),
+        (("retrain", "retrain.random_turns=3"), ("retrain.random_turns", "true or false")),
         (("search", "search.epochs=1,2"), ("search.epochs=1,2", "-m")),
         (("search", "data=cifar10", "data.root=nowhere"), ("nowhere/cifar10.npz", "data.download=true")),
         (("rank", "run=nowhere"), ("nowhere", "nas runs")),
