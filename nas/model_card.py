@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from nas import __version__
 from nas.checkpoint import read_metadata, write_json
 from nas.own_images import margin_of
 from nas.run_listing import read_config
@@ -18,7 +19,7 @@ from search_spaces.genotype import MAX_JSON_BYTES, Genotype, parse_json
 CARD_NAME = "model_card.json"
 WEIGHTS_FILE = "weights.safetensors"
 CARD_VERSION = 1
-PACKAGES = ("shufflenas", "torch", "onnx", "onnxscript", "onnxruntime")
+PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +107,7 @@ def model_text(record: ModelRecord) -> str:
 
 def versions() -> dict[str, str]:
     """Returns the versions of the packages that an exported model depends on, those that are there."""
-    found = {}
+    found = {"shufflenas": __version__}
     for name in PACKAGES:
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)

@@ -9,12 +9,12 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from nas import __version__
 from nas.checkpoint import write_text
 from nas.exporting.source_code import WEIGHTS_NAME, write_source
 
@@ -148,7 +148,7 @@ def write_python(model: nn.Module, folder: Path, example: Tensor, *, title: str,
     make = (
         f"torch.randint(256, ({shape}), dtype=torch.uint8)" if example.dtype == torch.uint8 else f"torch.rand({shape})"
     )
-    source = write_source(model, example, title=title, version=version("shufflenas"), images=images, make_images=make)
+    source = write_source(model, example, title=title, version=__version__, images=images, make_images=make)
     path, weights = folder / "model.py", folder / WEIGHTS_NAME
     folder.mkdir(parents=True, exist_ok=True)
     torch.save({name: value.detach().clone() for name, value in source.weights.items()}, weights)
