@@ -56,6 +56,11 @@ class Runtime:
         return bool(self.compile)
 
 
+def num_cores() -> int:
+    """Returns the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def devices_here() -> list[str]:
     """Returns the names of the devices that this machine has, the CPU first."""
     cuda = [f"cuda:{number}" for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
@@ -105,7 +110,9 @@ def make_runtime(
     except (RuntimeError, AssertionError, ImportError) as error:
         # Of other devices torch's own words are long, and about its build.
         reason = f" ({str(error).splitlines()[0].split('. ')[0]})" if device.startswith("cuda") else ""
-        raise ValueError(f"device {device!r} is not available{reason}; there are {', '.join(devices_here())}") from error
+        raise ValueError(
+            f"device {device!r} is not available{reason}; there are {', '.join(devices_here())}"
+        ) from error
     dtype = AUTOCAST[autocast]
     if chosen.type == "cuda":
         torch.backends.cudnn.benchmark = not deterministic
