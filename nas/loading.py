@@ -18,6 +18,7 @@ import yaml
 from torch import Tensor, nn
 
 from nas.checkpoint import load_weights
+from nas.exporting.plain_layers import ImageCheck
 from nas.exporting.plain_network import PlainModel, make_normalize
 from nas.hardening import harden_mixers
 from nas.inference import for_inference as ready_for_inference
@@ -32,6 +33,8 @@ SHIPPED = Path(__file__).parent / "trained_models"
 class LoadedModel(PlainModel):
     """A network bound to its genotype, and what is known of it: `model(images)` returns logits.
 
+    Images of another type, range or number of channels than the model takes are refused with ValueError.
+
     Args:
         network: Holds the genotype's path.
         record: What the model is.
@@ -41,13 +44,17 @@ class LoadedModel(PlainModel):
     def __init__(self, network: nn.Module, record: ModelRecord, normalize: nn.Module | None) -> None:
         super().__init__(network, record.genotype, normalize)
         self.record = record
+        assert record.in_channels is not None
+        size = None if record.image_shape is None else record.image_shape[1:]
+        self.check = ImageCheck(record.in_channels, size, takes="normalised" if normalize is None else "floats")
+        self.register_forward_pre_hook(self.check, with_kwargs=True)
 
 
 def load_model(
     source: str | Path,
     *,
     pretrained: bool = True,
-    normalize: bool = False,
+    normalize: bool = True,
     for_inference: bool = True,
     device: torch.device | str = "cpu",
     num_classes: int | None = None,
@@ -60,7 +67,8 @@ def load_model(
         source: A run folder with `weights.safetensors`, a folder written by `nas export`, or the name of a published
             cell. A folder of a published cell's name comes first.
         pretrained: Whether to load weights; otherwise they are random, and names without weights here need that.
-        normalize: Whether the model normalises images itself: it then takes floats in [0, 1].
+        normalize: Whether the model normalises images itself: it then takes floats in [0, 1], as exported models do.
+            Without, it takes images normalised by `model.record.mean` and `.std`.
         for_inference: Whether to fold permutations away; without, the model can be trained further.
         device: Where it is to live.
         num_classes: Outputs of a published model, 10 unless given.
@@ -81,7 +89,10 @@ def load_model(
     layer = None
     if normalize:
         if record.mean is None or record.std is None:
-            raise ValueError(f"{source}: mean and std of the training images are not known; take normalize=False")
+            raise ValueError(
+                f"{source}: mean and std of the training images are not known; take normalize=False, "
+                "and normalise the images as they were for the training"
+            )
         if len(record.mean) != record.in_channels:
             raise ValueError(f"{source}: mean is of {len(record.mean)} channels, the model takes {record.in_channels}")
         layer = make_normalize(record.mean, record.std)
@@ -111,8 +122,9 @@ def find_model(
             )
         path = SHIPPED / str(source)
     if not path.exists() and str(source) in PUBLISHED:
-        record = record_of_published(str(source), network=network or {})
-        return replace(record, num_classes=num_classes or 10, in_channels=in_channels or 3), None
+        record, channels = record_of_published(str(source), network=network or {}), in_channels or 3
+        middle = (0.5,) * channels  # as `nas export` has it for random weights
+        return replace(record, num_classes=num_classes or 10, in_channels=channels, mean=middle, std=middle), None
     if not path.exists():
         raise FileNotFoundError(_absent(source))
     if (num_classes, in_channels, network) != (None, None, None):

@@ -130,9 +130,16 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: {error}") from None
 
 
+def model_input(record: ModelRecord) -> dict[str, Any]:
+    """Returns what `nas.load_model` takes: `shape`, `dtype`, `range` and whether mean and std are applied inside."""
+    inside = record.mean is not None and record.std is not None
+    shape = record.image_shape or (record.in_channels, "H", "W")
+    return {"shape": ["N", *shape], "dtype": "float32", "range": [0, 1] if inside else None, "normalizes": inside}
+
+
 def write_card(folder: Path, record: ModelRecord, **more: Any) -> dict[str, Any]:
     """Writes the model card of a folder and returns it; `more` are its further entries."""
-    card = {"card_version": CARD_VERSION, **record.to_dict(), **more}
+    card = {"card_version": CARD_VERSION, "input": model_input(record), **record.to_dict(), **more}
     write_json(folder / CARD_NAME, card)
     return card
 

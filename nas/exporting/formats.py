@@ -131,7 +131,9 @@ def write_program(program: torch.export.ExportedProgram, folder: Path) -> Writte
     return Written(files=(path,), run=module)
 
 
-def write_python(model: nn.Module, folder: Path, example: Tensor, *, title: str, images: str) -> Written:
+def write_python(
+    model: nn.Module, folder: Path, example: Tensor, *, title: str, images: str, takes: str = "normalised"
+) -> Written:
     """Writes `model.py` and its weights; it takes any batch size.
 
     Args:
@@ -140,6 +142,7 @@ def write_python(model: nn.Module, folder: Path, example: Tensor, *, title: str,
         example: Images (N, C, H, W).
         title: What the model is, in one line.
         images: What it takes, in words.
+        takes: The same for `nas.exporting.plain_layers.ImageCheck`, by which the file refuses other images.
 
     Raises:
         ValueError: If the model does what cannot be written as source code.
@@ -148,7 +151,9 @@ def write_python(model: nn.Module, folder: Path, example: Tensor, *, title: str,
     make = (
         f"torch.randint(256, ({shape}), dtype=torch.uint8)" if example.dtype == torch.uint8 else f"torch.rand({shape})"
     )
-    source = write_source(model, example, title=title, version=__version__, images=images, make_images=make)
+    source = write_source(
+        model, example, title=title, version=__version__, images=images, takes=takes, make_images=make
+    )
     path, weights = folder / "model.py", folder / WEIGHTS_NAME
     folder.mkdir(parents=True, exist_ok=True)
     torch.save({name: value.detach().clone() for name, value in source.weights.items()}, weights)
