@@ -24,7 +24,7 @@ from nas.hardening import harden_mixers
 from nas.inference import for_inference as ready_for_inference
 from nas.model_card import CARD_NAME, WEIGHTS_FILE, ModelRecord, check_file, record_of_card, record_of_run
 from search_spaces.cells import genotype_candidates
-from search_spaces.published import PUBLISHED
+from search_spaces.published import PUBLISHED, published_names
 
 SHIPPED = Path(__file__).parent / "trained_models"
 """Of each published cell whose trained weights come with the package, a folder as `nas export` writes it."""
@@ -235,6 +235,6 @@ def _absent(source: str | Path) -> str:
     """Says what might have been meant by a source that is nothing."""
     run = Path("results/runs") / source
     near = difflib.get_close_matches(str(source).lower(), PUBLISHED, n=1)
-    known = f"published ones are {', '.join(PUBLISHED)}"
+    known = f"published ones are {published_names()}"
     hint = f"did you mean {run if run.is_dir() else near[0]}?" if run.is_dir() or near else known
     return f"no run folder, exported model or published cell {str(source)!r}; {hint}"

@@ -12,9 +12,11 @@ from typing import Any
 
 from nas import __version__
 from nas.checkpoint import read_metadata, write_json
+from nas.genotypes import load_genotype
 from nas.own_images import margin_of
 from nas.run_listing import read_config
 from search_spaces.genotype import MAX_JSON_BYTES, Genotype, parse_json
+from search_spaces.nasbench201 import check_has_network
 
 CARD_NAME = "model_card.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -70,6 +72,8 @@ def record_of_run(run: Path) -> ModelRecord:
     """
     weights = run / WEIGHTS_FILE
     if not weights.is_file():
+        if (run / "genotype.json").is_file():
+            check_has_network(load_genotype(run))
         raise FileNotFoundError(f"no trained model in {run}: `nas retrain` and `nas pipeline` write {WEIGHTS_FILE}")
     text = read_metadata(weights).get("model")
     if text is None:
