@@ -117,7 +117,7 @@ def test_a_cell_of_the_table_is_looked_up_and_no_command_builds_it(tmp_path):
     for job, more in jobs.items():
         for reference in (f"genotype='{ARCH}'", f"genotype={run}"):
             cfg = config(job.__name__.rpartition(".")[2], reference, *more, "name=x")
-            with pytest.raises(ValueError, match="NAS-Bench-201.*no network here.*nas compare") as told:
+            with pytest.raises(ValueError, match=r"NAS-Bench-201.*no network here.*nas compare") as told:
                 job.run(cfg, tmp_path / "out")
             assert "\n" not in str(told.value)
     assert not (tmp_path / "out").exists()
