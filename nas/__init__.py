@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nas.loading import load_model
 
-__all__ = ["load_model"]
+__all__ = ["__version__", "load_model"]
+
+__version__ = "0.2.0"
+"""The only place that holds the version; `nas/CHANGES.md` tells what changed."""
 
 
 def __getattr__(name: str) -> Any:

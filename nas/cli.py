@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from nas import __version__
 from nas.command_line.help import COMMANDS, command_help, usage
 from nas.command_line.words import COMPLETION, HELP, MULTIRUN, Words, quote, read_words
 from nas.distributed.launch import check_command, let_first_speak, own_place, read_launch
@@ -38,9 +39,7 @@ def _main(arguments: Sequence[str]) -> None:
         sys.stdout.write(command_help(named[0], Words((), ())) if named else usage())
         sys.exit(0 if arguments else 2)
     if arguments[0] == "--version":
-        from importlib.metadata import version
-
-        sys.stdout.write(f"shufflenas {version('shufflenas')}\n")
+        sys.stdout.write(f"shufflenas {__version__}\n")
         return
     if arguments[0] in COMPLETION:
         _complete(arguments[1:])

@@ -7,9 +7,9 @@ that it comes out the same whoever decodes it.
 
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 from nas.console import progress
 from nas.folders import decode_image
 from nas.framing import Framing, decode_part
+from nas.runtime import num_cores
 
+T = TypeVar("T")
 PIECE = 32  # images a worker decodes at a time
 AHEAD = 4  # pieces a worker may be ahead of what is asked for
 
@@ -95,15 +97,15 @@ class Decoders:
 
     Args:
         source: The files.
-        workers: How many processes; 0 decodes in this one.
+        workers: How many processes at most, as there are no more than cores; 0 decodes in this one.
         pin_memory: Whether images are to be copied to a GPU.
     """
 
     def __init__(self, source: ImageSource, *, workers: int, pin_memory: bool = False) -> None:
         self.source = source
-        self.workers = workers
+        self.workers = min(workers, num_cores())
         self.pin_memory = pin_memory
-        self._idle: _Crew | None = None
+        self._idle: _Crew[Decoded | ValueError] | None = None
 
     def decoded(self, pieces: Sequence[Piece]) -> Iterator[Decoded]:
         """Decodes pieces, and yields them in the order given.
@@ -111,7 +113,7 @@ class Decoders:
         Raises:
             ValueError: If a file cannot be decoded.
         """
-        crew = self._idle or _Crew(self.source, workers=self.workers, pin_memory=self.pin_memory)
+        crew = self._idle or _Crew(_Decoding(self.source), workers=self.workers, pin_memory=self.pin_memory)
         self._idle = None
         crew.order.pieces = pieces
         try:
@@ -145,19 +147,32 @@ class Decoders:
                 bar.advance()
         return images
 
+    def unreadable(self) -> dict[int, str]:
+        """Decodes every file at a fraction of its size, and returns why by the number of each that it cannot decode."""
+        source = replace(self.source, image_size=1, framing=None)
+        numbers = split_in_pieces(range(len(source.paths)))
+        found: dict[int, str] = {}
+        with progress("checking images", total=len(numbers)) as bar:
+            crew = _Crew(_Checking(source), workers=self.workers, pin_memory=False)
+            crew.order.pieces = numbers
+            for reasons in crew.loader:
+                found |= reasons
+                bar.advance()
+        return found
+
 
 def split_in_pieces(files: Sequence[int]) -> list[Piece]:
     """Divides files into pieces whose parts are not random."""
     return [Piece(list(files[first : first + PIECE])) for first in range(0, len(files), PIECE)]
 
 
-class _Crew:
-    """Workers that stay; they decode whatever `order` holds when a pass through `loader` begins."""
+class _Crew(Generic[T]):
+    """Workers that stay; they work on whatever `order` holds when a pass through `loader` begins."""
 
-    def __init__(self, source: ImageSource, *, workers: int, pin_memory: bool) -> None:
+    def __init__(self, work: Dataset[T], *, workers: int, pin_memory: bool) -> None:
         self.order = _Order()
-        self.loader: DataLoader[Decoded | ValueError] = DataLoader(
-            _Decoding(source),
+        self.loader: DataLoader[T] = DataLoader(
+            work,
             batch_size=None,  # an item of the data set is a piece already
             sampler=self.order,
             num_workers=workers,
@@ -192,7 +207,23 @@ class _Decoding(Dataset[Decoded | ValueError]):
         try:
             return self.source.decode(piece)
         except ValueError as error:
-            return ValueError(str(error))
+            return ValueError(f"{error}; data.skip_bad=true leaves such files out")
+
+
+class _Checking(Dataset[dict[int, str]]):
+    """Tries to decode what it is asked for, file by file, and returns what went wrong, by the file's number."""
+
+    def __init__(self, source: ImageSource) -> None:
+        self.source = source
+
+    def __getitem__(self, piece: Piece) -> dict[int, str]:
+        reasons = {}
+        for file in piece.files:
+            try:
+                self.source.decode(Piece([file]))
+            except ValueError as error:
+                reasons[file] = str(error)
+        return reasons
 
 
 def _leave_ctrl_c_to_the_parent(worker: int) -> None:  # noqa: ARG001

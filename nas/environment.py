@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
+from nas import __version__
 from nas.distributed.ranks import Ranks
 from nas.runtime import Runtime
 
 PACKAGES = (
-    "shufflenas",
     "torch",
     "torchvision",
     "numpy",
@@ -57,7 +57,9 @@ def environment(runtime: Runtime, *, seed: int) -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cuda": torch.version.cuda if cuda else None,
-        "packages": {name: _version(name) for name in PACKAGES} | {"torch": torch.__version__},
+        "packages": {"shufflenas": __version__}
+        | {name: _version(name) for name in PACKAGES}
+        | {"torch": torch.__version__},
         "git_commit": _git_commit(),
         "code_sha256": code_digest(),
     }

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,23 @@ class ImageFiles:
     labels: npt.NDArray[np.int64]
     class_names: tuple[str, ...]
     num_train: int | None
+
+    def without(self, bad: Mapping[int, str]) -> "ImageFiles":
+        """Leaves files out.
+
+        Args:
+            bad: By the number of a file, why it is left out.
+
+        Raises:
+            ValueError: If a class keeps no file among the training images.
+        """
+        kept = np.array([number for number in range(len(self.paths)) if number not in bad], dtype=np.int64)
+        num_train = None if self.num_train is None else int((kept < self.num_train).sum())
+        labels = self.labels[kept]
+        for label in sorted(set(range(len(self.class_names))) - set(labels[:num_train].tolist())):
+            number = next(number for number in bad if self.labels[number] == label)
+            raise ValueError(f"class {self.class_names[label]!r} has no image that can be read: {bad[number]}")
+        return ImageFiles(tuple(self.paths[number] for number in kept), labels, self.class_names, num_train)
 
 
 def scan_folder(root: Path) -> ImageFiles:

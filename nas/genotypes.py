@@ -1,27 +1,31 @@
 """Finding the genotype a user means: a file or an entry of it, a run folder, a published name, another tool's text."""
 
 import difflib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import yaml
 
 from search_spaces.genotype import MAX_JSON_BYTES, Genotype, parse_json
+from search_spaces.notation_literals import named_genotypes
 from search_spaces.notations import read_notation
-from search_spaces.published import PUBLISHED
+from search_spaces.published import PUBLISHED, published_names
 
 SHOWN_LENGTH = 80
 STACKED = ("darts", "enas")
 """Networks of `nas.stacked`: their macro-architecture is called as their config group."""
+MAX_LISTED = 20  # names in a message
 
 
 def load_genotype(reference: str | Path) -> Genotype:
     """Reads a genotype.
 
     Args:
-        reference: A file with one genotype, as JSON or in the notation of DARTS, ENAS, NNI or NASLib; a run folder,
-            meaning its `genotype.json`; `FILE#INDEX`, an entry of a list such as a search's `candidates.json`, counted
-            from 0; the name of a published cell; or another tool's notation itself. A file or folder of a published
-            cell's name comes first.
+        reference: A file with one genotype, as JSON or in the notation of DARTS, ENAS, NNI, NASLib or NAS-Bench-201; a
+            run folder, meaning its `genotype.json`; `FILE#INDEX`, an entry of a list such as a search's
+            `candidates.json`, counted from 0; `FILE#NAME`, a genotype of a Python file such as DARTS's `genotypes.py`;
+            the name of a published cell; or another tool's notation itself. A file or folder of a published cell's
+            name comes first.
 
     Raises:
         FileNotFoundError: If it is none of these; the message lists the published names.
@@ -90,12 +94,12 @@ def _absent(reference: str, *, path: Path | str) -> str:
         hint = f"did you mean {near[0]}?"
     else:
         hint = "`nas search` writes one into its run folder."
-    return f"no genotype at {path}; {hint} Published ones are {', '.join(PUBLISHED)}"
+    return f"no genotype at {path}; {hint} Published ones are {published_names()}"
 
 
 def is_genotype_itself(reference: str) -> bool:
     """Whether the text is no name of a file or cell but a genotype in another tool's notation."""
-    if "(" in reference or "{" in reference:
+    if "(" in reference or "{" in reference or reference.lstrip().startswith("|"):
         return True
     path = Path(reference.rpartition("#")[0] or reference)
     return len(reference.split()) > 1 and not (_is_path(path) and path.exists())
@@ -143,8 +147,8 @@ def load_genotypes(path: str | Path) -> list[Genotype]:
 def _read(text: str, *, source: str) -> Genotype:
     """Reads this project's JSON, or else another tool's notation."""
     try:
-        if not text.lstrip().startswith(("{", "[")):
-            return read_notation(text)
+        if not _is_json(text):
+            return _only(named) if (named := named_genotypes(text)) else read_notation(text)
         data = parse_json(text)
         if isinstance(data, dict) and ("space" in data or isinstance(data.get("normal"), dict)):
             return Genotype.from_dict(data)
@@ -155,8 +159,30 @@ def _read(text: str, *, source: str) -> Genotype:
         raise ValueError(f"{source}: {error}") from None
 
 
+def _is_json(text: str) -> bool:
+    return text.lstrip().startswith(("{", "["))
+
+
+def _only(named: Mapping[str, str]) -> Genotype:
+    """Reads the only genotype of a Python file, which may have several names."""
+    if len(set(named.values())) > 1:
+        raise ValueError(f"it holds several genotypes; choose one with #NAME: {_listed(named)}")
+    return read_notation(next(iter(named.values())))
+
+
+def _listed(names: Iterable[str]) -> str:
+    several = list(names)
+    return ", ".join(several[:MAX_LISTED]) + (f" and {len(several) - MAX_LISTED} more" if several[MAX_LISTED:] else "")
+
+
 def _read_entry(text: str, index: str, *, source: str) -> Genotype:
     try:
+        if not _is_json(text):
+            named = named_genotypes(text)
+            if index not in named:
+                held = f"those of the file are {_listed(named)}" if named else "the file names none"
+                raise ValueError(f"no genotype is called {index!r} there; {held}")
+            return read_notation(named[index])
         return Genotype.from_dict(_entry(parse_json(text), index))
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None

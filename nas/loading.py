@@ -17,13 +17,14 @@ import yaml
 from torch import Tensor, nn
 
 from nas.checkpoint import load_weights
+from nas.exporting.plain_layers import ImageCheck
 from nas.exporting.plain_network import PlainModel, make_normalize
 from nas.hardening import harden_mixers
 from nas.inference import for_inference as ready_for_inference
 from nas.model_card import CARD_NAME, WEIGHTS_FILE, ModelRecord, check_file, record_of_card, record_of_run
 from nas.trust import find_trusted
 from search_spaces.cells import genotype_candidates
-from search_spaces.published import PUBLISHED
+from search_spaces.published import PUBLISHED, published_names
 
 SHIPPED = Path(__file__).parent / "trained_models"
 """Of each published cell whose trained weights come with the package, a folder as `nas export` writes it."""
@@ -31,6 +32,8 @@ SHIPPED = Path(__file__).parent / "trained_models"
 
 class LoadedModel(PlainModel):
     """A network bound to its genotype, and what is known of it: `model(images)` returns logits.
+
+    Images of another type, range or number of channels than the model takes are refused with ValueError.
 
     Args:
         network: Holds the genotype's path.
@@ -41,13 +44,17 @@ class LoadedModel(PlainModel):
     def __init__(self, network: nn.Module, record: ModelRecord, normalize: nn.Module | None) -> None:
         super().__init__(network, record.genotype, normalize)
         self.record = record
+        assert record.in_channels is not None
+        size = None if record.image_shape is None else record.image_shape[1:]
+        self.check = ImageCheck(record.in_channels, size, takes="normalised" if normalize is None else "floats")
+        self.register_forward_pre_hook(self.check, with_kwargs=True)
 
 
 def load_model(
     source: str | Path,
     *,
     pretrained: bool = True,
-    normalize: bool = False,
+    normalize: bool = True,
     for_inference: bool = True,
     device: torch.device | str = "cpu",
     num_classes: int | None = None,
@@ -61,7 +68,8 @@ def load_model(
         source: A run folder with `weights.safetensors`, a folder written by `nas export`, or the name of a published
             cell. A folder of a published cell's name comes first.
         pretrained: Whether to load weights; otherwise they are random, and names without weights here need that.
-        normalize: Whether the model normalises images itself: it then takes floats in [0, 1].
+        normalize: Whether the model normalises images itself: it then takes floats in [0, 1], as exported models do.
+            Without, it takes images normalised by `model.record.mean` and `.std`.
         for_inference: Whether to fold permutations away; without, the model can be trained further.
         device: Where it is to live.
         num_classes: Outputs of a published model, 10 unless given.
@@ -83,7 +91,10 @@ def load_model(
     layer = None
     if normalize:
         if record.mean is None or record.std is None:
-            raise ValueError(f"{source}: mean and std of the training images are not known; take normalize=False")
+            raise ValueError(
+                f"{source}: mean and std of the training images are not known; take normalize=False, "
+                "and normalise the images as they were for the training"
+            )
         if len(record.mean) != record.in_channels:
             raise ValueError(f"{source}: mean is of {len(record.mean)} channels, the model takes {record.in_channels}")
         layer = make_normalize(record.mean, record.std)
@@ -113,8 +124,9 @@ def find_model(
             )
         path = SHIPPED / str(source)
     if not path.exists() and str(source) in PUBLISHED:
-        record = record_of_published(str(source), network=network or {})
-        return replace(record, num_classes=num_classes or 10, in_channels=in_channels or 3), None
+        record, channels = record_of_published(str(source), network=network or {}), in_channels or 3
+        middle = (0.5,) * channels  # as `nas export` has it for random weights
+        return replace(record, num_classes=num_classes or 10, in_channels=channels, mean=middle, std=middle), None
     if not path.exists():
         raise FileNotFoundError(_absent(source))
     if (num_classes, in_channels, network) != (None, None, None):
@@ -232,6 +244,6 @@ def _absent(source: str | Path) -> str:
     """Says what might have been meant by a source that is nothing."""
     run = Path("results/runs") / source
     near = difflib.get_close_matches(str(source).lower(), PUBLISHED, n=1)
-    known = f"published ones are {', '.join(PUBLISHED)}"
+    known = f"published ones are {published_names()}"
     hint = f"did you mean {run if run.is_dir() else near[0]}?" if run.is_dir() or near else known
     return f"no run folder, exported model or published cell {str(source)!r}; {hint}"

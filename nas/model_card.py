@@ -10,15 +10,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from nas import __version__
 from nas.checkpoint import read_metadata, write_json
+from nas.genotypes import load_genotype
 from nas.own_images import margin_of
 from nas.run_listing import read_config
 from search_spaces.genotype import MAX_JSON_BYTES, Genotype, parse_json
+from search_spaces.nasbench201 import check_has_network
 
 CARD_NAME = "model_card.json"
 WEIGHTS_FILE = "weights.safetensors"
 CARD_VERSION = 1
-PACKAGES = ("shufflenas", "torch", "onnx", "onnxscript", "onnxruntime")
+PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,8 @@ def record_of_run(run: Path) -> ModelRecord:
     """
     weights = run / WEIGHTS_FILE
     if not weights.is_file():
+        if (run / "genotype.json").is_file():
+            check_has_network(load_genotype(run))
         raise FileNotFoundError(f"no trained model in {run}: `nas retrain` and `nas pipeline` write {WEIGHTS_FILE}")
     text = read_metadata(weights).get("model")
     if text is None:
@@ -106,7 +111,7 @@ def model_text(record: ModelRecord) -> str:
 
 def versions() -> dict[str, str]:
     """Returns the versions of the packages that an exported model depends on, those that are there."""
-    found = {}
+    found = {"shufflenas": __version__}
     for name in PACKAGES:
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
@@ -129,9 +134,16 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: {error}") from None
 
 
+def model_input(record: ModelRecord) -> dict[str, Any]:
+    """Returns what `nas.load_model` takes: `shape`, `dtype`, `range` and whether mean and std are applied inside."""
+    inside = record.mean is not None and record.std is not None
+    shape = record.image_shape or (record.in_channels, "H", "W")
+    return {"shape": ["N", *shape], "dtype": "float32", "range": [0, 1] if inside else None, "normalizes": inside}
+
+
 def write_card(folder: Path, record: ModelRecord, **more: Any) -> dict[str, Any]:
     """Writes the model card of a folder and returns it; `more` are its further entries."""
-    card = {"card_version": CARD_VERSION, **record.to_dict(), **more}
+    card = {"card_version": CARD_VERSION, "input": model_input(record), **record.to_dict(), **more}
     write_json(folder / CARD_NAME, card)
     return card
 

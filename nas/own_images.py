@@ -4,6 +4,7 @@ The arguments both share with all data sets are told in `nas.data`.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,15 +13,17 @@ import numpy.typing as npt
 import torch
 
 from nas.augment import Augmentation
+from nas.console import note
 from nas.datasets import Images, Labels, as_images, as_label_names, read_npz
 from nas.decoding import Decoders, ImageSource
-from nas.folders import scan_folder
+from nas.folders import ImageFiles, scan_folder
 from nas.framing import Framing
 from nas.image_data import ImageData, resident_data, streaming_data
 from nas.partition import partition
 
 FRAMED = ("nas.data.image_folder", "nas.own_images.image_folder")
 """Targets of the configs whose pictures may be framed."""
+MAX_NAMED = 1000  # unreadable files in a record
 
 
 def arrays(
@@ -88,6 +91,7 @@ def image_folder(
     image_size: int,
     channels: int = 3,
     workers: int = 2,
+    skip_bad: bool = False,
     resident: bool | Literal["auto"] = "auto",
     resident_mb: float = 2048,
     device: torch.device | str = "cpu",
@@ -111,7 +115,10 @@ def image_folder(
         root: The folder.
         image_size: Side in pixels that images are scaled to, after their central square has been cut out.
         channels: 3 for RGB, 1 for grey.
-        workers: Processes that decode; 0 decodes in this one.
+        workers: Processes that decode, at most, as there are no more than cores; 0 decodes in this one.
+        skip_bad: Whether files that cannot be decoded are left out, of streamed images too: all files are decoded at a
+            fraction of their size first. The record has `num_skipped` and `skipped`, the first
+            1000 of their names.
         resident: Whether to decode everything once onto the device; else batches are decoded as they are
             needed. `auto` does what `resident_mb` allows.
         resident_mb: MiB that the decoded images may take up for `auto`.
@@ -134,8 +141,8 @@ def image_folder(
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        ValueError: If there are fewer than two classes or an empty one, or a file cannot be decoded (a
-            streamed one when its turn comes).
+        ValueError: If there are fewer than two classes or an empty one, or, without `skip_bad`, a file cannot be
+            decoded (a streamed one when its turn comes).
     """
     if image_size < 1 or channels not in (1, 3) or workers < 0:
         raise ValueError(
@@ -151,6 +158,9 @@ def image_folder(
     framing = _framing(image_size, resize=resize, crop_scale=crop_scale, crop_ratio=crop_ratio)
     folder = Path(root).expanduser()
     files = scan_folder(folder)
+    skipped: dict[str, Any] = {}
+    if skip_bad:
+        files, skipped = _readable(files, folder, channels=channels, workers=workers)
     parts = partition(
         files.labels,
         class_names=files.class_names,
@@ -174,8 +184,21 @@ def image_folder(
     if resident == "auto":
         resident = crop_scale is None and len(parts.used) * channels * image_size**2 <= resident_mb * 2**20
     if resident:
-        return resident_data(decoders.decode_all(parts.used), files.labels, **common)
-    return streaming_data(decoders, root=folder, **common)
+        data = resident_data(decoders.decode_all(parts.used), files.labels, **common)
+    else:
+        data = streaming_data(decoders, root=folder, **common)
+    return replace(data, record={**data.record, **skipped})
+
+
+def _readable(files: ImageFiles, folder: Path, *, channels: int, workers: int) -> tuple[ImageFiles, dict[str, Any]]:
+    """Returns the files that can be decoded, and what the record says of the others."""
+    source = ImageSource(files.paths, files.labels, image_size=1, channels=channels)
+    bad = Decoders(source, workers=workers).unreadable()
+    if bad:
+        first = next(iter(bad.values()))
+        note(f"warning: {len(bad)} of {len(files.paths)} images cannot be read and are left out, the first {first}")
+    names = [files.paths[number].relative_to(folder).as_posix() for number in list(bad)[:MAX_NAMED]]
+    return files.without(bad), {"num_skipped": len(bad), "skipped": names}
 
 
 def margin_of(config: Mapping[str, Any]) -> float | None:

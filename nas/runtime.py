@@ -56,6 +56,17 @@ class Runtime:
         return bool(self.compile)
 
 
+def num_cores() -> int:
+    """Returns the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def devices_here() -> list[str]:
+    """Returns the names of the devices that this machine has, the CPU first."""
+    cuda = [f"cuda:{number}" for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    return ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
 def make_runtime(
     *,
     device: str = "auto",
@@ -96,8 +107,12 @@ def make_runtime(
     try:
         chosen = torch.device(device)
         torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {device!r} is not available: {str(error).splitlines()[0]}") from error
+    except (RuntimeError, AssertionError, ImportError) as error:
+        # Of other devices torch's own words are long, and about its build.
+        reason = f" ({str(error).splitlines()[0].split('. ')[0]})" if device.startswith("cuda") else ""
+        raise ValueError(
+            f"device {device!r} is not available{reason}; there are {', '.join(devices_here())}"
+        ) from error
     dtype = AUTOCAST[autocast]
     if chosen.type == "cuda":
         torch.backends.cudnn.benchmark = not deterministic

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from search_spaces.genotype import MAX_BLOCKS, CellGenotype, Genotype
 from search_spaces.gradients import with_dense_gradient
+from search_spaces.nasbench201 import check_has_network
 from search_spaces.ops import FactorizedReduction, batch_norm, find_op
 from search_spaces.shuffles import check_mixer
 
@@ -71,8 +72,9 @@ def genotype_candidates(genotype: Genotype) -> dict[str, CellCandidates]:
     """Returns what a derived model holds: the genotype's own edges and mixers, by cell name.
 
     Raises:
-        ValueError: If an op is unknown.
+        ValueError: If an op is unknown, or the genotype is of a tabular space.
     """
+    check_has_network(genotype)
     return {name: _own_candidates(cell) for name, cell in genotype.cells.items()}
 
 

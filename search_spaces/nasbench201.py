@@ -113,6 +113,15 @@ def parse_arch_string(text: str) -> Genotype:
     return _genotype(ops)
 
 
+def check_has_network(genotype: Genotype) -> None:
+    """Raises ValueError for a cell of this space, which is looked up in a table instead of being trained."""
+    if genotype.space == NAME:
+        raise ValueError(
+            f"this is a cell of the table NAS-Bench-201 ({NAME}), which is looked up and has no network here; "
+            "`nas show` draws it, `nas compare` searches the table; a cell of another search space can be trained"
+        )
+
+
 def published_topology(genotype: Genotype) -> str:
     """Returns the text by which the authors tell topologies apart, 6,466 of them (arXiv:2001.00326, §2.1, their code).
 

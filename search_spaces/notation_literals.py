@@ -7,6 +7,7 @@ walked, everything else is refused.
 
 import ast
 import re
+import warnings
 from collections.abc import Sequence
 
 from search_spaces.genotype import MAX_BLOCKS
@@ -14,6 +15,7 @@ from search_spaces.notation_cells import check_length, is_integer, shown
 
 MAX_NESTING = 8
 MAX_NUMBER = 999
+MAX_FILE_LENGTH = 200_000
 MAX_RANGE = 2 * MAX_BLOCKS
 GENOTYPE_FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 WORDS = ("Genotype", "range", *GENOTYPE_FIELDS)
@@ -37,6 +39,29 @@ def read_literal(text: str) -> Literal:
         reason = error.msg if isinstance(error, SyntaxError) else type(error).__name__
         raise ValueError(f"the notation is no literal: {reason}") from None
     return _value(tree.body)
+
+
+def named_genotypes(text: str) -> dict[str, str]:
+    """Returns by name the text of every `NAME = Genotype(...)` of a Python file such as DARTS's `genotypes.py`.
+
+    `OTHER = NAME` gives a genotype a second name. Whatever else is in the file is passed over, nothing is evaluated,
+    and the texts are yet to be read; what is no Python, or longer than 200,000 characters, has none.
+    """
+    found: dict[str, str] = {}
+    if len(text) > MAX_FILE_LENGTH:
+        return found
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of the file's own code
+            tree = ast.parse(text)
+        for statement in tree.body:
+            match statement:
+                case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=ast.Name(id="Genotype")) as value):
+                    found[name] = ast.unparse(value)
+                case ast.Assign(targets=[ast.Name(id=name)], value=ast.Name(id=other)) if other in found:
+                    found[name] = found[other]
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return {}
+    return found
 
 
 def _check_tokens(text: str) -> None:

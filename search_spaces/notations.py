@@ -1,7 +1,8 @@
 """Cells in the notations of other tools, read without evaluating anything and written for DARTS.
 
-Every reader returns a `Genotype` of the space `nasnet` with explicit outputs, takes at most 20,000 characters, and
-raises ValueError for whatever it does not understand. `parse_nni` has a module of its own.
+Every reader of this module returns a `Genotype` of the space `nasnet` with explicit outputs, takes at most 20,000
+characters, and raises ValueError for whatever it does not understand. `parse_nni` has a module of its own, and so has
+`parse_arch_string` of NAS-Bench-201, which is a space of its own.
 """
 
 import re
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from search_spaces.genotype import CellGenotype, Genotype
+from search_spaces.nasbench201 import parse_arch_string
 from search_spaces.notation_cells import (
     EDGES_PER_BLOCK,
     KNOWN_OPS,
@@ -47,6 +49,8 @@ def read_notation(text: str) -> Genotype:
     start = text.strip()
     if start.startswith("{"):
         return parse_nni(text)
+    if start.startswith("|"):
+        return parse_arch_string(text)
     if "Genotype" in text:
         return parse_naslib(text)  # reads all that parse_darts reads, and what only NASLib writes
     if re.match(r"(?:[\[(]\s*){3}", start):
@@ -55,7 +59,8 @@ def read_notation(text: str) -> Genotype:
         return parse_enas(text)
     raise ValueError(
         "no known notation: DARTS and NASLib write Genotype(normal=[('sep_conv_3x3', 1), …), NNI a dictionary, "
-        f"ENAS numbers such as 0 2 0 0 …, NASLib also ((0, 3), …); this starts with {shown(start[:20])}"
+        "ENAS numbers such as 0 2 0 0 …, NASLib also ((0, 3), …), NAS-Bench-201 |op~0|+…; "
+        f"this starts with {shown(start[:20])}"
     )
 
 

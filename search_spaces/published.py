@@ -309,3 +309,13 @@ FOUND: dict[str, PublishedCell] = {
 """Found on a small budget; the file of results says how they compare with random cells of their size."""
 
 PUBLISHED: dict[str, PublishedCell] = {**FROM_PAPERS, **FOUND}
+
+
+def published_names() -> str:
+    """Returns the names of the published cells for messages; those that differ in a number are put together."""
+    numbers: dict[str, list[str]] = {}
+    for name in PUBLISHED:
+        stem, _, number = name.rpartition("_")
+        key, end = (f"{stem}_", number) if number.isdecimal() else (name, "")
+        numbers.setdefault(key, []).append(end)
+    return ", ".join(key + "/".join(ends) for key, ends in numbers.items())

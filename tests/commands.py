@@ -56,26 +56,24 @@ class Command:
         return self._streams[1].read_text(encoding="utf-8")
 
     def kill(self) -> None:
-        """Ends it as `kill -9` does."""
+        """Ends it as `kill -9` does, if it has not ended."""
         self.process.kill()
+        self.process.join()
 
     def wait(self, timeout: float = TIMEOUT) -> subprocess.CompletedProcess[str]:
         """Returns its exit code and what it printed, once it has ended."""
         self.process.join(timeout)
         if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+            self.kill()
             raise subprocess.TimeoutExpired(["nas", *self.arguments], timeout)
         out, err = (stream.read_text(encoding="utf-8") for stream in self._streams)
-        code = self.process.exitcode
+        return subprocess.CompletedProcess(["nas", *self.arguments], self.process.exitcode or 0, out, err)
+
+    def close(self) -> None:
+        """Ends it, if it has not ended, and removes what it printed."""
+        self.kill()
         self.process.close()
         self._folder.cleanup()
-        return subprocess.CompletedProcess(["nas", *self.arguments], code or 0, out, err)
-
-
-def nas(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end."""
-    return Command(*arguments, cwd=cwd, environment=environment).wait()
 
 
 @contextmanager
@@ -85,7 +83,13 @@ def started(*arguments: str, cwd: Path, **environment: str) -> Iterator[Command]
     try:
         yield command
     finally:
-        command.kill()
+        command.close()
+
+
+def nas(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end."""
+    with started(*arguments, cwd=cwd, **environment) as command:
+        return command.wait()
 
 
 def _run(arguments: list[str], cwd: str, environment: dict[str, str], streams: list[str]) -> None:

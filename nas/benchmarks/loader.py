@@ -26,6 +26,7 @@ from nas.console import progress
 from nas.decoding import Decoders, ImageSource
 from nas.folders import scan_folder
 from nas.framing import Framing
+from nas.runtime import num_cores
 from nas.streaming import StreamingSplit
 
 WIDTH, HEIGHT, QUALITY = 500, 375, 90  # of a picture, as most of ImageNet's are
@@ -48,11 +49,12 @@ def measure_loader(bench: Workbench) -> dict[str, Any]:
         root = Path(folder)
         figures["bytes"] = write_pictures(root, settings.pictures) / settings.pictures
         work: dict[str, Work] = {}
-        for workers in settings.decoders:
+        numbers = list(dict.fromkeys(min(workers, num_cores()) for workers in settings.decoders))
+        for workers in numbers:
             work |= _passes(root, workers=workers, batch_size=figures["batch_size"], device=device)
         times = time_in_turns(work, rounds=settings.rounds, warmup=settings.warmup, device=device)
         del work  # the workers end before the pictures go
-    for workers in settings.decoders:
+    for workers in numbers:
         ours, theirs = times[f"ours, {workers}"], times[f"torchvision, {workers}"]
         figures[f"{workers} workers"] = {
             "ours": summary(ours, images=settings.pictures),

@@ -15,6 +15,7 @@ from nas.benchmarks.eager_loop import EagerSettings
 from nas.benchmarks.eager_process import EagerProcess
 from nas.benchmarks.workbench import Work, Workbench
 from nas.rewards import SupernetEvaluator, accuracy_reward
+from nas.runtime import num_cores
 from nas.schedules import TrainingSettings
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
@@ -126,7 +127,7 @@ def eager_settings(bench: Workbench, settings: TrainingSettings) -> EagerSetting
         flip=data.augmentation.flip,
         batch_size=settings.batch_size,
         steps=bench.steps,
-        workers=bench.settings.workers,
+        workers=min(bench.settings.workers, num_cores()),
         learning_rate=settings.annealing.learning_rate(middle),
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,

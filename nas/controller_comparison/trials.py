@@ -5,7 +5,6 @@ that a comparison that was stopped goes on with the others.
 """
 
 import json
-import os
 import signal
 import statistics
 import time
@@ -25,6 +24,7 @@ from nas.controller_comparison.settings import ComparisonSettings
 from nas.costing.costs import FIELDS
 from nas.costing.pareto import Point, hypervolume, nondominated
 from nas.rewards import RewardFunction
+from nas.runtime import num_cores
 from nas.seeds import derive_seed, seed_everything
 from nas.table_lookup import TabularCost, TabularEvaluator
 from nas.tabular_search import TabularSearch
@@ -171,11 +171,6 @@ def run_trials(laboratory: Laboratory, trials: Sequence[Trial], *, workers: int 
         finally:
             ended.set()  # the pool hands out a few trials ahead of time, which can no longer be cancelled
             pool.shutdown(cancel_futures=True)
-
-
-def num_cores() -> int:
-    """Returns the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def read_finished(path: Path) -> dict[Trial, dict[str, Any]]:

@@ -50,6 +50,11 @@ class ExportSettings:
             raise ValueError(f"image_shape must be [channels, height, width], got {list(self.image_shape)}")
 
     @property
+    def takes(self) -> str:
+        """What the model takes, for `nas.exporting.plain_layers.ImageCheck`."""
+        return "bytes" if self.uint8 else "floats" if self.normalize else "normalised"
+
+    @property
     def images(self) -> str:
         """What the model takes, in words."""
         if not self.normalize:

@@ -10,12 +10,12 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from nas import __version__
 from nas.checkpoint import write_bytes, write_text
 from nas.exporting.source_code import WEIGHTS_NAME, write_source
 
@@ -134,7 +134,9 @@ def write_program(program: torch.export.ExportedProgram, folder: Path) -> Writte
     return Written(files=(path,), run=module)
 
 
-def write_python(model: nn.Module, folder: Path, example: Tensor, *, title: str, images: str) -> Written:
+def write_python(
+    model: nn.Module, folder: Path, example: Tensor, *, title: str, images: str, takes: str = "normalised"
+) -> Written:
     """Writes `model.py` and its weights; it takes any batch size.
 
     Args:
@@ -143,6 +145,7 @@ def write_python(model: nn.Module, folder: Path, example: Tensor, *, title: str,
         example: Images (N, C, H, W).
         title: What the model is, in one line.
         images: What it takes, in words.
+        takes: The same for `nas.exporting.plain_layers.ImageCheck`, by which the file refuses other images.
 
     Raises:
         ValueError: If the model does what cannot be written as source code.
@@ -151,7 +154,9 @@ def write_python(model: nn.Module, folder: Path, example: Tensor, *, title: str,
     make = (
         f"torch.randint(256, ({shape}), dtype=torch.uint8)" if example.dtype == torch.uint8 else f"torch.rand({shape})"
     )
-    source = write_source(model, example, title=title, version=version("shufflenas"), images=images, make_images=make)
+    source = write_source(
+        model, example, title=title, version=__version__, images=images, takes=takes, make_images=make
+    )
     path, weights = folder / "model.py", folder / WEIGHTS_NAME
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()

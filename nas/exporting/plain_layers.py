@@ -1,12 +1,57 @@
 """Layers of an exported model that torch has none of: torch alone, and one path whatever the memory format.
 
 They compute what the layers of the search space compute. The classes are copied word for word into stand-alone models
-(`nas.exporting.source_code`), so each of them stands by itself: it uses `torch`, `nn`, `F`, `Tensor` and nothing else.
+(`nas.exporting.source_code`), so each of them stands by itself: it uses `torch`, `nn`, `F`, `Tensor`, `warnings` and
+nothing else.
 """
+
+import warnings
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+class ImageCheck:
+    """Refuses images other than a model takes; a forward pre-hook with keyword arguments.
+
+    Another size than that of the training images is warned of once. Values are looked at in evaluation mode, on a GPU
+    in the first batch alone, since reading them waits for the device.
+
+    Args:
+        channels: C of the images.
+        size: (H, W) of the training images; None if it is not known.
+        takes: `floats`, in [0, 1]; `bytes`; or `normalised` floats.
+    """
+
+    def __init__(self, channels: int, size: tuple[int, int] | None, *, takes: str = "floats") -> None:
+        self.channels, self.size, self.takes = channels, size, takes
+        self.read_values = self.warned = False
+
+    def __call__(self, model: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+        """Raises ValueError if images are of another shape, type or range."""
+        images = args[0] if args else kwargs.get("images")
+        if images is None or torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore
+            return
+        if images.ndim != 4 or images.shape[1] != self.channels:
+            raise ValueError(f"the model takes images (N, {self.channels}, H, W), got {tuple(images.shape)}")
+        if images.is_floating_point() == (self.takes == "bytes"):
+            wanted = {"floats": "floats in [0, 1]", "bytes": "bytes, uint8"}.get(self.takes, "normalised floats")
+            cure = "; divide bytes by 255" if self.takes == "floats" else ""
+            raise ValueError(f"the model takes images as {wanted}, got {images.dtype}{cure}")
+        if self.size is not None and tuple(images.shape[2:]) != tuple(self.size) and not self.warned:
+            self.warned = True
+            got, own = ("x".join(map(str, size)) for size in (images.shape[2:], self.size))
+            warnings.warn(f"images of {got} pixels; the model was trained on {own}, resize them", stacklevel=2)
+        if self.takes != "floats" or model.training or not images.numel() or (images.is_cuda and self.read_values):
+            return
+        self.read_values = True
+        low, high = (float(value) for value in images.detach().aminmax())
+        if not (low >= -0.5 and high <= 1.5):  # resizing may overshoot a little
+            raise ValueError(
+                f"the model takes images in [0, 1], got values from {low:.4g} to {high:.4g}; divide bytes by 255, "
+                "and leave mean and std to the model"
+            )
 
 
 class Normalize(nn.Module):
@@ -28,8 +73,8 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Maps (N, C, H, W) of any number type to floats of the same shape."""
-        return (images.float() / self.scale - self.mean) / self.std
+        """Maps (N, C, H, W) of any number type to floats of the same shape, of the type of `mean`."""
+        return (images.to(self.mean.dtype) / self.scale - self.mean) / self.std
 
 
 class MinPool(nn.Module):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor, fx, nn
 
 from nas.exporting.layer_trace import PLAIN_CLASSES, Section, sections, trace
-from nas.exporting.plain_layers import DynamicShuffle, StaticDynamicShuffle
+from nas.exporting.plain_layers import DynamicShuffle, ImageCheck, StaticDynamicShuffle
 from nas.exporting.source_text import constructor, expression, identifier
 
 WEIGHTS_NAME = "model_weights.pt"
@@ -27,6 +27,7 @@ Written by shufflenas {version}; it needs torch and the file {weights_name} besi
     logits = model(images)  # {images}
 """
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -37,10 +38,11 @@ from torch.nn import functional as F
 
 FOOTER = '''
 def load(weights: str | Path | None = None) -> Model:
-    """Returns the trained model, ready to classify; its weights are those beside this file unless others are named."""
+    """Returns the trained model, ready to classify; its weights are those next to this file unless others are named."""
     path = Path(__file__).with_name("{weights_name}") if weights is None else Path(weights)
     model = Model()
     model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    model.register_forward_pre_hook({check}, with_kwargs=True)
     return model.eval()
 
 
@@ -74,7 +76,7 @@ class _Step:
 
 
 def write_source(
-    model: nn.Module, example: Tensor, *, title: str, version: str, images: str, make_images: str
+    model: nn.Module, example: Tensor, *, title: str, version: str, images: str, takes: str, make_images: str
 ) -> SourceCode:
     """Writes a model as a Python file.
 
@@ -84,6 +86,7 @@ def write_source(
         title: The first line of the file's docstring.
         version: Of this package.
         images: What the model takes, in words.
+        takes: The same for `nas.exporting.plain_layers.ImageCheck`.
         make_images: An expression that makes images to try the model with.
 
     Raises:
@@ -95,11 +98,13 @@ def write_source(
     copied = {type(layer) for layer in model.modules() if type(layer) in PLAIN_CLASSES}
     if StaticDynamicShuffle in copied:
         copied.add(DynamicShuffle)
-    parts = [inspect.getsource(layer) for layer in PLAIN_CLASSES if layer in copied]
+    parts = [inspect.getsource(ImageCheck)]
+    parts += [inspect.getsource(layer) for layer in PLAIN_CLASSES if layer in copied]
     parts += list(classes.texts)
     plain = "".join(sign if sign.isprintable() and sign not in '"\\' else " " for sign in title)  # no way out of a text
     header = HEADER.format(title=plain, version=version, weights_name=WEIGHTS_NAME, images=images)
-    footer = FOOTER.format(weights_name=WEIGHTS_NAME, example=make_images)
+    check = f"ImageCheck({example.shape[1]}, {tuple(example.shape[2:])}, takes={takes!r})".replace("'", '"')
+    footer = FOOTER.format(weights_name=WEIGHTS_NAME, example=make_images, check=check)
     text = "\n\n\n".join([header.rstrip("\n"), *(part.strip("\n") for part in parts), footer.strip("\n")]) + "\n"
     if " F." not in text and "(F." not in text:
         text = text.replace("from torch.nn import functional as F\n", "", 1)

@@ -20,7 +20,6 @@ from nas.controller_comparison.trials import (
     Trial,
     append_finished,
     drop_cut_off,
-    num_cores,
     read_finished,
     run_trials,
 )
@@ -32,6 +31,7 @@ from nas.jobs.parts import build_runtime
 from nas.portions import JOIN, portion_of
 from nas.run_listing import read_json
 from nas.runs import keep_data
+from nas.runtime import num_cores
 from nas.table_lookup import TabularCost
 from nas.tracking import Tracker
 from search_spaces.space import size

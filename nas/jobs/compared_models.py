@@ -25,7 +25,7 @@ from search_spaces.auto_shuffle import AutoShuffle
 from search_spaces.genotype import Genotype
 from search_spaces.kaleidoscope import SwitchShuffle
 from search_spaces.mixers import Mixer, Permutation
-from search_spaces.published import PUBLISHED, PublishedModel
+from search_spaces.published import PUBLISHED, PublishedModel, published_names
 
 WITHOUT_CELLS = ("shufflenet_v1", "shufflenet_v2")
 CALIBRATION_IMAGES = 16
@@ -147,7 +147,11 @@ def check_known(reference: str) -> None:
     runs = Path("results/runs")
     near = [str(runs / reference)] if (runs / reference).is_dir() else []
     near += difflib.get_close_matches(reference.lower(), known, n=4)
-    hint = f"near it: {', '.join(near)}" if near else f"known: {', '.join([*PUBLISHED, *WITHOUT_CELLS])}, torchvision's"
+    hint = (
+        f"near it: {', '.join(near)}"
+        if near
+        else f"known: {published_names()}, {', '.join(WITHOUT_CELLS)}, torchvision's"
+    )
     raise FileNotFoundError(f"models: no run folder, file or model {reference!r}; {hint}")
 
 

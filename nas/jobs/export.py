@@ -119,7 +119,13 @@ def _writers(exported: Exported, folder: Path, formats: Sequence[str]) -> dict[s
         f", trained on {record.data}." if record.data else "."
     )
     writers["python"] = partial(
-        write_python, exported.plain, folder, example, title=title, images=f"{settings.images}, (N, {_sides(record)})"
+        write_python,
+        exported.plain,
+        folder,
+        example,
+        title=title,
+        images=f"{settings.images}, (N, {_sides(record)})",
+        takes=settings.takes,
     )
     return {name: writers[name] for name in formats}
 

@@ -26,7 +26,8 @@ from nas.jobs.multirun import is_multirun, runs_alone
 from nas.runtime import Runtime
 from search_spaces.cells import CellCandidates, genotype_candidates
 from search_spaces.genotype import Genotype
-from search_spaces.published import PUBLISHED
+from search_spaces.nasbench201 import check_has_network
+from search_spaces.published import published_names
 
 
 def build_runtime(cfg: DictConfig) -> Runtime:
@@ -87,20 +88,25 @@ def takes_genotype(cfg: DictConfig) -> bool:
     return bool(getattr(get_object(cfg.network._target_), "takes_genotype", True))
 
 
-def read_genotype(cfg: DictConfig) -> Genotype | None:
+def read_genotype(cfg: DictConfig, *, built: bool = True) -> Genotype | None:
     """Loads `cfg.genotype`; None for a network without choices.
 
+    Args:
+        cfg: The config.
+        built: Whether a network is to be made of it, which is not possible in every search space.
+
     Raises:
-        ValueError: If the genotype is not set or not valid, or is given to a network that takes none.
+        ValueError: If the genotype is not set or not valid, cannot be built, or is given to a network that takes none.
         FileNotFoundError: If there is no such genotype.
     """
     given = None if OmegaConf.is_missing(cfg, "genotype") else cfg.genotype
     if takes_genotype(cfg):
         if given is None:
-            raise ValueError(
-                f"genotype is not set; add genotype=RUN, genotype=FILE.json or one of {', '.join(PUBLISHED)}"
-            )
-        return load_genotype(given)
+            raise ValueError(f"genotype is not set; add genotype=RUN, genotype=FILE.json or one of {published_names()}")
+        genotype = load_genotype(given)
+        if built:
+            check_has_network(genotype)
+        return genotype
     if given is not None:
         raise ValueError(f"{cfg.network._target_} has no cells to choose; leave genotype={given} out")
     return None

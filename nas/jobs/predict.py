@@ -53,7 +53,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         What `predictions.json` holds.
 
     Raises:
-        ValueError: If a setting is out of range, or, after all others have been classified, images could not be read.
+        ValueError: If a setting is out of range, or no image can be read.
         FileNotFoundError: If there is no such model or no image.
     """
     settings: PredictSettings = build(cfg.predict, "predict")
@@ -63,8 +63,9 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     given = [str(one) for one in (cfg.images if OmegaConf.is_list(cfg.images) else [cfg.images])]
     files = find_images(given)
     runtime = build_runtime(cfg)
-    model = load_model(cfg.run, normalize=True, device=runtime.device, modules=named_modules(cfg))
+    model = load_model(cfg.run, device=runtime.device, modules=named_modules(cfg))
     image_shape = _image_shape(settings, model, str(cfg.run))
+    model.check.size = image_shape[1:]  # one that was asked for is no mistake
     margin = model.record.margin if settings.resize == "crop" else None
     cut = settings.resize if margin is None else f"{settings.resize}, the middle {100 * margin:.3g} %"
     header(
@@ -86,8 +87,10 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         batch_size=settings.batch_size,
         device=runtime.device,
     )
-    names = model.record.class_names
+    names, order = model.record.class_names, {str(file): place for place, file in enumerate(files)}
     rows = [_row(prediction, names) for prediction in predictions]
+    rows += [{"file": str(file), "unreadable": reason} for file, reason in unreadable.items()]
+    rows.sort(key=lambda row: order[row["file"]])
     _print(rows, settings.top)
     figures = {
         "run": str(cfg.run),
@@ -99,13 +102,14 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         "unreadable": {str(file): reason for file, reason in unreadable.items()},
         "environment": environment(runtime, seed=cfg.seed),
     }
-    write_text(out / "predictions.csv", _csv(rows))
+    write_text(out / "predictions.csv", _csv(rows, num_classes=len(predictions[0].labels) if predictions else 0))
     write_json(out / "predictions.json", figures)
     result(f"images classified: {len(predictions)}; {shown(out / 'predictions.csv')}")
-    for reason in unreadable.values():
-        note(f"skipped: {reason}")
+    if not predictions:
+        raise ValueError(f"none of {len(files)} images can be read, the first {unreadable[files[0]]}")
     if unreadable:
-        raise ValueError(f"{len(unreadable)} of {len(files)} images could not be read and were skipped")
+        first = next(iter(unreadable.values()))
+        note(f"warning: {len(unreadable)} of {len(files)} images cannot be read, the first {first}")
     return figures
 
 
@@ -130,10 +134,11 @@ def _row(prediction: Prediction, names: Sequence[str] | None) -> dict[str, Any]:
     return row
 
 
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
+def _csv(rows: Sequence[dict[str, Any]], *, num_classes: int) -> str:
     """Returns the table as CSV; a file's name may hold anything, hence the quoting of Python's own writer."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else ["file"], lineterminator="\n")
+    of_classes = [f"{name}_{rank}" for rank in range(1, num_classes + 1) for name in ("class", "probability")]
+    writer = csv.DictWriter(text, ["file", *of_classes, "unreadable"], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
@@ -147,7 +152,7 @@ def _entry(prediction: Prediction, names: Sequence[str] | None) -> dict[str, Any
 
 def _print(rows: Sequence[dict[str, Any]], top: int) -> None:
     """Prints a row an image, the first `MAX_ROWS` of them."""
-    shown_rows = rows[:MAX_ROWS]
+    shown_rows = [{**row, "class_1": "unreadable"} if "unreadable" in row else row for row in rows[:MAX_ROWS]]
 
     def column(key: str, title: str) -> Column:
         width = max([len(str(row.get(key, ""))) for row in shown_rows] + [len(title)])

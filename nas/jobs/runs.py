@@ -1,5 +1,6 @@
 """Runs: what runs there are, how far they are and what they found; or in what two of them differ."""
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from nas.config import differing_keys
 from nas.console import note, result, shown
-from nas.run_listing import STATES, RunSummary, find_runs, read_config, read_json, read_run
+from nas.run_listing import STATES, RunSummary, find_runs, job_of, read_config, read_json, read_run
 
 WHERE = (Path(), Path("results/runs"), Path("results/sweeps"))
 TITLES = ("run", "job", "state", "progress", "reward", "shared %", "test %", "parameters", "ms", "changed")
 LEFT = 4
 """So many columns are texts, set to the left."""
+MAX_LINES = 4
+"""Settings of a group that are listed one by one where runs are of two commands."""
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
@@ -55,15 +58,46 @@ def find_run(name: str) -> Path:
 
 
 def print_differences(first: Path, second: Path) -> list[str]:
-    """Prints, and returns, in what the settings, then the machines and versions, of two runs differ."""
+    """Prints, and returns, in what the settings, then the machines and versions, of two runs differ.
+
+    A group of settings that only one of them has is a line, and so is, in runs of two commands, one in which more than
+    `MAX_LINES` settings differ. Of a group of another kind in each, only the settings that both have are compared.
+    """
+    before, after = read_config(first), read_config(second)
+    machines = [{"environment": _environment(run)} for run in (first, second)]
+    most = math.inf if job_of(first) == job_of(second) else MAX_LINES
     differences = []
-    for part, read in (("config", read_config), ("environment", _environment)):
-        lines = differing_keys({part: read(first)}, {part: read(second)})
-        differences += [line.removeprefix("config.") for line in lines]
+    for group in dict.fromkeys([*before, *after]):
+        pair = [{group: config[group]} if group in config else {} for config in (before, after)]
+        differences += _group_differences(group, *pair, most=most)
+    differences += _group_differences("environment", *machines, most=math.inf)
     note(f"from {shown(first)} to {shown(second)}")
     for line in differences or ["no difference"]:
         result(line)
     return differences
+
+
+def _group_differences(group: str, first: dict[str, Any], second: dict[str, Any], *, most: float) -> list[str]:
+    """Returns a line for each setting of a group that differs, or one for all of them.
+
+    Args:
+        group: Its key.
+        first: The group by its key; empty if the run has none.
+        second: The same of the other run.
+        most: Lines that are not too many.
+    """
+    before, after = first.get(group), second.get(group)
+    if isinstance(before, dict) and isinstance(after, dict) and before.get("_target_") != after.get("_target_"):
+        common = before.keys() & after.keys()
+        first, second = ({group: {k: v for k, v in one.items() if k in common}} for one in (before, after))
+    elif not (first and second) and isinstance(whole := before or after, dict) and whole:
+        counts = [f"a group of {len(whole)}" if one else "absent" for one in (first, second)]
+        return [f"{group} (was {counts[0]}, is {counts[1]})"]
+    lines = [line.removeprefix("run.") for line in differing_keys({"run": first}, {"run": second})]
+    if len(lines) <= most:
+        return lines
+    names = [line.split(" ")[0].removeprefix(f"{group}.") for line in lines]
+    return [f"{group} ({len(lines)} settings differ: {', '.join(names[:MAX_LINES])}, …)"]
 
 
 def print_runs(runs: Sequence[RunSummary], *, now: float) -> None:

@@ -36,7 +36,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         ValueError: If the genotype is not valid or a setting is out of range.
         FileNotFoundError: If the genotype file is not there.
     """
-    genotype = read_genotype(cfg)
+    genotype = read_genotype(cfg, built=False)
     if genotype is None and any(value is not None for value in (cfg.svg, cfg.png, cfg.notation)):
         raise ValueError("svg, png and notation are of the cells of a genotype, and this network has none")
     if cfg.notation not in (None, "darts"):

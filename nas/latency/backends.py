@@ -29,10 +29,12 @@ class Backend:
     Attributes:
         prepare: Makes the function that computes the logits of an example.
         lack: Returns why it does not work on a device in a precision; None if it does.
+        verb: What preparing does, in a word, where it takes long.
     """
 
     prepare: Callable[[nn.Module, Tensor], Pass]
     lack: Callable[[torch.device, str], str | None]
+    verb: str | None = None
 
 
 def prepare_eager(model: nn.Module, example: Tensor) -> Pass:
@@ -151,7 +153,7 @@ def _lacks_onnxruntime(device: torch.device, precision: str) -> str | None:
 
 BACKENDS: dict[str, Backend] = {
     "eager": Backend(prepare=prepare_eager, lack=_always),
-    "compile": Backend(prepare=prepare_compiled, lack=_always),
-    "cuda_graph": Backend(prepare=prepare_cuda_graph, lack=_lacks_cuda),
-    "onnxruntime": Backend(prepare=prepare_onnxruntime, lack=_lacks_onnxruntime),
+    "compile": Backend(prepare=prepare_compiled, lack=_always, verb="compiling"),
+    "cuda_graph": Backend(prepare=prepare_cuda_graph, lack=_lacks_cuda, verb="capturing"),
+    "onnxruntime": Backend(prepare=prepare_onnxruntime, lack=_lacks_onnxruntime, verb="exporting"),
 }

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nas.console import Bar, progress
 from nas.latency.backends import BACKENDS, PRECISIONS, Pass
 from nas.latency.measurement import speedup, summarise, time_interleaved
 from nas.latency.peak_memory import MIB, PeakMemory, live_bytes, weight_bytes
@@ -52,7 +53,7 @@ class Comparison:
         backends: Names in the table of backends.
         precisions: Names of number formats; weights and images are cast, since autocast would add casts of its own.
         runtime: Device and memory format.
-        note: Is told what is left out, and why.
+        note: Is given a line before anything that takes long, and one on what is left out, with the reason.
     """
 
     def __init__(
@@ -90,9 +91,20 @@ class Comparison:
         Raises:
             RuntimeError: If logits are not those of the network as trained.
         """
-        prepared = []
-        for (backend, precision), name in itertools.product(self._ways, self.models):
-            for batch_size in self.batch_sizes:
+        todo = list(itertools.product(self._ways, self.models))
+        with progress("preparing", total=len(todo) * len(self.batch_sizes)) as bar:
+            return list(self._prepared(todo, bar, threads=threads))
+
+    def _prepared(self, todo: Sequence[tuple[tuple[str, str], str]], bar: Bar, *, threads: int) -> Iterator[Prepared]:
+        """Yields the passes of every way and model, the ways outermost."""
+        for number, ((backend, precision), name) in enumerate(todo):
+            if verb := BACKENDS[backend].verb:
+                sizes = ", ".join(map(str, self.batch_sizes))
+                self._note(
+                    f"{verb} {name} in {precision} for {backend}, batch sizes {sizes} ({number + 1}/{len(todo)})"
+                )
+            for done, batch_size in enumerate(self.batch_sizes, start=number * len(self.batch_sizes)):
+                bar.reach(done)
                 images = self._images[:batch_size].to(PRECISIONS[precision])
                 row: dict[str, Any] = {
                     "model": name,
@@ -115,8 +127,7 @@ class Comparison:
                 row["largest_difference"] = self._checked(logits, row, batch_size)
                 peak = preparing if backend == "cuda_graph" else None
                 row["peak_memory_mib"] = self._peak_memory(model, images, run, peak, backend=backend)
-                prepared.append(Prepared(run=run, row={**row, "batch_size": batch_size}))
-        return prepared
+                yield Prepared(run=run, row={**row, "batch_size": batch_size})
 
     def _works(self, backend: str, precision: str) -> bool:
         reason = BACKENDS[backend].lack(self.runtime.device, precision)

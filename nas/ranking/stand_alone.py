@@ -17,13 +17,13 @@ from typing import Any, cast
 from torch import nn
 
 from nas.checkpoint import previous_checkpoint, write_json
-from nas.controller_comparison.trials import Laboratory, Trial, num_cores, run_trials
+from nas.controller_comparison.trials import Laboratory, Trial, run_trials
 from nas.data import ImageData
 from nas.epoch_totals import DivergedError
 from nas.member_training import Member
 from nas.retrain_settings import RetrainSettings
 from nas.retraining import final_accuracy, train_member
-from nas.runtime import Runtime
+from nas.runtime import Runtime, num_cores
 from search_spaces.genotype import Genotype
 
 OF_OTHER_JOBS = ("seeds", "random_seeds", "random_turns", "warm_start", "checkpoint_seconds", "evaluate_every")

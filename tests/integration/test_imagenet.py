@@ -67,7 +67,7 @@ def test_test_pictures_are_classified_as_they_were_tested(pictures, tmp_path, ge
     settings = OmegaConf.to_container(cfg.data, resolve=True)
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump({"data": settings}))
     ((images, _),) = build_data(cfg, build_runtime(cfg)).test.batches(4)
-    expected = load_model(tmp_path / "run")(images).softmax(dim=1)
+    expected = load_model(tmp_path / "run", normalize=False)(images).softmax(dim=1)
     overrides = [f"run={tmp_path / 'run'}", f"images={pictures / 'val'}", "device=cpu", "predict.top=2"]
     with initialize_config_module("conf", version_base="1.3"):
         figures = predict.run(compose("predict", overrides=overrides), tmp_path)

@@ -1,5 +1,6 @@
 import torch
 
+from nas import __version__
 from nas.environment import environment
 from nas.runtime import make_runtime
 
@@ -8,4 +9,5 @@ def test_environment_names_what_is_needed_to_repeat_a_run():
     record = environment(make_runtime(device="cpu"), seed=5)
     assert record["seed"] == 5
     assert record["packages"]["torch"] == torch.__version__
+    assert record["packages"]["shufflenas"] == __version__
     assert {"command", "device", "device_name", "threads", "git_commit", "python"} <= set(record)

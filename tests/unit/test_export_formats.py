@@ -149,7 +149,7 @@ def test_the_stand_alone_file_needs_torch_alone(tmp_path):
     tree = ast.parse(written.files[0].read_text())
     modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     modules |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert modules == {"pathlib", "torch", "torch.nn"}
+    assert modules == {"pathlib", "torch", "torch.nn", "warnings"}
     images = torch.rand(3, 3, 8, 8)
     torch.save(images, tmp_path / "images.pt")
     code = (

@@ -1,5 +1,6 @@
 """Models are loaded in one line, and from sound files only."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from torch import nn
 
 import nas
 from nas.checkpoint import load_weights, save_weights, write_json
+from nas.exporting.formats import write_python
+from nas.exporting.plain_network import PlainModel, make_normalize, plain_network
 from nas.hardening import harden_mixers
 from nas.loading import build_model
 from nas.model_card import CARD_NAME, WEIGHTS_FILE, ModelRecord, file_facts, model_text, write_card
@@ -52,12 +55,87 @@ def an_export(folder: Path) -> tuple[Path, nn.Module]:
 def test_a_folder_becomes_a_ready_model_in_one_line(make, for_inference, tmp_path):
     folder, network = make(tmp_path / "four")
     model = nas.load_model(folder, for_inference=for_inference)
-    images = torch.randn(3, 1, 8, 8)
+    images = torch.rand(3, 1, 8, 8)
     assert not model.training
-    assert torch.allclose(model(images), network(images, model.genotype), atol=1e-5)
+    assert torch.allclose(model(images), network((images - 0.25) / 0.5, model.genotype), atol=1e-5)
     assert (model.record.in_channels, model.record.num_classes, model.record.image_shape) == (1, 3, (1, 8, 8))
-    normalising = nas.load_model(str(folder), normalize=True, device="cpu")
-    assert torch.allclose(normalising(images), network((images - 0.25) / 0.5, model.genotype), atol=1e-5)
+    images = torch.randn(3, 1, 8, 8)
+    plain = nas.load_model(str(folder), normalize=False, device="cpu")
+    assert torch.allclose(plain(images), network(images, model.genotype), atol=1e-5)
+
+
+BAD_IMAGES = {
+    "uint8": (torch.randint(256, (2, 1, 8, 8), dtype=torch.uint8), "uint8; divide bytes by 255"),
+    "whole numbers": (torch.ones(2, 1, 8, 8, dtype=torch.int64), "int64"),
+    "bytes as floats": (torch.rand(2, 1, 8, 8) * 255, r"values from .* to 2\d\d"),
+    "normalised": (torch.rand(2, 1, 8, 8) * 4 - 2, "values from -1.* leave mean and std to the model"),
+    "not a number": (torch.full((2, 1, 8, 8), torch.nan), "values from nan"),
+    "channels": (torch.rand(2, 3, 8, 8), r"images \(N, 1, H, W\), got \(2, 3, 8, 8\)"),
+    "channels last": (torch.rand(2, 8, 8, 1), r"got \(2, 8, 8, 1\)"),
+    "no batch": (torch.rand(1, 8, 8), r"got \(1, 8, 8\)"),
+}
+
+
+def as_python(folder: Path) -> nn.Module:
+    """The model of `a_run` out of an exported Python file."""
+    record = replace(a_record(), image_shape=(1, 8, 8), mean=(0.25,), std=(0.5,))
+    network = plain_network(a_run(folder / "run")[1], record.genotype)
+    model = PlainModel(network, record.genotype, make_normalize([0.25], [0.5])).eval()
+    example = torch.rand(2, 1, 8, 8)
+    return write_python(model, folder / "file", example, title="a", images="b", takes="floats").run
+
+
+@pytest.mark.parametrize("make", [lambda folder: nas.load_model(a_run(folder / "four")[0]), as_python])
+def test_images_of_another_kind_are_refused_at_the_first_batch(make, tmp_path):
+    model = make(tmp_path)
+    for images, message in BAD_IMAGES.values():
+        with pytest.raises(ValueError, match=message):
+            model(images)
+        with pytest.raises(ValueError, match=message):
+            model(images=images)
+    images = torch.rand(2, 1, 8, 8)
+    for fine in (images, images * 1.2 - 0.1, images[:0], images.double(), torch.zeros(1, 1, 8, 8)):
+        assert model(fine).shape == (len(fine), 3)
+
+
+@pytest.mark.parametrize("make", [lambda folder: nas.load_model(a_run(folder / "four")[0]), as_python])
+def test_another_size_than_that_of_the_training_images_is_warned_of_once(make, tmp_path):
+    model = make(tmp_path)
+    with pytest.warns(UserWarning, match="16x12 pixels; the model was trained on 8x8"):
+        model(torch.rand(2, 1, 16, 12))
+    model(torch.rand(2, 1, 16, 12))
+
+
+def test_a_model_without_normalisation_takes_normalised_floats_alone(tmp_path):
+    model = nas.load_model(a_run(tmp_path / "four")[0], normalize=False)
+    assert model(torch.randn(2, 1, 8, 8)).shape == (2, 3)
+    with pytest.raises(ValueError, match=r"normalised floats, got torch\.uint8"):
+        model(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
+
+
+def test_a_loaded_model_may_be_trained_copied_and_halved(tmp_path):
+    model = nas.load_model(a_run(tmp_path / "four")[0], for_inference=False)
+    images = torch.rand(4, 1, 8, 8)
+    expected = model(images)
+    torch.testing.assert_close(copy.deepcopy(model)(images), expected)
+    half = copy.deepcopy(model).bfloat16()
+    assert half(images.bfloat16()).dtype == torch.bfloat16
+    model.train()(images - 0.7).sum().backward()  # an augmentation of the user's own
+
+
+def test_where_mean_and_std_are_not_known_the_user_normalises(tmp_path):
+    folder, _ = a_run(tmp_path / "four")
+    (folder / "data.json").unlink()
+    with pytest.raises(ValueError, match="mean and std of the training images are not known; take normalize=False"):
+        nas.load_model(folder)
+    assert nas.load_model(folder, normalize=False)(torch.randn(2, 1, 8, 8)).shape == (2, 3)
+
+
+def test_the_card_says_what_images_the_model_takes(tmp_path):
+    folder, _ = an_export(tmp_path / "four")
+    told = json.loads((folder / CARD_NAME).read_text())["input"]
+    assert told == {"shape": ["N", 1, 8, 8], "dtype": "float32", "range": [0, 1], "normalizes": True}
+    assert write_card(folder, a_record())["input"]["range"] is None
 
 
 def test_what_a_run_tells_is_in_the_record(tmp_path):
@@ -91,7 +169,7 @@ def test_published_names_have_no_weights_and_any_size():
     model = nas.load_model(
         "darts_v2", pretrained=False, num_classes=7, in_channels=1, network={"filters": 4, "cells_per_stage": 1}
     )
-    assert model(torch.randn(2, 1, 16, 16)).shape == (2, 7)
+    assert model(torch.rand(2, 1, 16, 16)).shape == (2, 7)
     with pytest.raises(ValueError, match=r"the network cannot be built.*filtres"):
         nas.load_model("darts_v2", pretrained=False, network={"filtres": 4})
 

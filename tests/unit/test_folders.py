@@ -1,6 +1,7 @@
 """Image files of every kind become bytes of one size, in memory or streamed alike."""
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -164,6 +165,67 @@ def test_a_broken_file_among_others_is_named_without_a_traceback(folder, workers
     with pytest.raises(ValueError, match=r"3.png: cannot be read as an image") as caught:
         image_folder(root=folder, image_size=6, workers=workers)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_an_unreadable_file_is_told_with_the_setting_that_leaves_it_out(folder, resident):
+    data = image_folder(root=folder, image_size=6, workers=0, resident=False)
+    (folder / "dog" / "3.png").write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"3.png: .*skip_bad=true"):
+        image_folder(root=folder, image_size=6, workers=0, resident=resident)
+    with pytest.raises(ValueError, match=r"3.png: .*skip_bad=true"):
+        collected([*data.full.batches(4), *data.test.batches(4)])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("settings", [{"resident": True}, {"resident": False}, {"crop_scale": [0.5, 1.0]}])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_unreadable_files_are_left_out_if_asked(folder, settings, workers, capsys):
+    whole = save_image(folder / "dog" / "11.jpg", size=(40, 40)).read_bytes()
+    (folder / "dog" / "11.jpg").write_bytes(whole[: 2 * len(whole) // 3])  # a header, and then too little
+    (folder / "dog" / "3.png").write_bytes(b"broken")
+    data = image_folder(root=folder, image_size=6, workers=workers, skip_bad=True, **settings)
+    assert len(data.full) + len(data.test) == 19
+    images, labels = collected(data.full.batches(4, seed=0, augmentation=Augmentation()))
+    assert len(images) == len(labels) == len(data.full)
+    assert data.record["num_skipped"] == 2
+    assert data.record["skipped"] == ["dog/11.jpg", "dog/3.png"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "2 of 21" in line
+    assert "11.jpg" in line
+
+
+def test_a_folder_without_unreadable_files_is_the_same_with_or_without_skipping(folder, capsys):
+    plain, checked = (image_folder(root=folder, image_size=6, workers=0, skip_bad=skip) for skip in (False, True))
+    assert checked.record == {**plain.record, "num_skipped": 0, "skipped": []}
+    assert capsys.readouterr().err == ""
+
+
+def test_a_class_of_unreadable_files_alone_is_refused(folder):
+    for file in (folder / "dog").iterdir():
+        file.write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"class 'dog' has no image that can be read: .*dog.0.png"):
+        image_folder(root=folder, image_size=6, workers=0, skip_bad=True)
+
+
+def test_test_images_stay_test_images_where_others_are_left_out(tmp_path):
+    for split, count in (("train", 6), ("test", 2)):
+        for name in ("a", "b"):
+            for i in range(count):
+                save_image(tmp_path / split / name / f"{i}.png")
+    for bad in ("train/a/0.png", "test/b/1.png"):
+        (tmp_path / bad).write_bytes(b"")
+    data = image_folder(root=tmp_path, image_size=4, workers=0, held_out=2, skip_bad=True)
+    assert [len(data.train), len(data.reward), len(data.test)] == [9, 2, 3]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_no_more_processes_decode_than_there_are_cores_and_nothing_warns_of_it(folder, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
+    data = image_folder(root=folder, image_size=6, workers=8, resident=False)
+    assert data.full.decoders.workers == 1
+    assert len(collected(data.full.batches(4))[1]) == 15
+    assert image_folder(root=folder, image_size=6, workers=0, resident=False).full.decoders.workers == 0
 
 
 def test_what_does_not_fit_is_streamed(folder):

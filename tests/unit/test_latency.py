@@ -1,6 +1,7 @@
 """Interleaved timing, what follows from planted times, the settings, the figure and the peak memory."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from nas.latency.backends import BACKENDS
 from nas.latency.comparison import Comparison, ReadyModel, threads_set
 from nas.latency.measurement import LEAST_ROUNDS, speedup, summarise, time_interleaved
 from nas.latency.peak_memory import PeakMemory, live_bytes, weight_bytes
@@ -260,6 +262,26 @@ def test_every_precision_is_checked_and_an_honest_model_passes():
     differences = {one.row["precision"]: one.row["largest_difference"] for one in prepared}
     assert differences["fp32"] < 1e-5 < differences["fp16"] < differences["bf16"] < 0.05
     assert next(model.parameters()).dtype == torch.float32
+
+
+def test_a_line_is_said_before_anything_that_takes_long(monkeypatch):
+    images, model = torch.randn((4, 3, 8, 8)), nn.Sequential(nn.Flatten(), nn.Linear(192, 5)).eval()
+    notes: list[str] = []
+
+    def prepare(model: nn.Module, example: torch.Tensor):
+        notes.append("prepared")
+        return BACKENDS["eager"].prepare(model, example)
+
+    for name in ("compile", "cuda_graph", "onnxruntime"):
+        slow = replace(BACKENDS[name], prepare=prepare, lack=lambda device, precision: None)
+        monkeypatch.setitem(BACKENDS, name, slow)
+        expected = model(images).detach()
+        with torch.inference_mode():
+            compared(model, expected, images, notes, backends=["eager", name]).prepare(threads=1)
+        first, *rest = notes
+        assert all(word in first for word in ("model", name, "fp32", "1, 4"))
+        assert rest == ["prepared", "prepared"]
+        notes.clear()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])

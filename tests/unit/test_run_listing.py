@@ -164,6 +164,33 @@ def test_two_runs_are_compared_in_settings_and_environment(tmp_path, monkeypatch
     assert capsys.readouterr().out == "no difference\n"
 
 
+def test_runs_of_two_commands_are_compared_group_by_group(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    common = {"seed": 0, "data": {"_target_": "nas.data.digits", "split_seed": 0, "flip": True}}
+    search = {**common, "search": {str(i): i for i in range(40)}, "network": {str(i): 0 for i in range(9)}}
+    other = {"data": {**common["data"], "flip": False}, "network": {str(i): 1 for i in range(9)}}
+    put_run(tmp_path, "results/runs/a", job="search", config=search)
+    put_run(tmp_path, "results/runs/b", job="compare", config={**common, **other, "table": {"x": 1}, "controller": {}})
+    (found,) = runs.run(settings(compare=["a", "b"]), tmp_path)
+    by_group = {line.split(" ")[0]: line for line in found["differences"]}
+    assert list(by_group) == ["data.flip", "network", "search", "table", "environment.job"]
+    assert "of 40, is absent" in by_group["search"]
+    assert "9 settings differ" in by_group["network"]
+    assert capsys.readouterr().out.splitlines() == found["differences"]
+
+
+def test_of_a_group_of_another_kind_only_what_both_have_is_compared(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    kinds = [{"_target_": f"data.{name}", "flip": name, **{f"{name}{i}": i for i in range(9)}} for name in ("a", "b")]
+    for name, kind in zip("ab", kinds, strict=True):
+        put_run(tmp_path, f"results/runs/{name}", config={**CONFIG, "data": kind})
+    (found,) = runs.run(settings(compare=["a", "b"]), tmp_path)
+    assert found["differences"] == ["data._target_ (was data.a, is data.b)", "data.flip (was a, is b)"]
+    put_run(tmp_path, "results/runs/c", config={**CONFIG, "data": {**kinds[0], **{f"a{i}": -1 for i in range(9)}}})
+    (found,) = runs.run(settings(compare=["a", "c"]), tmp_path)
+    assert len(found["differences"]) == 9
+
+
 @pytest.mark.parametrize(
     ("given", "kind", "message"),
     [

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nas.runtime import Runtime, make_runtime
+from nas.runtime import Runtime, devices_here, make_runtime
 
 
 def test_a_runtime_places_networks_channels_last():
@@ -24,6 +24,16 @@ def test_a_runtime_places_networks_channels_last():
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         make_runtime(**settings)
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:9", "mps:3", "hpu"])
+def test_an_absent_device_is_told_with_those_that_are_there(device, monkeypatch):
+    with pytest.raises(ValueError, match=f"{device}.*cpu") as told:
+        make_runtime(device=device)
+    assert len(str(told.value)) < 240
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert devices_here()[:3] == ["cpu", "cuda:0", "cuda:1"]
 
 
 def test_graphs_on_the_cpu_are_left_out_with_a_word(capsys):

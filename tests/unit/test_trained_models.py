@@ -1,5 +1,7 @@
 """Trained weights that come with the package, and what files of weights are in general."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from nas.derived import count_parameters
 from nas.hardening import harden_mixers
 from nas.jobs import predict
 from nas.loading import SHIPPED
+from nas.model_card import CARD_NAME, model_input
 from nas.networks import ShuffleNASNet
 from search_spaces.cells import genotype_candidates
 from search_spaces.published import PUBLISHED
@@ -36,13 +39,16 @@ def test_a_trained_model_is_the_published_cell_in_its_published_network(name):
     of_cifar10 = built(name, **model.settings)
     assert count_parameters(nas.load_model(name, for_inference=False).network) == count_parameters(network)
     assert count_parameters(of_cifar10) == model.parameters
+    card = json.loads((SHIPPED / name / CARD_NAME).read_text())
+    assert card["input"] == model_input(record)
+    assert card["input"]["range"] == [0, 1]
     assert sum(file.stat().st_size for file in (SHIPPED / name).iterdir()) < 2 * MIB
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_trained_model_is_not_the_same_for_every_image_and_folding_changes_nothing(name):
     images = torch.rand(4, *nas.load_model(name).record.image_shape)
-    plain, folded = (nas.load_model(name, normalize=True, for_inference=ready) for ready in (False, True))
+    plain, folded = (nas.load_model(name, for_inference=ready) for ready in (False, True))
     logits = plain(images)
     assert logits.shape == (4, 10)
     assert logits.std(dim=0).min() > 0
