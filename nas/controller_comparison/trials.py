@@ -7,12 +7,14 @@ that a comparison that was stopped goes on with the others.
 import json
 import signal
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.context import BaseContext
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, Literal
@@ -158,8 +160,7 @@ def run_trials(laboratory: Laboratory, trials: Sequence[Trial], *, workers: int 
         finally:
             torch.set_num_threads(threads)
         return
-    # A forked process may hang in torch's thread pool, so that each is started afresh.
-    context = get_context("spawn")
+    context = process_context()
     ended = context.Event()
     with ProcessPoolExecutor(count, context, initializer=_start, initargs=(laboratory, ended)) as pool:
         futures = [pool.submit(_run, trial) for trial in trials]
@@ -171,6 +172,19 @@ def run_trials(laboratory: Laboratory, trials: Sequence[Trial], *, workers: int 
         finally:
             ended.set()  # the pool hands out a few trials ahead of time, which can no longer be cancelled
             pool.shutdown(cancel_futures=True)
+
+
+def process_context() -> BaseContext:
+    """Returns how processes are started that work side by side.
+
+    A fork of this process may hang in torch's thread pool. So a server that has computed nothing loads once what this
+    process has loaded, and forks; where the system has no such server, every process starts afresh.
+    """
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([name for name in sys.modules if name.partition(".")[0] == "nas"])
+    return context
 
 
 def read_finished(path: Path) -> dict[Trial, dict[str, Any]]:
