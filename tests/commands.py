@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -90,6 +90,28 @@ def nas(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
     """Runs a command to its end."""
     with started(*arguments, cwd=cwd, **environment) as command:
         return command.wait()
+
+
+def nas_afresh(
+    *arguments: str, cwd: Path, before: Sequence[str] = (), options: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command in a Python that is started afresh.
+
+    Args:
+        arguments: What is typed behind `nas`.
+        cwd: The working directory.
+        before: A program that starts it, with its arguments.
+        options: Of Python.
+    """
+    return subprocess.run(
+        [*before, sys.executable, *options, "-m", "nas", *arguments],
+        cwd=cwd,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
 
 
 def _run(arguments: list[str], cwd: str, environment: dict[str, str], streams: list[str]) -> None:

@@ -61,7 +61,11 @@ def _changes(path: Path) -> Iterator[dict[str, Any]]:
         place = line.find(old, at)
         if place < 0 or lines.count(line) != 1:
             return None
-        return {"line": line, "new": line[:place] + new + line[place + len(old) :], "why": f"{old.strip()} → {new.strip()}"}
+        return {
+            "line": line,
+            "new": line[:place] + new + line[place + len(old) :],
+            "why": f"{old.strip()} → {new.strip()}",
+        }
 
     for node in ast.walk(ast.parse(text)):
         made = None

@@ -4,8 +4,6 @@ import errno
 import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,8 +15,8 @@ from nas.checkpoint import save_checkpoint, write_json
 from nas.command_line.words import Words
 from nas.jobs import running
 from nas.jobs.failures import MakesRunFolder, explained, kept_of
+from tests.commands import nas, nas_afresh
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 LOST = "-dac_override,-dac_read_search"
 BOUND = ("setpriv", f"--bounding-set={LOST}", f"--inh-caps={LOST}") if os.getuid() == 0 else ()
 """Has permissions bind root as well."""
@@ -26,18 +24,6 @@ BOUND = ("setpriv", f"--bounding-set={LOST}", f"--inh-caps={LOST}") if os.getuid
 
 NETWORK = ("genotype=shufflenasnet_a", "weights=random", "network.filters=4", "network.cells_per_stage=1", "device=cpu")
 TOY = ("experiment=toy", "device=cpu")
-
-
-def nas(*arguments: str, cwd: Path, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*before, sys.executable, "-m", "nas", *arguments],
-        cwd=cwd,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
 
 
 def told(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -223,7 +209,7 @@ def refused(tmp_path):
     ],
 )
 def test_a_folder_that_may_not_be_written_is_named_with_a_cure(arguments, place, refused):
-    (line,) = told(nas(*arguments, cwd=refused, before=BOUND))
+    (line,) = told(nas_afresh(*arguments, cwd=refused, before=BOUND))
     assert line.startswith(f"error: {place}")
     assert line.endswith("permission denied: get access to it or choose another place")
 

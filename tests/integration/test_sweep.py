@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import ENVIRONMENT, nas, started
+from tests.commands import ENVIRONMENT, nas, nas_afresh, started
 
 TINY = (
     "experiment=toy",
@@ -26,19 +26,6 @@ TINY = (
 )
 IMPORTS_TORCH = re.compile(r"\| +torch$", re.MULTILINE)
 GOOD, BAD = ("search_space.blocks-1+seed-0", "search_space.blocks-1+seed-1"), "search_space.blocks-0+seed-0"
-
-
-def nas_process(*arguments: str, cwd: Path, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """Runs a command in a Python of its own."""
-    return subprocess.run(
-        [sys.executable, *options, "-m", "nas", *arguments],
-        cwd=cwd,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +64,7 @@ def test_a_finished_sweep_is_only_reported_and_without_torch(sweep):
     folder, _ = sweep
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     command = ("sweep", *TINY, "search_space.blocks=choice(1)", "seed=0,1", "name=mine")
-    done = nas_process(*command, cwd=folder.parents[2], options=("-X", "importtime"))
+    done = nas_afresh(*command, cwd=folder.parents[2], options=("-X", "importtime"))
     assert done.returncode == 0, done.stderr
     assert "2 of 2 members finished" in done.stdout
     assert not IMPORTS_TORCH.search(done.stderr)
@@ -95,7 +82,7 @@ def test_other_settings_in_the_same_sweep_are_refused(sweep):
 
 def test_runs_lists_the_members_without_torch(sweep):
     folder, _ = sweep
-    done = nas_process("runs", "state=failed", cwd=folder.parents[2], options=("-X", "importtime"))
+    done = nas_afresh("runs", "state=failed", cwd=folder.parents[2], options=("-X", "importtime"))
     assert done.returncode == 0, done.stderr
     assert "blocks must lie in 1 … 64, got 0" in done.stdout
     assert GOOD[0] not in done.stdout
@@ -173,7 +160,7 @@ def figures(member: Path) -> dict[str, object]:
 def test_every_launcher_gives_what_the_basic_one_gives(sweep, tmp_path, launcher):
     skip_without(LAUNCHERS[launcher])
     swept = ("search_space.blocks=0,1", "seed=choice(1)")
-    done = nas_process("sweep", *TINY, *swept, "name=side", f"hydra/launcher={launcher}", cwd=tmp_path)
+    done = nas_afresh("sweep", *TINY, *swept, "name=side", f"hydra/launcher={launcher}", cwd=tmp_path)
     folder = tmp_path / "results" / "sweeps" / "side"
     assert done.returncode == 1, done.stderr
     states = [member["state"] for member in json.loads((folder / "sweep.json").read_text())["members"]]
