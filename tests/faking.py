@@ -25,8 +25,6 @@ CUDA = torch.device("cuda", 0)
 CPU = torch.device("cpu")
 PROJECT = Path(__file__).parents[1]
 PRODUCT = tuple(str(PROJECT / package) for package in ("nas", "search_spaces", "controllers"))
-
-
 READS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.default)
 """Operations by which the host learns numbers."""
 
@@ -120,11 +118,13 @@ def fake_tensors(device: torch.device) -> Iterator[Watch]:
 
     with (
         mock.patch.object(torch, "autocast", fake_autocast),
-        mock.patch.object(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False),
-        mock.patch.object(torch.cuda, "is_bf16_supported", lambda: True),
+        mock.patch.object(torch.cuda.amp.common, "amp_definitely_not_available", return_value=False),
+        mock.patch.object(torch.cuda, "is_bf16_supported", return_value=True),
         mock.patch.object(torch, "Generator", FakeGenerator),
         mock.patch.object(torch, "_fused_sgd_", check_fused_step),
-        mock.patch("torch.optim.optimizer._get_fused_kernels_supported_devices", lambda: ["cpu", ACCELERATOR.type]),
+        mock.patch(
+            "torch.optim.optimizer._get_fused_kernels_supported_devices", return_value=["cpu", ACCELERATOR.type]
+        ),
         mock.patch.object(sgd, "_segments", sgd._segments.__wrapped__),  # what it keeps is fake only within
         FakeTensorMode(allow_non_fake_inputs=False),
         Watch(device) as watch,
@@ -132,20 +132,20 @@ def fake_tensors(device: torch.device) -> Iterator[Watch]:
         yield watch
 
 
-def check_devices(function: Any, given: Iterable[Any]) -> None:
-    """Raises if tensors of two devices meet; those of shape () are handed to a kernel as numbers and may."""
+def check_devices(function: Any, given: Iterable[Any], *, numbers: bool = False) -> None:
+    """Raises if tensors of two devices meet; those of shape () are handed to kernels as numbers and may, or may not."""
     devices: set[torch.device] = set()
     for value in given:
         for tensor in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(tensor, Tensor) and tensor.ndim:
+            if isinstance(tensor, Tensor) and (numbers or tensor.ndim):
                 devices.add(tensor.fake_device if isinstance(tensor, FakeTensor) else tensor.device)
     if len(devices) > 1:
         raise MixedDevicesError(f"{function} meets tensors of two devices, {' and '.join(map(str, devices))}")
 
 
 def check_fused_step(*lists: list[Tensor], lr: float | Tensor, found_inf: Tensor | None, **_: Any) -> None:
-    """Checks what torch's fused step is given: all on one device, of one shape each."""
-    check_devices("the fused step", [*itertools.chain.from_iterable(lists), lr, found_inf])
+    """Checks what torch's fused step is given: all on one device, in one shape for each weight."""
+    check_devices("the fused step", [*itertools.chain.from_iterable(lists), lr, found_inf], numbers=True)
     for tensors in zip(*lists, strict=True):
         assert len({tensor.shape for tensor in tensors}) == 1
 
