@@ -51,7 +51,8 @@ def cutmix(images: Tensor, targets: Tensor, *, share: float, generator: torch.Ge
     rows = _spanned(down, side, height)  # (N, H) bool
     columns = _spanned(right, side, width)  # (N, W) bool
     cut = rows[:, :, None] & columns[:, None, :]  # (N, H, W)
-    pasted = torch.where(cut[:, None], images.roll(1, dims=0), images)
+    before = torch.cat([images[-1:], images[:-1]])  # `roll` loses channels-last on a CUDA device
+    pasted = torch.where(cut[:, None], before, images)
     kept = 1 - cut.float().mean(dim=(1, 2))[:, None]  # (N, 1)
     return pasted, kept * targets + (1 - kept) * targets.roll(1, dims=0)
 

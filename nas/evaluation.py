@@ -66,6 +66,7 @@ def evaluate_paths(
     """
     totals: list[Tensor] = []
     counts: list[int] = []
+    device = next((weight.device for weight in network.parameters()), None)
     with recorder.stream() if recorder is not None else contextlib.nullcontext():
         for genotype, batches in paths:
             scorer, num_images = _Scorer(network, genotype, autocast), 0
@@ -73,7 +74,7 @@ def evaluate_paths(
             for images, labels in batches:
                 step(images, labels)
                 num_images += len(labels)
-            totals.append(torch.zeros(2) if scorer.totals is None else scorer.totals)
+            totals.append(torch.zeros(2, device=device) if scorer.totals is None else scorer.totals)
             counts.append(num_images)
         on_host: Iterable[Tensor] = torch.stack(totals).cpu() if totals else []
         if not ranks.alone and totals:
