@@ -27,9 +27,11 @@ def followed(command: str, words: Words) -> list[str]:
     network = [] if "network" in words.values else _network(references)
     of_run = _of_run(words, references, images=IMAGES_OF[command]) if command in IMAGES_OF else {}
     chosen = [f"network={network[0]}"] if network else []
-    told = [*chosen, *_subjects(key for key in of_run if not (chosen and key.startswith("network.")))]
-    if of_run or (chosen and chosen[0] != "network=shufflenasnet"):
-        note(f"{', '.join(told)}: as the genotype {words.values['genotype']} has it")
+    reference = words.values["genotype"]
+    if of_run:
+        note(f"{', '.join(_subjects(of_run))}: as in the run of {reference}")
+    elif chosen not in ([], ["network=shufflenasnet"]):
+        note(f"{chosen[0]}: the one that the cells of {reference} are made for")
     return [*chosen, *(f"{key}={value}" for key, value in of_run.items())]
 
 

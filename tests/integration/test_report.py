@@ -202,7 +202,7 @@ def test_the_command_writes_beside_the_run_and_names_what_is_broken(tmp_path):
 def test_a_mistake_ends_in_a_line(tmp_path):
     done = nas("report", "runs=[absent]", cwd=tmp_path)
     assert done.returncode == 1
-    assert "no run folder at absent; `nas runs` lists those that there are" in done.stderr
+    assert "absent is not there; `nas runs` lists" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -158,7 +158,7 @@ def test_a_run_without_these_files_is_counted_as_before(searched, genotype, caps
     size = {"size": 32, "channels": 3, "num_classes": 10}
     sizes = {"filters": 10, "cells_per_stage": 2, **size}
     assert counted(f"genotype={searched}", out=searched)["parameters"] == expected(genotype, **sizes)
-    assert "as the genotype" in capsys.readouterr().err
+    assert "network: as in the run of" in capsys.readouterr().err
     (searched / "config.yaml").unlink()
     assert counted(f"genotype={searched}", out=searched)["parameters"] == expected(genotype, **size)
     told = capsys.readouterr().err
@@ -223,7 +223,7 @@ def test_latency_takes_network_and_images_from_the_run_unless_it_is_told(searche
 def test_the_command_times_the_runs_own_network(searched, tmp_path):
     quick = ("latency.repeats=3", "latency.warmup=0", "latency.batch_sizes=[2]", "device=cpu", "name=timed")
     done = nas("latency", f"genotype={searched}", *quick, cwd=tmp_path)
-    assert "latency.image_shape, latency.num_classes: as the genotype" in done.stderr
+    assert "network, latency.image_shape, latency.num_classes: as in the run of" in done.stderr
     (row,) = json.loads((tmp_path / "results/runs/timed/latency.json").read_text())["models"]
     genotype = load_genotype(searched)
     size = {"filters": 10, "cells_per_stage": 2, "size": 8, "channels": 1, "num_classes": 5}
