@@ -6,7 +6,6 @@ controller is tried out. A cell is known there by its architecture string, `|op~
 
 from collections.abc import Hashable, Sequence
 
-from search_spaces.canonical import canonical_cell
 from search_spaces.genotype import Block, CellGenotype, Decision, Genotype
 from search_spaces.space import check_actions, index_of
 
@@ -71,6 +70,8 @@ class NASBench201Space:
         Raises:
             ValueError: If the genotype is not in this space.
         """
+        from search_spaces.canonical import canonical_cell  # imports torch, which reading a cell needs not
+
         cell = _without_none(_edge_ops(genotype))
         return () if cell is None else canonical_cell(cell, strided=False)
 

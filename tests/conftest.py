@@ -11,6 +11,9 @@ from search_spaces.genotype import Block, CellGenotype, Genotype
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("ci")
 os.environ.setdefault("WANDB_MODE", "offline")
+# Several tests fork. Once the first backward pass has met a device other than the CPU, torch forbids that, and fake
+# tensors register one: so the first is here.
+torch.ones((), requires_grad=True).backward()
 torch.set_num_threads(1)  # a second thread gains little at these sizes and stalls when another program runs
 
 

@@ -1,5 +1,6 @@
 """What jobs build from the config: space, data, networks."""
 
+import functools
 import math
 import shlex
 from collections.abc import Mapping
@@ -161,11 +162,19 @@ def counted_network(
 def measure_size(
     cfg: DictConfig, genotype: Genotype | None, *, image_shape: tuple[int, int, int], num_classes: int
 ) -> dict[str, Any]:
-    """Returns `parameters` and `multiply_adds` of the derived model at inference."""
-    network = counted_network(cfg, genotype, image_shape=image_shape, num_classes=num_classes)
+    """Returns `parameters` and `multiply_adds` of the derived model at inference; each model is counted once."""
+    return dict(_counted(OmegaConf.to_yaml(cfg.network), genotype, (*image_shape,), num_classes))
+
+
+@functools.lru_cache(maxsize=1024)
+def _counted(
+    network: str, genotype: Genotype | None, image_shape: tuple[int, int, int], num_classes: int
+) -> dict[str, Any]:
+    cfg = OmegaConf.create({"network": OmegaConf.create(network)})
+    model = counted_network(cfg, genotype, image_shape=image_shape, num_classes=num_classes)
     return {
-        "parameters": count_parameters(network),
-        "multiply_adds": count_multiply_adds(network, genotype, image_shape=image_shape),
+        "parameters": count_parameters(model),
+        "multiply_adds": count_multiply_adds(model, genotype, image_shape=image_shape),
     }
 
 

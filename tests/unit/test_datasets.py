@@ -17,7 +17,9 @@ RNG = np.random.RandomState(0)
 @pytest.fixture
 def tiny_cifar(monkeypatch) -> None:
     """CIFAR-10 with 40 training and 20 test images of two classes."""
-    tiny = KnownSet("CIFAR10", num_train=40, num_test=20, image_shape=(3, 4, 4), class_names=("cat", "dog"))
+    tiny = KnownSet(
+        "CIFAR10", "cifar-10-batches-py", num_train=40, num_test=20, image_shape=(3, 4, 4), class_names=("cat", "dog")
+    )
     monkeypatch.setattr(nas.datasets, "KNOWN_SETS", {"cifar10": tiny})
     monkeypatch.setattr("nas.data.KNOWN_SETS", {"cifar10": tiny})
 
