@@ -244,7 +244,7 @@ def test_the_name_of_a_model_does_not_become_code_of_its_export():
             return self.classifier(images)
 
     title = 'a\\"""\nraise SystemExit\n"""'
-    settings = {"version": "1", "images": "floats", "make_images": "torch.rand(1, 2)"}
+    settings = {"version": "1", "images": "floats", "takes": "unit", "make_images": "torch.rand(1, 2)"}
     text = write_source(Plain().eval(), torch.rand(1, 2), title=title, **settings).text
     compiled = compile(text, "model.py", "exec")
     assert "SystemExit" not in compiled.co_names
