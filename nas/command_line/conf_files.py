@@ -99,10 +99,20 @@ def read_command(
     return found
 
 
-def overridden_groups(experiment: str, *, folders: Iterable[str] = ()) -> list[str]:
-    """Returns the config groups whose option an experiment sets, so that a command must have them."""
+def lacking_for(command: str, experiment: str, *, folders: Iterable[str] = ()) -> list[str]:
+    """Returns what an experiment sets that a command does not have, so that they do not go together; empty if they do.
+
+    A command must have every config group whose option the experiment sets; if it sets none, one of its keys: an
+    experiment may have settings of several commands.
+    """
     places = [*map(Path, folders), Path(str(resources.files("conf")))]
-    return [key for key in _overrides(_find(places, "experiment", experiment)) if not key.startswith("hydra/")]
+    file = _find(places, "experiment", experiment)
+    found = read_command(command, folders=folders)
+    groups = [key for key in _overrides(file) if not key.startswith("hydra/")]
+    lacking = [group for group in groups if group not in found.groups]
+    keys = [key for key in _read(file).values if key not in (*HIDDEN, *_read(_find(places, "", "base")).values)]
+    heads = {key.partition(".")[0] for key in (*found.settings, *found.groups)}
+    return lacking or ([] if groups or not keys or heads & set(keys) else keys)
 
 
 def split_comment(comment: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.command_line.conf_files import CommandSettings, overridden_groups, read_command
+from nas.command_line.conf_files import CommandSettings, lacking_for, read_command
 from nas.command_line.help import COMMANDS
 from nas.command_line.words import Words
 
@@ -49,7 +49,7 @@ def explain(error: Exception, command: str, words: Words) -> str:
 
 
 def check_values(command: str, cfg: "DictConfig", words: Words) -> None:
-    """Refuses a typed value of a type that its key cannot have.
+    """Refuses a typed value of a type that its key cannot have, and an experiment that is not for this command.
 
     Raises:
         ValueError: If there is one.
@@ -57,10 +57,15 @@ def check_values(command: str, cfg: "DictConfig", words: Words) -> None:
     from omegaconf import OmegaConf
 
     folder = words.option("--config-dir", "-cd")
+    folders = [folder] if folder else []
+    experiment = words.values.get("experiment", "null")
     try:
-        known = read_command(command, choices=words.values, folders=[folder] if folder else []).settings
+        known = read_command(command, choices=words.values, folders=folders).settings
+        unfit = None if experiment in ("null", "") else _unfit_experiment(command, experiment, folders=folders)
     except (OSError, ValueError):  # of configs that this simple reading does not follow
         return
+    if unfit is not None:
+        raise ValueError(unfit)
     for key in words.values:
         if key not in known or OmegaConf.is_missing(cfg, key) or OmegaConf.select(cfg, key) is None:
             continue
@@ -126,13 +131,14 @@ def _no_option(key: str, value: str, options: Sequence[str]) -> str:
 
 
 def _unfit_experiment(command: str, experiment: str, *, folders: Sequence[str]) -> str | None:
-    needed = overridden_groups(experiment, folders=folders)
-    fits = [name for name in COMMANDS if {"experiment", *needed} <= set(read_command(name, folders=folders).groups)]
-    if command in fits:
+    """Says that an experiment sets what the command does not have."""
+    lacking = lacking_for(command, experiment, folders=folders)
+    if not lacking:
         return None
-    lacking = [group for group in needed if group not in read_command(command, folders=folders).groups]
+    takers = [name for name in COMMANDS if "experiment" in read_command(name).groups]
+    others = [name for name in takers if not lacking_for(name, experiment, folders=folders)]
     named = ", ".join(group.rpartition("@")[2] for group in lacking)
-    return f"experiment={experiment} sets {named}, which nas {command} does not have; it is for {', '.join(fits)}"
+    return f"experiment={experiment} sets {named}, which nas {command} does not have; it is for {', '.join(others)}"
 
 
 def _wrong_key(command: str, word: str, found: CommandSettings) -> str | None:
