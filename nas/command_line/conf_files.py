@@ -214,8 +214,12 @@ def _read(path: Path) -> ConfigFile:
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines()
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    values = yaml.load(text, Loader=loader) or {}
-    root = yaml.compose(text, Loader=loader)
+    try:
+        values, root = yaml.load(text, Loader=loader) or {}, yaml.compose(text, Loader=loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold keys and values")
     comments: dict[str, str] = {}
     if isinstance(root, yaml.MappingNode):
         _collect(root, lines, "", comments)

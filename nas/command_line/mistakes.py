@@ -1,5 +1,6 @@
 """Mistakes that show without torch: unknown keys, options and types, files that are not there. A line each."""
 
+import contextlib
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ REFUSED: dict[type, tuple[type, ...]] = {bool: (str, int, float, list), int: (st
 """By the type of a default, types that no value of the key can have; of other defaults the job itself judges."""
 NAMES = {bool: "true or false", int: "a number", float: "a number"}
 FILES = {
-    "run": "`nas runs` lists the runs there are",
+    **dict.fromkeys(("run", "runs"), "`nas runs` lists the runs there are"),
     "cells": "it is the run folder of an earlier nas rank",
     "random_cells": "`nas search` writes random.json into its run folder",
     "retrain.warm_start": "it is the run folder of a search",
@@ -30,14 +31,8 @@ def explain(error: Exception, command: str, words: Words) -> str:
     folder = words.option("--config-dir", "-cd")
     if folder is not None and not Path(folder).is_dir():
         return f"no folder {folder}, which --config-dir names"
-    folders = [folder] if folder else []
-    found = read_command(command, folders=folders)
-    for key, value in words.values.items():
-        if complaint := _wrong_choice(command, key, value, found, folders=folders):
-            return complaint
-    found = read_command(command, choices=words.values, folders=folders)
-    for word in words.overrides:
-        if complaint := _wrong_key(command, word, found):
+    with contextlib.suppress(OSError, ValueError):  # of configs that this simple reading does not follow
+        if complaint := _complaint(command, words, folders=[folder] if folder else []):
             return complaint
     if options := getattr(error, "options", None):  # Hydra's own groups, such as hydra/launcher
         group, _, value = str(getattr(error, "missing_cfg_file", "")).rpartition("/")
@@ -46,6 +41,17 @@ def explain(error: Exception, command: str, words: Words) -> str:
     if "mbiguous value" in first or "multirun" in str(error):
         return f"{_sweep(words)} gives several values: add -m for one run each, or quote it: \"KEY='A,B'\""
     return first
+
+
+def _complaint(command: str, words: Words, *, folders: Sequence[str]) -> str | None:
+    """Returns what is wrong with the first option of a group, or key, that the command does not have."""
+    found = read_command(command, folders=folders)
+    for key, value in words.values.items():
+        if complaint := _wrong_choice(command, key, value, found, folders=folders):
+            return complaint
+    single = {key: value for key, value in words.values.items() if "," not in value and "(" not in value}
+    found = read_command(command, choices=single, folders=folders)
+    return next(filter(None, (_wrong_key(command, word, found) for word in words.overrides)), None)
 
 
 def check_values(command: str, cfg: "DictConfig", words: Words) -> None:
@@ -76,8 +82,8 @@ def check_values(command: str, cfg: "DictConfig", words: Words) -> None:
             raise ValueError(f"{key} must be {NAMES[kind]}, got {value!r}")
 
 
-def check_files(cfg: "DictConfig") -> None:
-    """Refuses a config that names files or folders that are not there.
+def check_files(cfg: "DictConfig", words: Words) -> None:
+    """Refuses a typed file or folder, or the place of a data set, that is not there.
 
     Raises:
         FileNotFoundError: If there is one.
@@ -85,20 +91,19 @@ def check_files(cfg: "DictConfig") -> None:
     from omegaconf import OmegaConf
 
     for key, hint in FILES.items():
-        named = OmegaConf.select(cfg, key, throw_on_missing=False)
-        if isinstance(named, str) and named != "search" and not Path(named.rpartition("#")[0] or named).exists():
-            raise FileNotFoundError(f"{key}={named} is not there; {hint}")
-    runs = OmegaConf.select(cfg, "runs")
-    for run in [runs] if isinstance(runs, str) else runs or ():
-        if not Path(str(run)).exists():
-            raise FileNotFoundError(f"runs: {run} is not there; {FILES['run']}")
-    data = OmegaConf.select(cfg, "data._target_")
-    if data == "nas.data.torchvision_images" and not cfg.data.download:
-        from nas.datasets import check_present
+        named = OmegaConf.select(cfg, key, throw_on_missing=False) if key in words.values else None
+        for one in [named] if isinstance(named, str) else named or ():
+            if one != "search" and not Path(str(one).rpartition("#")[0] or str(one)).exists():
+                raise FileNotFoundError(f"{key}={one} is not there; {hint}")
+    target, path = (OmegaConf.select(cfg, key, throw_on_missing=False) for key in ("data._target_", "data.path"))
+    if target == "nas.data.torchvision_images" and not OmegaConf.select(cfg, "data.download", default=False):
+        from nas.datasets import KNOWN_SETS, check_present
 
-        check_present(cfg.data.name, root=Path(str(cfg.data.root)))
-    if data == "nas.data.arrays" and not OmegaConf.is_missing(cfg, "data.path") and not Path(cfg.data.path).exists():
-        raise FileNotFoundError(f"data.path={cfg.data.path} is not there; it is the data set's FILE.npz")
+        name, root = (OmegaConf.select(cfg, f"data.{key}") for key in ("name", "root"))
+        if name in KNOWN_SETS and isinstance(root, str):
+            check_present(name, root=Path(root))
+    if target == "nas.data.arrays" and isinstance(path, str) and not Path(path).exists():
+        raise FileNotFoundError(f"data.path={path} is not there; it is the data set's FILE.npz")
 
 
 def near_keys(key: str, keys: Sequence[str]) -> list[str]:
@@ -114,11 +119,12 @@ def _wrong_choice(command: str, key: str, value: str, found: CommandSettings, *,
         others = ", ".join(name for name in COMMANDS if "experiment" in read_command(name).groups)
         return f"nas {command} takes no experiment; {others} do"
     group = found.groups.get(key)
-    if group is None or value in ("null", "") or "," in value:
+    if group is None or value in ("null", "") or "(" in value:
         return None
-    if value not in group.options:
-        return _no_option(key, value, group.options)
-    if key == "experiment":
+    for option in value.split(","):
+        if option not in group.options:
+            return _no_option(key, option, group.options)
+    if key == "experiment" and "," not in value:
         return _unfit_experiment(command, value, folders=folders)
     return None
 

@@ -95,7 +95,7 @@ def _run_alone(command: str, cfg: DictConfig, words: Words) -> Any:
         out = out / current_member().name
     try:
         check_values(command, cfg, words)
-        check_files(cfg)
+        check_files(cfg, words)
         summary = _run_job(command, cfg, out)
         return objective(summary, figure) if (figure := OmegaConf.select(cfg, "objective")) else summary
     except KeyboardInterrupt as stopped:

@@ -51,7 +51,7 @@ def mistake(command: str, *arguments: str) -> str:
         return explain(error, command, words)
     try:
         check_values(command, cfg, words)
-        check_files(cfg)
+        check_files(cfg, words)
     except (ValueError, OSError) as error:
         return str(error)
     return ""
@@ -196,6 +196,8 @@ def test_required_keys_are_marked_and_chosen_options_followed():
         (("search", "network=shufflenas"), ("did you mean shufflenasnet?",)),
         (("search", "data=nothing_like_it"), ("digits", "image_folder")),
         (("search", "hydra/launcher=paralel"), ("did you mean parallel?",)),
+        (("search", "-m", "controller=lstm,evolutoin"), ("controller=evolutoin", "did you mean evolution?")),
+        (("search", "-m", "controller=lstm,evolution", "search.epoch=3"), ("search.epochs",)),
         (("search", "search.epoch=3"), ("search.epochs",)),
         (("search", "epochs=3"), ("search.epochs",)),
         (("search", "zzz=3"), ("zzz", "nas search --help")),
@@ -222,6 +224,22 @@ def test_a_mistake_is_told_in_a_line_with_its_cure(line, said, tmp_path, monkeyp
     assert len(text.splitlines()) <= 3
     assert "+" not in text.replace("experiment", "")
     assert all(one in text for one in said), text
+
+
+def test_files_that_nobody_typed_and_data_of_ones_own_are_not_asked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check_files(composed("table"), Words((), ()))
+    own = {"data": {"_target_": "nas.data.torchvision_images", "name": "mine"}, "runs": ["absent"]}
+    check_files(OmegaConf.create(own), Words((), ()))
+
+
+def test_a_config_that_is_no_yaml_is_named_in_a_line(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("search: {epochs: [\n")
+    words = read_words("search", ["--config-dir", str(tmp_path), "experiment=mine"])
+    with pytest.raises(ValueError, match=r"mine\.yaml is no YAML"):
+        command_help("search", words)
+    assert len(explain(ValueError("a line\nanother"), "search", words).splitlines()) == 1
 
 
 @pytest.mark.parametrize("command", COMMANDS)
