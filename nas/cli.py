@@ -42,7 +42,10 @@ def _main(arguments: Sequence[str]) -> None:
         sys.stdout.write(f"shufflenas {__version__}\n")
         return
     if arguments[0] in COMPLETION:
-        _complete(arguments[1:])
+        try:
+            _complete(arguments[1:])
+        except ValueError as error:
+            _fail(str(error))
         return
     command, *typed = arguments
     if command not in COMMANDS:
@@ -143,14 +146,16 @@ def _run_hydra(command: str, words: Words, arguments: Sequence[str]) -> None:
                 raise
             if not begun:
                 let_first_speak()
-            if isinstance(error, HydraException | OmegaConfBaseException):
-                from nas.command_line.mistakes import explain
-
-                _fail(explain(error, command, words))
-            if isinstance(error, MistakeError | OSError):
+            if isinstance(error, MistakeError) or (
+                isinstance(error, OSError) and not isinstance(error, HydraException)
+            ):
                 _fail(explained(error))
-            traceback.print_exc()
-            sys.exit(1)
+            if begun and not isinstance(error, HydraException | OmegaConfBaseException):
+                traceback.print_exc()
+                sys.exit(1)
+            from nas.command_line.mistakes import explain
+
+            _fail(explain(error, command, words))
         if failed:
             sys.exit(1)
 

@@ -127,7 +127,22 @@ def result(text: str) -> None:
 
 def next_command(command: str) -> None:
     """Prints the command that goes on from here."""
-    stderr.print(f"next: {command}", style="green", markup=False)
+    if _says_next:
+        stderr.print(f"next: {command}", style="green", markup=False)
+
+
+_says_next = True
+
+
+@contextmanager
+def without_next() -> Iterator[None]:
+    """Within the context no next command is printed: of a job that is only repeated nobody goes on."""
+    global _says_next
+    before, _says_next = _says_next, False
+    try:
+        yield
+    finally:
+        _says_next = before
 
 
 def shown(path: Path) -> str:

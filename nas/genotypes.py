@@ -34,8 +34,7 @@ def load_genotype(reference: str | Path) -> Genotype:
     text = str(reference)
     if is_genotype_itself(text):
         return _read(text, source="the text given")
-    name, hash_sign, index = text.rpartition("#")
-    path, entry = (Path(name), index) if hash_sign else (Path(text), None)
+    path, entry = split_reference(text)
     if not _is_path(path):
         raise FileNotFoundError(_absent(text[:SHOWN_LENGTH], path=text[:SHOWN_LENGTH]))
     if not path.exists() and text in PUBLISHED:
@@ -56,7 +55,7 @@ def network_group(reference: str) -> str | None:
     """
     if is_genotype_itself(reference):
         return _network_of_space(reference)
-    path = Path(reference.rpartition("#")[0] or reference)
+    path, _ = split_reference(reference)
     if not _is_path(path):
         return None
     if reference in PUBLISHED and not path.exists():
@@ -99,10 +98,19 @@ def _absent(reference: str, *, path: Path | str) -> str:
 
 def is_genotype_itself(reference: str) -> bool:
     """Whether the text is no name of a file or cell but a genotype in another tool's notation."""
-    if "(" in reference or "{" in reference or reference.lstrip().startswith("|"):
-        return True
-    path = Path(reference.rpartition("#")[0] or reference)
-    return len(reference.split()) > 1 and not (_is_path(path) and path.exists())
+    path, _ = split_reference(reference)
+    if _is_path(path) and path.exists():
+        return False
+    return "(" in reference or "{" in reference or reference.lstrip().startswith("|") or len(reference.split()) > 1
+
+
+def split_reference(reference: str) -> tuple[Path, str | None]:
+    """Returns the path of a reference and the entry behind its `#`, if any; a path that exists is never split."""
+    whole = Path(reference)
+    name, sign, entry = reference.rpartition("#")
+    if not name or not sign or (_is_path(whole) and whole.exists()):
+        return whole, None
+    return Path(name), entry
 
 
 def _network_of_space(reference: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 from nas.checkpoint import read_metadata
 from nas.config import network_config
 from nas.console import note
-from nas.genotypes import is_genotype_itself, load_genotype, network_group
+from nas.genotypes import is_genotype_itself, load_genotype, network_group, split_reference
 from nas.loading import network_class
 from nas.run_listing import read_config, read_json
 from nas.trust import check_recorded
@@ -23,7 +23,7 @@ def run_of(reference: str) -> Path:
     """Returns the run folder that a reference is or lies in."""
     if is_genotype_itself(reference):
         return Path()
-    path = Path(reference.rpartition("#")[0] or reference)
+    path, _ = split_reference(reference)
     return path if path.is_dir() else path.parent
 
 

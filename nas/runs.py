@@ -15,7 +15,7 @@ from nas.checkpoint import write_json, write_text
 from nas.config import check_resumable, plain
 from nas.console import note
 from nas.environment import environment, environment_differences
-from nas.genotypes import is_genotype_itself
+from nas.genotypes import is_genotype_itself, split_reference
 from nas.run_listing import DONE_FILE, read_json
 from nas.runtime import Runtime
 
@@ -119,7 +119,7 @@ def _input_digests(cfg: DictConfig) -> dict[str, str]:
     for key in ("genotype", "random_cells"):
         given = OmegaConf.select(cfg, key)
         named = isinstance(given, str) and not is_genotype_itself(given)
-        path = Path(given.rpartition("#")[0] or given) if named else None
+        path = split_reference(given)[0] if named else None
         path = path / "genotype.json" if path is not None and path.is_dir() else path
         if path is not None and path.is_file():
             digests[key] = _sha256(path)

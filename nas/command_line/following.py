@@ -4,6 +4,7 @@ A command line stays as typed; what follows is composed before it, so that every
 and a line says so.
 """
 
+import re
 from collections.abc import Iterable
 
 from nas.command_line.words import Words
@@ -42,6 +43,8 @@ def _references(words: Words) -> list[str]:
         given = given[1:-1]
     if given in ("", "null"):
         return []
+    choice = re.fullmatch(r"choice\((.*)\)", given) if words.several else None
+    given = choice[1] if choice else given
     return given.split(",") if words.several and "(" not in given else [given]
 
 

@@ -4,7 +4,7 @@ import contextlib
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nas.command_line.conf_files import CommandSettings, lacking_for, read_command
 from nas.command_line.help import COMMANDS
@@ -13,6 +13,19 @@ from nas.command_line.words import Words
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+REQUIRED: dict[str, tuple[tuple[str, ...], ...]] = {
+    "predict": (("run",), ("images",)),
+    "rank": (("run", "runs"),),
+    "replay": (("run",),),
+    "report": (("runs",),),
+    "compare": (("table.path",),),
+    "export": (("run", "genotype"),),
+}
+"""By command, keys of which one must be set."""
+REQUIRED_AS = {
+    **{"run": "RUN", "runs": "RUN", "images": "FILE", "table.path": "FILE.csv.gz"},
+    "genotype": "FILE.json, with weights=random",
+}
 REFUSED: dict[type, tuple[type, ...]] = {bool: (str, int, float, list), int: (str,), float: (str,)}
 """By the type of a default, types that no value of the key can have; of other defaults the job itself judges."""
 NAMES = {bool: "true or false", int: "a number", float: "a number"}
@@ -39,7 +52,7 @@ def explain(error: Exception, command: str, words: Words) -> str:
         return _no_option(group, value, options)
     first, *_ = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     if "mbiguous value" in first or "multirun" in str(error):
-        return f"{_sweep(words)} gives several values: add -m for one run each, or quote it: \"KEY='A,B'\""
+        return f"{_sweep(words)} gives several values: add -m for one run each; a list is written KEY=[A,B]"
     return first
 
 
@@ -92,8 +105,9 @@ def check_files(cfg: "DictConfig", words: Words) -> None:
 
     for key, hint in FILES.items():
         named = OmegaConf.select(cfg, key, throw_on_missing=False) if key in words.values else None
-        for one in [named] if isinstance(named, str) else named or ():
-            if one != "search" and not Path(str(one).rpartition("#")[0] or str(one)).exists():
+        several: list[Any] = [named] if not OmegaConf.is_list(named) else list(named or ())
+        for one in (one for one in several if one is not None):
+            if one != "search" and not Path(str(one)).exists():
                 raise FileNotFoundError(f"{key}={one} is not there; {hint}")
     target, path = (OmegaConf.select(cfg, key, throw_on_missing=False) for key in ("data._target_", "data.path"))
     if target == "nas.data.torchvision_images" and not OmegaConf.select(cfg, "data.download", default=False):
@@ -104,6 +118,19 @@ def check_files(cfg: "DictConfig", words: Words) -> None:
             check_present(name, root=Path(root))
     if target == "nas.data.arrays" and isinstance(path, str) and not Path(path).exists():
         raise FileNotFoundError(f"data.path={path} is not there; it is the data set's FILE.npz")
+
+
+def check_required(command: str, cfg: "DictConfig") -> None:
+    """Refuses a config in which nothing says what a command is to work on.
+
+    Raises:
+        ValueError: If so.
+    """
+    from omegaconf import OmegaConf
+
+    for keys in REQUIRED.get(command, ()):
+        if all(OmegaConf.select(cfg, key, throw_on_missing=False) is None for key in keys):
+            raise ValueError(f"{keys[0]} is not set; add {' or '.join(f'{key}={REQUIRED_AS[key]}' for key in keys)}")
 
 
 def near_keys(key: str, keys: Sequence[str]) -> list[str]:

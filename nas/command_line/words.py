@@ -18,6 +18,7 @@ INFO = {"-i", "--info"}
 INFO_VALUES = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
 TEXTS = {
     *("name", "genotype", "run", "random_cells", "cells", "images", "out", "svg", "png", "json", "folder"),
+    *("runs", "models", "root"),
     *("data.root", "data.path", "table.path", "retrain.warm_start"),
 }
 """Keys whose value is a name or a path even where it looks like a number or a list of values: `name=2024`."""
@@ -102,16 +103,29 @@ def quote(override: str, *, several: bool = False) -> str:
         several: Whether commas separate the values of a multirun, each to be quoted by itself.
     """
     key, equals, value = override.partition("=")
-    if not equals or not value or value[0] in "'\"" or value == "null":
+    if not equals or not value or value == "null" or (value[0] in "'\"" and value[-1] == value[0]):
         return override
-    is_text = key.lstrip("+") in TEXTS and (value[0] != "[" or key == "genotype")
-    parsed = _parse(override)
-    if parsed is not None and not (is_text and _is_changed(parsed, value, several=several)):
+    is_text = key.lstrip("+") in TEXTS
+    is_list = (value[0], value[-1]) in (("[", "]"), ("{", "}")) and key != "genotype"
+    if is_list:
+        parsed = _parse(override)
+        return override if parsed is not None and not is_text else f"{key}={_structured(value, is_text=is_text)}"
+    if several and SWEEP.match(value):
         return override
-    if value[0] in "[{" and not is_text:
-        return f"{key}={_structured(value)}"
     splits = several and not (key == "genotype" and re.search(r"[({\[]", value))  # else commas are the notation's
-    return f"{key}=" + ",".join(map(_quoted, value.split(",") if splits else [value]))
+    values = _parts(value) if splits else [value]
+    return f"{key}=" + ",".join(_bare_or_quoted(one, is_text=is_text) for one in values)
+
+
+def _bare_or_quoted(value: str, *, is_text: bool) -> str:
+    """Returns a value as it is typed where Hydra reads it so, else in quotes."""
+    parsed = _parse(f"key={value}") if value else None
+    if parsed is None:
+        return _quoted(value)
+    if not is_text or value == "null":
+        return value
+    kept = not parsed.is_sweep_override() and isinstance(parsed.value(), str) and parsed.value() == value.strip()
+    return value if kept else _quoted(value)
 
 
 def _parse(override: str) -> Any:
@@ -125,36 +139,41 @@ def _parse(override: str) -> Any:
         return None
 
 
-def _is_changed(parsed: Any, value: str, *, several: bool) -> bool:
-    """Whether Hydra would read something else than the text that is given."""
-    if parsed.is_sweep_override():
-        return not several
-    return not isinstance(parsed.value(), str) or parsed.value() != value.strip()
-
-
 def _quoted(text: str) -> str:
     from hydra.core.override_parser.types import Quote, QuotedString
 
     return QuotedString(text=text, quote=Quote.single).with_quotes()
 
 
-def _structured(value: str) -> str:
-    """Returns a list or a mapping, read as YAML, in Hydra's grammar; if it is neither, the text unchanged."""
-    import yaml
+def _structured(value: str, *, is_text: bool) -> str:
+    """Returns a list or a mapping in Hydra's grammar, the values in it quoted where it does not take them bare."""
+    parts = [one.strip() for one in _parts(value[1:-1])]
+    if value[0] == "[":
+        return f"[{','.join(_part(one, is_text=is_text) for one in parts)}]"
+    pairs = [(key.strip(), item.strip()) for key, _, item in (one.partition(":") for one in parts)]
+    return "{" + ",".join(f"{key}:{_part(item, is_text=key in TEXTS)}" for key, item in pairs) + "}"
 
-    try:
-        return _encoded(yaml.safe_load(value))
-    except yaml.YAMLError:
+
+def _part(value: str, *, is_text: bool) -> str:
+    if (value[:1], value[-1:]) in (("[", "]"), ("{", "}")):
+        return _structured(value, is_text=is_text)
+    if value[:1] and value[0] in "'\"" and value[-1] == value[0]:
         return value
+    return _bare_or_quoted(value, is_text=is_text)
 
 
-def _encoded(value: Any) -> str:
-    if isinstance(value, list):
-        return f"[{','.join(map(_encoded, value))}]"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{_encoded(item)}" for key, item in value.items()) + "}"
-    return (
-        _quoted(value)
-        if isinstance(value, str)
-        else {None: "null", True: "true", False: "false"}.get(value, str(value))
-    )
+def _parts(text: str) -> list[str]:
+    """Splits at the commas that are within no brackets and no quotes; an empty text has no parts."""
+    parts, depth, quote_sign = [""], 0, ""
+    for sign in text:
+        if quote_sign:
+            quote_sign = "" if sign == quote_sign else quote_sign
+        elif sign in "'\"" and not parts[-1].strip():  # else an apostrophe within a word
+            quote_sign = sign
+        else:
+            depth += (sign in "[{(") - (sign in "]})")
+        if sign == "," and depth == 0 and not quote_sign:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return parts if text.strip() else []

@@ -45,7 +45,7 @@ def explained(error: Exception, *, kept: Callable[[], str] | None = None) -> str
     if kept is not None and code in FULL:
         return f"{error}; free some space. {kept()}"
     if not isinstance(error, OSError) or error.filename is None or code not in CURES:
-        return str(error)
+        return str(error) if isinstance(error, ValueError | OSError) else str(error).partition("\n")[0]
     return f"{shown_place(error.filename)}: {str(error.strerror).lower()}: {CURES[code]}"
 
 

@@ -58,7 +58,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     """
     settings: PredictSettings = build(cfg.predict, "predict")
     for key in ("run", "images"):
-        if cfg[key] is None:
+        if cfg[key] is None or cfg[key] == []:
             raise ValueError(f"{key} is not set; add {key}={'RUN' if key == 'run' else 'FILE, FOLDER or PATTERN'}")
     given = [str(one) for one in (cfg.images if OmegaConf.is_list(cfg.images) else [cfg.images])]
     files = find_images(given)

@@ -8,8 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from nas.checkpoint import write_json
 from nas.config import import_extensions, plain
-from nas.console import header, note, result, shown
+from nas.console import header, note, result, shown, without_next
 from nas.environment import environment, environment_differences
+from nas.genotypes import split_reference
 from nas.jobs.parts import build_runtime
 from nas.jobs.recorded import recorded_config
 from nas.run_comparison import FileComparison, compare_runs
@@ -50,7 +51,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         "replay",
         {"run": shown(source), "job": command, "in": shown(again), "environment": "; ".join(differences) or "the same"},
     )
-    with opened_run(repeated, again, runtime=runtime, command=command):
+    with opened_run(repeated, again, runtime=runtime, command=command), without_next():
         importlib.import_module(f"nas.jobs.{command}").run(repeated, again)
     compared = compare_runs(source, again)
     report = {
@@ -107,7 +108,7 @@ def repeated_config(source: Path, recorded: dict[str, Any], *, cfg: DictConfig) 
 
 
 def _exists(reference: str) -> bool:
-    return Path(reference.rpartition("#")[0] or reference).exists()
+    return split_reference(reference)[0].exists()
 
 
 def _print(compared: list[FileComparison], differences: list[str]) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from nas.command_line.mistakes import check_files, check_values
+from nas.command_line.mistakes import check_files, check_required, check_values
 from nas.command_line.words import Words
 from nas.config import build, import_extensions, plain
 from nas.distributed.launch import read_launch
@@ -95,13 +96,14 @@ def _run_alone(command: str, cfg: DictConfig, words: Words) -> Any:
         out = out / current_member().name
     try:
         check_values(command, cfg, words)
+        check_required(command, cfg)
         check_files(cfg, words)
         summary = _run_job(command, cfg, out)
         return objective(summary, figure) if (figure := OmegaConf.select(cfg, "objective")) else summary
     except KeyboardInterrupt as stopped:
         sys.stderr.write(f"\nstopped; to go on: {_again(command, cfg, words.overrides)}\n")
         sys.exit(getattr(stopped, "exit_code", 130))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OmegaConfBaseException) as error:  # the last: a group that is null, or a number
         if command not in WITHOUT_RUN_FOLDER:
             with contextlib.suppress(OSError):  # something is in it, or another process has just removed it
                 out.rmdir()  # Hydra made it, and nothing came of it

@@ -154,7 +154,7 @@ def test_programs_of_the_readme_run(shell):
     for block in programs:
         code = "\n".join(line for line in block.splitlines() if not line.startswith("nas "))
         (shell.folder / "program.py").write_text(code)
-        done = shell.run("python program.py".replace("python", f'"{sys.executable}"'))
+        done = shell.run(f'"{sys.executable}" program.py')
         assert done.returncode == 0, done.stderr
 
 
