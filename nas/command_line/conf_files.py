@@ -110,7 +110,7 @@ def lacking_for(command: str, experiment: str, *, folders: Iterable[str] = ()) -
     found = read_command(command, folders=folders)
     groups = [key for key in _overrides(file) if not key.startswith("hydra/")]
     lacking = [group for group in groups if group not in found.groups]
-    keys = [key for key in _read(file).values if key not in (*HIDDEN, *_read(_find(places, "", "base")).values)]
+    keys = [key for key in _read(file).values if key not in (*HIDDEN, "objective")]
     heads = {key.partition(".")[0] for key in (*found.settings, *found.groups)}
     return lacking or ([] if groups or not keys or heads & set(keys) else keys)
 

@@ -237,7 +237,6 @@ def test_required_keys_are_marked_and_chosen_options_followed():
         (("compare", "experiment=toy"), ("experiment=toy", "data", "nas compare")),
         (("retrain", "experiment=nasbench201"), ("search_space", "nas retrain", "search")),
         (("retrain", "experiment=tune_lstm"), ("compare", "nas retrain")),
-        (("search", "experiment=latency_published"), ("models", "nas search", "latency")),
         (("search", "experiment=cifar10_smal"), ("did you mean cifar10_small?",)),
     ],
 )
