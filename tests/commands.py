@@ -128,7 +128,11 @@ def _run(arguments: list[str], cwd: str, environment: dict[str, str], streams: l
     os.chdir(cwd)
     sys.path[:0] = [str(Path(one).resolve()) for one in environment.get("PYTHONPATH", "").split(os.pathsep) if one]
     sys.argv = ["nas", *arguments]
+    import torch
+
     from nas.cli import main
+
+    torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))  # the server has loaded torch with another environment
 
     main()
     sys.stdout.flush()
