@@ -226,7 +226,7 @@ def test_a_resumed_run_and_one_that_starts_from_its_weights_take_only_numbers(fi
     assert not (tmp_path / MARK).exists()
 
 
-@pytest.mark.parametrize("macro", ["../../../tmp/evil", "/tmp/evil", "a b", ["enas"], "enas,darts"])
+@pytest.mark.parametrize("macro", ["../../../evil", "/evil", "a b", ["enas"], "enas,darts"])
 def test_the_network_of_a_run_is_never_the_path_of_a_config(macro, trained, tmp_path):
     """Hydra would read a file there, and do all that it says."""
     network = {"_target_": "nas.stacked.StackedCells", "macro": macro}

@@ -102,7 +102,7 @@ def test_a_word_that_is_neither_option_nor_setting_is_named(arguments, named):
         ("search", "name", "1e3"),
         ("predict", "images", "my photos (1)"),
         ("predict", "images", "a,b.png"),
-        ("search", "data.root", "/home/José/x y"),
+        ("search", "data.root", "/data/José/x y"),
         ("search", "data.root", "back\\slash's"),
         ("search", "data.root", "trailing\\"),
         ("show", "genotype", "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|avg_pool_3x3~1|none~2|"),
