@@ -4,6 +4,7 @@ Config objects end here: everything built gets plain keyword arguments.
 """
 
 import dataclasses
+import difflib
 import importlib
 import inspect
 import math
@@ -22,6 +23,8 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from nas.trust import target_modules
 
+MOST_SHOWN = 8
+"""Keys that a message lists."""
 FREE_TO_CHANGE = ("name", "logger", "runtime", "distributed", "imports", "objective")
 """Top-level keys in which a resumed run may differ from the one it continues."""
 PLACES = ("device", "data.root", "data.path", "data.download", "table.path")
@@ -53,10 +56,18 @@ def build(node: DictConfig, where: str, *arguments: Any, **given: Any) -> Any:
         if isinstance(cause, OSError) and cause.filename is not None:
             raise OSError(cause.errno, cause.strerror, cause.filename) from cause
         if isinstance(cause, ValueError | TypeError | ImportError):
-            raise ValueError(f"{where}: {cause}") from cause
+            raise ValueError(_placed(str(cause), where, settings)) from cause
         if isinstance(cause, MemoryError | RuntimeError | OverflowError) and _is_about_size(cause):
             raise ValueError(f"{where}: does not fit into memory: {str(cause).splitlines()[0]}") from cause
         raise
+
+
+def _placed(message: str, where: str, settings: Mapping[str, Any]) -> str:
+    """Returns a message about a config node with the dotted key that it is about in front."""
+    key = message.partition(" ")[0]
+    if key.startswith(f"{where}."):
+        return message
+    return f"{where}.{message}" if key.partition(".")[0] in settings else f"{where}: {message}"
 
 
 def _is_about_size(error: Exception) -> bool:
@@ -92,6 +103,19 @@ def network_config(group: str, settings: Mapping[str, Any]) -> DictConfig:
         raise ValueError(f"unknown network {group!r}")
     network = OmegaConf.merge(OmegaConf.create(file.read_text(encoding="utf-8")), dict(settings))
     return OmegaConf.create({"network": network})
+
+
+def chosen_names(key: str, given: object, known: Sequence[str]) -> list[str]:
+    """Returns the names that a value chooses, one or a list of them, each once.
+
+    Raises:
+        ValueError: If there is none, or one that is not known.
+    """
+    names = list(dict.fromkeys(given if isinstance(given, list) else [given]))
+    if not names or any(name not in known for name in names):
+        got = next((repr(name) for name in names if name not in known), "none")
+        raise ValueError(f"{key} must be one of {', '.join(known)}, or a list of these, got {got}")
+    return names
 
 
 def import_extensions(cfg: DictConfig) -> None:
@@ -201,7 +225,10 @@ def _check_types(settings: Mapping[str, Any], where: str, *, num_positional: int
         if key in ("_target_", "_partial_"):
             continue
         if key not in parameters:
-            raise ValueError(f"{where}.{key} is unknown; {target} takes {', '.join(parameters)}")
+            near = difflib.get_close_matches(key, parameters, n=2)
+            known = [*list(parameters)[:MOST_SHOWN], *(["..."] if len(parameters) > MOST_SHOWN else [])]
+            hint = f"did you mean {' or '.join(near)}?" if near else f"{target} takes {', '.join(known)}"
+            raise ValueError(f"{where}.{key} is unknown; {hint}")
         if isinstance(value, dict) and "_target_" in value:
             _check_types(value, f"{where}.{key}", num_positional=1 if value.get("_partial_") else 0)
         elif not _fits(value, hints.get(key, Any)):
@@ -247,5 +274,7 @@ def _describe(hint: Any) -> str:
         return "a list of " + ", ".join(_describe(part) for part in typing.get_args(hint))
     if origin is not None:
         elements = [part for part in typing.get_args(hint) if part is not Ellipsis]
-        return "a list of " + " or ".join(dict.fromkeys(_describe(part) for part in elements))
+        several = {"a whole number": "whole numbers", "a finite number": "finite numbers", "a text": "texts"}
+        described = dict.fromkeys(map(_describe, elements))
+        return "a list of " + " or ".join(several.get(one, one) for one in described)
     return names.get(hint, str(getattr(hint, "__name__", hint)))

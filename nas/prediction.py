@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from nas.folders import SUFFIXES, decode_image, eight_bits, opened_image
 from nas.framing import Framing, decode_part
-
-RESIZES = ("crop", "stretch", "pad", "none")
+from nas.prediction_settings import RESIZES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

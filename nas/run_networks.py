@@ -13,7 +13,6 @@ from nas.loading import network_class
 from nas.run_listing import read_config, read_json
 from nas.trust import check_recorded
 from search_spaces.genotype import Genotype
-from search_spaces.published import PUBLISHED
 
 RETRAINED = ("filters", "cells_per_stage")
 """Settings of the network that those of the retraining replace, where they are set."""
@@ -69,15 +68,13 @@ def _holds_mapping(value: Any) -> bool:
 
 
 def overrides_of_run(reference: str) -> dict[str, str]:
-    """Returns by override key the network, `image_shape` and `num_classes` with which the run of a genotype has it.
+    """Returns by override key the network, `image_shape` and `num_classes` that a run or a file in one has.
 
     Of the network it is the plain settings that its config group knows. What the run does not tell is absent.
     """
     try:
         genotype = load_genotype(reference)
     except (ValueError, OSError):  # the job itself will say what is wrong
-        return {}
-    if is_genotype_itself(reference) or (reference in PUBLISHED and not Path(reference).exists()):
         return {}
     run, group, found = run_of(reference), network_group(reference), {}
     try:

@@ -10,9 +10,10 @@ from nas.allocator import keep_freed_memory
 from nas.console import note
 from nas.distributed.ranks import ALONE, Ranks
 from nas.graphs import CudaGraphs, Recorder
+from nas.runtime_settings import RuntimeSettings
 
 STEPS_WORTH_COMPILING = 20_000
-AUTOCAST = {"auto": None, "off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,41 +68,19 @@ def devices_here() -> list[str]:
     return ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
 
 
-def make_runtime(
-    *,
-    device: str = "auto",
-    threads: int | None = None,
-    autocast: str = "auto",
-    channels_last: bool = True,
-    graphs: bool | str = "auto",
-    compile: bool | str = "auto",
-    keep_memory: bool = True,
-    deterministic: bool = False,
-) -> Runtime:
+def make_runtime(settings: RuntimeSettings | None = None, *, device: str = "auto") -> Runtime:
     """Chooses the device and sets what torch keeps globally.
 
     Args:
+        settings: What torch is to do with the device; None takes the defaults.
         device: `auto` takes the first CUDA device if there is one, else the CPU; else a torch device name.
-        threads: CPU threads within an op; None leaves torch's choice.
-        autocast: `off`, `bf16`, `fp16`, or `auto`: bf16 on a CUDA device that has it.
-        channels_last: Faster on CPUs and tensor cores alike.
-        graphs: Whether steps are recorded as CUDA graphs; `auto` does so on CUDA devices.
-        compile: Whether retraining compiles the network; `auto` does so for long trainings on CUDA devices.
-        keep_memory: Whether memory once freed is kept for the next step (`nas.allocator`).
-        deterministic: Refuse nondeterministic kernels (slower on a GPU; the CPU needs no flag).
 
     Raises:
-        ValueError: If a value is unknown or the device is not there.
+        ValueError: If the device is not there.
     """
-    if threads is not None:
-        if threads < 1:
-            raise ValueError(f"runtime.threads must be at least 1, got {threads}")
-        torch.set_num_threads(threads)
-    for name, value in (("graphs", graphs), ("compile", compile)):
-        if value not in (True, False, "auto"):
-            raise ValueError(f"runtime.{name} must be true, false or auto, got {value!r}")
-    if autocast not in AUTOCAST:
-        raise ValueError(f"runtime.autocast must be one of {', '.join(AUTOCAST)}, got {autocast!r}")
+    settings = settings or RuntimeSettings()
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -113,23 +92,23 @@ def make_runtime(
         raise ValueError(
             f"device {device!r} is not available{reason}; there are {', '.join(devices_here())}"
         ) from error
-    dtype = AUTOCAST[autocast]
+    dtype = DTYPES.get(settings.autocast)
     if chosen.type == "cuda":
-        torch.backends.cudnn.benchmark = not deterministic
+        torch.backends.cudnn.benchmark = not settings.deterministic
         torch.set_float32_matmul_precision("high")
-        if autocast == "auto" and torch.cuda.is_bf16_supported():
+        if settings.autocast == "auto" and torch.cuda.is_bf16_supported():
             dtype = torch.bfloat16
-    elif graphs is True:
+    elif settings.graphs is True:
         note(f"CUDA graphs need a CUDA device; on {chosen} steps run as they stand")
-    if keep_memory:
+    if settings.keep_memory:
         keep_freed_memory()
-    if deterministic:
+    if settings.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(deterministic)
+    torch.use_deterministic_algorithms(settings.deterministic)
     return Runtime(
         device=chosen,
         autocast=dtype,
-        channels_last=channels_last,
-        graphs=chosen.type == "cuda" and bool(graphs),
-        compile=compile,
+        channels_last=settings.channels_last,
+        graphs=chosen.type == "cuda" and bool(settings.graphs),
+        compile=settings.compile,
     )

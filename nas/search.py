@@ -17,8 +17,9 @@ from controllers.protocol import Controller
 from controllers.uniform import Uniform
 from nas.choice_shares import choice_shares
 from nas.console import progress
-from nas.costing.costs import FIELDS, Cost
+from nas.costing.costs import Cost
 from nas.costing.reward_functions import RecordedReward
+from nas.costing.settings import FIELDS
 from nas.data import ImageData
 from nas.diagnostics.watch import Watch
 from nas.distributed.ranks import Ranks

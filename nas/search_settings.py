@@ -3,8 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from nas.costing.costs import check_cost
-from nas.costing.latency_predictor import PredictorSettings
+from nas.costing.settings import PredictorSettings, check_cost
 from nas.diagnostics.settings import GuardSettings
 from nas.schedules import TrainingSettings
 
@@ -34,7 +33,7 @@ class SearchSettings(TrainingSettings):
         random_cells: Uniformly drawn cells kept in `random.json`, to be retrained beside the found one.
         random_parameters: Largest relative difference of their parameters to the found cell's, such as 0.05 for 5 %;
             None takes cells of any size.
-        cost: The cost of the Pareto front, one of `nas.costing.costs.FIELDS`; None takes the reward's, else
+        cost: The cost of the Pareto front, one of `nas.costing.settings.FIELDS`; None takes the reward's, else
             multiply-adds.
         latency: How latency is measured where it is the cost.
         guard: When to warn of a policy that collapsed, and what to do.

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas.costing.costs import check_cost
+from nas.costing.settings import check_cost
 from nas.tabular import Table, brief
 from search_spaces.genotype import Genotype
 
@@ -76,7 +76,7 @@ class TabularCost:
     """The cost column of a table, as a cost that a reward can ask for.
 
     Attributes:
-        name: What it is, one of `nas.costing.costs.FIELDS`.
+        name: What it is, one of `nas.costing.settings.FIELDS`.
         evaluator: Looks it up.
     """
 
@@ -115,7 +115,7 @@ def open_table(
         reward: Column that a search sees.
         report: Column that counts in the end.
         cost: Column of costs; of several names, the first that the file has, if any.
-        cost_name: What these are, one of `nas.costing.costs.FIELDS`.
+        cost_name: What these are, one of `nas.costing.settings.FIELDS`.
         reward_scale: Factor that makes the reward a fraction.
 
     Raises:

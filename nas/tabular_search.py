@@ -13,8 +13,8 @@ import torch
 
 from controllers.protocol import Controller, Samples
 from nas.choice_shares import choice_shares
-from nas.costing.costs import FIELDS
 from nas.costing.pareto import nondominated
+from nas.costing.settings import FIELDS
 from nas.diagnostics.watch import Watch
 from nas.evaluation import Score
 from nas.rewards import RewardFunction

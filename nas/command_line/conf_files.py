@@ -133,6 +133,8 @@ def _add_file(
             _add_own(found, file, package)
         elif isinstance(entry, str):  # a file of the same group, `guard@guard` in the package `guard` below this one
             name, _, place = entry.partition("@")
+            title = _read(_find(places, group, name)).header
+            found.groups[_joined(package, place)] = Group(_joined(package, place), name, (name,), title)
             _add_file(found, places, group=group, option=name, package=_joined(package, place), chosen=chosen)
         else:
             for key, default in _choices(entry):
@@ -253,7 +255,7 @@ def _collect(node: yaml.MappingNode, lines: list[str], prefix: str, comments: di
         is_header = len(above) == at and prefix == ""  # the file's, and about no key
         if above and not comment and not is_header:
             comment = "\n".join(reversed(above))
-        comments[name] = comment
+        comments[name] = comment or comments.get(prefix.removesuffix("."), "")
         if isinstance(value, yaml.MappingNode):
             _collect(value, lines, f"{name}.", comments)
 

@@ -6,6 +6,7 @@ and a line says so.
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 from nas.command_line.words import Words
 
@@ -70,11 +71,16 @@ def _of_run(words: Words, references: list[str], *, images: str) -> dict[str, st
     data, and everything where it names an experiment, which may set any of it.
     """
     from nas.console import note
-    from nas.run_networks import overrides_of_run
+    from nas.genotypes import is_genotype_itself
+    from search_spaces.published import PUBLISHED
 
     values = words.values
-    if values.get("experiment", "null") not in ("", "null"):
+    if values.get("experiment", "null") not in ("", "null") or any(
+        is_genotype_itself(one) or (one in PUBLISHED and not Path(one).exists()) for one in references
+    ):
         return {}
+    from nas.run_networks import overrides_of_run  # imports torch
+
     found = [overrides_of_run(reference) for reference in references]
     agreed = {key: value for key, value in found[0].items() if all(one.get(key) == value for one in found)}
     if differing := {key for one in found for key in one} - set(agreed):

@@ -1,33 +1,39 @@
-"""Mistakes that show without torch: unknown keys, options and types, files that are not there. A line each."""
+"""Mistakes that show without torch: unknown keys and options, values out of range, absent files. A line each."""
 
 import contextlib
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.command_line.conf_files import CommandSettings, lacking_for, read_command
 from nas.command_line.help import COMMANDS
 from nas.command_line.words import Words
+from nas.demonstrations import TASKS
+from nas.exporting.settings import FORMATS
+from search_spaces.published import published_names
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-REQUIRED: dict[str, tuple[tuple[str, ...], ...]] = {
-    "predict": (("run",), ("images",)),
-    "rank": (("run", "runs"),),
-    "replay": (("run",),),
-    "report": (("runs",),),
-    "compare": (("table.path",),),
-    "export": (("run", "genotype"),),
+GENOTYPE = {"genotype": f"RUN, genotype=FILE.json or one of {published_names()}"}
+REQUIRED: dict[str, tuple[Mapping[str, str], ...]] = {
+    "predict": ({"run": "RUN"}, {"images": "FILE"}),
+    "rank": ({"run": "RUN", "runs": "RUN"},),
+    "replay": ({"run": "RUN"},),
+    "report": ({"runs": "RUN"},),
+    "compare": ({"table.path": "FILE.csv.gz"},),
+    "export": ({"run": "RUN", "genotype": "FILE.json, with weights=random"},),
+    "latency": ({**GENOTYPE, "models": "[RUN,RUN]"},),
+    **dict.fromkeys(("retrain", "show"), (GENOTYPE,)),
 }
-"""By command, keys of which one must be set."""
-REQUIRED_AS = {
-    **{"run": "RUN", "runs": "RUN", "images": "FILE", "table.path": "FILE.csv.gz"},
-    "genotype": "FILE.json, with weights=random",
-}
+"""By command, keys of which one must be set, and to what."""
+MADE_OF_CELLS = ("nas.networks.ShuffleNASNet", "nas.stacked.StackedCells")
+"""Networks of which it is known without torch that they need a genotype."""
 REFUSED: dict[type, tuple[type, ...]] = {bool: (str, int, float, list), int: (str,), float: (str,)}
 """By the type of a default, types that no value of the key can have; of other defaults the job itself judges."""
+CHOICES: dict[str, Mapping[str, Sequence[str]]] = {"export": {"format": FORMATS}, "permutations": {"tasks": TASKS}}
+"""By command, keys of its own that name one or several of a few things."""
 NAMES = {bool: "true or false", int: "a number", float: "a number"}
 FILES = {
     **dict.fromkeys(("run", "runs"), "`nas runs` lists the runs there are"),
@@ -65,6 +71,45 @@ def _complaint(command: str, words: Words, *, folders: Sequence[str]) -> str | N
     single = {key: value for key, value in words.values.items() if "," not in value and "(" not in value}
     found = read_command(command, choices=single, folders=folders)
     return next(filter(None, (_wrong_key(command, word, found) for word in words.overrides)), None)
+
+
+def check(command: str, cfg: "DictConfig", words: Words) -> None:
+    """Refuses a composed config that the job would refuse after it has loaded torch.
+
+    Raises:
+        ValueError: If a value, or what is missing, is at fault.
+        FileNotFoundError: If a file or folder is not there.
+    """
+    check_values(command, cfg, words)
+    check_required(command, cfg)
+    check_files(cfg, words)
+    check_settings(command, cfg)
+
+
+def check_settings(command: str, cfg: "DictConfig") -> None:
+    """Refuses a value that is out of range, or none of those that its key knows.
+
+    It builds what is declared in modules named settings, which import no torch.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    from omegaconf import OmegaConf
+
+    from nas.config import build, chosen_names, plain
+    from nas.trust import target_modules
+
+    for key in cfg:
+        node = None if OmegaConf.is_missing(cfg, key) else cfg._get_node(key)
+        if OmegaConf.is_dict(node) and _light(target_modules(OmegaConf.to_container(node))):
+            build(cfg[key], str(key))
+    for key, known in CHOICES.get(command, {}).items():
+        chosen_names(key, plain(cfg, "the config")[key], known)
+
+
+def _light(modules: Collection[str]) -> bool:
+    """Whether there are modules, all of them of settings."""
+    return bool(modules) and all(name.endswith("settings") for name in modules)
 
 
 def check_values(command: str, cfg: "DictConfig", words: Words) -> None:
@@ -109,11 +154,14 @@ def check_files(cfg: "DictConfig", words: Words) -> None:
         for one in (one for one in several if one is not None):
             if one != "search" and not Path(str(one)).exists():
                 raise FileNotFoundError(f"{key}={one} is not there; {hint}")
-    target, path = (OmegaConf.select(cfg, key, throw_on_missing=False) for key in ("data._target_", "data.path"))
+    target, root, path, name = (
+        OmegaConf.select(cfg, f"data.{key}", throw_on_missing=False) for key in ("_target_", "root", "path", "name")
+    )
+    if target == "nas.data.image_folder" and isinstance(root, str) and not Path(root).is_dir():
+        raise FileNotFoundError(f"data.root={root} is not there; it is the folder of the pictures, a folder a class")
     if target == "nas.data.torchvision_images" and not OmegaConf.select(cfg, "data.download", default=False):
         from nas.datasets import KNOWN_SETS, check_present
 
-        name, root = (OmegaConf.select(cfg, f"data.{key}") for key in ("name", "root"))
         if name in KNOWN_SETS and isinstance(root, str):
             check_present(name, root=Path(root))
     if target == "nas.data.arrays" and isinstance(path, str) and not Path(path).exists():
@@ -128,9 +176,12 @@ def check_required(command: str, cfg: "DictConfig") -> None:
     """
     from omegaconf import OmegaConf
 
+    has_cells = OmegaConf.select(cfg, "network._target_") in MADE_OF_CELLS
     for keys in REQUIRED.get(command, ()):
+        if "genotype" in keys and "run" not in keys and not has_cells:
+            continue
         if all(OmegaConf.select(cfg, key, throw_on_missing=False) is None for key in keys):
-            raise ValueError(f"{keys[0]} is not set; add {' or '.join(f'{key}={REQUIRED_AS[key]}' for key in keys)}")
+            raise ValueError(f"{next(iter(keys))} is not set; add {' or '.join(map('='.join, keys.items()))}")
 
 
 def near_keys(key: str, keys: Sequence[str]) -> list[str]:

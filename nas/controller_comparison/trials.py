@@ -23,8 +23,8 @@ import torch
 
 from controllers.protocol import Controller
 from nas.controller_comparison.settings import ComparisonSettings
-from nas.costing.costs import FIELDS
 from nas.costing.pareto import Point, hypervolume, nondominated
+from nas.costing.settings import FIELDS
 from nas.rewards import RewardFunction
 from nas.runtime import num_cores
 from nas.seeds import derive_seed, seed_everything

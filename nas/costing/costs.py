@@ -19,11 +19,6 @@ from nas.seeds import derive_seed
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
 
-FIELDS = {"latency": "latency_ms", "parameters": "parameters", "multiply_adds": "multiply_adds"}
-"""The name of each cost in files."""
-
-UNITS = {"latency": "ms", "parameters": "weights", "multiply_adds": "multiply-adds"}
-
 
 class Cost(Protocol):
     """What a genotype costs."""
@@ -103,17 +98,6 @@ def size_costs(parts: NetworkParts) -> dict[str, Cost]:
         "parameters": SummedCost("parameters", parts, parameters),
         "multiply_adds": SummedCost("multiply_adds", parts, multiply_adds),
     }
-
-
-def check_cost(name: str) -> str:
-    """Returns the name of a cost.
-
-    Raises:
-        ValueError: If there is no such cost; the message lists them.
-    """
-    if name not in FIELDS:
-        raise ValueError(f"cost must be one of {', '.join(FIELDS)}, got {name!r}")
-    return name
 
 
 def median_cost(cost: Cost, space: SearchSpace, *, num_genotypes: int = 100) -> float:

@@ -7,7 +7,7 @@ few genotypes measured end to end.
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -29,6 +29,7 @@ from nas.costing.latency_table import (
 )
 from nas.costing.network_parts import NetworkParts
 from nas.costing.processor_time import steady_times
+from nas.costing.settings import PredictorSettings
 from nas.runtime import Runtime
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
@@ -37,30 +38,6 @@ PASSES = 3  # of a whole network in a turn
 
 ModelBuilder = Callable[[Genotype], nn.Module]
 """Makes the model of a genotype as inference has it, on the device, mapping images to logits."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictorSettings:
-    """How latencies are measured.
-
-    Attributes:
-        folder: Where the tables are kept, one file for each set of conditions.
-        batch_size: Images in a pass.
-        rounds: How often every part, and every genotype that is measured end to end, is timed.
-        calibration_genotypes: Measured end to end for the correction; 0 leaves the sum as it is.
-    """
-
-    folder: str = "results/latency_tables"
-    batch_size: int = 1
-    rounds: int = 20
-    calibration_genotypes: int = 12
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "rounds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"latency.{name} must be at least 1, got {getattr(self, name)}")
-        if self.calibration_genotypes < 0 or self.calibration_genotypes == 1:
-            raise ValueError(f"latency.calibration_genotypes must be 0 or at least 2, got {self.calibration_genotypes}")
 
 
 def latency_cost(

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from nas.costing.costs import Cost, check_cost
+from nas.costing.costs import Cost
+from nas.costing.settings import check_cost
 from nas.evaluation import Score
 from nas.rewards import RewardFunction
 from search_spaces.genotype import Genotype
@@ -23,7 +24,7 @@ class CostReward:
 
     Attributes:
         formula: Weighs them.
-        cost: Which cost it asks for, one of `nas.costing.costs.FIELDS`.
+        cost: Which cost it asks for, one of `nas.costing.settings.FIELDS`.
         target: In the unit of the cost, above 0; None leaves the choice to the one who binds it.
         bound: The cost.
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from search_spaces.genotype import Decision
-from search_spaces.ops import OPS
+if TYPE_CHECKING:
+    from search_spaces.genotype import Decision
+
 
 ACTIONS = ("warn", "restart", "stop")
 SKIP_OPS = ("identity", "skip_connect", "none", "zero")
@@ -69,7 +71,9 @@ class GuardSettings:
                 f"got {self.reward_after}"
             )
 
-    def weight_free(self, decisions: Sequence[Decision]) -> tuple[str, ...]:
+    def weight_free(self, decisions: "Sequence[Decision]") -> tuple[str, ...]:
         """Returns the names of the ops without weights among the choices of decisions."""
+        from search_spaces.ops import OPS  # imports torch
+
         ops = dict.fromkeys(choice for decision in decisions if decision.kind == "op" for choice in decision.choices)
         return tuple(op for op in ops if op in self.skip_ops or (op in OPS and OPS[op].weight_free))

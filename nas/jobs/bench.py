@@ -30,7 +30,7 @@ from nas.environment import environment
 from nas.jobs.parts import build_network, build_runtime
 from nas.jobs.search_parts import build_search
 from nas.retrain_settings import RetrainSettings
-from nas.runtime import Runtime
+from nas.runtime import Runtime, make_runtime
 from nas.search import Search
 from nas.seeds import derive_seed, seed_everything
 from nas.tracking import Tracker
@@ -147,8 +147,7 @@ class ConfigBuilders:
 
     def runtime(self, **changed: object) -> Runtime:
         """Returns the runtime with other values of its switches."""
-        runtime: Runtime = build(self.cfg.runtime, "runtime", device=self.cfg.device, **changed)
-        return runtime
+        return make_runtime(build(self.cfg.runtime, "runtime", **changed), device=self.cfg.device)
 
     def reference(self) -> tuple[nn.Module, Genotype]:
         """Returns the model of 236K parameters."""

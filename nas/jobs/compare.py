@@ -23,8 +23,8 @@ from nas.controller_comparison.trials import (
     read_finished,
     run_trials,
 )
-from nas.costing.costs import FIELDS
 from nas.costing.pareto import hypervolume, nondominated
+from nas.costing.settings import FIELDS
 from nas.environment import environment
 from nas.jobs.compared_controllers import build_laboratory, controller_config
 from nas.jobs.parts import build_runtime

@@ -17,11 +17,12 @@ from torch import nn
 from nas.batch_norm_folding import fold_batch_norm
 from nas.checkpoint import write_bytes, write_json
 from nas.config import build, plain
-from nas.costing.costs import FIELDS, UNITS, Cost, CountedCost, median_cost, size_costs
-from nas.costing.latency_predictor import PredictorSettings, latency_cost, predictor_of
+from nas.costing.costs import Cost, CountedCost, median_cost, size_costs
+from nas.costing.latency_predictor import latency_cost, predictor_of
 from nas.costing.latency_table import LatencyTable, read_table
 from nas.costing.network_parts import NetworkParts
 from nas.costing.reward_functions import CostReward
+from nas.costing.settings import FIELDS, UNITS, PredictorSettings
 from nas.derived import DerivedModel
 from nas.inference import for_inference
 from nas.jobs.parts import build_derived, measure_size

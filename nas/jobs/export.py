@@ -12,13 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from nas.checkpoint import save_weights, write_json
-from nas.config import build, named_modules
+from nas.config import build, chosen_names, named_modules, plain
 from nas.console import Column, Table, header, next_command, note, result, shown
 from nas.data import ImageData
 from nas.derived import count_multiply_adds, count_parameters
 from nas.environment import environment
-from nas.exporting.exported import Exported, ExportSettings, compared
+from nas.exporting.exported import Exported, compared
 from nas.exporting.formats import Written, check_onnx, make_program, write_onnx, write_program, write_python
+from nas.exporting.settings import FORMATS, ExportSettings
 from nas.jobs.parts import build_runtime, read_genotype
 from nas.jobs.recorded import recorded_config
 from nas.loading import build_model, find_model
@@ -35,7 +36,6 @@ from nas.model_card import (
 from nas.seeds import seed_everything
 from nas.tracking import Tracker
 
-FORMATS = ("onnx", "torch_export", "python")
 COLUMNS = (
     Column("file", "file      ", "s"),
     Column("bytes", "bytes", "d"),
@@ -56,7 +56,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         FileNotFoundError: If there is no such model.
     """
     settings: ExportSettings = build(cfg.export, "export")
-    formats = _formats(cfg)
+    formats = chosen_names("format", plain(cfg, "the config")["format"], FORMATS)
     if "onnx" in formats:
         check_onnx(settings.opset)
     runtime = build_runtime(cfg)
@@ -128,17 +128,6 @@ def _writers(exported: Exported, folder: Path, formats: Sequence[str]) -> dict[s
         takes=settings.takes,
     )
     return {name: writers[name] for name in formats}
-
-
-def _formats(cfg: DictConfig) -> list[str]:
-    given = OmegaConf.to_container(cfg.format) if OmegaConf.is_list(cfg.format) else [cfg.format]
-    assert isinstance(given, list)
-    for name in given:
-        if name not in FORMATS:
-            raise ValueError(f"format must be one of {', '.join(FORMATS)}, or a list of these, got {name!r}")
-    if not given:
-        raise ValueError(f"format must name at least one of {', '.join(FORMATS)}")
-    return list(dict.fromkeys(given))
 
 
 def _trained(cfg: DictConfig, settings: ExportSettings) -> tuple[ModelRecord, nn.Module]:

@@ -6,8 +6,8 @@ from typing import Any
 
 from nas.checkpoint import write_json
 from nas.costing.cost_plots import pareto_plot
-from nas.costing.costs import FIELDS
 from nas.costing.pareto import Point, hypervolume, nondominated
+from nas.costing.settings import FIELDS
 from nas.jobs.costs import SearchCosts
 
 Rows = Sequence[Mapping[str, Any]]

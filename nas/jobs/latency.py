@@ -17,6 +17,7 @@ from nas.environment import environment
 from nas.inference import for_inference
 from nas.jobs.compared_models import ComparedModel, build_compared, compared_network
 from nas.jobs.parts import build_data, build_runtime, read_genotype, takes_genotype
+from nas.latency.backends import precision_name
 from nas.latency.comparison import TOLERANCES, Comparison, ReadyModel, exact_float32, threads_set, timed_rows
 from nas.latency.model_entries import ModelEntry, check_names, read_entries, short_name
 from nas.latency.peak_memory import HOW_MEASURED
@@ -128,7 +129,7 @@ def measure(
         images,
         batch_sizes=settings.batch_sizes,
         backends=settings.backends,
-        precisions=settings.precisions_on(runtime),
+        precisions=settings.precisions or [precision_name(runtime.autocast)],
         runtime=runtime,
         note=note,
     )

@@ -24,7 +24,7 @@ from nas.distributed.settings import DistributedSettings
 from nas.genotypes import load_genotype
 from nas.hardening import harden_mixers, outermost_mixers
 from nas.jobs.multirun import is_multirun, runs_alone
-from nas.runtime import Runtime
+from nas.runtime import Runtime, make_runtime
 from search_spaces.cells import CellCandidates, genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.nasbench201 import check_has_network
@@ -40,7 +40,7 @@ def build_runtime(cfg: DictConfig) -> Runtime:
     group = OmegaConf.select(cfg, "distributed")  # commands that are not data-parallel have none
     settings: DistributedSettings = DistributedSettings() if group is None else build(group, "distributed")
     device = own_device(member_device(cfg.device), read_launch())
-    runtime: Runtime = build(cfg.runtime, "runtime", device=device)
+    runtime: Runtime = make_runtime(build(cfg.runtime, "runtime"), device=device)
     ranks = join(settings, device=device)
     if ranks.normalizes_together and (runtime.graphs or runtime.compile is True):
         note("with distributed.batch_norm=sync, steps are neither recorded as CUDA graphs nor compiled")

@@ -10,9 +10,10 @@ from typing import Any
 from omegaconf import DictConfig
 
 from nas.checkpoint import write_csv, write_json
-from nas.config import build
+from nas.config import build, chosen_names, plain
 from nas.console import header, note, result, shown
 from nas.demonstrations import (
+    TASKS,
     bodies,
     graph_matching,
     mixer_costs,
@@ -102,11 +103,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         ValueError: If a task is unknown or a setting is out of range.
         FileNotFoundError: If a data set is not there; with several tasks the one that needs it is left out instead.
     """
-    tasks = [cfg.tasks] if isinstance(cfg.tasks, str) else list(cfg.tasks)
-    if not tasks:
-        raise ValueError(f"tasks must name at least one of {', '.join(DEMONSTRATIONS)}")
-    if unknown := [task for task in tasks if task not in DEMONSTRATIONS]:
-        raise ValueError(f"unknown task {unknown[0]!r}; known: {', '.join(DEMONSTRATIONS)}")
+    tasks = chosen_names("tasks", plain(cfg, "the config")["tasks"], TASKS)
     settings = {task: build(cfg[task], task) for task in tasks}
     runtime = build_runtime(cfg)
     header("permutations", {"run folder": shown(out), "tasks": ", ".join(tasks), "seed": cfg.seed})

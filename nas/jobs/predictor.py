@@ -1,7 +1,7 @@
 """Predictor: measure the latency table, and how well sums over it foretell the latency of whole networks."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from nas.config import build
 from nas.console import Column, Table, header, next_command, note, result, shown
 from nas.costing.cost_plots import predictor_plot
 from nas.costing.costs import SummedCost, random_genotypes
-from nas.costing.latency_predictor import PredictorSettings, calibration_genotypes, measure_genotypes, prediction_errors
+from nas.costing.latency_predictor import calibration_genotypes, measure_genotypes, prediction_errors
 from nas.environment import environment
 from nas.jobs.costs import model_builder, parts_of, predictor_from_config
 from nas.jobs.parts import build_data, build_network, build_runtime, command_line
+from nas.jobs.settings import PredictorTestSettings
 from nas.runtime import Runtime
 from nas.seeds import seed_everything
 from nas.tracking import FilesOnly, Tracker
@@ -30,29 +31,6 @@ COLUMNS = (
     Column("measured_ms", "measured ms", ".3f"),
     Column("error_percent", "error %", ".1f"),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictorTestSettings:
-    """What the predictor is tested on.
-
-    Attributes:
-        genotypes: Drawn at random and measured end to end, none of them among those of the correction.
-        image_shape: (C, H, W); None takes the data set's, which must then be there.
-        num_classes: None takes the data set's.
-        latency: How latency is measured.
-    """
-
-    genotypes: int = 40
-    image_shape: Sequence[int] | None = None
-    num_classes: int | None = None
-    latency: PredictorSettings = field(default_factory=PredictorSettings)
-
-    def __post_init__(self) -> None:
-        if self.genotypes < 2:
-            raise ValueError(f"genotypes must be at least 2, got {self.genotypes}")
-        if self.image_shape is not None and (len(self.image_shape) != 3 or min(self.image_shape) < 1):
-            raise ValueError(f"image_shape must be [channels, height, width], got {list(self.image_shape)}")
 
 
 def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +9,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from nas.config import build
 from nas.console import note, result, shown
+from nas.jobs.settings import ReportSettings
 from nas.reporting.report import write_report
 from nas.tracking import Tracker
 
 LONGEST_NAME = 80
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportSettings:
-    """What a report holds beside the page.
-
-    Attributes:
-        title: Heading of the page; None makes one of the runs' names.
-        png: Whether figures are written as PNG beside the SVG.
-    """
-
-    title: str | None = None
-    png: bool = False
 
 
 def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001

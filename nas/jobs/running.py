@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nas.command_line.mistakes import check_files, check_required, check_values
+from nas.command_line.mistakes import check
 from nas.command_line.words import Words
 from nas.config import build, import_extensions, plain
 from nas.distributed.launch import read_launch
@@ -95,9 +95,7 @@ def _run_alone(command: str, cfg: DictConfig, words: Words) -> Any:
     if is_multirun() and command not in WITHOUT_RUN_FOLDER:
         out = out / current_member().name
     try:
-        check_values(command, cfg, words)
-        check_required(command, cfg)
-        check_files(cfg, words)
+        check(command, cfg, words)
         summary = _run_job(command, cfg, out)
         return objective(summary, figure) if (figure := OmegaConf.select(cfg, "objective")) else summary
     except KeyboardInterrupt as stopped:

@@ -11,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from nas.checkpoint import load_checkpoint, write_csv, write_json, write_text
 from nas.config import build
 from nas.console import Column, Table, header, next_command, note, result, shown
-from nas.costing.costs import FIELDS, UNITS, median_cost
+from nas.costing.costs import median_cost
 from nas.costing.reward_functions import CostReward
+from nas.costing.settings import FIELDS, UNITS
 from nas.dashboard import dashboard
 from nas.drawing import genotype_svg
 from nas.jobs.watching import build_controller, conclude_watch, tell

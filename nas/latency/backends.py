@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 Pass = Callable[[], Tensor]
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""The data type that each precision computes in."""
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -157,3 +158,8 @@ BACKENDS: dict[str, Backend] = {
     "cuda_graph": Backend(prepare=prepare_cuda_graph, lack=_lacks_cuda, verb="capturing"),
     "onnxruntime": Backend(prepare=prepare_onnxruntime, lack=_lacks_onnxruntime, verb="exporting"),
 }
+
+
+def precision_name(autocast: torch.dtype | None) -> str:
+    """Returns the name of the precision in which a runtime computes that autocasts to a data type, or to none."""
+    return next((name for name, dtype in PRECISIONS.items() if dtype == autocast), "fp32")

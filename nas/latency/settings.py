@@ -1,14 +1,10 @@
-"""What `nas latency` is told to time, and the choices that follow from it."""
+"""What `nas latency` times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
-from nas.latency.backends import BACKENDS, PRECISIONS
-from nas.runtime import Runtime
-
-AUTOCAST_PRECISIONS = {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+BACKENDS = ("eager", "compile", "cuda_graph", "onnxruntime")
+PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +16,7 @@ class LatencySettings:
         warmup: Passes before the first timed one, at most.
         repeats: Passes timed for each model and batch size, at most.
         seconds: For the passes of a model at a batch size, at most.
-        backends: Of the table of backends.
+        backends: Of `BACKENDS`.
         precisions: Number formats, to which weights and images are cast; null: that of `runtime.autocast`.
         threads: Of the CPU, one after the other; null in the list is the number that `runtime.threads` gives.
         reference: Name of the model, or several names, with which all are compared; null: the first.
@@ -61,10 +57,6 @@ class LatencySettings:
             values = list(getattr(self, key) or ())
             if len(set(values)) < len(values):
                 raise ValueError(f"{key} must not list one twice, got {values}")
-
-    def precisions_on(self, runtime: Runtime) -> list[str]:
-        """Returns the precisions asked for, or else the one in which the runtime computes."""
-        return [AUTOCAST_PRECISIONS[runtime.autocast]] if self.precisions is None else list(self.precisions)
 
     def references_among(self, names: Sequence[str]) -> list[str]:
         """Returns the names of the models with which all are compared; none for a single model.

@@ -13,6 +13,7 @@ from nas.jobs import permutations, replay, retrain, search
 from nas.run_comparison import compare_runs
 from nas.runs import keep_data, opened_run
 from nas.runtime import make_runtime
+from nas.runtime_settings import RuntimeSettings
 from nas.tracking import FilesOnly
 from tests.integration.test_jobs import config
 
@@ -45,7 +46,7 @@ def put_images(file: Path, *, seed: int = 0) -> Path:
 
 def at(cfg: DictConfig, data: Path, out: Path, job, *, tracker: FilesOnly | None = None) -> None:
     cfg.data.path = str(data)
-    with opened_run(cfg, out, runtime=make_runtime(threads=1), command="search"):
+    with opened_run(cfg, out, runtime=make_runtime(RuntimeSettings(threads=1)), command="search"):
         job.run(cfg, out, tracker=tracker)
 
 
@@ -108,14 +109,14 @@ def test_mixers_are_not_compared_on_two_data_sets(tmp_path):
 def test_what_measures_a_device_does_not_go_on_with_another(tmp_path):
     cfg = config("latency", "name=one", "device=cpu")
     for command in ("latency", "search"):
-        with opened_run(cfg, tmp_path / command, runtime=make_runtime(threads=1), command=command):
+        with opened_run(cfg, tmp_path / command, runtime=make_runtime(RuntimeSettings(threads=1)), command=command):
             pass
     other = config("latency", "name=one", "device=auto")
-    with opened_run(other, tmp_path / "search", runtime=make_runtime(threads=1), command="search"):
+    with opened_run(other, tmp_path / "search", runtime=make_runtime(RuntimeSettings(threads=1)), command="search"):
         pass
     with (
         pytest.raises(ValueError, match=r"device \(was cpu, is auto\)"),
-        opened_run(other, tmp_path / "latency", runtime=make_runtime(threads=1), command="latency"),
+        opened_run(other, tmp_path / "latency", runtime=make_runtime(RuntimeSettings(threads=1)), command="latency"),
     ):
         pytest.fail("went on")
 

@@ -16,6 +16,7 @@ from nas.jobs.search_parts import build_search
 from nas.run_comparison import compare_runs, first_difference
 from nas.runs import opened_run
 from nas.runtime import make_runtime
+from nas.runtime_settings import RuntimeSettings
 from nas.seeds import derive_seed, seed_everything
 from tests.commands import nas
 from tests.faults.campaign import SEARCH, SMALL
@@ -142,7 +143,7 @@ def test_initial_weights_samples_and_batches_do_not_depend_on_the_number_of_thre
     """Sums over many numbers do, by their order; what is drawn does not."""
 
     def drawn(threads: int):
-        make_runtime(device="cpu", threads=threads)
+        make_runtime(RuntimeSettings(threads=threads), device="cpu")
         cfg = config("search", *SMALL, *SEARCH, *SHORT, f"runtime.threads={threads}")
         made = build_search(cfg, build_runtime(cfg))
         seed_everything(derive_seed(0, "epoch", 0))

@@ -20,6 +20,7 @@ from nas.run_comparison import compare_runs
 from nas.run_listing import FINALS_FOLDER, progress_of
 from nas.runs import opened_run
 from nas.runtime import make_runtime
+from nas.runtime_settings import RuntimeSettings
 from nas.search import Search
 from nas.search_settings import SearchSettings
 from search_spaces.genotype import Genotype
@@ -34,7 +35,7 @@ SETTINGS = (
 
 def searched(out, *overrides):
     cfg = config("search", *SETTINGS, "runtime.threads=1", *overrides)
-    with opened_run(cfg, out, runtime=make_runtime(threads=1), command="search"):
+    with opened_run(cfg, out, runtime=make_runtime(RuntimeSettings(threads=1)), command="search"):
         search.run(cfg, out)
     return json.loads((out / "candidates.json").read_text())
 
@@ -74,7 +75,7 @@ def test_a_finalist_is_a_training_from_scratch_on_the_train_images_that_another_
         initial_network(member, cfg, seen, settings),
         data=seen,
         settings=settings,
-        runtime=make_runtime(threads=1),
+        runtime=make_runtime(RuntimeSettings(threads=1)),
         checkpoint=tmp_path / "again.pt",
         on_epoch=lambda row: None,
     )
@@ -153,7 +154,7 @@ def finals(folder, *, reward=accuracy_reward):
     return Finals(
         settings=settings,
         data=data,
-        runtime=make_runtime(threads=1),
+        runtime=make_runtime(RuntimeSettings(threads=1)),
         make_network=lambda member: initial_network(member, cfg, data, settings),
         reward=reward,
         seed=0,

@@ -26,6 +26,7 @@ from nas.environment import environment
 from nas.genotypes import load_genotype
 from nas.networks import ShuffleNASNet
 from nas.runtime import make_runtime
+from nas.runtime_settings import RuntimeSettings
 from nas.sgd import make_sgd
 from nas.training import WeightTrainer
 from search_spaces.cells import genotype_candidates
@@ -43,7 +44,7 @@ def main() -> None:
     out.mkdir(parents=True)
     torch.set_num_threads(1)
     figures: dict[str, Any] = {"batch_size": BATCH_SIZE, "cells": CELLS, "turns": TURNS, "load": os.getloadavg()}
-    figures["environment"] = environment(make_runtime(device="cpu", threads=1), seed=0)
+    figures["environment"] = environment(make_runtime(RuntimeSettings(threads=1), device="cpu"), seed=0)
     for name, (network, cells) in networks().items():
         times: dict[int, list[float]] = {size: [] for size in sizes}
         for _ in range(TURNS):

@@ -20,12 +20,12 @@ def test_build_calls_the_target_with_its_keys():
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"blocks": 0}, "search_space: blocks must lie in 1 … 64, got 0"),
+        ({"blocks": 0}, "search_space.blocks must lie in 1 … 64, got 0"),
         ({"blocks": "abc"}, "search_space.blocks must be a whole number, got 'abc'"),
         ({"blocks": 2.5}, "search_space.blocks must be a whole number, got 2.5"),
         ({"blocks": True}, "search_space.blocks must be a whole number, got True"),
-        ({"ops": "conv_1x1"}, "search_space.ops must be a list of a text"),
-        ({"ops": [1]}, "search_space.ops must be a list of a text"),
+        ({"ops": "conv_1x1"}, "search_space.ops must be a list of texts"),
+        ({"ops": [1]}, "search_space.ops must be a list of texts"),
         ({"depth": 3}, "search_space.depth is unknown; .* takes blocks, ops, mixers, output"),
         ({"blocks": "???"}, "search_space.blocks is not set|blocks is not set"),
         ({"blocks": "${nowhere}"}, "search_space: "),
@@ -47,11 +47,11 @@ def test_nested_targets_are_checked_too():
     [
         ("nas.search.SearchSettings", {"epochs": 1, "guard": None}, r"x\.guard must be a group of settings"),
         ("nas.search.SearchSettings", {"epochs": 1, "guard": "stop"}, r"x\.guard must be a group of settings"),
-        (COMPARISON, {"published": None}, r"x\.published must be keys whose values are a list of a finite number"),
+        (COMPARISON, {"published": None}, r"x\.published must be keys whose values are a list of finite numbers"),
         (COMPARISON, {"published": {"uniform": [94.0, None]}}, r"x\.published must be keys whose values"),
         (COMPARISON, {"samples_per_update": 5}, r"x\.samples_per_update must be keys whose values are a whole number"),
         ("nas.reinforce.Reinforce", {"adam_betas": [0.9]}, "must be a list of a finite number, a finite number, got"),
-        ("nas.reinforce.Reinforce", {"adam_betas": [0.9, 0.99, 0.5]}, "must be a list of a finite number"),
+        ("nas.reinforce.Reinforce", {"adam_betas": [0.9, 0.99, 0.5]}, "must be a list of a finite number, a"),
     ],
 )
 def test_groups_mappings_and_pairs_are_checked_too(target, keys, message):

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from nas.latency.backends import BACKENDS
+from nas.latency import settings
+from nas.latency.backends import BACKENDS, PRECISIONS, precision_name
 from nas.latency.comparison import Comparison, ReadyModel, threads_set
 from nas.latency.measurement import LEAST_ROUNDS, speedup, summarise, time_interleaved
 from nas.latency.peak_memory import PeakMemory, live_bytes, weight_bytes
@@ -180,11 +181,11 @@ def test_the_reference_is_the_first_model_unless_named():
         LatencySettings(reference="c").references_among(["a", "b"])
 
 
-def test_the_precision_is_the_runtimes_unless_named():
-    bf16 = Runtime(device=torch.device("cpu"), autocast=torch.bfloat16, channels_last=True)
-    assert LatencySettings().precisions_on(CPU) == ["fp32"]
-    assert LatencySettings().precisions_on(bf16) == ["bf16"]
-    assert LatencySettings(precisions=["fp16"]).precisions_on(bf16) == ["fp16"]
+def test_a_precision_has_the_name_of_the_data_type_it_computes_in():
+    assert {name: precision_name(dtype) for name, dtype in PRECISIONS.items()} == {name: name for name in PRECISIONS}
+    assert precision_name(None) == "fp32"
+    assert (*BACKENDS,) == settings.BACKENDS
+    assert (*PRECISIONS,) == settings.PRECISIONS
 
 
 def row(model: str, batch_size: int, **more) -> dict:

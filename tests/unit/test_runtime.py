@@ -2,10 +2,11 @@ import pytest
 import torch
 
 from nas.runtime import Runtime, devices_here, make_runtime
+from nas.runtime_settings import RuntimeSettings
 
 
 def test_a_runtime_places_networks_channels_last():
-    runtime = make_runtime(device="cpu", channels_last=True)
+    runtime = make_runtime(RuntimeSettings(channels_last=True), device="cpu")
     conv = runtime.place(torch.nn.Conv2d(4, 4, 3))
     assert conv.weight.is_contiguous(memory_format=torch.channels_last)
     assert runtime.autocast is None
@@ -14,7 +15,6 @@ def test_a_runtime_places_networks_channels_last():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"device": "warp"}, "device 'warp' is not available"),
         ({"threads": 0}, "runtime.threads must be at least 1"),
         ({"autocast": "fp8"}, "runtime.autocast must be one of auto, off, bf16, fp16"),
         ({"graphs": "yes"}, "runtime.graphs must be true, false or auto, got 'yes'"),
@@ -23,10 +23,10 @@ def test_a_runtime_places_networks_channels_last():
 )
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        make_runtime(**settings)
+        RuntimeSettings(**settings)
 
 
-@pytest.mark.parametrize("device", ["tpu", "cuda:9", "mps:3", "hpu"])
+@pytest.mark.parametrize("device", ["warp", "tpu", "cuda:9", "mps:3", "hpu"])
 def test_an_absent_device_is_told_with_those_that_are_there(device, monkeypatch):
     with pytest.raises(ValueError, match=f"{device}.*cpu") as told:
         make_runtime(device=device)
@@ -37,7 +37,7 @@ def test_an_absent_device_is_told_with_those_that_are_there(device, monkeypatch)
 
 
 def test_graphs_on_the_cpu_are_left_out_with_a_word(capsys):
-    assert make_runtime(device="cpu", graphs=True).recorder() is None
+    assert make_runtime(RuntimeSettings(graphs=True), device="cpu").recorder() is None
     assert "CUDA graphs need a CUDA device" in capsys.readouterr().err
     assert make_runtime(device="cpu").recorder() is None
     assert capsys.readouterr().err == ""
@@ -45,8 +45,8 @@ def test_graphs_on_the_cpu_are_left_out_with_a_word(capsys):
 
 def test_on_the_cpu_only_compiles_what_is_asked_for():
     assert not make_runtime(device="cpu").compiles(steps=10**6)
-    assert make_runtime(device="cpu", compile=True).compiles(steps=1)
-    assert not make_runtime(device="cpu", compile=False).compiles(steps=10**6)
+    assert make_runtime(RuntimeSettings(compile=True), device="cpu").compiles(steps=1)
+    assert not make_runtime(RuntimeSettings(compile=False), device="cpu").compiles(steps=10**6)
 
 
 def test_on_a_gpu_long_trainings_are_compiled():
