@@ -18,6 +18,7 @@ from pathlib import Path
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 LOADED = [
     "tests.commands",
+    "tests.figures",
     "nas.jobs.pipeline",
     "nas.jobs.report",
     "nas.jobs.rank",
@@ -131,7 +132,9 @@ def _run(arguments: list[str], cwd: str, environment: dict[str, str], streams: l
     import torch
 
     from nas.cli import main
+    from tests.figures import render
 
+    render(charts=False)
     torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))  # the server has loaded torch with another environment
 
     main()

@@ -7,6 +7,10 @@ import pytest
 import torch
 
 from search_spaces.genotype import Block, CellGenotype, Genotype
+from tests.figures import render
+
+JOBS = {"integration", "faults"}
+"""Folders of tests that run whole jobs."""
 
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("ci")
@@ -36,6 +40,11 @@ def genotype() -> Genotype:
 def seeded() -> None:
     """Every test starts from the same torch seed."""
     torch.manual_seed(0)
+
+
+@pytest.hookimpl(tryfirst=True)  # before fixtures of a module, which run jobs
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    render(charts=not JOBS & set(item.path.parts))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -119,7 +119,7 @@ def test_a_finished_run_started_again_changes_nothing(pipeline):
         (("search", "experiment=toy", "name="), "name must be that of a folder below results/runs, got ''"),
         (("search", "experiment=toy", "name=../x"), "name must be that of a folder below results/runs, got '../x'"),
         (("search", "data=cifar11"), "cifar10"),
-        (("search", "search_space.blocks=0"), "search_space: blocks must lie in 1 … 64, got 0"),
+        (("search", "search_space.blocks=0"), "search_space.blocks must lie in 1 … 64, got 0"),
         (("search", "search_space.blocks=many"), "search_space.blocks must be a number, got 'many'"),
         (("search", "data=cifar10", "data.root=nowhere"), "data.download=true"),
         (("search", "network.stages=6"), "halves the image 5 times"),

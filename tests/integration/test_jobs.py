@@ -257,7 +257,7 @@ def test_a_comparison_without_a_backend_that_works_is_refused(tmp_path):
 
 
 def test_a_wrong_retrain_setting_shows_before_the_search(tmp_path):
-    with pytest.raises(ValueError, match=r"retrain: epochs must be at least 1"):
+    with pytest.raises(ValueError, match=r"retrain.epochs must be at least 1"):
         pipeline.run(config("pipeline", *TINY[:-5], "retrain.epochs=0"), tmp_path)
     assert not (tmp_path / "search.csv").exists()
 
@@ -297,8 +297,8 @@ def test_a_run_of_another_seed_retrains_with_other_seeds(tmp_path, genotype):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("retrain.momentum=2", "retrain: momentum must lie in"),
-        ("retrain.filters=7", "network: filters must be even"),
+        ("retrain.momentum=2", "retrain.momentum must lie in"),
+        ("retrain.filters=7", "network.filters must be even"),
         ("retrain.warm_start=nowhere", "no shared weights at nowhere"),
     ],
 )

@@ -150,9 +150,9 @@ def test_other_rewards_costs_and_spaces(overrides, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("reward=latency_aware", "reward.alpha=0.1"), "reward: alpha must be at most 0"),
-        (("reward=latency_aware", "reward.cost=watts"), "reward: cost must be one of latency, parameters"),
-        (("search.cost=watts",), "search: cost must be one of latency, parameters"),
+        (("reward=latency_aware", "reward.alpha=0.1"), "reward.alpha must be at most 0"),
+        (("reward=latency_aware", "reward.cost=watts"), "reward.cost must be one of latency, parameters"),
+        (("search.cost=watts",), "search.cost must be one of latency, parameters"),
         (("search.latency.rounds=0",), "latency.rounds must be at least 1"),
     ],
 )

@@ -247,7 +247,7 @@ def test_processes_are_no_more_than_trainings_and_one_on_an_accelerator():
         (("runs=[{first},{reseeded}]",), "reseeded has other images, or another split, than first"),
         (("run={first}", "cells=nowhere"), "no ranked cells at nowhere/predictions.json"),
         (("run={first}", "retrain.warm_start=x"), "retrain.warm_start must be null"),
-        (("run={first}", "rank.architectures=3"), "rank: architectures must be at least 6, got 3"),
+        (("run={first}", "rank.architectures=3"), "rank.architectures must be at least 6, got 3"),
         (("run={first}", "rank.architectures=40", "rank.pool=50"), "raise rank.pool, or lower rank.architectures"),
     ],
 )
