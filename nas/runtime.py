@@ -104,7 +104,8 @@ def make_runtime(settings: RuntimeSettings | None = None, *, device: str = "auto
         keep_freed_memory()
     if settings.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(settings.deterministic)
+    if torch.are_deterministic_algorithms_enabled() != settings.deterministic:  # setting it takes torch seconds
+        torch.use_deterministic_algorithms(settings.deterministic)
     return Runtime(
         device=chosen,
         autocast=dtype,

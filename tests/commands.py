@@ -5,26 +5,19 @@ own working directory, environment, streams and exit code, and can be killed. Th
 few others start Python afresh, so that nothing of the server can hide a fault.
 """
 
+import ctypes
 import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-LOADED = [
-    "tests.commands",
-    "tests.figures",
-    "nas.jobs.pipeline",
-    "nas.jobs.report",
-    "nas.jobs.rank",
-    "nas.jobs.compare",
-    "nas.jobs.export",
-]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "PYTHONDONTWRITEBYTECODE": ""}
+LOADED = ["tests.commands", "tests.loaded"]
 TIMEOUT = 300  # seconds
 
 
@@ -35,9 +28,12 @@ class Command:
         arguments: What is typed behind `nas`.
         cwd: The working directory.
         environment: What differs from `ENVIRONMENT`.
+        prepare: Called in its process before it begins.
     """
 
-    def __init__(self, *arguments: str, cwd: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, *arguments: str, cwd: Path, environment: dict[str, str], prepare: Callable[[], None] | None = None
+    ) -> None:
         self.arguments = arguments
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(LOADED)
@@ -47,7 +43,7 @@ class Command:
             stream.touch()
         env = {**ENVIRONMENT, **environment}
         self.process: ForkServerProcess = context.Process(
-            target=_run, args=(list(arguments), str(cwd), env, [str(stream) for stream in self._streams])
+            target=_run, args=(list(arguments), str(cwd), env, [str(stream) for stream in self._streams], prepare)
         )
         self.process.start()
 
@@ -78,34 +74,46 @@ class Command:
 
 
 @contextmanager
-def started(*arguments: str, cwd: Path, **environment: str) -> Iterator[Command]:
+def started(
+    *arguments: str, cwd: Path, prepare: Callable[[], None] | None = None, **environment: str
+) -> Iterator[Command]:
     """A command that runs while the context lasts, at most: it is killed when the context ends."""
-    command = Command(*arguments, cwd=cwd, environment=environment)
+    command = Command(*arguments, cwd=cwd, environment=environment, prepare=prepare)
     try:
         yield command
     finally:
         command.close()
 
 
-def nas(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def nas(
+    *arguments: str, cwd: Path, prepare: Callable[[], None] | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end."""
-    with started(*arguments, cwd=cwd, **environment) as command:
+    with started(*arguments, cwd=cwd, prepare=prepare, **environment) as command:
         return command.wait()
 
 
-def nas_afresh(
-    *arguments: str, cwd: Path, before: Sequence[str] = (), options: Sequence[str] = ()
-) -> subprocess.CompletedProcess[str]:
+def bound_by_permissions() -> None:
+    """Has the permissions of files bind this process, even if it is root's."""
+    libc = ctypes.CDLL(None)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable, twice
+    assert libc.capget(header, sets) == 0
+    for number in range(3):
+        sets[number] &= ~0b110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    assert libc.capset(header, sets) == 0
+
+
+def nas_afresh(*arguments: str, cwd: Path, options: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     """Runs a command in a Python that is started afresh.
 
     Args:
         arguments: What is typed behind `nas`.
         cwd: The working directory.
-        before: A program that starts it, with its arguments.
         options: Of Python.
     """
     return subprocess.run(
-        [*before, sys.executable, *options, "-m", "nas", *arguments],
+        [sys.executable, *options, "-m", "nas", *arguments],
         cwd=cwd,
         env=ENVIRONMENT,
         capture_output=True,
@@ -115,7 +123,13 @@ def nas_afresh(
     )
 
 
-def _run(arguments: list[str], cwd: str, environment: dict[str, str], streams: list[str]) -> None:
+def _run(
+    arguments: list[str],
+    cwd: str,
+    environment: dict[str, str],
+    streams: list[str],
+    prepare: Callable[[], None] | None,
+) -> None:
     """Becomes the command: in the child process."""
     for number, path in enumerate(streams, start=1):
         stream = os.open(path, os.O_WRONLY | os.O_APPEND)
@@ -127,6 +141,8 @@ def _run(arguments: list[str], cwd: str, environment: dict[str, str], streams: l
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
+    if prepare is not None:
+        prepare()
     sys.path[:0] = [str(Path(one).resolve()) for one in environment.get("PYTHONPATH", "").split(os.pathsep) if one]
     sys.argv = ["nas", *arguments]
     import torch
