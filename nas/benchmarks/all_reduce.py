@@ -83,7 +83,7 @@ def time_all_reduce(sizes: Sequence[int], *, ranks: int, rounds: int) -> dict[in
     Raises:
         OSError: If a process ended before it answered; its error stands above.
     """
-    context = get_context("spawn")  # a forked process may hang in torch's thread pool
+    context = get_context("forkserver")  # a process forked from this one may hang in torch's thread pool
     with tempfile.TemporaryDirectory() as folder:
         here, there = context.Pipe(duplex=False)
         processes = [

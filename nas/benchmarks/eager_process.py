@@ -30,7 +30,7 @@ class EagerProcess:
     """
 
     def __init__(self, network: nn.Module, genotype: Genotype | None, *, settings: EagerSettings, threads: int) -> None:
-        context = get_context("spawn")  # a forked process may hang in torch's thread pool
+        context = get_context("forkserver")  # a process forked from this one may hang in torch's thread pool
         self._connection, other = context.Pipe()
         process = context.Process(target=_serve, args=(other, _written(network), genotype, settings, threads))
         process.start()

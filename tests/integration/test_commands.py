@@ -13,6 +13,8 @@ import pytest
 
 from tests.commands import ENVIRONMENT, nas, started
 
+SMALL = ("experiment=toy", "search_space.blocks=2", "network.stages=2")
+
 
 def rows_without_times(run: Path) -> list[dict[str, str]]:
     with (run / "search.csv").open() as file:
@@ -23,7 +25,7 @@ def rows_without_times(run: Path) -> list[dict[str, str]]:
 def pipeline(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A toy pipeline and the folder it ran in."""
     folder = tmp_path_factory.mktemp("pipeline")
-    return folder, nas("pipeline", "experiment=toy", "name=toy", cwd=folder)
+    return folder, nas("pipeline", *SMALL, "name=toy", cwd=folder)
 
 
 def test_help_lists_the_commands_without_importing_torch(tmp_path):
@@ -105,7 +107,7 @@ def test_a_finished_run_started_again_changes_nothing(pipeline):
     run = folder / "results" / "runs" / "toy"
     before = {name: (run / name).read_bytes() for name in ("search.csv", "candidates.json", "metrics.json")}
     weights = (run / "weights.safetensors").read_bytes()
-    done = nas("pipeline", "experiment=toy", "name=toy", cwd=folder)
+    done = nas("pipeline", *SMALL, "name=toy", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert all((run / name).read_bytes() == data for name, data in before.items())
     assert (run / "weights.safetensors").read_bytes() == weights
@@ -162,7 +164,14 @@ def test_hydra_keeps_its_own_options(tmp_path):
 
 def test_multirun_makes_one_run_for_each_value(tmp_path):
     done = nas(
-        "search", "-m", "experiment=toy", "name=sweep", "search_space.blocks=1,2", "controller=uniform", cwd=tmp_path
+        "search",
+        "-m",
+        "experiment=toy",
+        "network.stages=2",
+        "name=sweep",
+        "search_space.blocks=1,2",
+        "controller=uniform",
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     runs = sorted(path.parent.name for path in (tmp_path / "results/runs/sweep").glob("*/genotype.json"))
@@ -170,7 +179,7 @@ def test_multirun_makes_one_run_for_each_value(tmp_path):
 
 
 def test_a_search_killed_at_any_moment_goes_on_and_ends_the_same(tmp_path):
-    settings = ("experiment=toy", "search.epochs=12", "search.checkpoint_seconds=0", "data.num_images=400")
+    settings = (*SMALL, "search.epochs=6", "search.checkpoint_seconds=0", "data.num_images=200")
     whole = nas("search", *settings, "name=whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
     run = tmp_path / "results" / "runs" / "killed"
@@ -185,9 +194,9 @@ def test_a_search_killed_at_any_moment_goes_on_and_ends_the_same(tmp_path):
     for name in ("candidates.json", "genotype.json", "random.json", "diagnostics.csv", "warnings.json"):
         assert (run / name).read_bytes() == (tmp_path / "results/runs/whole" / name).read_bytes()
     assert rows_without_times(run) == rows_without_times(tmp_path / "results/runs/whole")
-    other = nas("search", *settings[:-1], "data.num_images=401", "name=killed", cwd=tmp_path)
+    other = nas("search", *settings[:-1], "data.num_images=201", "name=killed", cwd=tmp_path)
     assert other.returncode != 0
-    assert "data.num_images (was 400, is 401)" in other.stderr
+    assert "data.num_images (was 200, is 201)" in other.stderr
 
 
 def test_a_second_process_leaves_the_first_ones_folder_alone(tmp_path):
@@ -203,7 +212,7 @@ def test_a_second_process_leaves_the_first_ones_folder_alone(tmp_path):
 
 
 def test_wandb_offline_writes_a_run_into_the_folder(tmp_path):
-    done = nas("search", "experiment=toy", "name=offline", "logger=wandb", "logger.mode=offline", cwd=tmp_path)
+    done = nas("search", *SMALL, "name=offline", "logger=wandb", "logger.mode=offline", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run = tmp_path / "results" / "runs" / "offline"
     assert json.loads((run / "wandb.json").read_text())["mode"] == "offline"

@@ -329,7 +329,6 @@ def tune(folder: Path, *overrides: str) -> Path:
 
 
 @pytest.mark.launcher
-@pytest.mark.slow
 def test_optuna_finds_the_best_of_what_it_tried_and_goes_on_where_it_was(tmp_path):
     pytest.importorskip("hydra_plugins", reason="needs hydra_optuna_sweeper")
     if importlib.util.find_spec("hydra_plugins.hydra_optuna_sweeper") is None:

@@ -64,7 +64,6 @@ def test_an_export_is_compared_on_the_test_set_and_has_a_model_card(trained, tmp
     assert card["input"] == {"shape": ["N", 3, 8, 8], "dtype": "float32", "range": [0, 1], "normalizes": True}
 
 
-@pytest.mark.slow
 def test_the_same_images_give_the_same_logits_by_every_way(trained, tmp_path):
     """A loaded model and every exported file take floats in [0, 1] by default."""
     onnxruntime = pytest.importorskip("onnxruntime")

@@ -15,7 +15,7 @@ from search_spaces.genotype import Genotype
 from tests.conftest import make_cell
 from tests.integration.test_jobs import TINY, config
 
-RETRAIN = tuple(override for override in TINY if not override.startswith(("search.", "latency.", "retrain.epochs")))
+RETRAIN = tuple(override for override in TINY if not override.startswith(("search", "latency.", "retrain.epochs")))
 LEARNED = ("auto_shuffle", "dynamic_shuffle", "static_dynamic_shuffle", "kaleidoscope")
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from nas.command_line.conf_files import read_command
 from nas.command_line.help import COMMANDS
+from tests.commands import nas
 from tests.integration.readme import README, code_blocks, code_files, command_lines, commands
 
 ROOT = README.parent
@@ -26,7 +27,7 @@ WHOLE = re.compile(
     r"|PYTHONPATH=mine .*"
 )
 """Lines that take a minute at most and need nothing that a fresh machine lacks."""
-TOY = "experiment=toy search.final_samples=8 search.top_k=5"
+TOY = "experiment=toy search.final_samples=8 search.top_k=5 network.stages=2"
 
 
 class Shell:
@@ -78,7 +79,7 @@ def shell(tmp_path_factory) -> Shell:
     for name in "ab":
         Image.fromarray(np.zeros((20, 20, 3), dtype=np.uint8)).save(folder / "photos" / f"{name}.png")
     shell = Shell(folder)
-    done = shell.run(f"nas pipeline {TOY} name=four")
+    done = nas("pipeline", *TOY.split(), "search_space.blocks=2", "name=four", cwd=folder)
     assert done.returncode == 0, done.stderr
     for other in ("runs/other", "runs/a", "runs/b", "sweeps/B/seed-0"):
         shutil.copytree(folder / "results/runs/four", folder / "results" / other)

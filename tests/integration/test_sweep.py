@@ -6,18 +6,17 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.commands import ENVIRONMENT, nas, nas_afresh, started
+from tests.commands import nas, nas_afresh, started
 
 TINY = (
     "experiment=toy",
+    "network.stages=2",
     "search.epochs=1",
     "search.random_cells=0",
     "retrain.epochs=1",
@@ -155,7 +154,6 @@ def figures(member: Path) -> dict[str, object]:
 
 
 @pytest.mark.launcher
-@pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_every_launcher_gives_what_the_basic_one_gives(sweep, tmp_path, launcher):
     skip_without(LAUNCHERS[launcher])
@@ -181,23 +179,16 @@ def holder(lock: Path) -> int:
 
 
 @pytest.mark.launcher
-@pytest.mark.slow
 def test_a_member_killed_while_it_trains_is_finished_by_starting_the_sweep_again(tmp_path):
     skip_without("hydra_joblib_launcher")
     settings = (*TINY, "search.epochs=8", "search.checkpoint_seconds=0", "seed=0,1", "name=killed")
-    sweep = subprocess.Popen(
-        [sys.executable, "-m", "nas", "sweep", *settings, "hydra/launcher=parallel"],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     member = tmp_path / "results" / "sweeps" / "killed" / "seed-0"
-    deadline = time.monotonic() + 300
-    while not (member / "checkpoint.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(holder(member / ".lock"), signal.SIGKILL)
-    assert sweep.wait(timeout=300) == 1
+    with started("sweep", *settings, "hydra/launcher=parallel", cwd=tmp_path) as sweep:
+        deadline = time.monotonic() + 300
+        while not (member / "checkpoint.pt").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(holder(member / ".lock"), signal.SIGKILL)
+        assert sweep.wait().returncode == 1
     assert not (member / "candidates.json").exists()
     assert nas("sweep", *settings, cwd=tmp_path).returncode == 0
     assert "going on after" in (member / "output.txt").read_text()
