@@ -6,13 +6,15 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.commands import nas, nas_afresh, started
+from tests.commands import ENVIRONMENT, nas, nas_afresh, started
 
 TINY = (
     "experiment=toy",
@@ -182,13 +184,19 @@ def holder(lock: Path) -> int:
 def test_a_member_killed_while_it_trains_is_finished_by_starting_the_sweep_again(tmp_path):
     skip_without("hydra_joblib_launcher")
     settings = (*TINY, "search.epochs=8", "search.checkpoint_seconds=0", "seed=0,1", "name=killed")
+    sweep = subprocess.Popen(  # not forked: joblib's processes do not start from a forked one
+        [sys.executable, "-m", "nas", "sweep", *settings, "hydra/launcher=parallel"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     member = tmp_path / "results" / "sweeps" / "killed" / "seed-0"
-    with started("sweep", *settings, "hydra/launcher=parallel", cwd=tmp_path) as sweep:
-        deadline = time.monotonic() + 300
-        while not (member / "checkpoint.pt").exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(holder(member / ".lock"), signal.SIGKILL)
-        assert sweep.wait().returncode == 1
+    deadline = time.monotonic() + 300
+    while not (member / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(holder(member / ".lock"), signal.SIGKILL)
+    assert sweep.wait(timeout=300) == 1
     assert not (member / "candidates.json").exists()
     assert nas("sweep", *settings, cwd=tmp_path).returncode == 0
     assert "going on after" in (member / "output.txt").read_text()
