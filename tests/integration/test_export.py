@@ -131,7 +131,7 @@ def test_a_model_that_computes_something_else_is_not_left_behind(trained, tmp_pa
     ("overrides", "message"),
     [
         (("format=tflite",), "format must be one of onnx, torch_export, python"),
-        (("format=[]",), "format must name at least one"),
+        (("format=[]",), "format must be one of onnx, torch_export, python, or a list of these, got none"),
         (("weights=some",), "weights must be trained or random"),
         (("genotype=darts_v2",), "run and genotype are both given"),
         (("export.opset=5",), "export.opset must lie in"),
