@@ -12,14 +12,12 @@ import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from nas.console import note
+
+if TYPE_CHECKING:  # torch is loaded where tensors are
+    from torch import Tensor
 
 SEAL = b"\nsha256:"
 SEAL_LENGTH = len(SEAL) + 64
@@ -75,6 +73,8 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
     A file is written by one process at a time, the one that holds the run folder.
     """
+    import torch
+
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     data = buffer.getvalue()
@@ -117,6 +117,8 @@ def previous_checkpoint(path: Path) -> Path:
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
     """Reads one file; raises ValueError if it is not whole or not a checkpoint."""
+    import torch
+
     data = path.read_bytes()
     try:
         if (damage := _damage(data)) is not None:
@@ -150,19 +152,23 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def save_weights(path: Path, weights: Mapping[str, Tensor], *, metadata: Mapping[str, str]) -> None:
+def save_weights(path: Path, weights: "Mapping[str, Tensor]", *, metadata: Mapping[str, str]) -> None:
     """Writes weights as safetensors atomically."""
+    from safetensors.torch import save
+
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     write_bytes(path, save(tensors, metadata=dict(metadata)))
 
 
-def load_weights(path: Path) -> dict[str, Tensor]:
+def load_weights(path: Path) -> "dict[str, Tensor]":
     """Reads weights from safetensors, on the CPU.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is not in safetensors' format.
     """
+    from safetensors.torch import load_file
+
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}; `nas retrain` writes them")
     try:
@@ -177,10 +183,12 @@ def read_metadata(path: Path) -> dict[str, str]:
     Raises:
         ValueError: If the file is not in safetensors' format.
     """
+    from safetensors import safe_open
+
     if not path.is_file():
         return {}
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             return dict(file.metadata() or {})
     except Exception as error:  # a damaged file can fail in many ways
         raise ValueError(f"{path} is not a readable safetensors file: {error}") from error

@@ -9,7 +9,6 @@ from nas.checkpoint import read_metadata
 from nas.config import network_config
 from nas.console import note
 from nas.genotypes import is_genotype_itself, load_genotype, network_group, split_reference
-from nas.loading import network_class
 from nas.run_listing import read_config, read_json
 from nas.trust import check_recorded
 from search_spaces.genotype import Genotype
@@ -37,13 +36,20 @@ def network_of_run(run: Path, genotype: Genotype, *, modules: Collection[str] = 
     Raises:
         ValueError: If they name something else to be called than a network: what a run's files say is not trusted.
     """
-    settings = _trained_network(run, genotype) or _configured_network(run)
+    from nas.loading import network_class  # imports torch
+
+    settings = _recorded_network(run, genotype)
     if settings is not None:
         network_class(str(settings.get("_target_")), modules=modules)
         if nested := [key for key, value in settings.items() if _holds_mapping(value)]:
             raise ValueError(f"network.{nested[0]} of the run {run} is a group of keys, which no network has")
         check_recorded(settings, "network", source=run, modules=modules)
     return settings
+
+
+def _recorded_network(run: Path, genotype: Genotype) -> dict[str, Any] | None:
+    """Returns what the files of a run say, which is not trusted."""
+    return _trained_network(run, genotype) or _configured_network(run)
 
 
 def _trained_network(run: Path, genotype: Genotype) -> dict[str, Any] | None:
@@ -77,10 +83,7 @@ def overrides_of_run(reference: str) -> dict[str, str]:
     except (ValueError, OSError):  # the job itself will say what is wrong
         return {}
     run, group, found = run_of(reference), network_group(reference), {}
-    try:
-        used = network_of_run(run, genotype)
-    except ValueError:  # not a network of this package, so not of its config groups either
-        used = None
+    used = _recorded_network(run, genotype)
     if group is not None and used is not None:
         known = network_config(group, {}).network
         if used.get("_target_") == known["_target_"]:

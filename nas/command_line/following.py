@@ -79,7 +79,7 @@ def _of_run(words: Words, references: list[str], *, images: str) -> dict[str, st
         is_genotype_itself(one) or (one in PUBLISHED and not Path(one).exists()) for one in references
     ):
         return {}
-    from nas.run_networks import overrides_of_run  # imports torch
+    from nas.run_networks import overrides_of_run
 
     found = [overrides_of_run(reference) for reference in references]
     agreed = {key: value for key, value in found[0].items() if all(one.get(key) == value for one in found)}

@@ -190,7 +190,7 @@ def test_every_task_of_the_demonstrations_composes():
 
 def test_latency_takes_the_weights_a_run_has_trained(tmp_path):
     run = retrained(tmp_path, "run", "retrain.epochs=2")
-    overrides = ("network.filters=4", "data=synthetic", "data.image_size=8", "data.num_images=120")
+    overrides = ("network.filters=4", "network.stages=2", "data=synthetic", "data.image_size=8", "data.num_images=120")
     overrides += ("latency.batch_sizes=[2]", "latency.repeats=2", "latency.warmup=0")
     figures = latency.run(config("latency", f"genotype={run}", *overrides), tmp_path / "same")
     assert figures["weights"].startswith("trained")
