@@ -81,7 +81,7 @@ def conv_bn(in_channels: int, out_channels: int, *, stride: int) -> nn.Sequentia
 
 def initialise(module: nn.Module) -> None:
     """Gives convolutions and linear layers He-normal weights, as in ENAS's code; mixers keep their own start."""
-    if isinstance(module, nn.Conv2d | nn.Linear) and not module.weight.is_meta:
+    if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if module.bias is not None:
             nn.init.zeros_(module.bias)

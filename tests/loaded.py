@@ -1,6 +1,7 @@
 """What commands and launchers import: loaded once by the server from which the commands of tests are forked."""
 
 from importlib import import_module
+from importlib.util import find_spec
 
 from hydra.core.plugins import Plugins
 
@@ -16,14 +17,11 @@ COMMANDS = (
     "replay",
     "report",
 )
-for name in (
-    *("matplotlib.backends.backend_svg", "torch._dynamo", "torch._inductor.config", "tests.figures"),
-    *(
-        "scipy.stats",
-        "torch.utils.flop_counter",
-        "nas.distributed.failures",
-        *(f"nas.jobs.{command}" for command in COMMANDS),
-    ),
-):
+LIBRARIES = ("matplotlib.backends.backend_svg", "scipy.stats", "torch._dynamo", "torch._inductor.config")
+OPTIONAL = ("onnx", "onnxscript", "onnxruntime")
+
+for name in (*LIBRARIES, "torch.utils.flop_counter", *filter(find_spec, OPTIONAL)):
+    import_module(name)
+for name in ("tests.figures", "nas.distributed.failures", *(f"nas.jobs.{command}" for command in COMMANDS)):
     import_module(name)
 Plugins.instance()

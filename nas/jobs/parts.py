@@ -150,12 +150,11 @@ def build_derived(
 def counted_network(
     cfg: DictConfig, genotype: Genotype | None, *, image_shape: tuple[int, int, int], num_classes: int
 ) -> nn.Module:
-    """Makes the derived model as inference has it, learned mixers hardened; not allocated if there are none."""
-    with torch.device("meta"):
+    """Makes the derived model as inference has it, learned mixers hardened, on the CPU; no random stream is touched."""
+    with torch.random.fork_rng(devices=[]):  # not on the device "meta", whose operations are slow and load a compiler
         network = build_derived(cfg, genotype, image_shape=image_shape, num_classes=num_classes)
-    if any(not mixer.decays and list(mixer.parameters()) for mixer in outermost_mixers(network)):
-        network = build_derived(cfg, genotype, image_shape=image_shape, num_classes=num_classes)
-        harden_mixers(network, linear_maps=True)
+        if any(not mixer.decays and list(mixer.parameters()) for mixer in outermost_mixers(network)):
+            harden_mixers(network, linear_maps=True)
     return network
 
 

@@ -1,6 +1,8 @@
-"""What the README tells a user to type works as typed: in a shell, in the order of the README, each line a process.
+"""What the README tells a user to type works as typed: in the order of the README, each line a process.
 
 Lines that need data, a cluster, a GPU or more than a minute run with `--cfg job` behind them; all others run whole.
+A shell takes each line apart. Its words are run by a process forked from one that has the libraries loaded, or, where a
+line does more than call `nas`, by the shell itself.
 """
 
 import os
@@ -49,7 +51,16 @@ class Shell:
         self.environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "PYTHONPATH": roots}
 
     def run(self, line: str) -> subprocess.CompletedProcess[str]:
-        """Runs a line; what the line itself sets for PYTHONPATH comes before where the package is."""
+        """Runs a line that calls `nas`; any other as `run_afresh` does."""
+        if not line.startswith("nas "):
+            return self.run_afresh(line)
+        taken_apart = ["bash", "-c", rf"printf '%s\0' {line}"]
+        words = subprocess.run(taken_apart, capture_output=True, cwd=self.folder, check=True).stdout.decode()
+        _, *arguments = words.split("\0")[:-1]
+        return nas(*arguments, cwd=self.folder)
+
+    def run_afresh(self, line: str) -> subprocess.CompletedProcess[str]:
+        """Runs a line in a shell; what it sets for PYTHONPATH itself comes before where the package is."""
         line = re.sub(r"^PYTHONPATH=(\S+)", rf"PYTHONPATH=\1:{ROOT}", line)
         done = subprocess.run(
             ["bash", "-c", line],
@@ -113,7 +124,7 @@ def test_the_commands_that_a_job_prints_next_work_as_typed(shell):
     """From a search on, each is run until a job prints none."""
     line, ran = f"nas search {TOY} name=first", []
     while line and len(ran) < 5:
-        done = shell.run(line)
+        done = shell.run_afresh(line)
         assert done.returncode == 0, f"{line}: {done.stderr}"
         ran.append(line.split()[1])
         line = next((one.removeprefix("next: ") for one in done.stderr.splitlines() if one.startswith("next: ")), "")
