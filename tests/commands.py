@@ -6,6 +6,7 @@ few others start Python afresh, so that nothing of the server can hide a fault.
 """
 
 import ctypes
+import functools
 import multiprocessing
 import os
 import subprocess
@@ -13,12 +14,20 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "PYTHONDONTWRITEBYTECODE": ""}
 LOADED = ["tests.commands", "tests.loaded"]
 TIMEOUT = 300  # seconds
+
+
+@functools.cache
+def start_server() -> None:
+    """Starts the server, before anything else starts one that has loaded less."""
+    forkserver.set_forkserver_preload(LOADED)
+    forkserver.ensure_running()
 
 
 class Command:
@@ -35,8 +44,8 @@ class Command:
         self, *arguments: str, cwd: Path, environment: dict[str, str], prepare: Callable[[], None] | None = None
     ) -> None:
         self.arguments = arguments
+        start_server()
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(LOADED)
         self._folder = tempfile.TemporaryDirectory(prefix="nas-command-")
         self._streams = [Path(self._folder.name) / name for name in ("out", "err")]
         for stream in self._streams:

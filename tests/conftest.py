@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from search_spaces.genotype import Block, CellGenotype, Genotype
+from tests.commands import start_server
 from tests.figures import render
 
 JOBS = {"integration", "faults"}
@@ -44,7 +45,10 @@ def seeded() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before fixtures of a module, which run jobs
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    render(charts=not JOBS & set(item.path.parts))
+    runs_jobs = bool(JOBS & set(item.path.parts))
+    render(charts=not runs_jobs)
+    if runs_jobs:
+        start_server()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
