@@ -14,6 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from nas.shares import Part
+
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
@@ -56,18 +58,6 @@ class Draws(NamedTuple):
     flipped: Tensor
     cut_row: Tensor
     cut_column: Tensor
-
-
-class Part(NamedTuple):
-    """Some images of a batch, where the others are left to other processes.
-
-    Attributes:
-        rows: (N,) int64, their places in the batch, on the images' device.
-        num_images: Of the whole batch.
-    """
-
-    rows: Tensor
-    num_images: int
 
 
 def draw(num_images: int, *, height: int, width: int, augmentation: Augmentation, generator: torch.Generator) -> Draws:

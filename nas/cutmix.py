@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nas.evaluation import Batches
+from nas.splits import Batches
 
 
 def cut_and_mixed(batches: Batches, *, share: float, num_classes: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:

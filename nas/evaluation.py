@@ -12,10 +12,8 @@ from torch.nn import functional as F
 from nas.console import note
 from nas.distributed.ranks import ALONE, Ranks
 from nas.graphs import Recorder, Repeated
+from nas.splits import Batches
 from search_spaces.genotype import Genotype
-
-Batches = Iterable[tuple[Tensor, Tensor]]
-"""Pairs of images (N, C, H, W), normalised, and labels (N,)."""
 
 NO_BATCHES = "there are no batches: the split is empty, or smaller than one batch"
 

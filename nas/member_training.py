@@ -18,12 +18,13 @@ from nas.averaging import WeightAverage
 from nas.console import note
 from nas.cutmix import cut_and_mixed
 from nas.data import ImageData
-from nas.evaluation import Batches, evaluate, recalibrate_batch_norm
+from nas.evaluation import evaluate, recalibrate_batch_norm
 from nas.graphs import Recorder
 from nas.hardening import harden_mixers, largest_distance, soft_mixers
 from nas.retrain_settings import RetrainSettings
 from nas.runtime import Runtime
 from nas.seeds import derive_seed, seed_everything
+from nas.splits import Batches
 from nas.trainers import make_retrainer
 from nas.training import WeightTrainer
 from search_spaces.genotype import Genotype

@@ -1,12 +1,14 @@
 """What a run says of the networks of its cells: their settings, and the images and classes they are for."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from nas.checkpoint import read_metadata
-from nas.config import network_config
 from nas.console import note
 from nas.genotypes import is_genotype_itself, load_genotype, network_group, split_reference
 from nas.run_listing import read_config, read_json
@@ -105,3 +107,16 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, list):
         return all(isinstance(one, int) for one in value)
     return value is None or isinstance(value, int | float)
+
+
+def network_config(group: str, settings: Mapping[str, Any]) -> DictConfig:
+    """Returns a config whose `network` is a config group with other settings.
+
+    Raises:
+        ValueError: If there is no such group.
+    """
+    file = resources.files("conf") / "network" / f"{group}.yaml"
+    if not file.is_file():
+        raise ValueError(f"unknown network {group!r}")
+    network = OmegaConf.merge(OmegaConf.create(file.read_text(encoding="utf-8")), dict(settings))
+    return OmegaConf.create({"network": network})

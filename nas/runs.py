@@ -12,10 +12,11 @@ from typing import IO, Any
 from omegaconf import DictConfig, OmegaConf
 
 from nas.checkpoint import write_json, write_text
-from nas.config import check_resumable, plain
+from nas.config import plain
 from nas.console import note
 from nas.environment import environment, environment_differences
 from nas.genotypes import is_genotype_itself, split_reference
+from nas.run_configs import check_resumable
 from nas.run_listing import DONE_FILE, read_json
 from nas.runtime import Runtime
 

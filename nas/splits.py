@@ -4,43 +4,18 @@ An epoch is a pure function of its seed. The seed starts a fresh generator that 
 crop, flip and cut, so that a run resumed at an epoch sees exactly the batches an uninterrupted one would have seen.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from nas.augment import Augmentation, Part, augment, normalize
+from nas.augment import Augmentation, augment, normalize
+from nas.shares import WHOLE, Share
 
+Batches = Iterable[tuple[Tensor, Tensor]]
+"""Pairs of images (N, C, H, W), normalised, and labels (N,)."""
 IMAGES_AT_ONCE = 4096  # augmented in one go on an accelerator: small batches would be bound by kernel launches
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """Which part of every batch is wanted, where several processes train or score together.
-
-    Attributes:
-        number: Of the part, from 0.
-        of: Parts that a batch is cut into, whose sizes differ by one at most; a part may be empty.
-    """
-
-    number: int = 0
-    of: int = 1
-
-    def parts(self, values: Tensor, *, batch_size: int) -> list[Tensor]:
-        """Cuts values (N,) into batches and each of these into parts; returns those wanted, empty ones included."""
-        return [batch.tensor_split(self.of)[self.number] for batch in torch.split(values, batch_size)]
-
-    def part(self, num_images: int, *, batch_size: int, device: torch.device) -> Part | None:
-        """Returns which images of several batches laid end to end are wanted; None where all are."""
-        if self.of == 1:
-            return None
-        places = torch.arange(num_images, device=device)
-        return Part(torch.cat(self.parts(places, batch_size=batch_size)), num_images)
-
-
-WHOLE = Share()
 
 
 class Split(Protocol):

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from nas.augment import Augmentation, augment, normalize
 from nas.decoding import PIECE, Decoders, Piece
-from nas.splits import WHOLE, Share, check_seeded, count_batches
+from nas.shares import WHOLE, Share
+from nas.splits import check_seeded, count_batches
 
 
 class StreamingSplit:

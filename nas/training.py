@@ -22,11 +22,12 @@ from nas.distributed.gradients import Bucket
 from nas.distributed.ranks import ALONE, Ranks
 from nas.distributed.steps import JointStep
 from nas.epoch_totals import EpochTotals
-from nas.evaluation import NO_BATCHES, Batches, Score, autocasting, batch_totals
+from nas.evaluation import NO_BATCHES, Score, autocasting, batch_totals
 from nas.graphs import Recorder, Repeated
 from nas.hardening import penalty, soft_mixers
 from nas.loss_scale import LossScale
 from nas.sgd import clip_gradients, gradient_norms
+from nas.splits import Batches
 from nas.trained_path import Cells, TrainedPath
 from search_spaces.genotype import Genotype
 

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from nas.distributed.settings import DistributedSettings
-from nas.splits import Share
+from nas.shares import Share
 
 T = TypeVar("T")
 R = TypeVar("R")

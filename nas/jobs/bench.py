@@ -24,12 +24,13 @@ from nas.benchmarks.targets import measure_targets
 from nas.benchmarks.throughput import EAGER, measure_throughput
 from nas.benchmarks.workbench import Workbench
 from nas.checkpoint import write_json
-from nas.config import build, network_config
+from nas.config import build
 from nas.console import header, note, result, shown
 from nas.environment import environment
 from nas.jobs.parts import build_network, build_runtime
 from nas.jobs.search_parts import build_search
 from nas.retrain_settings import RetrainSettings
+from nas.run_networks import network_config
 from nas.runtime import Runtime, make_runtime
 from nas.search import Search
 from nas.seeds import derive_seed, seed_everything

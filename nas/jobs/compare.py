@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from nas.checkpoint import write_csv, write_json
-from nas.config import build, check_resumable, plain
+from nas.config import build, plain
 from nas.console import header, note, progress, shown
 from nas.controller_comparison.figures import accuracy_figures, by_controller, curves, front_figures, joined_rows
 from nas.controller_comparison.plots import comparison_plot
@@ -29,6 +29,7 @@ from nas.environment import environment
 from nas.jobs.compared_controllers import build_laboratory, controller_config
 from nas.jobs.parts import build_runtime
 from nas.portions import JOIN, portion_of
+from nas.run_configs import check_resumable
 from nas.run_listing import read_json
 from nas.runs import keep_data
 from nas.runtime import num_cores

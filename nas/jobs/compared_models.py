@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from nas.checkpoint import load_weights, read_metadata
-from nas.config import named_modules, network_config, plain
+from nas.config import named_modules, plain
 from nas.console import shown
 from nas.derived import count_multiply_adds, count_parameters
 from nas.genotypes import is_genotype_itself, load_genotype, network_group
@@ -20,7 +20,7 @@ from nas.hardening import harden_mixers
 from nas.jobs.parts import build_derived, measure_size
 from nas.latency.model_entries import ModelEntry
 from nas.latency.torchvision_models import build_torchvision, torchvision_names
-from nas.run_networks import network_of_run, run_of
+from nas.run_networks import network_config, network_of_run, run_of
 from search_spaces.auto_shuffle import AutoShuffle
 from search_spaces.genotype import Genotype
 from search_spaces.kaleidoscope import SwitchShuffle

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from nas.config import named_modules, read_config_file
+from nas.config import named_modules
+from nas.run_configs import read_config_file
 from nas.trust import check_recorded
 
 

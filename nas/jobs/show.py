@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from nas.checkpoint import write_json, write_text
-from nas.config import network_config, plain
+from nas.config import plain
 from nas.console import note, result, shown
 from nas.derived import count_multiply_adds, count_parameters
 from nas.drawing import genotype_svg, genotype_text
@@ -18,6 +18,7 @@ from nas.guidelines import examine
 from nas.guidelines_text import guidelines_text
 from nas.jobs.parts import counted_network, measure_size, merge_name, read_genotype
 from nas.picture import write_png
+from nas.run_networks import network_config
 from nas.tracking import Tracker
 from search_spaces import nasbench201
 from search_spaces.genotype import Genotype

@@ -15,7 +15,6 @@ from typing import Any
 from omegaconf import DictConfig
 
 from nas.command_line.words import MULTIRUN
-from nas.config import may_change
 from nas.console import header, result, shown
 from nas.jobs.multirun import (
     check_installed,
@@ -27,6 +26,7 @@ from nas.jobs.multirun import (
     remove_if_bare,
     runs_alone,
 )
+from nas.run_configs import may_change
 from nas.sweeps.members import Member, check_fixed, member_state, run_member
 from nas.sweeps.report import report
 from nas.sweeps.summary import read_members

@@ -9,12 +9,12 @@ from typing import Any
 from omegaconf import DictConfig
 
 from nas.checkpoint import write_csv, write_json
-from nas.config import network_config
 from nas.console import note, result, shown
 from nas.genotypes import load_genotype
 from nas.jobs.parts import measure_size
 from nas.published_table import TABLE_I, Row
 from nas.run_listing import read_config
+from nas.run_networks import network_config
 from nas.tracking import Tracker
 from search_spaces.genotype import Genotype
 from search_spaces.published import PUBLISHED

@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nas.config import flatten
 from nas.reporting.figures import Axis, Block, Chart, DataTable, Series, TableColumn
 from nas.reporting.records import RunRecord, number
+from nas.run_configs import flatten
 
 MAX_DIFFERENCES = 12  # settings in the table of what differs
 SWEPT = (

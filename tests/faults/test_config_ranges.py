@@ -10,10 +10,11 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import device
 
-from nas.config import build, check_resumable, plain
+from nas.config import build, plain
 from nas.data import check_batches, synthetic
 from nas.networks import ShuffleNASNet
 from nas.rewards import SupernetEvaluator
+from nas.run_configs import check_resumable
 from nas.shufflenets import ShuffleNetV1
 from search_spaces.cells import genotype_candidates
 

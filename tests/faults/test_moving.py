@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig
 
-from nas.config import may_change
 from nas.jobs import permutations, replay, retrain, search
 from nas.run_comparison import compare_runs
+from nas.run_configs import may_change
 from nas.runs import keep_data, opened_run
 from nas.runtime import make_runtime
 from nas.runtime_settings import RuntimeSettings

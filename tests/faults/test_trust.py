@@ -17,11 +17,12 @@ import nas
 from nas.checkpoint import save_weights
 from nas.command_line.following import followed
 from nas.command_line.words import Words
-from nas.config import named_modules, read_config_file
+from nas.config import named_modules
 from nas.exporting.source_code import write_source
 from nas.jobs import export, latency, predict, rank, replay, report, retrain, runs, search, show
 from nas.jobs.parts import build_runtime
 from nas.jobs.table import measured_runs
+from nas.run_configs import read_config_file
 from nas.runs import opened_run
 from nas.trust import check_recorded, find_trusted
 from tests.faults.campaign import RETRAIN, SEARCH, SMALL

@@ -2,7 +2,8 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from nas.config import build, check_resumable, differing_keys, plain
+from nas.config import build, plain
+from nas.run_configs import check_resumable, differing_keys
 
 
 def node(target: str, **keys):

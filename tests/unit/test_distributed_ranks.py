@@ -13,7 +13,7 @@ from nas.distributed.launch import Launch, check_command, own_place, read_launch
 from nas.distributed.ranks import ALONE, LostRankError, Ranks, digest
 from nas.distributed.settings import DistributedSettings
 from nas.saving import Saves, Stopped
-from nas.splits import Share
+from nas.shares import Share
 from tests.ranks import together
 
 ENVIRONMENT = {"TORCHELASTIC_RUN_ID": "x", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}

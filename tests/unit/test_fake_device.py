@@ -46,8 +46,9 @@ from nas.retrain_settings import RetrainSettings
 from nas.rewards import SupernetEvaluator
 from nas.runtime import Runtime
 from nas.sgd import make_sgd
+from nas.shares import Share
 from nas.shufflenets import ShuffleNetV1, ShuffleNetV2
-from nas.splits import ResidentSplit, Share
+from nas.splits import ResidentSplit
 from nas.stacked import StackedCells
 from nas.training import WeightTrainer
 from search_spaces.cells import genotype_candidates

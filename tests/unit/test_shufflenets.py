@@ -9,8 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nas.derived import count_parameters
 from nas.shufflenets import MACROS, ShuffleNetV1, ShuffleNetV2, ShuffleUnitV1
-from nas.torchvision_weights import load_torchvision_weights
 from search_spaces.shuffles import ChannelShuffle
+from tests.torchvision_weights import load_torchvision_weights
 
 TORCHVISION = {
     0.5: torchvision.models.shufflenet_v2_x0_5,
