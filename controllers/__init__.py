@@ -1,1 +1,12 @@
-"""HOW to choose: controllers see nothing but decisions and return the actions they took."""
+"""HOW to choose: controllers see nothing but decisions and return the actions they took.
+
+Modules:
+    best_architectures: The best architectures that a search has met lately, for a policy to learn from again.
+    evolution: Regularized evolution (Real et al.
+    independent: One softmax a decision, each independent of the others.
+    lstm: The LSTM policy of ENAS (Pham et al.
+    policy_gradients: The objectives of policy gradients, as losses.
+    protocol: What every controller offers, and what it returns.
+    reinforce: Policy gradients on a policy over architectures.
+    uniform: Random search: every choice of every decision equally likely, nothing learned.
+"""

@@ -6,7 +6,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nas.loading import load_model
+    from nas.models.loading import load_model
 
 __all__ = ["__version__", "load_model"]
 
@@ -16,7 +16,7 @@ __version__ = "0.2.0"
 
 def __getattr__(name: str) -> Any:
     if name == "load_model":
-        from nas.loading import load_model
+        from nas.models.loading import load_model
 
         return load_model
     raise AttributeError(f"module 'nas' has no attribute {name!r}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from nas import __version__
 from nas.command_line.help import COMMANDS, command_help, usage
 from nas.command_line.words import COMPLETION, HELP, MULTIRUN, Words, quote, read_words
-from nas.distributed.launch import check_command, let_first_speak, own_place, read_launch
+from nas.compute.distributed.launch import check_command, let_first_speak, own_place, read_launch
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -106,7 +106,7 @@ def _run_several(command: str, words: Words, arguments: Sequence[str]) -> int:
     if command == "sweep":
         from nas.jobs.sweep import start
 
-        return start(arguments, launch=partial(_run_hydra, "sweep", words))
+        return start([one for one in arguments if one not in MULTIRUN], launch=partial(_run_hydra, "sweep", words))
     from nas.jobs.multirun import multirun_arguments, remove_if_bare
 
     try:
@@ -123,8 +123,8 @@ def _run_hydra(command: str, words: Words, arguments: Sequence[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from nas.command_line.running import MistakeError, errors_raised, run_job, wants_traceback
     from nas.jobs.failures import explained
-    from nas.jobs.running import MistakeError, errors_raised, run_job, wants_traceback
 
     begun: list[bool] = []
     failed: list[str] = []

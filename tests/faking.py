@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nas import sgd
+from nas.training import sgd
 
 ACCELERATOR = torch.device("lazy", 0)
 """Stands for an accelerator where gradients are wanted: the one that torch lets backward run for without a driver."""

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from nas.distributed.ranks import Ranks
-from nas.distributed.settings import DistributedSettings
+from nas.compute.distributed.ranks import Ranks
+from nas.compute.distributed.settings import DistributedSettings
 
 
 def together(work: Callable[[Ranks], Any], *, size: int = 2, timeout: float = 60, **settings: str) -> list[Any]:

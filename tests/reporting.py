@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from nas.checkpoint import save_weights, write_csv, write_json
+from nas.runs.checkpoints import save_weights, write_csv, write_json
 from search_spaces.genotype import Genotype
 
 EVIL = "</script><script>alert(1)</script>"
@@ -17,7 +17,7 @@ def write_run(folder: Path, genotype: Genotype, *, shift: float = 0.0, blocks: i
     config = f"""name: {json.dumps(folder.name)}
 seed: 0
 search_space: {{_target_: search_spaces.shufflenas.ShuffleNASSpace, blocks: {blocks}}}
-controller: {{_target_: nas.reinforce.Reinforce, policy: {{_target_: controllers.lstm.LSTMPolicy}}}}
+controller: {{_target_: controllers.reinforce.Reinforce, policy: {{_target_: controllers.lstm.LSTMPolicy}}}}
 network: {{merge: sum}}
 """
     (folder / "config.yaml").write_text(config)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from nas.shufflenets import ShuffleNetV2
+from nas.models.shufflenets import ShuffleNetV2
 
 
 def load_torchvision_weights(network: ShuffleNetV2, weights: Mapping[str, Tensor]) -> None:

@@ -6,4 +6,13 @@
 `help`: what `nas COMMAND --help` prints.
 `mistakes`: one line for each mistake that shows before a job begins.
 `completion`: completion of commands, keys and values in a shell.
+
+Modules:
+    completion: Completion of commands, keys and values in bash, zsh and fish.
+    conf_files: The settings of a command as its YAML files state them.
+    following: What follows from a genotype.
+    help: What `nas --help` and `nas COMMAND --help` print.
+    mistakes: Mistakes that show without torch.
+    running: One job in its run folder, from the composed config on; a mistake of the user's becomes a few lines.
+    words: The words of a command line.
 """

@@ -21,7 +21,7 @@ def followed(command: str, words: Words) -> list[str]:
         ValueError: If several genotypes of one multirun are made for different networks, or one is not valid.
         FileNotFoundError: If a genotype is not there.
     """
-    from nas.console import note
+    from nas.runs.console import note
 
     references = _references(words)
     if not references or command not in ("show", "latency", "retrain", "export"):
@@ -51,7 +51,7 @@ def _references(words: Words) -> list[str]:
 
 def _network(references: list[str]) -> list[str]:
     """Returns the one network group of all genotypes, or none if it is not known."""
-    from nas.genotypes import load_genotype, network_group
+    from nas.models.genotype_files import load_genotype, network_group
 
     for reference in references:
         load_genotype(reference)
@@ -70,8 +70,8 @@ def _of_run(words: Words, references: list[str], *, images: str) -> dict[str, st
     Left out is what the command says itself: keys, the whole network where it names one, the images where it names
     data, and everything where it names an experiment, which may set any of it.
     """
-    from nas.console import note
-    from nas.genotypes import is_genotype_itself
+    from nas.models.genotype_files import is_genotype_itself
+    from nas.runs.console import note
     from search_spaces.published import PUBLISHED
 
     values = words.values
@@ -79,7 +79,7 @@ def _of_run(words: Words, references: list[str], *, images: str) -> dict[str, st
         is_genotype_itself(one) or (one in PUBLISHED and not Path(one).exists()) for one in references
     ):
         return {}
-    from nas.run_networks import overrides_of_run
+    from nas.models.of_runs import overrides_of_run
 
     found = [overrides_of_run(reference) for reference in references]
     agreed = {key: value for key, value in found[0].items() if all(one.get(key) == value for one in found)}

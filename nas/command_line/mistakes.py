@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from nas.command_line.conf_files import CommandSettings, lacking_for, read_command
 from nas.command_line.help import COMMANDS
 from nas.command_line.words import Words
-from nas.demonstrations import TASKS
-from nas.exporting.settings import FORMATS
+from nas.models.exporting.settings import FORMATS
+from nas.studies.demonstrations import TASKS
 from search_spaces.published import published_names
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ REQUIRED: dict[str, tuple[Mapping[str, str], ...]] = {
     **dict.fromkeys(("retrain", "show"), (GENOTYPE,)),
 }
 """By command, keys of which one must be set, and to what."""
-MADE_OF_CELLS = ("nas.networks.ShuffleNASNet", "nas.stacked.StackedCells")
+MADE_OF_CELLS = ("nas.models.shufflenasnet.ShuffleNASNet", "nas.models.stacked_cells.StackedCells")
 """Networks of which it is known without torch that they need a genotype."""
 REFUSED: dict[type, tuple[type, ...]] = {bool: (str, int, float, list), int: (str,), float: (str,)}
 """By the type of a default, types that no value of the key can have; of other defaults the job itself judges."""
@@ -96,8 +96,8 @@ def check_settings(command: str, cfg: "DictConfig") -> None:
     """
     from omegaconf import OmegaConf
 
-    from nas.config import build, chosen_names, plain
-    from nas.trust import target_modules
+    from nas.jobs.building.config import build, chosen_names, plain
+    from nas.runs.trust import target_modules
 
     for key in cfg:
         node = None if OmegaConf.is_missing(cfg, key) else cfg._get_node(key)
@@ -157,14 +157,14 @@ def check_files(cfg: "DictConfig", words: Words) -> None:
     target, root, path, name = (
         OmegaConf.select(cfg, f"data.{key}", throw_on_missing=False) for key in ("_target_", "root", "path", "name")
     )
-    if target == "nas.data.image_folder" and isinstance(root, str) and not Path(root).is_dir():
+    if target == "nas.data.named.image_folder" and isinstance(root, str) and not Path(root).is_dir():
         raise FileNotFoundError(f"data.root={root} is not there; it is the folder of the pictures, a folder a class")
-    if target == "nas.data.torchvision_images" and not OmegaConf.select(cfg, "data.download", default=False):
-        from nas.datasets import KNOWN_SETS, check_present
+    if target == "nas.data.named.torchvision_images" and not OmegaConf.select(cfg, "data.download", default=False):
+        from nas.data.npz import KNOWN_SETS, check_present
 
         if name in KNOWN_SETS and isinstance(root, str):
             check_present(name, root=Path(root))
-    if target == "nas.data.arrays" and isinstance(path, str) and not Path(path).exists():
+    if target == "nas.data.named.arrays" and isinstance(path, str) and not Path(path).exists():
         raise FileNotFoundError(f"data.path={path} is not there; it is the data set's FILE.npz")
 
 

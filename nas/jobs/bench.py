@@ -9,32 +9,32 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from nas.benchmarks.communication import measure_communication
-from nas.benchmarks.controller import measure_controller
-from nas.benchmarks.loader import measure_loader
-from nas.benchmarks.memory import measure_memory
-from nas.benchmarks.roofline import measure_roofline
-from nas.benchmarks.scaling import measure_scaling
-from nas.benchmarks.settings import PARTS, BenchSettings
-from nas.benchmarks.shares import measure_shares
-from nas.benchmarks.supernet import measure_ratio
-from nas.benchmarks.switches import measure_switches
-from nas.benchmarks.tables import print_part
-from nas.benchmarks.targets import measure_targets
-from nas.benchmarks.throughput import EAGER, measure_throughput
-from nas.benchmarks.workbench import Workbench
-from nas.checkpoint import write_json
-from nas.config import build
-from nas.console import header, note, result, shown
-from nas.environment import environment
-from nas.jobs.parts import build_network, build_runtime
-from nas.jobs.search_parts import build_search
-from nas.retrain_settings import RetrainSettings
-from nas.run_networks import network_config
-from nas.runtime import Runtime, make_runtime
-from nas.search import Search
-from nas.seeds import derive_seed, seed_everything
-from nas.tracking import Tracker
+from nas.compute.device import Runtime, make_runtime
+from nas.compute.environment import environment
+from nas.jobs.building.config import build
+from nas.jobs.building.parts import build_network, build_runtime
+from nas.jobs.building.search_parts import build_search
+from nas.models.of_runs import network_config
+from nas.reporting.trackers import Tracker
+from nas.runs.checkpoints import write_json
+from nas.runs.console import header, note, result, shown
+from nas.runs.seeds import derive_seed, seed_everything
+from nas.searching.search import Search
+from nas.studies.benchmarks.communication.modelled import measure_communication
+from nas.studies.benchmarks.controller import measure_controller
+from nas.studies.benchmarks.loader import measure_loader
+from nas.studies.benchmarks.memory import measure_memory
+from nas.studies.benchmarks.roofline import measure_roofline
+from nas.studies.benchmarks.scaling import measure_scaling
+from nas.studies.benchmarks.settings import PARTS, BenchSettings
+from nas.studies.benchmarks.shares import measure_shares
+from nas.studies.benchmarks.supernet import measure_ratio
+from nas.studies.benchmarks.switches import measure_switches
+from nas.studies.benchmarks.tables import print_part
+from nas.studies.benchmarks.targets import measure_targets
+from nas.studies.benchmarks.throughput import EAGER, measure_throughput
+from nas.studies.benchmarks.workbench import Workbench
+from nas.training.retrain_settings import RetrainSettings
 from search_spaces.cells import CellCandidates, genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.published import PUBLISHED
@@ -120,7 +120,7 @@ def build_bench(cfg: DictConfig, settings: BenchSettings, runtime: Runtime) -> W
 
 
 class ConfigBuilders:
-    """Makes variants of what a config describes; see `nas.benchmarks.workbench.Builders`.
+    """Makes variants of what a config describes; see `nas.studies.benchmarks.workbench.Builders`.
 
     Args:
         cfg: Of the command.

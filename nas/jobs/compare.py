@@ -7,14 +7,32 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from nas.checkpoint import write_csv, write_json
-from nas.config import build, plain
-from nas.console import header, note, progress, shown
-from nas.controller_comparison.figures import accuracy_figures, by_controller, curves, front_figures, joined_rows
-from nas.controller_comparison.plots import comparison_plot
-from nas.controller_comparison.settings import ComparisonSettings, FrontSettings
-from nas.controller_comparison.tables import print_figures
-from nas.controller_comparison.trials import (
+from nas.compute.device import num_cores
+from nas.compute.environment import environment
+from nas.costs.pareto import hypervolume, nondominated
+from nas.costs.settings import FIELDS
+from nas.jobs.building.compared_controllers import build_laboratory, controller_config
+from nas.jobs.building.config import build, plain
+from nas.jobs.building.parts import build_runtime
+from nas.jobs.building.run_folder import keep_data
+from nas.reporting.trackers import Tracker
+from nas.runs.checkpoints import write_csv, write_json
+from nas.runs.configs import check_resumable
+from nas.runs.console import header, note, progress, shown
+from nas.runs.listing import read_json
+from nas.runs.shards import JOIN, portion_of
+from nas.searching.table_lookup import TabularCost
+from nas.studies.controller_comparison.figures import (
+    accuracy_figures,
+    by_controller,
+    curves,
+    front_figures,
+    joined_rows,
+)
+from nas.studies.controller_comparison.plots import comparison_plot
+from nas.studies.controller_comparison.settings import ComparisonSettings, FrontSettings
+from nas.studies.controller_comparison.tables import print_figures
+from nas.studies.controller_comparison.trials import (
     Laboratory,
     Part,
     Trial,
@@ -23,18 +41,6 @@ from nas.controller_comparison.trials import (
     read_finished,
     run_trials,
 )
-from nas.costing.pareto import hypervolume, nondominated
-from nas.costing.settings import FIELDS
-from nas.environment import environment
-from nas.jobs.compared_controllers import build_laboratory, controller_config
-from nas.jobs.parts import build_runtime
-from nas.portions import JOIN, portion_of
-from nas.run_configs import check_resumable
-from nas.run_listing import read_json
-from nas.runs import keep_data
-from nas.runtime import num_cores
-from nas.table_lookup import TabularCost
-from nas.tracking import Tracker
 from search_spaces.space import size
 
 TRIALS = "trials.jsonl"

@@ -11,19 +11,17 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from nas.checkpoint import save_weights, write_json
-from nas.config import build, chosen_names, named_modules, plain
-from nas.console import Column, Table, header, next_command, note, result, shown
-from nas.data import ImageData
-from nas.derived import count_multiply_adds, count_parameters
-from nas.environment import environment
-from nas.exporting.exported import Exported, compared
-from nas.exporting.formats import Written, check_onnx, make_program, write_onnx, write_program, write_python
-from nas.exporting.settings import FORMATS, ExportSettings
-from nas.jobs.parts import build_runtime, read_genotype
-from nas.jobs.recorded import recorded_config
-from nas.loading import build_model, find_model
-from nas.model_card import (
+from nas.compute.environment import environment
+from nas.data.named import ImageData
+from nas.jobs.building.config import build, chosen_names, named_modules, plain
+from nas.jobs.building.parts import build_runtime, read_genotype
+from nas.jobs.building.recorded import recorded_config
+from nas.models.derived import count_multiply_adds, count_parameters
+from nas.models.exporting.exported import Exported, compared
+from nas.models.exporting.formats import Written, check_onnx, make_program, write_onnx, write_program, write_python
+from nas.models.exporting.settings import FORMATS, ExportSettings
+from nas.models.loading import build_model, find_model
+from nas.models.model_card import (
     CARD_NAME,
     WEIGHTS_FILE,
     ModelRecord,
@@ -33,8 +31,10 @@ from nas.model_card import (
     versions,
     write_card,
 )
-from nas.seeds import seed_everything
-from nas.tracking import Tracker
+from nas.reporting.trackers import Tracker
+from nas.runs.checkpoints import save_weights, write_json
+from nas.runs.console import Column, Table, header, next_command, note, result, shown
+from nas.runs.seeds import seed_everything
 
 COLUMNS = (
     Column("file", "file      ", "s"),

@@ -11,8 +11,8 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from nas.console import shown
-from nas.run_listing import FINALS_FOLDER
+from nas.runs.console import shown
+from nas.runs.listing import FINALS_FOLDER
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 CURES = {
@@ -80,7 +80,7 @@ def kept_of(command: str, out: Path, *, again: str) -> str:
 
 def _progress(checkpoint: Path) -> str:
     """Returns how far a checkpoint is, where it tells."""
-    from nas.checkpoint import load_checkpoint  # imports torch
+    from nas.runs.checkpoints import load_checkpoint  # imports torch
 
     with suppress(ValueError, OSError, MemoryError, TypeError, KeyError):
         rows = (load_checkpoint(checkpoint) or {})["rows"]

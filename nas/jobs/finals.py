@@ -7,14 +7,22 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from nas.checkpoint import write_csv, write_json
-from nas.console import Column, Table, header, note, progress
-from nas.finals import Finals, Row, by_stand_alone_reward, finals_data, finals_seed, finals_settings, stand_alone_reward
-from nas.jobs.derived_models import initial_network
-from nas.run_listing import FINALS_FOLDER
-from nas.runtime import Runtime
-from nas.search import Search
-from nas.tracking import Tracker
+from nas.compute.device import Runtime
+from nas.jobs.building.derived_models import initial_network
+from nas.reporting.trackers import Tracker
+from nas.runs.checkpoints import write_csv, write_json
+from nas.runs.console import Column, Table, header, note, progress
+from nas.runs.listing import FINALS_FOLDER
+from nas.searching.finals import (
+    Finals,
+    Row,
+    by_stand_alone_reward,
+    finals_data,
+    finals_seed,
+    finals_settings,
+    stand_alone_reward,
+)
+from nas.searching.search import Search
 from search_spaces.genotype import Genotype
 
 COLUMNS = (

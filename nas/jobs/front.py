@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nas.checkpoint import write_json
-from nas.costing.cost_plots import pareto_plot
-from nas.costing.pareto import Point, hypervolume, nondominated
-from nas.costing.settings import FIELDS
-from nas.jobs.costs import SearchCosts
+from nas.costs.pareto import Point, hypervolume, nondominated
+from nas.costs.settings import FIELDS
+from nas.jobs.building.costs import SearchCosts
+from nas.reporting.cost_plots import pareto_plot
+from nas.runs.checkpoints import write_json
 
 Rows = Sequence[Mapping[str, Any]]
 

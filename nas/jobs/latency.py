@@ -8,26 +8,26 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from nas.batch_norm_folding import fold_batch_norm, fold_batch_norm_by_graph
-from nas.checkpoint import write_csv, write_json
-from nas.config import build
-from nas.console import header, note, progress, shown
-from nas.derived import DerivedModel
-from nas.environment import environment
-from nas.inference import for_inference
-from nas.jobs.compared_models import ComparedModel, build_compared, compared_network
-from nas.jobs.parts import build_data, build_runtime, read_genotype, takes_genotype
-from nas.latency.backends import precision_name
-from nas.latency.comparison import TOLERANCES, Comparison, ReadyModel, exact_float32, threads_set, timed_rows
-from nas.latency.model_entries import ModelEntry, check_names, read_entries, short_name
-from nas.latency.peak_memory import HOW_MEASURED
-from nas.latency.plots import comparison_plot, line_labels
-from nas.latency.report import Row, conclude, flat_row, print_table
-from nas.latency.settings import LatencySettings
-from nas.latency.torchvision_models import PlainModel
-from nas.runtime import Runtime
-from nas.seeds import seed_everything
-from nas.tracking import FilesOnly, Tracker
+from nas.compute.device import Runtime
+from nas.compute.environment import environment
+from nas.costs.latency.backends import precision_name
+from nas.costs.latency.comparison import TOLERANCES, Comparison, ReadyModel, exact_float32, threads_set, timed_rows
+from nas.costs.latency.model_entries import ModelEntry, check_names, read_entries, short_name
+from nas.costs.latency.peak_memory import HOW_MEASURED
+from nas.costs.latency.settings import LatencySettings
+from nas.costs.latency.torchvision_models import PlainModel
+from nas.jobs.building.compared_models import ComparedModel, build_compared, compared_network
+from nas.jobs.building.config import build
+from nas.jobs.building.parts import build_data, build_runtime, read_genotype, takes_genotype
+from nas.models.derived import DerivedModel
+from nas.models.inference.batch_norm_folding import fold_batch_norm, fold_batch_norm_by_graph
+from nas.models.inference.ready import for_inference
+from nas.reporting.latency_plots import comparison_plot, line_labels
+from nas.reporting.latency_report import Row, conclude, flat_row, print_table
+from nas.reporting.trackers import FilesOnly, Tracker
+from nas.runs.checkpoints import write_csv, write_json
+from nas.runs.console import header, note, progress, shown
+from nas.runs.seeds import seed_everything
 
 
 def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:

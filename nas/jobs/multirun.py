@@ -16,9 +16,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 
-from nas.console import note
-from nas.portions import check_portion
-from nas.sweeps.members import Member
+from nas.reporting.sweeps.members import Member
+from nas.runs.console import note
+from nas.runs.shards import check_portion
 
 PLUGINS = {
     "hydra_joblib_launcher": ("launcher", ("joblib", "parallel")),

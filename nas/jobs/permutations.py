@@ -9,29 +9,22 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from nas.checkpoint import write_csv, write_json
-from nas.config import build, chosen_names, plain
-from nas.console import header, note, result, shown
-from nas.demonstrations import (
-    TASKS,
-    bodies,
-    graph_matching,
-    mixer_costs,
-    model_costs,
-    permuted_images,
-    structured,
-    two_layer,
-)
-from nas.demonstrations.matching_plots import matrices_over_time, success_curves
-from nas.demonstrations.permuted_plots import accuracy_plot, pictures_plot
-from nas.demonstrations.permuted_plots import film_plot as permuted_film
-from nas.demonstrations.structured_plots import constructed_plot, film_plot, learned_plot
-from nas.environment import environment
-from nas.jobs.parts import build_data, build_runtime
-from nas.runs import keep_data
-from nas.runtime import Runtime
-from nas.seeds import seed_everything
-from nas.tracking import Tracker
+from nas.compute.device import Runtime
+from nas.compute.environment import environment
+from nas.jobs.building.config import build, chosen_names, plain
+from nas.jobs.building.parts import build_data, build_runtime
+from nas.jobs.building.run_folder import keep_data
+from nas.reporting.trackers import Tracker
+from nas.runs.checkpoints import write_csv, write_json
+from nas.runs.console import header, note, result, shown
+from nas.runs.seeds import seed_everything
+from nas.studies.demonstrations import TASKS, bodies, mixer_costs, model_costs, structured, two_layer
+from nas.studies.demonstrations.matching import graph_matching
+from nas.studies.demonstrations.matching.plots import matrices_over_time, success_curves
+from nas.studies.demonstrations.permuted import images as permuted_images
+from nas.studies.demonstrations.permuted.plots import accuracy_plot, pictures_plot
+from nas.studies.demonstrations.permuted.plots import film_plot as permuted_film
+from nas.studies.demonstrations.structured_plots import constructed_plot, film_plot, learned_plot
 
 MAX_WIDTH = 140  # characters of a printed row
 

@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from nas.config import build
-from nas.console import note, shown
-from nas.distributed.joining import leave
+from nas.compute.distributed.joining import leave
 from nas.jobs import latency, retrain, search
-from nas.jobs.derived_models import derived_network_config, read_settings, shared_weights
-from nas.jobs.parts import build_network, build_runtime
-from nas.reporting.report import write_report
-from nas.tracking import FilesOnly, Tracker
+from nas.jobs.building.config import build
+from nas.jobs.building.derived_models import derived_network_config, read_settings, shared_weights
+from nas.jobs.building.parts import build_network, build_runtime
+from nas.reporting.page.report import write_report
+from nas.reporting.trackers import FilesOnly, Tracker
+from nas.runs.console import note, shown
 
 ANY_IMAGE = (3, 1024, 1024)  # large enough for every network, where only settings are checked
 

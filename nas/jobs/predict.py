@@ -9,15 +9,15 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from nas.checkpoint import write_json, write_text
-from nas.config import build, named_modules
-from nas.console import Column, Table, header, note, result, shown
-from nas.environment import environment
-from nas.jobs.parts import build_runtime
-from nas.loading import LoadedModel, load_model
-from nas.prediction import Prediction, find_images, predict
-from nas.prediction_settings import PredictSettings
-from nas.tracking import Tracker
+from nas.compute.environment import environment
+from nas.jobs.building.config import build, named_modules
+from nas.jobs.building.parts import build_runtime
+from nas.models.loading import LoadedModel, load_model
+from nas.models.prediction import Prediction, find_images, predict
+from nas.models.prediction_settings import PredictSettings
+from nas.reporting.trackers import Tracker
+from nas.runs.checkpoints import write_json, write_text
+from nas.runs.console import Column, Table, header, note, result, shown
 
 MAX_ROWS = 100  # of the table in the terminal
 

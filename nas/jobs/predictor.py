@@ -8,19 +8,19 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from nas.checkpoint import write_csv, write_json
-from nas.config import build
-from nas.console import Column, Table, header, next_command, note, result, shown
-from nas.costing.cost_plots import predictor_plot
-from nas.costing.costs import SummedCost, random_genotypes
-from nas.costing.latency_predictor import calibration_genotypes, measure_genotypes, prediction_errors
-from nas.environment import environment
-from nas.jobs.costs import model_builder, parts_of, predictor_from_config
-from nas.jobs.parts import build_data, build_network, build_runtime, command_line
-from nas.jobs.settings import PredictorTestSettings
-from nas.runtime import Runtime
-from nas.seeds import seed_everything
-from nas.tracking import FilesOnly, Tracker
+from nas.compute.device import Runtime
+from nas.compute.environment import environment
+from nas.costs.counting import SummedCost, random_genotypes
+from nas.costs.latency_predictor import calibration_genotypes, measure_genotypes, prediction_errors
+from nas.jobs.building.config import build
+from nas.jobs.building.costs import model_builder, parts_of, predictor_from_config
+from nas.jobs.building.parts import build_data, build_network, build_runtime, command_line
+from nas.jobs.building.settings import PredictorTestSettings
+from nas.reporting.cost_plots import predictor_plot
+from nas.reporting.trackers import FilesOnly, Tracker
+from nas.runs.checkpoints import write_csv, write_json
+from nas.runs.console import Column, Table, header, next_command, note, result, shown
+from nas.runs.seeds import seed_everything
 from search_spaces.genotype import Genotype
 from search_spaces.space import WeightSharingSpace
 

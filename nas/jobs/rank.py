@@ -8,21 +8,24 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from nas.checkpoint import write_csv, write_json
-from nas.config import build, import_extensions, plain
-from nas.console import header, note, progress, result, shown
-from nas.data import ImageData
-from nas.derived import count_parameters
-from nas.environment import environment
-from nas.jobs.derived_models import derived_network_config, initial_network, read_settings
-from nas.jobs.parts import build_data, build_runtime, counted_network
-from nas.jobs.ranked_runs import PREDICTIONS, predict, read_runs, run_config, run_folders
-from nas.portions import JOIN, portion_of
-from nas.ranking.chosen_cells import ChosenCell
-from nas.ranking.figures import Bootstrapping, ranking_figures, stand_alone
-from nas.ranking.plots import ranking_plot
-from nas.ranking.settings import RankSettings
-from nas.ranking.stand_alone import (
+from nas.compute.device import Runtime
+from nas.compute.environment import environment
+from nas.data.named import ImageData
+from nas.jobs.building.config import build, import_extensions, plain
+from nas.jobs.building.derived_models import derived_network_config, initial_network, read_settings
+from nas.jobs.building.parts import build_data, build_runtime, counted_network
+from nas.jobs.building.ranked_runs import PREDICTIONS, predict, read_runs, run_config, run_folders
+from nas.models.derived import count_parameters
+from nas.reporting.trackers import Tracker
+from nas.runs.checkpoints import write_csv, write_json
+from nas.runs.console import header, note, progress, result, shown
+from nas.runs.listing import PORTION_FILE
+from nas.runs.shards import JOIN, portion_of
+from nas.studies.ranking.chosen_cells import ChosenCell
+from nas.studies.ranking.figures import Bootstrapping, ranking_figures, stand_alone
+from nas.studies.ranking.plots import ranking_plot
+from nas.studies.ranking.settings import RankSettings
+from nas.studies.ranking.stand_alone import (
     Protocol,
     Training,
     Workshop,
@@ -31,11 +34,8 @@ from nas.ranking.stand_alone import (
     take_over,
     train_cells,
 )
-from nas.ranking.tables import print_figures, sentences
-from nas.retrain_settings import RetrainSettings
-from nas.run_listing import PORTION_FILE
-from nas.runtime import Runtime
-from nas.tracking import Tracker
+from nas.studies.ranking.tables import print_figures, sentences
+from nas.training.retrain_settings import RetrainSettings
 
 RESULTS = "stand_alone"
 

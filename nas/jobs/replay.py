@@ -6,17 +6,17 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from nas.checkpoint import write_json
-from nas.config import import_extensions, plain
-from nas.console import header, note, result, shown, without_next
-from nas.environment import environment, environment_differences
-from nas.genotypes import split_reference
-from nas.jobs.parts import build_runtime
-from nas.jobs.recorded import recorded_config
-from nas.run_comparison import FileComparison, compare_runs
-from nas.run_listing import DONE_FILE, read_json
-from nas.runs import opened_run
-from nas.tracking import Tracker
+from nas.compute.environment import environment, environment_differences
+from nas.jobs.building.config import import_extensions, plain
+from nas.jobs.building.parts import build_runtime
+from nas.jobs.building.recorded import recorded_config
+from nas.jobs.building.run_folder import opened_run
+from nas.models.genotype_files import split_reference
+from nas.reporting.trackers import Tracker
+from nas.runs.checkpoints import write_json
+from nas.runs.comparison import FileComparison, compare_runs
+from nas.runs.console import header, note, result, shown, without_next
+from nas.runs.listing import DONE_FILE, read_json
 
 REPEATABLE = ("search", "retrain", "pipeline")
 """Jobs whose results follow from config, data and seed; the others measure times."""
@@ -100,7 +100,7 @@ def repeated_config(source: Path, recorded: dict[str, Any], *, cfg: DictConfig) 
     """
     repeated = recorded_config(source, cfg)
     repeated.runtime.threads = recorded.get("threads")
-    repeated.logger = {"_target_": "nas.tracking.FilesOnly"}
+    repeated.logger = {"_target_": "nas.reporting.trackers.FilesOnly"}
     given = OmegaConf.select(repeated, "genotype")
     if given is not None and recorded.get("inputs", {}).get("genotype") and not _exists(given):
         repeated.genotype = str(source / "genotype.json")  # what it was made from is gone; this is its copy

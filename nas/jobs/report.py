@@ -7,11 +7,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from nas.config import build
-from nas.console import note, result, shown
-from nas.jobs.settings import ReportSettings
-from nas.reporting.report import write_report
-from nas.tracking import Tracker
+from nas.jobs.building.config import build
+from nas.jobs.building.settings import ReportSettings
+from nas.reporting.page.report import write_report
+from nas.reporting.trackers import Tracker
+from nas.runs.console import note, result, shown
 
 LONGEST_NAME = 80
 

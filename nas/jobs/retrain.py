@@ -6,14 +6,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from nas.checkpoint import save_weights, write_csv, write_json, write_text
-from nas.console import Column, Table, header, next_command, note, progress, result, shown
-from nas.data import ImageData
-from nas.distributed.ranks import Ranks
-from nas.drawing import genotype_svg
-from nas.genotypes import load_genotype, load_genotypes
-from nas.jobs.derived_models import derived_network_config, initial_network, read_settings
-from nas.jobs.parts import (
+from nas.compute.device import Runtime
+from nas.compute.distributed.ranks import Ranks
+from nas.data.named import ImageData
+from nas.jobs.building.derived_models import derived_network_config, initial_network, read_settings
+from nas.jobs.building.parts import (
     build_data,
     build_runtime,
     command_line,
@@ -22,14 +19,17 @@ from nas.jobs.parts import (
     merge_name,
     read_genotype,
 )
-from nas.member_training import Member
-from nas.plots import training_curves
-from nas.retrain_settings import RetrainSettings
-from nas.retraining import final_accuracy, train_member
-from nas.runs import keep_data
-from nas.runtime import Runtime
-from nas.statistics import spread, verdict
-from nas.tracking import FilesOnly, Tracker
+from nas.jobs.building.run_folder import keep_data
+from nas.models.genotype_files import load_genotype, load_genotypes
+from nas.reporting.cells.drawing import genotype_svg
+from nas.reporting.plots import training_curves
+from nas.reporting.trackers import FilesOnly, Tracker
+from nas.runs.checkpoints import save_weights, write_csv, write_json, write_text
+from nas.runs.console import Column, Table, header, next_command, note, progress, result, shown
+from nas.runs.intervals import spread, verdict
+from nas.training.member import Member
+from nas.training.retrain_settings import RetrainSettings
+from nas.training.retraining import final_accuracy, train_member
 from search_spaces.genotype import Genotype
 
 COLUMNS = (
@@ -163,7 +163,7 @@ def summarise(
     """Puts the members' accuracies together.
 
     A value of `found` is one training; a value of `random` is one cell, the mean over its trainings. So `comparison` is
-    about this cell; what a search is worth shows over several of them (`nas.sweeps.summary.aggregate`).
+    about this cell; what a search is worth shows over several of them (`nas.reporting.sweeps.summary.aggregate`).
     """
     found = [entry["test_accuracy"] for entry in results if entry["label"] == "found"]
     labels = list(dict.fromkeys(entry["label"] for entry in results if entry["label"] != "found"))

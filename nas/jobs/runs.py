@@ -8,9 +8,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from nas.console import note, result, shown
-from nas.run_configs import differing_keys
-from nas.run_listing import STATES, RunSummary, find_runs, job_of, read_config, read_json, read_run
+from nas.runs.configs import differing_keys
+from nas.runs.console import note, result, shown
+from nas.runs.listing import STATES, RunSummary, find_runs, job_of, read_config, read_json, read_run
 
 WHERE = (Path(), Path("results/runs"), Path("results/sweeps"))
 TITLES = ("run", "job", "state", "progress", "reward", "shared %", "test %", "parameters", "ms", "changed")

@@ -7,22 +7,22 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from nas.checkpoint import load_checkpoint, write_csv, write_json, write_text
-from nas.console import Column, Table, header, next_command, note, result, shown
-from nas.dashboard import dashboard
-from nas.drawing import genotype_svg
+from nas.compute.device import Runtime
 from nas.jobs import finals, tabular_search
-from nas.jobs.costs import SearchCosts
+from nas.jobs.building.costs import SearchCosts
+from nas.jobs.building.parts import build_runtime, command_line, described_ranks, merge_name
+from nas.jobs.building.run_folder import keep_data
+from nas.jobs.building.search_parts import build_search_with_costs
 from nas.jobs.front import write_front
-from nas.jobs.parts import build_runtime, command_line, described_ranks, merge_name
-from nas.jobs.search_parts import build_search_with_costs
 from nas.jobs.watching import conclude_watch, tell
-from nas.plots import choice_curves, search_curves
-from nas.runs import keep_data
-from nas.runtime import Runtime
-from nas.saving import Saves
-from nas.search import Search
-from nas.tracking import FilesOnly, Tracker
+from nas.reporting.cells.drawing import genotype_svg
+from nas.reporting.dashboard import dashboard
+from nas.reporting.plots import choice_curves, search_curves
+from nas.reporting.trackers import FilesOnly, Tracker
+from nas.runs.checkpoints import load_checkpoint, write_csv, write_json, write_text
+from nas.runs.console import Column, Table, header, next_command, note, result, shown
+from nas.searching.search import Search
+from nas.training.autosave import Saves
 from search_spaces.genotype import Genotype
 from search_spaces.space import size
 

@@ -9,17 +9,17 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import nn
 
-from nas.checkpoint import write_json, write_text
-from nas.config import plain
-from nas.console import note, result, shown
-from nas.derived import count_multiply_adds, count_parameters
-from nas.drawing import genotype_svg, genotype_text
-from nas.guidelines import examine
-from nas.guidelines_text import guidelines_text
-from nas.jobs.parts import counted_network, measure_size, merge_name, read_genotype
-from nas.picture import write_png
-from nas.run_networks import network_config
-from nas.tracking import Tracker
+from nas.costs.guidelines import examine
+from nas.costs.guidelines_text import guidelines_text
+from nas.jobs.building.config import plain
+from nas.jobs.building.parts import counted_network, measure_size, merge_name, read_genotype
+from nas.models.derived import count_multiply_adds, count_parameters
+from nas.models.of_runs import network_config
+from nas.reporting.cells.drawing import genotype_svg, genotype_text
+from nas.reporting.cells.pixels import write_png
+from nas.reporting.trackers import Tracker
+from nas.runs.checkpoints import write_json, write_text
+from nas.runs.console import note, result, shown
 from search_spaces import nasbench201
 from search_spaces.genotype import Genotype
 from search_spaces.notations import darts_notation

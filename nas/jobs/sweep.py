@@ -14,8 +14,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from nas.command_line.words import MULTIRUN
-from nas.console import header, result, shown
 from nas.jobs.multirun import (
     check_installed,
     common_keys,
@@ -26,10 +24,11 @@ from nas.jobs.multirun import (
     remove_if_bare,
     runs_alone,
 )
-from nas.run_configs import may_change
-from nas.sweeps.members import Member, check_fixed, member_state, run_member
-from nas.sweeps.report import report
-from nas.sweeps.summary import read_members
+from nas.reporting.sweeps.members import Member, check_fixed, member_state, run_member
+from nas.reporting.sweeps.report import report
+from nas.reporting.sweeps.summary import read_members
+from nas.runs.configs import may_change
+from nas.runs.console import header, result, shown
 
 ROOT = Path("results/sweeps")
 
@@ -109,7 +108,7 @@ def make_plan(arguments: Sequence[str]) -> Plan:
         folder=ROOT / name[0].strip("'\""),
         arguments=(
             "--multirun",
-            *(one for one in arguments if not is_override(one) and one not in MULTIRUN),
+            *(one for one in arguments if not is_override(one)),
             *(one for one in arguments if is_override(one) and not one.startswith("name=")),
             f"name={name[0]}",
             common_keys(list(fixed)),

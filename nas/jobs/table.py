@@ -8,14 +8,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from nas.checkpoint import write_csv, write_json
-from nas.console import note, result, shown
-from nas.genotypes import load_genotype
-from nas.jobs.parts import measure_size
-from nas.published_table import TABLE_I, Row
-from nas.run_listing import read_config
-from nas.run_networks import network_config
-from nas.tracking import Tracker
+from nas.jobs.building.parts import measure_size
+from nas.models.genotype_files import load_genotype
+from nas.models.of_runs import network_config
+from nas.reporting.trackers import Tracker
+from nas.runs.checkpoints import write_csv, write_json
+from nas.runs.console import note, result, shown
+from nas.runs.listing import read_config
+from nas.studies.table_i import TABLE_I, Row
 from search_spaces.genotype import Genotype
 from search_spaces.published import PUBLISHED
 

@@ -8,23 +8,23 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from nas.checkpoint import load_checkpoint, write_csv, write_json, write_text
-from nas.config import build
-from nas.console import Column, Table, header, next_command, note, result, shown
-from nas.costing.costs import median_cost
-from nas.costing.reward_functions import CostReward
-from nas.costing.settings import FIELDS, UNITS
-from nas.dashboard import dashboard
-from nas.drawing import genotype_svg
+from nas.costs.counting import median_cost
+from nas.costs.settings import FIELDS, UNITS
+from nas.jobs.building.config import build
+from nas.jobs.building.run_folder import keep_data
 from nas.jobs.watching import build_controller, conclude_watch, tell
-from nas.plots import choice_curves, search_curves
-from nas.rewards import RewardFunction
-from nas.runs import keep_data
-from nas.saving import Saves
-from nas.table_lookup import TabularCost
-from nas.tabular_search import TabularSearch
-from nas.tabular_search_settings import TabularSearchSettings
-from nas.tracking import FilesOnly, Tracker
+from nas.reporting.cells.drawing import genotype_svg
+from nas.reporting.dashboard import dashboard
+from nas.reporting.plots import choice_curves, search_curves
+from nas.reporting.trackers import FilesOnly, Tracker
+from nas.runs.checkpoints import load_checkpoint, write_csv, write_json, write_text
+from nas.runs.console import Column, Table, header, next_command, note, result, shown
+from nas.searching.evaluators import RewardFunction
+from nas.searching.reward_functions import CostReward
+from nas.searching.table_lookup import TabularCost
+from nas.searching.tabular_search import TabularSearch
+from nas.searching.tabular_settings import TabularSearchSettings
+from nas.training.autosave import Saves
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace, size
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from controllers.protocol import Controller
-from nas.checkpoint import write_csv, write_json
-from nas.config import build
-from nas.console import note, shown
-from nas.diagnostics.collapse import CONVERGED
-from nas.diagnostics.plots import diagnostics_plot
-from nas.diagnostics.watch import Watch
-from nas.seeds import derive_seed, seed_everything
-from nas.tracking import Tracker
+from nas.jobs.building.config import build
+from nas.reporting.diagnostics_plots import diagnostics_plot
+from nas.reporting.trackers import Tracker
+from nas.runs.checkpoints import write_csv, write_json
+from nas.runs.console import note, shown
+from nas.runs.seeds import derive_seed, seed_everything
+from nas.searching.diagnostics.collapse import CONVERGED
+from nas.searching.diagnostics.watch import Watch
 from search_spaces.space import SearchSpace
 
 DONE = {

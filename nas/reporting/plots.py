@@ -1,210 +1,215 @@
-"""The layout of charts: from values to a drawing, and what a reader's pointer needs to find the values again."""
+"""Figures of a run, from the rows it leaves behind to an SVG file that is the same whenever the rows are.
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+Every function takes values and a path. Matplotlib is loaded on first use, since most commands never draw, and only
+its `Figure` objects are touched: no window, no backend and no current figure is shared with the caller.
+"""
 
-from nas.reporting.colours import NUM_SERIES, series_role
-from nas.reporting.drawing import Area, Dots, Drawing, Line, Mark, Position, Text
-from nas.reporting.figures import Axis, Chart, Series
-from nas.reporting.scales import Scale, fitted, linear_ticks, log_ticks, tick_text
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import isfinite, nan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-WIDTH, HEIGHT = 520, 300
-LEFT, RIGHT, TOP, BOTTOM = 50, 16, 34, 48
-ROW = 60  # px of a category, its name above its marks
-CHARACTER = 6.6  # px, about
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#b0578d", "#7d8590"
+PALETTE = (BLUE, ORANGE, GREEN, PURPLE, "#b58900", "#56b4e9", GREY)  # Okabe and Ito's, safe for colour-blind readers
+STYLE: Any = {  # matplotlib names every key in its types, and not the same ones in each version
+    "svg.hashsalt": "shufflenas",
+    "svg.fonttype": "path",
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.parse_math": False,
+    "figure.constrained_layout.h_pad": 0.08,
+    "figure.constrained_layout.w_pad": 0.08,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#57606a",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e8eb",
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.solid_capstyle": "round",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Plane:
-    """The two scales of a chart, and the size of its drawing."""
+def search_curves(rows: Sequence[Mapping[str, float]], path: str | Path) -> None:
+    """Draws how a search went: the rewards and their baseline, the policy's entropy, the loss of the shared weights.
 
-    x: Scale
-    y: Scale
-    width: float
-    height: float
-
-
-def plot(chart: Chart) -> Drawing:
-    """Lays a chart out, without its title and legend.
+    Args:
+        rows: One an epoch, with `epoch` and any of `reward` (mean of the sampled architectures), `best` (highest so
+            far), `baseline`, `entropy` in nats, and `loss` in nats. What is missing, None or NaN is left out.
+        path: Where the SVG goes.
 
     Raises:
-        ValueError: If it has no values.
+        ValueError: If `rows` is empty.
     """
-    plane = _plane(chart)
-    marks = [*_frame(chart, plane)]
-    order = sorted(range(len(chart.series)), key=lambda number: not chart.series[number].faint)
-    for number in order:
-        marks += _series(chart, chart.series[number], number, plane)
-    return Drawing(plane.width, plane.height, tuple(marks))
-
-
-def standalone(chart: Chart) -> Drawing:
-    """Lays a chart out with its title and legend."""
-    body = plot(chart)
-    marks: list[Mark] = [Text(role="ink", at=(LEFT, 24), text=chart.title, bold=True)]
-    x, y = float(LEFT), 46
-    for one in chart.series:
-        if not one.name:
-            continue
-        width = 26 + CHARACTER * len(one.name)
-        if x > LEFT and x + width > body.width - RIGHT:
-            x, y = float(LEFT), y + 20
-        role = series_role(one.colour)
-        marks.append(
-            Dots(role=role, points=[(x + 5, y - 4)], radius=4)
-            if one.mark == "dots"
-            else Line(role=role, points=[(x, y - 4), (x + 12, y - 4)], width=3, dashed=_dashed(one))
-        )
-        marks.append(Text(role="ink", at=(x + 18, y), text=one.name))
-        x += width + 10
-    below = y + 4 if len(marks) > 1 else 30
-    return Drawing(body.width, body.height + below, (*marks, *body.moved(0, below).marks))
-
-
-def pointer_data(chart: Chart) -> dict[str, Any]:
-    """Returns what the page's script needs to show the values of a chart: its scales, names and values."""
-    plane = _plane(chart)
-    ranked = bool(chart.y.categories) or any(one.mark == "dots" and not one.faint for one in chart.series)
-    return {
-        "near": "point" if ranked or any(_lifts_pen(one) for one in chart.series) else "x",
-        "span": sorted([plane.y.start, plane.y.end]),
-        "x": _scale_data(chart.x, plane.x),
-        "y": _scale_data(chart.y, plane.y),
-        "series": [
-            {
-                "name": one.name,
-                "colour": one.colour % NUM_SERIES,
-                "x": [_short(value) for value in one.x],
-                "y": [_short(value) for value in one.y],
-                **{
-                    key: [_short(v) for v in getattr(one, key)]
-                    for key in ("low", "high", "values")
-                    if getattr(one, key)
-                },
-                **({"notes": list(one.notes)} if one.notes else {}),
-            }
-            for one in chart.series
-        ],
+    panels = {
+        "reward": {"best": ("best", GREEN), "reward": ("mean", BLUE), "baseline": ("baseline", GREY)},
+        "policy entropy (nats)": {"entropy": ("", BLUE)},
+        "shared-weight training loss (nats)": {"loss": ("", BLUE)},
     }
+    with panels_in_file(rows, path, width=10.0, panels=len(panels)) as all_axes:
+        for axes, (title, curves) in zip(all_axes, panels.items(), strict=True):
+            known = [(key, *known_points(rows, key)) for key in curves if known_points(rows, key)[0]]
+            for key, epochs, values in known:
+                label, color = curves[key]
+                dashes = "--" if key == "baseline" else "-"
+                axes.plot(epochs, values, dashes, color=color, label=label, marker=point_marker(epochs))
+            axes.set(title=title, xlabel="epoch")
+            mark_whole_epochs(axes)
+            if known and len(curves) > 1:
+                axes.legend()
+            if not known:
+                axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=GREY)
+                axes.set(xticks=[], yticks=[])
 
 
-def _plane(chart: Chart) -> Plane:
-    if chart.empty:
-        raise ValueError(f"{chart.key} has no values to draw")
-    flat = bool(chart.y.categories)  # the dependent axis is then the horizontal one
-    xs, ys = [], []
-    for one in chart.series:
-        known = [number for number, (x, y) in enumerate(zip(one.x, one.y, strict=True)) if math.isfinite(x + y)]
-        ends = [end[number] for end in (one.low, one.high) if end for number in known]
-        xs += [one.x[number] for number in known] + (ends if flat else [])
-        ys += [one.y[number] for number in known] + ([] if flat else ends)
-    low, high = fitted([x for x in xs if math.isfinite(x)], limits=chart.x.limits, log=chart.x.log)
-    if not flat:
-        bottom, top = fitted([y for y in ys if math.isfinite(y)], limits=chart.y.limits, log=chart.y.log)
-        x = Scale(low, high, LEFT, WIDTH - RIGHT, chart.x.log)
-        return Plane(x, Scale(bottom, top, HEIGHT - BOTTOM, TOP, chart.y.log), WIDTH, HEIGHT)
-    count = len(chart.y.categories)
-    end = ROW * count
-    x = Scale(low, high, 8, WIDTH - RIGHT, chart.x.log)
-    return Plane(x, Scale(-0.72, count - 0.72, 0, end), WIDTH, end + BOTTOM)
+def choice_curves(rows: Sequence[Mapping[str, float]], path: str | Path) -> None:
+    """Draws how often each op, and each mixer, was chosen as the policy evolved, stacked to 100 %.
+
+    Args:
+        rows: One an epoch, with `epoch` and shares in 0 … 1 by `kind.choice`, as `op.identity`; those of a kind sum
+            to 1. Each is drawn as its mean over up to ten epochs, since an epoch has few samples.
+        path: Where the SVG goes.
+
+    Raises:
+        ValueError: If `rows` is empty or holds no shares.
+    """
+    kinds: dict[str, list[str]] = {}
+    for key in rows[0] if rows else ():
+        if "." in key:
+            kinds.setdefault(key.split(".")[0], []).append(key)
+    if not kinds:
+        raise ValueError("there are no shares of choices to draw")
+    window = max(1, min(10, len(rows) // 5))
+    with panels_in_file(rows, path, width=5.6 * len(kinds), panels=len(kinds)) as all_axes:
+        for axes, (kind, keys) in zip(all_axes, kinds.items(), strict=True):
+            epochs = [row["epoch"] for row in rows]
+            shares = [_smoothed([100 * row[key] for row in rows], window) for key in keys]
+            colors = [PALETTE[i % len(PALETTE)] for i in range(len(keys))]
+            labels = [key.split(".", 1)[1] for key in keys]
+            areas = axes.stackplot(epochs, shares, labels=labels, colors=colors, alpha=0.75, linewidth=0)
+            for area, hatch in zip(areas[len(PALETTE) :], ("//", "..", "xx") * len(keys), strict=False):
+                area.set_hatch(hatch)  # a colour's second use
+            axes.set(title=f"{kind}s chosen (%)", xlabel="epoch", ylim=(0, 100))
+            mark_whole_epochs(axes)
+            axes.legend(loc="upper left", bbox_to_anchor=(1, 1), reverse=True)
 
 
-def _frame(chart: Chart, plane: Plane) -> Iterator[Mark]:
-    """Yields grid, ticks and titles of the axes."""
-    x, y = plane.x, plane.y
-    middle = (x.start + x.end) / 2
-    for value in _ticks(chart.x, x, count=7):
-        yield Line(role="grid", points=[(x(value), y.start), (x(value), y.end)])
-        yield Text(role="soft", at=(x(value), max(y.start, y.end) + 18), text=tick_text(value), anchor="middle")
-    bottom = max(y.start, y.end)
-    if chart.y.categories:
-        for number, name in enumerate(chart.y.categories):
-            yield Line(role="grid", points=[(x.start, y(number)), (x.end, y(number))])
-            yield Text(role="ink", at=(x.start, y(number) - 21), text=name)
-    else:
-        for value in _ticks(chart.y, y, count=6):
-            yield Line(role="grid", points=[(x.start, y(value)), (x.end, y(value))])
-            yield Text(role="soft", at=(x.start - 8, y(value) + 4), text=tick_text(value), anchor="end")
-        yield Text(role="soft", at=(2, 16), text=chart.y.title)
-    yield Line(role="rule", points=[(x.start, bottom), (x.end, bottom)])
-    yield Text(role="soft", at=(middle, bottom + 39), text=chart.x.title, anchor="middle")
+def _smoothed(values: Sequence[float], window: int) -> list[float]:
+    """Returns the running mean over the last `window` values."""
+    starts = [max(0, end - window) for end in range(1, len(values) + 1)]
+    return [sum(values[start:end]) / (end - start) for end, start in enumerate(starts, start=1)]
 
 
-def _ticks(axis: Axis, scale: Scale, *, count: int) -> Sequence[float]:
-    if axis.ticks:
-        inside = [tick for tick in axis.ticks if scale.low <= tick <= scale.high]
-        return inside[:: math.ceil(len(inside) / (count + 1)) or 1]
-    if axis.log:
-        return log_ticks(scale.low, scale.high, count=count)
-    return linear_ticks(scale.low, scale.high, count=count, whole=axis.whole)
+def training_curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
+    """Draws the test accuracy of retrained architectures, a line each, in one colour per label.
+
+    The legend gives the number of runs of each label; what they reached is for the report to state.
+
+    Args:
+        rows: One an epoch of each run, with `label` ("found", "random"), `seed`, `epoch` and `test_accuracy` in
+            0 … 1. Epochs without a test accuracy (missing, None or NaN) are left out; other keys are not read.
+        path: Where the SVG goes.
+
+    Raises:
+        ValueError: If `rows` is empty.
+    """
+    runs: dict[str, dict[Any, list[Mapping[str, Any]]]] = {}
+    for row in rows:
+        runs.setdefault(str(row["label"]), {}).setdefault(row.get("seed"), []).append(row)
+    with panels_in_file(rows, path, width=5.6, panels=1) as (axes,):
+        for index, (label, by_seed) in enumerate(runs.items()):
+            color = PALETTE[index % len(PALETTE)]
+            for run in by_seed.values():
+                epochs, accuracies = known_points(run, "test_accuracy", scale=100.0)
+                axes.plot(epochs, accuracies, color=color, alpha=0.75, linewidth=1.3, marker=point_marker(epochs))
+            axes.plot([], [], color=color, label=f"{label} (n = {len(by_seed)})")
+        axes.set(title="test accuracy (%)", xlabel="epoch")
+        mark_whole_epochs(axes)
+        axes.legend(loc="lower right")
 
 
-def _series(chart: Chart, one: Series, number: int, plane: Plane) -> Iterator[Mark]:
-    role = series_role(one.colour)
-    x, y = plane.x, plane.y
-    points = [(x(a), y(b)) if math.isfinite(a + b) else (math.nan, math.nan) for a, b in zip(one.x, one.y, strict=True)]
-    known = [point for point in points if math.isfinite(point[0])]
-    if one.low and one.mark == "dots":
-        yield from _whiskers(chart, one, number, plane)
-    elif one.low:
-        yield Area(role=role, series=number, points=_band(one, plane), opacity=_opacity(one))
-    if one.mark == "dots" and known:
-        size = (2.0, 0.45) if one.faint else (4.0, 0.95)
-        yield Dots(role=role, series=number, points=known, radius=size[0], opacity=size[1])
-    elif one.mark == "line" and known:
-        yield Line(role=role, series=number, points=points, width=1.8, dashed=_dashed(one))
-        if lone := _lone(points):
-            yield Dots(role=role, series=number, points=lone, radius=3.0)
+def latency_plot(results: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Path) -> None:
+    """Draws latency against batch size, both logarithmic: the median as a line, up to the 95th percentile as a band.
+
+    Args:
+        results: For each model its measurements, with `batch_size`, `median_ms` and `p95_ms`.
+        path: Where the SVG goes.
+
+    Raises:
+        ValueError: If there is nothing to draw.
+    """
+    from matplotlib.ticker import LogLocator
+
+    rows = [row for measured in results.values() for row in measured]
+    with panels_in_file(rows, path, width=5.6, panels=1) as (axes,):
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        for index, (name, measured) in enumerate(results.items()):
+            color = PALETTE[index % len(PALETTE)]
+            sizes, medians = known_points(measured, "median_ms", along="batch_size")
+            axes.plot(sizes, medians, color=color, label=name, marker="o", markersize=3.5)
+            banded = [row for row in measured if isfinite(_number(row, "median_ms") + _number(row, "p95_ms"))]
+            sizes, tops = known_points(banded, "p95_ms", along="batch_size")
+            axes.fill_between(
+                sizes, known_points(banded, "median_ms", along="batch_size")[1], tops, color=color, alpha=0.18, lw=0
+            )
+        sizes = sorted({int(row["batch_size"]) for row in rows})
+        axes.set_xticks(sizes, labels=[str(size) for size in sizes])
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
+        axes.margins(y=0.1)
+        axes.set(title="latency (ms): median, band up to p95", xlabel="batch size")
+        axes.legend()
 
 
-def _band(one: Series, plane: Plane) -> list[Position]:
-    edges = [
-        (plane.x(x), plane.y(low), plane.y(high))
-        for x, low, high in zip(one.x, one.low, one.high, strict=True)
-        if math.isfinite(x + low + high)
-    ]
-    return [(x, low) for x, low, _ in edges] + [(x, high) for x, _, high in reversed(edges)]
+@contextmanager
+def panels_in_file(
+    rows: Sequence[object], path: str | Path, *, width: float, panels: int
+) -> Iterator[Sequence["Axes"]]:
+    """Gives `panels` axes side by side, `width` inches in all, and writes them to `path` when the caller is done."""
+    if not rows:
+        raise ValueError(f"nothing to draw in {path}: there are no rows")
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, 3.2 if panels == 1 else 2.7), layout="constrained")
+        yield figure.subplots(1, panels, squeeze=False)[0]
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
-def _whiskers(chart: Chart, one: Series, number: int, plane: Plane) -> Iterator[Mark]:
-    pen: list[Position] = []
-    for x, y, low, high in zip(one.x, one.y, one.low, one.high, strict=True):
-        if math.isfinite(x + y + low + high):
-            ends = ((low, y), (high, y)) if chart.y.categories else ((x, low), (x, high))
-            pen += [*((plane.x(a), plane.y(b)) for a, b in ends), (math.nan, math.nan)]
-    if pen:
-        yield Line(role=series_role(one.colour), series=number, points=pen, width=1.6)
+def known_points(
+    rows: Sequence[Mapping[str, Any]], key: str, *, along: str = "epoch", scale: float = 1.0
+) -> tuple[list[float], list[float]]:
+    """Returns the points whose two coordinates are known, from left to right."""
+    points = sorted((_number(row, along), scale * _number(row, key)) for row in rows)
+    points = [point for point in points if all(isfinite(value) for value in point)]
+    return [x for x, _ in points], [y for _, y in points]
 
 
-def _lone(points: Sequence[Position]) -> list[Position]:
-    """Returns the points without a neighbour, which a line alone would not show."""
-    known = [False, *(math.isfinite(x) for x, _ in points), False]
-    return [point for i, point in enumerate(points, start=1) if known[i] and not known[i - 1] and not known[i + 1]]
+def _number(row: Mapping[str, Any], key: str) -> float:
+    value = row.get(key)
+    return nan if value is None else float(value)
 
 
-def _lifts_pen(one: Series) -> bool:
-    return any(not math.isfinite(x + y) for x, y in zip(one.x, one.y, strict=True))
+def point_marker(epochs: Sequence[float]) -> str:
+    """Returns the mark that makes a single point visible."""
+    return "o" if len(epochs) == 1 else ""
 
 
-def _dashed(one: Series) -> bool:
-    return one.dashed or one.colour >= NUM_SERIES  # a colour's second use
+def mark_whole_epochs(axes: "Axes") -> None:
+    """Has the horizontal axis mark whole numbers alone."""
+    from matplotlib.ticker import MaxNLocator
 
-
-def _scale_data(axis: Axis, scale: Scale) -> dict[str, Any]:
-    ends = [scale.low, scale.high, scale.start, scale.end]
-    return {"title": axis.title, "log": scale.log, "ends": ends, "categories": list(axis.categories)}
-
-
-def _short(value: float) -> float | int | None:
-    """Returns a number with as many digits as anyone reads; None for NaN, which JSON lacks."""
-    if not math.isfinite(value):
-        return None
-    return int(value) if value == int(value) else float(f"{value:.5g}")
-
-
-def _opacity(one: Series) -> float:
-    if one.mark != "area":
-        return 0.16
-    return 0.75 if one.colour < NUM_SERIES else 0.4  # a colour's second use
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))

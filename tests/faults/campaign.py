@@ -21,13 +21,13 @@ import torch
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
-from nas.checkpoint import load_checkpoint, write_json
-from nas.environment import environment
+from nas.compute.environment import environment
 from nas.jobs import retrain, search
-from nas.jobs.parts import build_runtime
-from nas.run_comparison import compare_runs
-from nas.run_listing import read_json
-from nas.runs import opened_run
+from nas.jobs.building.parts import build_runtime
+from nas.jobs.building.run_folder import opened_run
+from nas.runs.checkpoints import load_checkpoint, write_json
+from nas.runs.comparison import compare_runs
+from nas.runs.listing import read_json
 
 SMALL = ("data.max_train=160", "data.max_test=60", "network.filters=4", "runtime.threads=1", "seed=3")
 SEARCH = (

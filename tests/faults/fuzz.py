@@ -21,11 +21,11 @@ from typing import Any
 
 import torch
 
-from nas.checkpoint import load_checkpoint, load_weights, read_metadata, save_checkpoint, save_weights
-from nas.datasets import read_npz, write_npz
-from nas.genotypes import load_genotype, load_genotypes, network_group
-from nas.model_card import record_of_card
-from nas.tabular import Table
+from nas.data.npz import read_npz, write_npz
+from nas.models.genotype_files import load_genotype, load_genotypes, network_group
+from nas.models.model_card import record_of_card
+from nas.runs.checkpoints import load_checkpoint, load_weights, read_metadata, save_checkpoint, save_weights
+from nas.searching.table_files import Table
 from search_spaces.genotype import Genotype
 from search_spaces.notations import darts_notation, read_notation
 from search_spaces.published import PUBLISHED
@@ -39,7 +39,7 @@ WORDS = (
 )
 JSON_VALUES: tuple[Any, ...] = (None, True, -1, 0, 10**9, 10**400, 1.5, "", "x" * 70, [], {}, [[]], {"a": 1}, [-1] * 70)
 CELL = {"blocks": [{"inputs": [0], "ops": ["identity"]}, {"inputs": [1], "ops": ["conv_1x1"]}], "mixer": "identity"}
-NETWORK = {"_target_": "nas.networks.ShuffleNASNet", "filters": 8}
+NETWORK = {"_target_": "nas.models.shufflenasnet.ShuffleNASNet", "filters": 8}
 
 
 class HangError(Exception):
@@ -102,7 +102,7 @@ def readers(folder: Path) -> list[Reader]:
         json.dumps(nni).encode(),
     )
     lists = (b"[" + plain + b"," + plain + b"]", b'[{"genotype": ' + plain + b', "reward": 0.5}]')
-    config = (b"network: {_target_: nas.networks.ShuffleNASNet, macro: cifar}\nseed: 0\n",)
+    config = (b"network: {_target_: nas.models.shufflenasnet.ShuffleNASNet, macro: cifar}\nseed: 0\n",)
     return [
         Reader(
             "genotype JSON", (plain, genotype.to_json().encode()), lambda data, _: Genotype.from_json(text_of(data))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from nas.checkpoint import load_checkpoint, previous_checkpoint, save_checkpoint
-from nas.datasets import read_npz, write_npz
+from nas.data.npz import read_npz, write_npz
+from nas.runs.checkpoints import load_checkpoint, previous_checkpoint, save_checkpoint
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_a_cache_written_by_many_at_once_is_always_whole(tmp_path):
 
 def test_two_processes_build_one_cache(tmp_path):
     code = (
-        "import sys, numpy as np; from pathlib import Path; from nas.datasets import write_npz, read_npz\n"
+        "import sys, numpy as np; from pathlib import Path; from nas.data.npz import write_npz, read_npz\n"
         "path = Path(sys.argv[1])\n"
         "for i in range(20):\n"
         "    write_npz(path, images=np.full(50000, int(sys.argv[2])))\n"

@@ -10,12 +10,12 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import device
 
-from nas.config import build, plain
-from nas.data import check_batches, synthetic
-from nas.networks import ShuffleNASNet
-from nas.rewards import SupernetEvaluator
-from nas.run_configs import check_resumable
-from nas.shufflenets import ShuffleNetV1
+from nas.data.named import check_batches, synthetic
+from nas.jobs.building.config import build, plain
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.models.shufflenets import ShuffleNetV1
+from nas.runs.configs import check_resumable
+from nas.searching.evaluators import SupernetEvaluator
 from search_spaces.cells import genotype_candidates
 
 ANY = (-math.inf, math.inf)
@@ -139,7 +139,7 @@ def test_what_the_ranges_were_declared_for_is_there():
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_numbers_that_are_not_finite_are_refused_wherever_they_stand(value):
-    node = OmegaConf.create({"_target_": "nas.search.SearchSettings", "epochs": 1, "lr_max": value})
+    node = OmegaConf.create({"_target_": "nas.searching.search.SearchSettings", "epochs": 1, "lr_max": value})
     with pytest.raises(ValueError, match=r"search\.lr_max must be a finite number, got"):
         build(node, "search")
 

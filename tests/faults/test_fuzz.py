@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.genotypes import load_genotype, load_genotypes, network_group
-from nas.tabular import Table
+from nas.models.genotype_files import load_genotype, load_genotypes, network_group
+from nas.searching.table_files import Table
 from search_spaces.genotype import Genotype
 from tests.faults.fuzz import fuzz, readers
 
@@ -68,6 +68,6 @@ def test_a_long_list_of_genotypes_is_read_once(tmp_path, monkeypatch, genotype):
     (tmp_path / "many.json").write_text("[" + ",".join([genotype.to_json()] * 300) + "]")
     assert load_genotypes(tmp_path / "many.json") == [genotype] * 300
     parsed = []
-    monkeypatch.setattr("nas.genotypes.parse_json", lambda text: parsed.append(len(text)) or [])
+    monkeypatch.setattr("nas.models.genotype_files.parse_json", lambda text: parsed.append(len(text)) or [])
     assert load_genotypes(tmp_path / "many.json") == []
     assert len(parsed) == 1

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig
 
+from nas.compute.device import make_runtime
+from nas.compute.settings import RuntimeSettings
 from nas.jobs import permutations, replay, retrain, search
-from nas.run_comparison import compare_runs
-from nas.run_configs import may_change
-from nas.runs import keep_data, opened_run
-from nas.runtime import make_runtime
-from nas.runtime_settings import RuntimeSettings
-from nas.tracking import FilesOnly
+from nas.jobs.building.run_folder import keep_data, opened_run
+from nas.reporting.trackers import FilesOnly
+from nas.runs.comparison import compare_runs
+from nas.runs.configs import may_change
 from tests.integration.test_jobs import config
 
 SETTINGS = (

@@ -7,18 +7,18 @@ import pytest
 import torch
 from torch import nn
 
-from nas.checkpoint import load_checkpoint
-from nas.data import synthetic
-from nas.epoch_totals import DivergedError
-from nas.evaluation import Score, batch_statistics, evaluate
-from nas.member_training import Member
-from nas.networks import ShuffleNASNet
-from nas.retrain_settings import RetrainSettings
-from nas.retraining import train_member
-from nas.rewards import SupernetEvaluator
-from nas.runtime import make_runtime
-from nas.sgd import make_sgd
-from nas.training import WeightTrainer
+from nas.compute.device import make_runtime
+from nas.data.named import synthetic
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.runs.checkpoints import load_checkpoint
+from nas.searching.evaluators import SupernetEvaluator
+from nas.training.epoch_totals import DivergedError
+from nas.training.evaluation import Score, batch_statistics, evaluate
+from nas.training.member import Member
+from nas.training.retrain_settings import RetrainSettings
+from nas.training.retraining import train_member
+from nas.training.sgd import make_sgd
+from nas.training.step import WeightTrainer
 from search_spaces.cells import genotype_candidates
 from tests.taping import TapeRecorder
 from tests.unit.test_graphs import some_genotype

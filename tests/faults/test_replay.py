@@ -8,16 +8,16 @@ import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from nas.checkpoint import load_checkpoint, save_checkpoint
-from nas.environment import code_digest, environment_differences
+from nas.compute.device import make_runtime
+from nas.compute.environment import code_digest, environment_differences
+from nas.compute.settings import RuntimeSettings
 from nas.jobs import replay, search
-from nas.jobs.parts import build_runtime
-from nas.jobs.search_parts import build_search
-from nas.run_comparison import compare_runs, first_difference
-from nas.runs import opened_run
-from nas.runtime import make_runtime
-from nas.runtime_settings import RuntimeSettings
-from nas.seeds import derive_seed, seed_everything
+from nas.jobs.building.parts import build_runtime
+from nas.jobs.building.run_folder import opened_run
+from nas.jobs.building.search_parts import build_search
+from nas.runs.checkpoints import load_checkpoint, save_checkpoint
+from nas.runs.comparison import compare_runs, first_difference
+from nas.runs.seeds import derive_seed, seed_everything
 from tests.commands import nas
 from tests.faults.campaign import SEARCH, SMALL
 

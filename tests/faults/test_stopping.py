@@ -15,13 +15,13 @@ import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from nas.checkpoint import load_checkpoint
-from nas.epoch_totals import DivergedError
+from nas.compute.device import make_runtime
 from nas.jobs import retrain
-from nas.run_comparison import compare_runs
-from nas.runs import opened_run
-from nas.runtime import make_runtime
-from nas.saving import SIGNALS, Saves, Stopped, only_here
+from nas.jobs.building.run_folder import opened_run
+from nas.runs.checkpoints import load_checkpoint
+from nas.runs.comparison import compare_runs
+from nas.training.autosave import SIGNALS, Saves, Stopped, only_here
+from nas.training.epoch_totals import DivergedError
 from search_spaces.genotype import Genotype
 from tests.conftest import make_cell
 from tests.faults.campaign import RETRAIN, SMALL
@@ -79,7 +79,7 @@ def test_a_signal_in_the_last_epoch_is_heeded_when_all_is_saved(tmp_path):
 
 def test_checkpoints_are_written_when_they_are_due_and_at_the_end(tmp_path, monkeypatch):
     saved = []
-    monkeypatch.setattr("nas.saving.save_checkpoint", lambda path, state: saved.append(len(state["rows"])))
+    monkeypatch.setattr("nas.training.autosave.save_checkpoint", lambda path, state: saved.append(len(state["rows"])))
     counting(tmp_path / "c.pt", epochs=4)
     counting(tmp_path / "c.pt", epochs=3, seconds=0)
     assert saved == [4, 1, 2, 3]

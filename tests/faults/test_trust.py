@@ -14,17 +14,17 @@ from PIL import Image
 from torch import nn
 
 import nas
-from nas.checkpoint import save_weights
 from nas.command_line.following import followed
 from nas.command_line.words import Words
-from nas.config import named_modules
-from nas.exporting.source_code import write_source
 from nas.jobs import export, latency, predict, rank, replay, report, retrain, runs, search, show
-from nas.jobs.parts import build_runtime
+from nas.jobs.building.config import named_modules
+from nas.jobs.building.parts import build_runtime
+from nas.jobs.building.run_folder import opened_run
 from nas.jobs.table import measured_runs
-from nas.run_configs import read_config_file
-from nas.runs import opened_run
-from nas.trust import check_recorded, find_trusted
+from nas.models.exporting.source_code import write_source
+from nas.runs.checkpoints import save_weights
+from nas.runs.configs import read_config_file
+from nas.runs.trust import check_recorded, find_trusted
 from tests.faults.campaign import RETRAIN, SEARCH, SMALL
 
 SHORT = ("search.epochs=1", "search.final_samples=2", "search.random_cells=0", "device=cpu")
@@ -34,13 +34,19 @@ RANK = (
 )
 MARK = "MARK"
 MAKES = {"_target_": "os.makedirs", "name": MARK}
-WRITES = {"_target_": "nas.checkpoint.write_text", "path": MARK, "text": "x"}
+WRITES = {"_target_": "nas.runs.checkpoints.write_text", "path": MARK, "text": "x"}
 PLANTED = {
     "a function of Python": ("search_space", MAKES),
     "a method": ("search_space", {"_target_": "pathlib.Path.mkdir", "self": MARK}),
     "a function of this project that no config names": ("search_space", WRITES),
-    "a name that a module has imported": ("search_space", {"_target_": "nas.runs.os.makedirs", "name": MARK}),
-    "the loader of modules": ("data", {"_target_": "nas.jobs.parts.importlib.import_module", "name": "planted"}),
+    "a name that a module has imported": (
+        "search_space",
+        {"_target_": "nas.jobs.building.run_folder.os.makedirs", "name": MARK},
+    ),
+    "the loader of modules": (
+        "data",
+        {"_target_": "nas.jobs.building.parts.importlib.import_module", "name": "planted"},
+    ),
     "a nested one": ("controller.policy", MAKES),
     "another group": ("search.guard", MAKES),
     "one in a list": ("search_space.ops", [MAKES]),
@@ -128,7 +134,7 @@ def test_an_export_does_without_the_images_of_such_a_run(planted, trained, tmp_p
 def own_network(module: str, folder: Path) -> str:
     """Writes a module with a network that leaves a mark when it is made; returns the network's dotted name."""
     (folder / f"{module}.py").write_text(
-        "from pathlib import Path\nfrom nas.networks import ShuffleNASNet\n"
+        "from pathlib import Path\nfrom nas.models.shufflenasnet import ShuffleNASNet\n"
         f"class Own(ShuffleNASNet):\n    def __init__(self, *a, **k):\n        Path({str(folder / MARK)!r}).mkdir()\n"
         "        super().__init__(*a, **k)\n"
     )
@@ -165,7 +171,7 @@ def test_a_network_of_somebodys_own_must_be_named_by_the_command(command, traine
 def test_a_run_of_somebodys_own_modules_is_repeated_when_the_command_names_them(finished, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "own_images.py").write_text(
-        "from nas.data import digits\n\n\ndef images(**settings):\n    return digits(**settings)\n"
+        "from nas.data.named import digits\n\n\ndef images(**settings):\n    return digits(**settings)\n"
     )
     (tmp_path / "own_op.py").write_text("")
     recorded = {**yaml.safe_load((finished / "config.yaml").read_text())["data"], "_target_": "own_images.images"}
@@ -230,7 +236,7 @@ def test_a_resumed_run_and_one_that_starts_from_its_weights_take_only_numbers(fi
 @pytest.mark.parametrize("macro", ["../../../evil", "/evil", "a b", ["enas"], "enas,darts"])
 def test_the_network_of_a_run_is_never_the_path_of_a_config(macro, trained, tmp_path):
     """Hydra would read a file there, and do all that it says."""
-    network = {"_target_": "nas.stacked.StackedCells", "macro": macro}
+    network = {"_target_": "nas.models.stacked_cells.StackedCells", "macro": macro}
     run = with_key(trained, tmp_path / "run", "network", network)
     assert followed("retrain", Words((), (f"genotype={run}",))) in ([], ["network=shufflenasnet"])
 
@@ -254,12 +260,12 @@ def test_the_name_of_a_model_does_not_become_code_of_its_export():
 @pytest.mark.parametrize(
     ("target", "modules", "trusted"),
     [
-        ("nas.networks.ShuffleNASNet", (), True),
-        ("nas.retraining.RetrainSettings", (), True),
-        ("nas.retrain_settings.RetrainSettings", (), True),
+        ("nas.models.shufflenasnet.ShuffleNASNet", (), True),
+        ("nas.training.retraining.RetrainSettings", (), True),
+        ("nas.training.retrain_settings.RetrainSettings", (), True),
         ("search_spaces.nasbench201.arch_string", (), True),
         ("nas.__main__.FilesOnly", (), False),
-        ("nas.checkpoint.write_text", ("nas.checkpoint",), False),
+        ("nas.runs.checkpoints.write_text", ("nas.runs.checkpoints",), False),
         ("nas.nowhere.FilesOnly", (), False),
         ("os.makedirs", (), False),
         ("os.makedirs", ("os",), True),

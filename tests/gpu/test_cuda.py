@@ -5,12 +5,12 @@ import itertools
 import pytest
 import torch
 
-from nas.hardening import harden_mixers
-from nas.inference import for_inference
-from nas.networks import ShuffleNASNet
-from nas.sgd import make_sgd
-from nas.stacked import StackedCells
-from nas.training import WeightTrainer
+from nas.models.hardening import harden_mixers
+from nas.models.inference.ready import for_inference
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.models.stacked_cells import StackedCells
+from nas.training.sgd import make_sgd
+from nas.training.step import WeightTrainer
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.mixers import MIXERS

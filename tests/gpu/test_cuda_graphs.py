@@ -6,13 +6,13 @@ import itertools
 import pytest
 import torch
 
-from nas.averaging import WeightAverage
-from nas.cutmix import cut_and_mixed
-from nas.evaluation import batch_statistics, evaluate, evaluate_paths
-from nas.graphs import WARMUP, CudaGraphs
-from nas.networks import ShuffleNASNet
-from nas.sgd import make_sgd
-from nas.training import WeightTrainer
+from nas.compute.cuda_graphs import WARMUP, CudaGraphs
+from nas.data.cutmix import cut_and_mixed
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.training.evaluation import batch_statistics, evaluate, evaluate_paths
+from nas.training.sgd import make_sgd
+from nas.training.step import WeightTrainer
+from nas.training.weight_average import WeightAverage
 from search_spaces.cells import genotype_candidates
 from search_spaces.shufflenas import ShuffleNASSpace
 from tests.unit.test_graphs import some_genotype

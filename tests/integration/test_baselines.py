@@ -8,8 +8,8 @@ import pytest
 
 from nas.command_line.following import followed
 from nas.command_line.words import quote, read_words
-from nas.genotypes import load_genotype, network_group
 from nas.jobs import latency, pipeline, retrain, show, table
+from nas.models.genotype_files import load_genotype, network_group
 from search_spaces.notations import darts_notation
 from search_spaces.published import FROM_PAPERS, PUBLISHED
 from tests.commands import nas
@@ -218,7 +218,9 @@ def test_the_network_follows_the_genotype_unless_one_is_named(tmp_path, genotype
     assert follow("genotype=null") == []
     file.write_text(PUBLISHED["enas"].genotype.to_json())
     assert network_group(str(file)) == "darts"
-    (tmp_path / "config.yaml").write_text("network:\n  _target_: nas.stacked.StackedCells\n  macro: enas\n")
+    (tmp_path / "config.yaml").write_text(
+        "network:\n  _target_: nas.models.stacked_cells.StackedCells\n  macro: enas\n"
+    )
     assert network_group(str(file)) == "enas"
     (tmp_path / "config.yaml").write_text("- not a config")
     assert network_group(str(file)) == "darts"

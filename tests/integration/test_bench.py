@@ -8,11 +8,11 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
-from nas.benchmarks.scaling import EXTRA
-from nas.benchmarks.settings import PARTS
-from nas.config import build
 from nas.jobs import bench
-from nas.jobs.parts import build_runtime
+from nas.jobs.building.config import build
+from nas.jobs.building.parts import build_runtime
+from nas.studies.benchmarks.scaling import EXTRA
+from nas.studies.benchmarks.settings import PARTS
 from search_spaces.ops import OPS
 
 TOY = (
@@ -61,8 +61,8 @@ def numbers(figures: object) -> list[float]:
 def small_ceilings():
     """The large copy and matrix product of the roofline, small."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nas.benchmarks.roofline.COPY_BYTES", {"cpu": 2**16})
-        patch.setattr("nas.benchmarks.roofline.MATMUL_SIDE", {"cpu": 64})
+        patch.setattr("nas.studies.benchmarks.roofline.COPY_BYTES", {"cpu": 2**16})
+        patch.setattr("nas.studies.benchmarks.roofline.MATMUL_SIDE", {"cpu": 64})
         yield
 
 

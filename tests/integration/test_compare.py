@@ -10,9 +10,9 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
-from nas.genotypes import load_genotype
 from nas.jobs import compare, search, tabular_search
-from nas.tabular_search import TabularSearch
+from nas.models.genotype_files import load_genotype
+from nas.searching.tabular_search import TabularSearch
 from search_spaces.nasbench201 import arch_string
 from tests.commands import nas
 

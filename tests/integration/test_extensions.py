@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.genotypes import load_genotype
+from nas.models.genotype_files import load_genotype
 from tests.commands import nas
 from tests.integration.readme import code_files
 from tests.unit.test_tracking import scalars

@@ -6,23 +6,23 @@ from dataclasses import replace
 
 import pytest
 
-import nas.finals
-from nas.data import synthetic
-from nas.epoch_totals import DivergedError
-from nas.finals import Finals, by_stand_alone_reward, finals_data, finals_seed, finals_settings
-from nas.genotypes import load_genotype
+import nas.searching.finals
+from nas.compute.device import make_runtime
+from nas.compute.settings import RuntimeSettings
+from nas.data.named import synthetic
 from nas.jobs import search
-from nas.jobs.derived_models import initial_network
-from nas.member_training import Member
-from nas.retraining import train_member
-from nas.rewards import accuracy_reward
-from nas.run_comparison import compare_runs
-from nas.run_listing import FINALS_FOLDER, progress_of
-from nas.runs import opened_run
-from nas.runtime import make_runtime
-from nas.runtime_settings import RuntimeSettings
-from nas.search import Search
-from nas.search_settings import SearchSettings
+from nas.jobs.building.derived_models import initial_network
+from nas.jobs.building.run_folder import opened_run
+from nas.models.genotype_files import load_genotype
+from nas.runs.comparison import compare_runs
+from nas.runs.listing import FINALS_FOLDER, progress_of
+from nas.searching.evaluators import accuracy_reward
+from nas.searching.finals import Finals, by_stand_alone_reward, finals_data, finals_seed, finals_settings
+from nas.searching.search import Search
+from nas.searching.settings import SearchSettings
+from nas.training.epoch_totals import DivergedError
+from nas.training.member import Member
+from nas.training.retraining import train_member
 from search_spaces.genotype import Genotype
 from tests.integration.test_jobs import TINY, config
 from tests.integration.test_joint_jobs import run as run_jointly
@@ -121,13 +121,13 @@ def test_a_search_cut_off_in_the_finals_goes_on_to_the_same_end(whole, tmp_path,
         given.append(member)
         return train_member(member, *args, **kwargs)
 
-    monkeypatch.setattr(nas.finals, "train_member", cut_off)
+    monkeypatch.setattr(nas.searching.finals, "train_member", cut_off)
     with pytest.raises(KeyboardInterrupt):
         searched(out)
     assert not (out / "candidates.json").exists()
     assert progress_of(out) == f"finals {2 * stopped_after}/6"
     monkeypatch.undo()
-    monkeypatch.setattr("nas.search.Search.candidates", lambda search: pytest.fail("scored once more"))
+    monkeypatch.setattr("nas.searching.search.Search.candidates", lambda search: pytest.fail("scored once more"))
     searched(out)
     compared = compare_runs(whole[0], out)
     assert {"search.csv", "finals.csv", "candidates.json", "random.json"} <= {one.file for one in compared}
@@ -136,7 +136,7 @@ def test_a_search_cut_off_in_the_finals_goes_on_to_the_same_end(whole, tmp_path,
 
 
 def test_damaged_candidates_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(nas.finals, "train_member", lambda *args, **kwargs: pytest.fail("cut off"))
+    monkeypatch.setattr(nas.searching.finals, "train_member", lambda *args, **kwargs: pytest.fail("cut off"))
     with pytest.raises(pytest.fail.Exception, match="cut off"):
         searched(tmp_path)
     monkeypatch.undo()
@@ -168,7 +168,7 @@ def test_a_finalist_that_diverges_comes_last_whatever_the_reward(tmp_path, monke
             raise DivergedError("the loss is not finite")
         return train_member(member, *args, **kwargs)
 
-    monkeypatch.setattr(nas.finals, "train_member", diverge_first)
+    monkeypatch.setattr(nas.searching.finals, "train_member", diverge_first)
     entries = searched(tmp_path, "search.top_k=40")
     assert entries[-1]["diverged"] == "the loss is not finite"
     assert "stand_alone_reward" not in entries[-1]
@@ -180,7 +180,7 @@ def test_if_all_finalists_diverge_the_next_best_by_shared_weights_is_found(tmp_p
     def diverge(*args, **kwargs):
         raise DivergedError("the loss is not finite")
 
-    monkeypatch.setattr(nas.finals, "train_member", diverge)
+    monkeypatch.setattr(nas.searching.finals, "train_member", diverge)
     entries = searched(tmp_path, "search.top_k=40")
     assert not any({"diverged", "stand_alone_reward"} & set(entry) for entry in entries[:-3])
     assert all("diverged" in entry for entry in entries[-3:])
@@ -204,7 +204,7 @@ def loss_reward(score, genotype):
 
 def test_a_reward_of_the_loss_is_refused_before_the_search(tmp_path, monkeypatch):
     reward = (f"reward._target_={__name__}.loss_reward",)
-    monkeypatch.setattr("nas.search.Search.epoch", lambda search: pytest.fail("searched"))
+    monkeypatch.setattr("nas.searching.search.Search.epoch", lambda search: pytest.fail("searched"))
     with pytest.raises(ValueError, match="may not ask for the loss"):
         searched(tmp_path, *reward)
     with pytest.raises(pytest.fail.Exception, match="searched"):
@@ -265,7 +265,7 @@ def test_two_ranks_train_the_finalists_together(tmp_path):
 def test_one_candidate_has_no_finals(tmp_path, monkeypatch, capsys):
     candidates = Search.candidates
     monkeypatch.setattr(Search, "candidates", lambda search: candidates(search)[:1])
-    monkeypatch.setattr(nas.finals, "train_member", lambda *args, **kwargs: pytest.fail("trained"))
+    monkeypatch.setattr(nas.searching.finals, "train_member", lambda *args, **kwargs: pytest.fail("trained"))
     assert len(searched(tmp_path)) == 1
     assert "nothing to choose" in capsys.readouterr().err
 

@@ -15,11 +15,11 @@ from PIL import Image
 
 from nas.command_line.mistakes import explain
 from nas.command_line.words import Words
+from nas.data.streaming import StreamingSplit
 from nas.jobs import predict, retrain, search
-from nas.jobs.parts import build_data, build_runtime
-from nas.jobs.search_parts import build_search
-from nas.loading import load_model
-from nas.streaming import StreamingSplit
+from nas.jobs.building.parts import build_data, build_runtime
+from nas.jobs.building.search_parts import build_search
+from nas.models.loading import load_model
 
 WORKERS = min(2, len(os.sched_getaffinity(0)))
 TOY = ("device=cpu", "data.image_size=64", "data.resize=72", "data.workers=0", "network.filters=4")
@@ -121,7 +121,7 @@ def test_a_misspelt_key_is_looked_for_among_those_of_the_experiment():
 
 
 def test_the_published_size_is_that_of_the_mobile_setting():
-    from nas.jobs.parts import measure_size
+    from nas.jobs.building.parts import measure_size
     from search_spaces.published import PUBLISHED
 
     with initialize_config_module("conf", version_base="1.3"):

@@ -10,14 +10,14 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
 from controllers.uniform import Uniform
-from nas.checkpoint import load_checkpoint, load_weights
-from nas.genotypes import load_genotype, load_genotypes
 from nas.jobs import latency, pipeline, retrain, search
-from nas.jobs.parts import build_runtime
-from nas.jobs.search_parts import build_search
-from nas.networks import ShuffleNASNet
-from nas.random_cells import distinct
-from nas.seeds import derive_seed
+from nas.jobs.building.parts import build_runtime
+from nas.jobs.building.search_parts import build_search
+from nas.models.genotype_files import load_genotype, load_genotypes
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.runs.checkpoints import load_checkpoint, load_weights
+from nas.runs.seeds import derive_seed
+from nas.searching.random_cells import distinct
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.shufflenas import ShuffleNASSpace

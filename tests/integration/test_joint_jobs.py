@@ -8,12 +8,12 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
-from nas.checkpoint import load_checkpoint, load_weights
-from nas.distributed.joining import joined
-from nas.distributed.ranks import ALONE, Ranks
+from nas.compute.distributed.joining import joined
+from nas.compute.distributed.ranks import ALONE, Ranks
 from nas.jobs import retrain, search
-from nas.jobs.parts import build_runtime
-from nas.runs import joint_run
+from nas.jobs.building.parts import build_runtime
+from nas.jobs.building.run_folder import joint_run
+from nas.runs.checkpoints import load_checkpoint, load_weights
 from tests.ranks import together
 
 SMALL = (
@@ -99,8 +99,8 @@ def test_two_ranks_search_as_one_process(alone, tmp_path):
 
 def test_a_search_goes_on_with_another_number_of_ranks(alone, tmp_path, monkeypatch):
     out = tmp_path / "changing"
-    monkeypatch.setattr("nas.search.Search.finished", property(lambda search: len(search.rows) >= 1))
-    monkeypatch.setattr("nas.search.Search.candidates", lambda search: pytest.fail("was to be stopped"))
+    monkeypatch.setattr("nas.searching.search.Search.finished", property(lambda search: len(search.rows) >= 1))
+    monkeypatch.setattr("nas.searching.search.Search.candidates", lambda search: pytest.fail("was to be stopped"))
     with pytest.raises(RuntimeError, match="was to be stopped"):
         run("search", out, size=2, batch_norm="sync")
     assert len(load_checkpoint(out / "checkpoint.pt")["rows"]) == 1

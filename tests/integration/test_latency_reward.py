@@ -8,10 +8,10 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
-from nas.costing.pareto import nondominated
-from nas.genotypes import load_genotypes
+from nas.costs.pareto import nondominated
 from nas.jobs import predictor, search
-from nas.search import Search
+from nas.models.genotype_files import load_genotypes
+from nas.searching.search import Search
 from search_spaces.genotype import Genotype
 
 TINY = (
@@ -186,7 +186,7 @@ def test_the_predictor_refuses_networks_without_cells(tmp_path):
 
 
 def space(cfg: DictConfig):
-    from nas.config import build
+    from nas.jobs.building.config import build
 
     return build(cfg.search_space, "search_space")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.checkpoint import load_weights
-from nas.config import build
 from nas.jobs import latency, permutations, pipeline, retrain
-from nas.member_training import MemberTraining
+from nas.jobs.building.config import build
+from nas.runs.checkpoints import load_weights
+from nas.training.member import MemberTraining
 from search_spaces.genotype import Genotype
 from tests.conftest import make_cell
 from tests.integration.test_jobs import TINY, config

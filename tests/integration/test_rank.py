@@ -11,16 +11,16 @@ import torch
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
-from nas.config import build
-from nas.epoch_totals import DivergedError
-from nas.genotypes import load_genotype
 from nas.jobs import rank, retrain, search
-from nas.jobs.parts import build_runtime
-from nas.jobs.ranked_runs import read_runs
-from nas.ranking import stand_alone
-from nas.ranking.shared_scores import log_probs, policy_cells, scoring_modes
-from nas.ranking.stand_alone import num_processes
-from nas.run_listing import state_of
+from nas.jobs.building.config import build
+from nas.jobs.building.parts import build_runtime
+from nas.jobs.building.ranked_runs import read_runs
+from nas.models.genotype_files import load_genotype
+from nas.runs.listing import state_of
+from nas.studies.ranking import stand_alone
+from nas.studies.ranking.shared_scores import log_probs, policy_cells, scoring_modes
+from nas.studies.ranking.stand_alone import num_processes
+from nas.training.epoch_totals import DivergedError
 from search_spaces.genotype import Genotype
 
 SEARCH = (

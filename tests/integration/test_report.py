@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from nas.jobs.report import run
-from nas.reporting.report import write_report
+from nas.reporting.page.report import write_report
 from tests.commands import nas
 from tests.reporting import EVIL, write_run
 from tests.unit.test_reporting import some_genotype

@@ -9,16 +9,16 @@ import yaml
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from nas.checkpoint import save_weights
 from nas.cli import hydra_overrides
 from nas.command_line.following import followed
 from nas.command_line.words import Words, read_words
-from nas.genotypes import load_genotype
+from nas.costs.latency.model_entries import read_entry
 from nas.jobs import show
-from nas.jobs.compared_models import build_compared
-from nas.jobs.parts import measure_size
-from nas.latency.model_entries import read_entry
-from nas.run_networks import network_config
+from nas.jobs.building.compared_models import build_compared
+from nas.jobs.building.parts import measure_size
+from nas.models.genotype_files import load_genotype
+from nas.models.of_runs import network_config
+from nas.runs.checkpoints import save_weights
 from search_spaces.nasbench201 import parse_arch_string
 from search_spaces.published import PUBLISHED
 from search_spaces.shufflenas import ShuffleNASSpace

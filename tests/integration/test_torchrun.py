@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.checkpoint import load_checkpoint
+from nas.runs.checkpoints import load_checkpoint
 from tests.commands import Command, started
 
 SOURCE = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.augment import Augmentation, augment, normalize
+from nas.data.augmentation import Augmentation, augment, normalize
 
 SIZES = st.integers(2, 9)
 

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.drawing import genotype_svg, genotype_text
+from nas.reporting.cells.drawing import genotype_svg, genotype_text
 from search_spaces.genotype import Block, CellGenotype, Genotype
 
 SVG = "{http://www.w3.org/2000/svg}"

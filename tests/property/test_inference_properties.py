@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nas.folding import freedom, reorder
-from nas.inference import for_inference
-from nas.networks import MACROS, SHORTCUTS, STEMS, ShuffleNASNet
-from nas.placement import Layer, place
-from nas.shufflenets import ShuffleNetV2
+from nas.models.inference.channel_orders import freedom, reorder
+from nas.models.inference.channel_placement import Layer, place
+from nas.models.inference.ready import for_inference
+from nas.models.shufflenasnet import MACROS, SHORTCUTS, STEMS, ShuffleNASNet
+from nas.models.shufflenets import ShuffleNetV2
 from search_spaces.cells import genotype_candidates
 from search_spaces.mixers import Permutation
 from search_spaces.ops import OPS

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.derived import copy_shared_weights, count_parameters
-from nas.networks import MACROS, SHORTCUTS, STEMS, ShuffleNASNet
-from nas.stacked import StackedCells
+from nas.models.derived import copy_shared_weights, count_parameters
+from nas.models.shufflenasnet import MACROS, SHORTCUTS, STEMS, ShuffleNASNet
+from nas.models.stacked_cells import StackedCells
 from search_spaces.cells import CellCandidates, genotype_candidates
 from search_spaces.genotype import CellGenotype, Genotype
 from search_spaces.nasnet import NASNetSpace

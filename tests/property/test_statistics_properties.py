@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.statistics import compare_pairs, compare_samples
+from nas.runs.intervals import compare_pairs, compare_samples
 
 IMAGES = 500
 accuracies = st.integers(0, IMAGES).map(lambda correct: correct / IMAGES)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controllers.uniform import Uniform
-from nas.derived import copy_shared_weights
-from nas.networks import ShuffleNASNet
+from nas.models.derived import copy_shared_weights
+from nas.models.shufflenasnet import ShuffleNASNet
 from search_spaces.cells import Cell, genotype_candidates
 from search_spaces.genotype import Block, CellGenotype, Genotype
 from search_spaces.shufflenas import ShuffleNASSpace

@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from nas.checkpoint import write_json
-from nas.environment import environment
-from nas.runtime import make_runtime
+from nas.compute.device import make_runtime
+from nas.compute.environment import environment
+from nas.runs.checkpoints import write_json
 
 TINY = (
     *("experiment=toy", "search.epochs=1", "search.random_cells=0"),

@@ -20,15 +20,15 @@ import torch
 from torch import nn
 
 from controllers.uniform import Uniform
-from nas.checkpoint import write_json
-from nas.distributed.ranks import Ranks
-from nas.environment import environment
-from nas.genotypes import load_genotype
-from nas.networks import ShuffleNASNet
-from nas.runtime import make_runtime
-from nas.runtime_settings import RuntimeSettings
-from nas.sgd import make_sgd
-from nas.training import WeightTrainer
+from nas.compute.device import make_runtime
+from nas.compute.distributed.ranks import Ranks
+from nas.compute.environment import environment
+from nas.compute.settings import RuntimeSettings
+from nas.models.genotype_files import load_genotype
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.runs.checkpoints import write_json
+from nas.training.sgd import make_sgd
+from nas.training.step import WeightTrainer
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.shufflenas import ShuffleNASSpace

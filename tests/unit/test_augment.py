@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.augment import Augmentation, augment, channel_statistics, draw, normalize
+from nas.data.augmentation import Augmentation, augment, channel_statistics, draw, normalize
 
 MEAN, STD = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.25, 0.3])
 

@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from nas.averaging import WeightAverage
-from nas.data import synthetic
-from nas.evaluation import evaluate
-from nas.member_training import Member
-from nas.networks import ShuffleNASNet
-from nas.retrain_settings import RetrainSettings
-from nas.retraining import train_member
-from nas.runtime import make_runtime
-from nas.saving import Saves
+from nas.compute.device import make_runtime
+from nas.data.named import synthetic
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.training.autosave import Saves
+from nas.training.evaluation import evaluate
+from nas.training.member import Member
+from nas.training.retrain_settings import RetrainSettings
+from nas.training.retraining import train_member
+from nas.training.weight_average import WeightAverage
 from search_spaces.cells import genotype_candidates
 from tests.taping import TapeRecorder
 from tests.unit.test_graphs import assert_equal, some_genotype, trained

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from nas.derived import DerivedModel
-from nas.inference import for_inference
-from nas.latency import backends
-from nas.latency.backends import BACKENDS, ONNX_PACKAGES
-from nas.networks import ShuffleNASNet
+from nas.costs.latency import backends
+from nas.costs.latency.backends import BACKENDS, ONNX_PACKAGES
+from nas.models.derived import DerivedModel
+from nas.models.inference.ready import for_inference
+from nas.models.shufflenasnet import ShuffleNASNet
 from search_spaces.cells import genotype_candidates
 
 CPU = torch.device("cpu")

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from nas.evaluation import batch_statistics
+from nas.training.evaluation import batch_statistics
 from search_spaces import batch_norm
 from search_spaces.batch_norm import BatchNorm2d, as_images, as_rows, normalizes_by_rows
 

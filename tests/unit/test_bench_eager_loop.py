@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from nas.benchmarks.eager_loop import EagerLoop, EagerSettings, make_loader
-from nas.benchmarks.eager_process import EagerProcess
-from nas.networks import ShuffleNASNet
-from nas.sgd import make_sgd
-from nas.training import WeightTrainer
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.studies.benchmarks.eager.loop import EagerLoop, EagerSettings, make_loader
+from nas.studies.benchmarks.eager.process import EagerProcess
+from nas.training.sgd import make_sgd
+from nas.training.step import WeightTrainer
 from search_spaces.cells import genotype_candidates
 
 SETTINGS = EagerSettings(

@@ -4,9 +4,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from nas.benchmarks.roofline import UPDATE_PASSES, Ceilings, KernelCost, floor, training_costs
-from nas.networks import ShuffleNASNet
-from nas.operations import record_operations
+from nas.costs.operations import record_operations
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.studies.benchmarks.roofline import UPDATE_PASSES, Ceilings, KernelCost, floor, training_costs
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from tests.conftest import make_cell

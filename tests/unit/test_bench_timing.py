@@ -3,12 +3,12 @@ import time
 import pytest
 import torch
 
-from nas.augment import Augmentation
-from nas.benchmark import Began, median_ratio, time_in_turns, time_once, timing
-from nas.benchmarks.settings import NEEDS, PARTS, BenchSettings
-from nas.benchmarks.throughput import speedup, summary
-from nas.benchmarks.workbench import endless_batches, training
-from nas.splits import ResidentSplit
+from nas.compute.timing import Began, median_ratio, time_in_turns, time_once, timing
+from nas.data.augmentation import Augmentation
+from nas.data.splits import ResidentSplit
+from nas.studies.benchmarks.settings import NEEDS, PARTS, BenchSettings
+from nas.studies.benchmarks.throughput import speedup, summary
+from nas.studies.benchmarks.workbench import endless_batches, training
 
 CPU = torch.device("cpu")
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from nas.benchmarks.memory import held_bytes, highest, peak_bytes
-from nas.benchmarks.scaling import EXTRA, enough_ops, shortened
-from nas.benchmarks.switches import ALL_ON, runtimes
-from nas.runtime import Runtime
+from nas.compute.device import Runtime
+from nas.studies.benchmarks.memory import held_bytes, highest, peak_bytes
+from nas.studies.benchmarks.scaling import EXTRA, enough_ops, shortened
+from nas.studies.benchmarks.switches import ALL_ON, runtimes
 from search_spaces.nasnet import NASNetSpace
 from search_spaces.ops import OPS, find_op
 from search_spaces.shufflenas import PAPER_OPS, ShuffleNASSpace

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from nas.checkpoint import (
+from nas.runs.checkpoints import (
     load_checkpoint,
     load_weights,
     save_checkpoint,

@@ -8,15 +8,15 @@ import torch
 from omegaconf import OmegaConf
 
 from controllers.independent import IndependentPolicy
+from controllers.reinforce import Reinforce
 from controllers.uniform import Uniform
-from nas.config import build
-from nas.diagnostics.settings import GuardSettings
-from nas.diagnostics.watch import Watch
-from nas.reinforce import Reinforce
-from nas.rewards import accuracy_reward
-from nas.table_lookup import open_table
-from nas.tabular_search import TabularSearch
-from nas.tabular_search_settings import TabularSearchSettings
+from nas.jobs.building.config import build
+from nas.searching.diagnostics.settings import GuardSettings
+from nas.searching.diagnostics.watch import Watch
+from nas.searching.evaluators import accuracy_reward
+from nas.searching.table_lookup import open_table
+from nas.searching.tabular_search import TabularSearch
+from nas.searching.tabular_settings import TabularSearchSettings
 from search_spaces.nasbench201 import SKIP, NASBench201Space, arch_string
 
 ROOT = Path(__file__).parents[2]

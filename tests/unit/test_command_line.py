@@ -25,7 +25,7 @@ from nas.command_line.conf_files import HIDDEN, read_command
 from nas.command_line.help import COMMANDS, command_help, usage
 from nas.command_line.mistakes import REFUSED, check, check_files, explain
 from nas.command_line.words import Words, quote, read_words
-from nas.config import _fits
+from nas.jobs.building.config import _fits
 
 EXPERIMENTS = {"pipeline": ("toy", "nasbench201", "cifar10_small"), "search": ("nasbench201",), "retrain": ("toy",)}
 
@@ -263,7 +263,7 @@ def test_a_mistake_is_told_in_a_line_with_its_cure(line, said, tmp_path, monkeyp
 def test_files_that_nobody_typed_and_data_of_ones_own_are_not_asked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     check_files(composed("table"), Words((), ()))
-    own = {"data": {"_target_": "nas.data.torchvision_images", "name": "mine"}, "runs": ["absent"]}
+    own = {"data": {"_target_": "nas.data.named.torchvision_images", "name": "mine"}, "runs": ["absent"]}
     check_files(OmegaConf.create(own), Words((), ()))
 
 

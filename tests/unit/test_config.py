@@ -2,15 +2,15 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from nas.config import build, plain
-from nas.run_configs import check_resumable, differing_keys
+from nas.jobs.building.config import build, plain
+from nas.runs.configs import check_resumable, differing_keys
 
 
 def node(target: str, **keys):
     return OmegaConf.create({"_target_": target, **keys})
 
 
-COMPARISON = "nas.controller_comparison.settings.ComparisonSettings"
+COMPARISON = "nas.studies.controller_comparison.settings.ComparisonSettings"
 SPACE = "search_spaces.shufflenas.ShuffleNASSpace"
 
 
@@ -40,19 +40,27 @@ def test_mistakes_name_key_and_rule(keys, message):
 def test_nested_targets_are_checked_too():
     policy = {"_target_": "controllers.lstm.LSTMPolicy", "_partial_": True, "hidden_size": "big"}
     with pytest.raises(ValueError, match=r"controller\.policy\.hidden_size must be a whole number, got 'big'"):
-        build(node("nas.reinforce.Reinforce", policy=policy), "controller", [])
+        build(node("controllers.reinforce.Reinforce", policy=policy), "controller", [])
 
 
 @pytest.mark.parametrize(
     ("target", "keys", "message"),
     [
-        ("nas.search.SearchSettings", {"epochs": 1, "guard": None}, r"x\.guard must be a group of settings"),
-        ("nas.search.SearchSettings", {"epochs": 1, "guard": "stop"}, r"x\.guard must be a group of settings"),
+        ("nas.searching.search.SearchSettings", {"epochs": 1, "guard": None}, r"x\.guard must be a group of settings"),
+        (
+            "nas.searching.search.SearchSettings",
+            {"epochs": 1, "guard": "stop"},
+            r"x\.guard must be a group of settings",
+        ),
         (COMPARISON, {"published": None}, r"x\.published must be keys whose values are a list of finite numbers"),
         (COMPARISON, {"published": {"uniform": [94.0, None]}}, r"x\.published must be keys whose values"),
         (COMPARISON, {"samples_per_update": 5}, r"x\.samples_per_update must be keys whose values are a whole number"),
-        ("nas.reinforce.Reinforce", {"adam_betas": [0.9]}, "must be a list of a finite number, a finite number, got"),
-        ("nas.reinforce.Reinforce", {"adam_betas": [0.9, 0.99, 0.5]}, "must be a list of a finite number, a"),
+        (
+            "controllers.reinforce.Reinforce",
+            {"adam_betas": [0.9]},
+            "must be a list of a finite number, a finite number, got",
+        ),
+        ("controllers.reinforce.Reinforce", {"adam_betas": [0.9, 0.99, 0.5]}, "must be a list of a finite number, a"),
     ],
 )
 def test_groups_mappings_and_pairs_are_checked_too(target, keys, message):
@@ -69,10 +77,10 @@ def test_a_target_that_is_not_there_is_named():
 
 
 def test_optional_numbers_take_null():
-    settings = build(node("nas.search.SearchSettings", epochs=1, max_grad_norm=None), "search")
+    settings = build(node("nas.searching.search.SearchSettings", epochs=1, max_grad_norm=None), "search")
     assert settings.max_grad_norm is None
     with pytest.raises(ValueError, match=r"search\.max_grad_norm must be a finite number or null, got 'x'"):
-        build(node("nas.search.SearchSettings", epochs=1, max_grad_norm="x"), "search")
+        build(node("nas.searching.search.SearchSettings", epochs=1, max_grad_norm="x"), "search")
 
 
 def test_differences_are_named_and_free_keys_left_out():
@@ -101,10 +109,10 @@ def test_plain_refuses_what_is_no_group():
 @pytest.mark.parametrize(
     "name",
     [
-        "nas.search.SearchSettings",
-        "nas.retraining.RetrainSettings",
-        "nas.tabular_search.TabularSearchSettings",
-        "nas.tabular_search.open_table",
+        "nas.searching.search.SearchSettings",
+        "nas.training.retraining.RetrainSettings",
+        "nas.searching.tabular_search.TabularSearchSettings",
+        "nas.searching.tabular_search.open_table",
     ],
 )
 def test_configs_of_earlier_runs_name_what_has_moved_since(name):

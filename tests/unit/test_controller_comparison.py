@@ -11,16 +11,20 @@ import torch
 
 from controllers.evolution import Evolution
 from controllers.uniform import Uniform
-from nas.controller_comparison import trials
-from nas.controller_comparison.figures import (
+from nas.runs.rank_tests import mann_whitney_p
+from nas.searching.evaluators import accuracy_reward
+from nas.searching.reward_functions import latency_aware
+from nas.searching.table_lookup import open_table
+from nas.studies.controller_comparison import trials
+from nas.studies.controller_comparison.figures import (
     accuracy_figures,
     by_controller,
     curves,
     front_figures,
 )
-from nas.controller_comparison.plots import comparison_plot
-from nas.controller_comparison.settings import ComparisonSettings, FrontSettings
-from nas.controller_comparison.trials import (
+from nas.studies.controller_comparison.plots import comparison_plot
+from nas.studies.controller_comparison.settings import ComparisonSettings, FrontSettings
+from nas.studies.controller_comparison.trials import (
     Laboratory,
     Trial,
     append_finished,
@@ -30,10 +34,6 @@ from nas.controller_comparison.trials import (
     read_finished,
     run_trials,
 )
-from nas.costing.reward_functions import latency_aware
-from nas.rank_tests import mann_whitney_p
-from nas.rewards import accuracy_reward
-from nas.table_lookup import open_table
 from search_spaces.nasbench201 import NASBench201Space, arch_string
 
 FILE = Path(__file__).parents[1] / "data" / "nasbench201_cifar10.csv.gz"

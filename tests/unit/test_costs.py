@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from nas.costing.costs import CountedCost, median_cost, random_genotypes, size_costs
-from nas.costing.network_parts import NetworkParts, Part
-from nas.derived import count_multiply_adds, count_parameters
-from nas.hardening import harden_mixers
-from nas.networks import ShuffleNASNet
-from nas.stacked import StackedCells
+from nas.costs.counting import CountedCost, median_cost, random_genotypes, size_costs
+from nas.costs.network_parts import NetworkParts, Part
+from nas.models.derived import count_multiply_adds, count_parameters
+from nas.models.hardening import harden_mixers
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.models.stacked_cells import StackedCells
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.nasnet import NASNetSpace

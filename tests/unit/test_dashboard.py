@@ -6,7 +6,7 @@ import time
 import pytest
 from rich.console import Console
 
-from nas.dashboard import BLOCKS, cell_lines, curve_lines, dashboard, sparkline
+from nas.reporting.dashboard import BLOCKS, cell_lines, curve_lines, dashboard, sparkline
 from search_spaces.published import PUBLISHED
 
 ROWS = [{"epoch": i, "reward": i / 8, "best": i / 8, "entropy": 20.0 - i} for i in range(5)]

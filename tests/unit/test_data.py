@@ -13,8 +13,8 @@ import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-import nas.data
-from nas.data import digits, synthetic
+import nas.data.named
+from nas.data.named import digits, synthetic
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "data").glob("*.yaml"))
 
@@ -91,7 +91,7 @@ def test_the_record_names_the_reward_images_and_the_data():
 
 
 def test_many_reward_images_are_recorded_by_digest(monkeypatch):
-    monkeypatch.setattr("nas.image_data.MAX_LISTED_INDICES", 20)
+    monkeypatch.setattr("nas.data.image_data.MAX_LISTED_INDICES", 20)
     assert len(digits(held_out=20).record["reward_indices"]) == 20
     data = digits(held_out=50)
     assert "reward_indices" not in data.record
@@ -124,5 +124,5 @@ def test_a_config_sets_every_argument_but_the_device(path):
     with initialize_config_module("conf", version_base="1.3"):
         config = OmegaConf.to_container(compose(f"data/{path.stem}").data)
     module, name = config.pop("_target_").rsplit(".", 1)
-    assert module == "nas.data"
-    assert set(config) == set(inspect.signature(getattr(nas.data, name)).parameters) - {"device"}
+    assert module == "nas.data.named"
+    assert set(config) == set(inspect.signature(getattr(nas.data.named, name)).parameters) - {"device"}

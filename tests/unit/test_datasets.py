@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-import nas.datasets
-import nas.splits
-from nas.data import torchvision_images
-from nas.datasets import KnownSet, read_npz, write_npz
+import nas.data.npz
+import nas.data.splits
+from nas.data.named import torchvision_images
+from nas.data.npz import KnownSet, read_npz, write_npz
 
 RNG = np.random.RandomState(0)
 
@@ -20,8 +20,8 @@ def tiny_cifar(monkeypatch) -> None:
     tiny = KnownSet(
         "CIFAR10", "cifar-10-batches-py", num_train=40, num_test=20, image_shape=(3, 4, 4), class_names=("cat", "dog")
     )
-    monkeypatch.setattr(nas.datasets, "KNOWN_SETS", {"cifar10": tiny})
-    monkeypatch.setattr("nas.data.KNOWN_SETS", {"cifar10": tiny})
+    monkeypatch.setattr(nas.data.npz, "KNOWN_SETS", {"cifar10": tiny})
+    monkeypatch.setattr("nas.data.named.KNOWN_SETS", {"cifar10": tiny})
 
 
 class FakeCIFAR10:

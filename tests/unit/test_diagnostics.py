@@ -11,9 +11,9 @@ from controllers.independent import IndependentPolicy
 from controllers.lstm import LSTMPolicy
 from controllers.protocol import Samples
 from controllers.uniform import Uniform
-from nas.diagnostics.plots import diagnostics_plot
-from nas.diagnostics.recording import SUMMARY, Recorder
-from nas.diagnostics.settings import GuardSettings
+from nas.reporting.diagnostics_plots import diagnostics_plot
+from nas.searching.diagnostics.recording import SUMMARY, Recorder
+from nas.searching.diagnostics.settings import GuardSettings
 from search_spaces.genotype import Decision
 from search_spaces.nasbench201 import NASBench201Space
 from search_spaces.shufflenas import ShuffleNASSpace

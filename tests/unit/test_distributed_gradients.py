@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from controllers.uniform import Uniform
-from nas.distributed.gradients import Bucket
-from nas.distributed.ranks import ALONE, Ranks
-from nas.epoch_totals import DivergedError
-from nas.networks import ShuffleNASNet
-from nas.sgd import make_sgd
-from nas.training import WeightTrainer
+from nas.compute.distributed.gradients import Bucket
+from nas.compute.distributed.ranks import ALONE, Ranks
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.training.epoch_totals import DivergedError
+from nas.training.sgd import make_sgd
+from nas.training.step import WeightTrainer
 from search_spaces.genotype import Genotype
 from search_spaces.shufflenas import ShuffleNASSpace
 from tests.conftest import make_cell

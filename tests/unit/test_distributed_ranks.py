@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from nas.distributed import joining
-from nas.distributed.batch_norms import average_running_statistics
-from nas.distributed.launch import Launch, check_command, own_place, read_launch
-from nas.distributed.ranks import ALONE, LostRankError, Ranks, digest
-from nas.distributed.settings import DistributedSettings
-from nas.saving import Saves, Stopped
-from nas.shares import Share
+from nas.compute.distributed import joining
+from nas.compute.distributed.batch_norms import average_running_statistics
+from nas.compute.distributed.launch import Launch, check_command, own_place, read_launch
+from nas.compute.distributed.ranks import ALONE, LostRankError, Ranks, digest
+from nas.compute.distributed.settings import DistributedSettings
+from nas.compute.distributed.shares import Share
+from nas.training.autosave import Saves, Stopped
 from tests.ranks import together
 
 ENVIRONMENT = {"TORCHELASTIC_RUN_ID": "x", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}

@@ -2,7 +2,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from nas.drawing import genotype_svg, genotype_text
+from nas.reporting.cells.drawing import genotype_svg, genotype_text
 from search_spaces.genotype import Block, CellGenotype, Genotype
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controllers.best_architectures import Elites
 from controllers.lstm import LSTMPolicy
-from nas.checkpoint import load_checkpoint, save_checkpoint
-from nas.elites import Elites
-from nas.reinforce import Reinforce
+from controllers.reinforce import Reinforce
+from nas.runs.checkpoints import load_checkpoint, save_checkpoint
 from search_spaces.genotype import Decision
 
 DECISIONS = [Decision("cell", i, "op", ("a", "b", "c")) for i in range(2)]

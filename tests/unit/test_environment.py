@@ -1,8 +1,8 @@
 import torch
 
 from nas import __version__
-from nas.environment import environment
-from nas.runtime import make_runtime
+from nas.compute.device import make_runtime
+from nas.compute.environment import environment
 
 
 def test_environment_names_what_is_needed_to_repeat_a_run():

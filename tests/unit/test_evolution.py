@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from controllers.evolution import Evolution, parent_probabilities
 from controllers.uniform import Uniform
-from nas.checkpoint import load_checkpoint, save_checkpoint
+from nas.runs.checkpoints import load_checkpoint, save_checkpoint
 from search_spaces.genotype import Decision
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.exporting import plain_layers
-from nas.exporting.formats import (
+from nas.models.exporting import plain_layers
+from nas.models.exporting.formats import (
     Difference,
     check_difference,
     check_onnx,
@@ -20,12 +20,12 @@ from nas.exporting.formats import (
     write_program,
     write_python,
 )
-from nas.exporting.plain_network import PlainModel, make_normalize, plain_network
-from nas.exporting.source_text import identifier
-from nas.hardening import harden_mixers
-from nas.networks import ShuffleNASNet
-from nas.shufflenets import ShuffleNetV1, ShuffleNetV2
-from nas.stacked import StackedCells
+from nas.models.exporting.plain_network import PlainModel, make_normalize, plain_network
+from nas.models.exporting.source_text import identifier
+from nas.models.hardening import harden_mixers
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.models.shufflenets import ShuffleNetV1, ShuffleNetV2
+from nas.models.stacked_cells import StackedCells
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.mixers import MIXERS

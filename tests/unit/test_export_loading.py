@@ -12,16 +12,16 @@ import torch
 from torch import nn
 
 import nas
-from nas.checkpoint import load_weights, save_weights, write_json
-from nas.exporting.formats import write_python
-from nas.exporting.plain_network import PlainModel, make_normalize, plain_network
-from nas.hardening import harden_mixers
-from nas.loading import build_model
-from nas.model_card import CARD_NAME, WEIGHTS_FILE, ModelRecord, file_facts, model_text, write_card
+from nas.models.exporting.formats import write_python
+from nas.models.exporting.plain_network import PlainModel, make_normalize, plain_network
+from nas.models.hardening import harden_mixers
+from nas.models.loading import build_model
+from nas.models.model_card import CARD_NAME, WEIGHTS_FILE, ModelRecord, file_facts, model_text, write_card
+from nas.runs.checkpoints import load_weights, save_weights, write_json
 from search_spaces.genotype import MAX_JSON_BYTES, Genotype
 from tests.conftest import make_cell
 
-SETTINGS = {"_target_": "nas.networks.ShuffleNASNet", "filters": 8, "cells_per_stage": 1, "stages": 2}
+SETTINGS = {"_target_": "nas.models.shufflenasnet.ShuffleNASNet", "filters": 8, "cells_per_stage": 1, "stages": 2}
 
 
 def a_record(mixer: str = "auto_shuffle") -> ModelRecord:
@@ -147,7 +147,7 @@ def test_what_a_run_tells_is_in_the_record(tmp_path):
 def test_a_run_on_framed_pictures_tells_their_margin_and_so_does_its_card(resize, margin, tmp_path):
     folder, _ = a_run(tmp_path / "four")
     (folder / "config.yaml").write_text(
-        f"data: {{_target_: nas.data.image_folder, image_size: 8, resize: {resize or 'null'}}}\n"
+        f"data: {{_target_: nas.data.named.image_folder, image_size: 8, resize: {resize or 'null'}}}\n"
     )
     record = nas.load_model(folder).record
     assert record.margin == margin
@@ -250,7 +250,10 @@ def test_weights_that_are_no_numbers_or_no_permutations_are_refused(tmp_path):
         ("{", "not valid JSON"),
         ("[1]", "must hold an object"),
         (" " * (MAX_JSON_BYTES + 1), "larger than"),
-        ('{"network": {"_target_": "nas.networks.ShuffleNASNet"}, "mean": "grey"}', "mean must be a list of numbers"),
+        (
+            '{"network": {"_target_": "nas.models.shufflenasnet.ShuffleNASNet"}, "mean": "grey"}',
+            "mean must be a list of numbers",
+        ),
         ('{"network": {"_target_": "a"}, "image_shape": [1]}', "image_shape must be"),
         ('{"network": {"_target_": "a"}, "image_shape": 3}', "image_shape must be"),
         ('{"network": {"_target_": "a"}, "image_shape": [1, 8, -8]}', "image_shape must be a list of whole numbers"),

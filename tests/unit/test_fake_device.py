@@ -30,27 +30,27 @@ from torch.nn import functional as F
 
 from controllers.independent import IndependentPolicy
 from controllers.lstm import LSTMPolicy
-from nas.augment import Augmentation
-from nas.averaging import WeightAverage
-from nas.cutmix import cut_and_mixed
-from nas.distributed import gradients
-from nas.distributed.ranks import Ranks
-from nas.distributed.settings import DistributedSettings
-from nas.evaluation import autocasting, evaluate_paths
-from nas.image_data import ImageData
-from nas.inference import for_inference
-from nas.member_training import Member, MemberTraining
-from nas.networks import ShuffleNASNet
-from nas.reinforce import Reinforce
-from nas.retrain_settings import RetrainSettings
-from nas.rewards import SupernetEvaluator
-from nas.runtime import Runtime
-from nas.sgd import make_sgd
-from nas.shares import Share
-from nas.shufflenets import ShuffleNetV1, ShuffleNetV2
-from nas.splits import ResidentSplit
-from nas.stacked import StackedCells
-from nas.training import WeightTrainer
+from controllers.reinforce import Reinforce
+from nas.compute.device import Runtime
+from nas.compute.distributed import gradients
+from nas.compute.distributed.ranks import Ranks
+from nas.compute.distributed.settings import DistributedSettings
+from nas.compute.distributed.shares import Share
+from nas.data.augmentation import Augmentation
+from nas.data.cutmix import cut_and_mixed
+from nas.data.image_data import ImageData
+from nas.data.splits import ResidentSplit
+from nas.models.inference.ready import for_inference
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.models.shufflenets import ShuffleNetV1, ShuffleNetV2
+from nas.models.stacked_cells import StackedCells
+from nas.searching.evaluators import SupernetEvaluator
+from nas.training.evaluation import autocasting, evaluate_paths
+from nas.training.member import Member, MemberTraining
+from nas.training.retrain_settings import RetrainSettings
+from nas.training.sgd import make_sgd
+from nas.training.step import WeightTrainer
+from nas.training.weight_average import WeightAverage
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.mixers import MIXERS
@@ -158,7 +158,7 @@ def test_steps_of_several_ranks_wait_for_nothing(monkeypatch, settings, cells):
 
 
 def test_an_epoch_of_retraining_waits_for_its_scores_only(monkeypatch):
-    monkeypatch.setattr("nas.member_training.largest_distance", lambda mixers: 0.0)  # rounds on the host, by design
+    monkeypatch.setattr("nas.training.member.largest_distance", lambda mixers: 0.0)  # rounds on the host, by design
     genotype = genotype_of("conv_1x1", mixer="auto_shuffle")
     network = network_of(genotype_candidates(genotype))
     settings = RetrainSettings(
@@ -278,7 +278,7 @@ def test_networks_of_cells_compute_on_one_device(make, genotype):
 
 @pytest.mark.parametrize("make", [partial(ShuffleNetV1, groups=2), partial(ShuffleNetV2, width=0.5)])
 def test_shufflenets_compute_on_one_device(monkeypatch, make):
-    monkeypatch.setattr("nas.shufflenets.STAGE_UNITS", (1, 2))
+    monkeypatch.setattr("nas.models.shufflenets.STAGE_UNITS", (1, 2))
     compute(make(num_classes=5, macro="cifar", mixer="auto_shuffle"), shape=(2, 3, 16, 16))
 
 

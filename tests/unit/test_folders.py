@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from nas.augment import Augmentation
-from nas.data import image_folder
-from nas.folders import decode_image
-from nas.splits import ResidentSplit
-from nas.streaming import StreamingSplit
+from nas.data.augmentation import Augmentation
+from nas.data.image_files import decode_image
+from nas.data.named import image_folder
+from nas.data.splits import ResidentSplit
+from nas.data.streaming import StreamingSplit
 
 
 def save_image(path: Path, mode: str = "RGB", size: tuple[int, int] = (12, 9), value: int = 200) -> Path:

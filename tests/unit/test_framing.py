@@ -11,14 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from nas.augment import Augmentation
-from nas.data import ImageData, image_folder
-from nas.decoding import PIECE, Decoders, ImageSource, Piece, split_in_pieces
-from nas.framing import ATTEMPTS, Box, Framing, decode_part
-from nas.own_images import margin_of
-from nas.prediction import read_image
-from nas.splits import ResidentSplit, Split
-from nas.streaming import StreamingSplit
+from nas.data.augmentation import Augmentation
+from nas.data.cropping import ATTEMPTS, Box, Framing, decode_part
+from nas.data.decoding import PIECE, Decoders, ImageSource, Piece, split_in_pieces
+from nas.data.named import ImageData, image_folder
+from nas.data.own_images import margin_of
+from nas.data.splits import ResidentSplit, Split
+from nas.data.streaming import StreamingSplit
+from nas.models.prediction import read_image
 
 WORKERS = min(2, len(os.sched_getaffinity(0)))
 FLIP = Augmentation(flip=True)
@@ -69,7 +69,7 @@ def pixels_of(data: ImageData, split: Split) -> torch.Tensor:
     ],
 )
 def test_pictures_to_be_classified_are_framed_as_test_images_are(folder, settings, margin):
-    assert margin_of({"_target_": "nas.data.image_folder", "image_size": 16, **settings}) == margin
+    assert margin_of({"_target_": "nas.data.named.image_folder", "image_size": 16, **settings}) == margin
     data = streamed(folder, **settings)
     files = sorted((folder / "val").rglob("*.jpg"))
     read = [read_image(file, image_shape=(3, 16, 16), resize="crop", margin=margin) for file in files]
@@ -80,10 +80,10 @@ def test_pictures_to_be_classified_are_framed_as_test_images_are(folder, setting
     "config",
     [
         {"_target_": "mine.pictures", "image_size": 16, "resize": 20},
-        {"_target_": "nas.data.image_folder", "image_size": 64},
-        {"_target_": "nas.data.image_folder", "resize": 20},
-        {"_target_": "nas.data.image_folder", "image_size": 0, "resize": 0},
-        {"_target_": "nas.data.image_folder", "image_size": 16, "resize": "twenty"},
+        {"_target_": "nas.data.named.image_folder", "image_size": 64},
+        {"_target_": "nas.data.named.image_folder", "resize": 20},
+        {"_target_": "nas.data.named.image_folder", "image_size": 0, "resize": 0},
+        {"_target_": "nas.data.named.image_folder", "image_size": 16, "resize": "twenty"},
         {},
     ],
 )

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from nas.genotypes import load_genotype, network_group
 from nas.jobs import export, latency, retrain
-from nas.loading import load_model
+from nas.models.genotype_files import load_genotype, network_group
+from nas.models.loading import load_model
 from search_spaces.cells import genotype_candidates
 from search_spaces.nasbench201 import arch_string, parse_arch_string
 from search_spaces.notation_literals import named_genotypes

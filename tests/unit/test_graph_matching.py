@@ -3,12 +3,12 @@ from itertools import permutations
 import pytest
 import torch
 
-from nas.demonstrations.convex_matching import relaxed_matching
-from nas.demonstrations.graph_matching import GraphMatchingSettings, penalized_matching, run
-from nas.demonstrations.matching_baselines import faq_matching, sinkhorn_matching
-from nas.demonstrations.matching_plots import matrices_over_time, success_curves
-from nas.demonstrations.matching_problems import draw_matchings
-from nas.demonstrations.relaxation import NEAR, Descent, linear_gap, round_all
+from nas.studies.demonstrations.matching.baselines import faq_matching, sinkhorn_matching
+from nas.studies.demonstrations.matching.convex import relaxed_matching
+from nas.studies.demonstrations.matching.graph_matching import GraphMatchingSettings, penalized_matching, run
+from nas.studies.demonstrations.matching.plots import matrices_over_time, success_curves
+from nas.studies.demonstrations.matching.problems import draw_matchings
+from nas.studies.demonstrations.relaxation import NEAR, Descent, linear_gap, round_all
 from search_spaces.permutations import permutation_matrix, project_doubly_stochastic
 
 TINY = GraphMatchingSettings(

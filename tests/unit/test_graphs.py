@@ -3,12 +3,12 @@ import itertools
 import pytest
 import torch
 
-from nas.averaging import WeightAverage
-from nas.evaluation import evaluate
-from nas.graphs import WARMUP, Repeated
-from nas.networks import ShuffleNASNet
-from nas.sgd import make_sgd
-from nas.training import WeightTrainer
+from nas.compute.cuda_graphs import WARMUP, Repeated
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.training.evaluation import evaluate
+from nas.training.sgd import make_sgd
+from nas.training.step import WeightTrainer
+from nas.training.weight_average import WeightAverage
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.shufflenas import ShuffleNASSpace

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.derived import count_multiply_adds, count_parameters
-from nas.fragmentation import CellShape, cell_shape
-from nas.guidelines import examine
-from nas.guidelines_text import guidelines_text
-from nas.networks import ShuffleNASNet
-from nas.operation_costs import Convolution
-from nas.operations import record_operations
-from nas.shufflenets import ShuffleNetV1, ShuffleNetV2
-from nas.stacked import StackedCells
+from nas.costs.cell_graph import CellShape, cell_shape
+from nas.costs.guidelines import examine
+from nas.costs.guidelines_text import guidelines_text
+from nas.costs.operation_costs import Convolution
+from nas.costs.operations import record_operations
+from nas.models.derived import count_multiply_adds, count_parameters
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.models.shufflenets import ShuffleNetV1, ShuffleNetV2
+from nas.models.stacked_cells import StackedCells
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Block, CellGenotype, Genotype
 from search_spaces.shufflenas import ShuffleNASSpace

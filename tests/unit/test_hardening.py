@@ -4,12 +4,12 @@ import math
 import pytest
 import torch
 
-from nas.hardening import harden_mixers, largest_distance, outermost_mixers, penalty, soft_mixers
-from nas.networks import ShuffleNASNet
-from nas.schedules import TrainingSettings
-from nas.sgd import make_sgd
-from nas.shufflenets import ShuffleNetV2
-from nas.training import WeightTrainer
+from nas.models.hardening import harden_mixers, largest_distance, outermost_mixers, penalty, soft_mixers
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.models.shufflenets import ShuffleNetV2
+from nas.training.schedules import TrainingSettings
+from nas.training.sgd import make_sgd
+from nas.training.step import WeightTrainer
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.mixers import MIXERS, Permutation

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from controllers.independent import IndependentPolicy
-from nas.policy_gradients import reinforce_loss
-from nas.reinforce import Reinforce
+from controllers.policy_gradients import reinforce_loss
+from controllers.reinforce import Reinforce
 from search_spaces.genotype import Decision
 from search_spaces.shufflenas import ShuffleNASSpace
 

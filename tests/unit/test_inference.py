@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nas.folding import Freedom, Level, freedom
-from nas.hardening import harden_mixers
-from nas.inference import FoldedLayers, for_inference
-from nas.networks import ShuffleNASNet
-from nas.placement import Layer, Piece, place
-from nas.shufflenets import ShuffleNetV1, ShuffleNetV2
-from nas.stacked import StackedCells
+from nas.models.hardening import harden_mixers
+from nas.models.inference.channel_orders import Freedom, Level, freedom
+from nas.models.inference.channel_placement import Layer, Piece, place
+from nas.models.inference.ready import FoldedLayers, for_inference
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.models.shufflenets import ShuffleNetV1, ShuffleNetV2
+from nas.models.stacked_cells import StackedCells
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Block, CellGenotype, Genotype
 from search_spaces.mixers import Mixer, Permutation

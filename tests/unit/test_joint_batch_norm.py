@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from nas.distributed.batch_norms import check_norms, synchronized
-from nas.distributed.ranks import Ranks
-from nas.distributed.settings import DistributedSettings
+from nas.compute.distributed.batch_norms import check_norms, synchronized
+from nas.compute.distributed.ranks import Ranks
+from nas.compute.distributed.settings import DistributedSettings
 from search_spaces.batch_norm import BatchNorm2d
 from tests.ranks import together
 

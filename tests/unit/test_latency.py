@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from nas.latency import settings
-from nas.latency.backends import BACKENDS, PRECISIONS, precision_name
-from nas.latency.comparison import Comparison, ReadyModel, threads_set
-from nas.latency.measurement import LEAST_ROUNDS, speedup, summarise, time_interleaved
-from nas.latency.peak_memory import PeakMemory, live_bytes, weight_bytes
-from nas.latency.plots import comparison_plot, line_labels
-from nas.latency.report import flat_row
-from nas.latency.settings import LatencySettings
-from nas.runtime import Runtime
+from nas.compute.device import Runtime
+from nas.costs.latency import settings
+from nas.costs.latency.backends import BACKENDS, PRECISIONS, precision_name
+from nas.costs.latency.comparison import Comparison, ReadyModel, threads_set
+from nas.costs.latency.measurement import LEAST_ROUNDS, speedup, summarise, time_interleaved
+from nas.costs.latency.peak_memory import PeakMemory, live_bytes, weight_bytes
+from nas.costs.latency.settings import LatencySettings
+from nas.reporting.latency_plots import comparison_plot, line_labels
+from nas.reporting.latency_report import flat_row
 
 CPU = Runtime(device=torch.device("cpu"), autocast=None, channels_last=True)
 MS = 1_000_000

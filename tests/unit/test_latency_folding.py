@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torchvision import models
 
-from nas.batch_norm_folding import absorb, fold_batch_norm, fold_batch_norm_by_graph, scale_and_shift
-from nas.inference import for_inference
-from nas.networks import ShuffleNASNet
-from nas.shufflenets import ShuffleNetV1, ShuffleNetV2
-from nas.stacked import StackedCells
+from nas.models.inference.batch_norm_folding import absorb, fold_batch_norm, fold_batch_norm_by_graph, scale_and_shift
+from nas.models.inference.ready import for_inference
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.models.shufflenets import ShuffleNetV1, ShuffleNetV2
+from nas.models.stacked_cells import StackedCells
 from search_spaces.cells import genotype_candidates
 from search_spaces.ops import FactorizedReduction, find_op
 from search_spaces.published import PUBLISHED

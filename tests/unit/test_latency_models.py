@@ -6,10 +6,10 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 
-from nas.checkpoint import save_weights
-from nas.jobs.compared_models import build_compared, published_model
-from nas.latency.model_entries import ModelEntry, read_entries, read_entry
-from nas.latency.torchvision_models import build_torchvision
+from nas.costs.latency.model_entries import ModelEntry, read_entries, read_entry
+from nas.costs.latency.torchvision_models import build_torchvision
+from nas.jobs.building.compared_models import build_compared, published_model
+from nas.runs.checkpoints import save_weights
 from search_spaces.published import PUBLISHED
 
 
@@ -155,7 +155,7 @@ def test_weights_that_cannot_be_read_are_named_not_replaced_by_random_ones(tmp_p
 def test_a_run_from_elsewhere_calls_nothing_but_a_network(tmp_path, genotype, in_weights, settings, message):
     mark = tmp_path / "mark"
     (tmp_path / "genotype.json").write_text(genotype.to_json())
-    network = {"_target_": "nas.networks.ShuffleNASNet", "filters": 10, **settings}
+    network = {"_target_": "nas.models.shufflenasnet.ShuffleNASNet", "filters": 10, **settings}
     network = json.loads(json.dumps(network).replace("MARK", str(mark)))
     record = json.dumps({"genotype": genotype.to_dict(), "network": network})
     if in_weights:
@@ -169,11 +169,14 @@ def test_a_run_from_elsewhere_calls_nothing_but_a_network(tmp_path, genotype, in
 
 def test_a_run_that_trained_nothing_gives_the_network_of_its_config(tmp_path, genotype):
     (tmp_path / "genotype.json").write_text(genotype.to_json())
-    (tmp_path / "config.yaml").write_text("network: {_target_: nas.networks.ShuffleNASNet, filters: 10}\n")
+    (tmp_path / "config.yaml").write_text("network: {_target_: nas.models.shufflenasnet.ShuffleNASNet, filters: 10}\n")
     assert built(str(tmp_path)).facts["network"]["filters"] == 10
     with (tmp_path / "config.yaml").open("a") as config:
         config.write("retrain: {filters: 14, cells_per_stage: null}\n")
-    assert built(str(tmp_path)).facts["network"] == {"_target_": "nas.networks.ShuffleNASNet", "filters": 14}
+    assert built(str(tmp_path)).facts["network"] == {
+        "_target_": "nas.models.shufflenasnet.ShuffleNASNet",
+        "filters": 14,
+    }
 
 
 def test_a_network_without_cells_and_one_of_torchvision_are_built_by_name():

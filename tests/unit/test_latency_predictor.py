@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from nas.costing import latency_predictor
-from nas.costing.costs import Correction, random_genotypes
-from nas.costing.latency_predictor import (
+from nas.compute.device import make_runtime
+from nas.compute.processor_time import WARMUP, steady_times
+from nas.costs import latency_predictor
+from nas.costs.counting import Correction, random_genotypes
+from nas.costs.latency_predictor import (
     PASSES,
     PredictorSettings,
     fit_correction,
@@ -20,7 +22,7 @@ from nas.costing.latency_predictor import (
     prediction_errors,
     predictor_of,
 )
-from nas.costing.latency_table import (
+from nas.costs.latency_table import (
     Conditions,
     LatencyTable,
     conditions_of,
@@ -28,10 +30,8 @@ from nas.costing.latency_table import (
     opened_table,
     read_table,
 )
-from nas.costing.network_parts import NetworkParts, Part
-from nas.costing.processor_time import WARMUP, steady_times
-from nas.networks import ShuffleNASNet
-from nas.runtime import make_runtime
+from nas.costs.network_parts import NetworkParts, Part
+from nas.models.shufflenasnet import ShuffleNASNet
 from search_spaces.shufflenas import ShuffleNASSpace
 
 SHAPE = (1, 8, 8)

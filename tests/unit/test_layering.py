@@ -34,5 +34,5 @@ def test_the_command_line_starts_without_torch_or_hydra():
         path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         if path.exists():
             left += [new for new in imported(path) - loaded if new]
-    assert {"nas.distributed.launch", "nas.command_line.words"} <= loaded
+    assert {"nas.compute.distributed.launch", "nas.command_line.words"} <= loaded
     assert not {name.split(".")[0] for name in loaded} & {"torch", "hydra", "omegaconf", "numpy"}

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from nas.epoch_totals import DivergedError
-from nas.loss_scale import FIRST_SCALE, GROWTH_INTERVAL, LossScale
+from nas.training.epoch_totals import DivergedError
+from nas.training.loss_scale import FIRST_SCALE, GROWTH_INTERVAL, LossScale
 from tests.faults.test_numerical_faults import STEPS, batches, small_network, trainer_of
 from tests.taping import TapeRecorder
 from tests.unit.test_graphs import some_genotype
@@ -34,7 +34,7 @@ def weights(trainer) -> torch.Tensor:
 
 
 def test_the_scale_moves_as_that_of_torch(monkeypatch):
-    monkeypatch.setattr("nas.loss_scale.GROWTH_INTERVAL", 3)
+    monkeypatch.setattr("nas.training.loss_scale.GROWTH_INTERVAL", 3)
     ours, theirs = LossScale(CPU), torch.amp.GradScaler("cpu", growth_interval=3)
     weight = torch.ones(3, requires_grad=True)
     optimizer = torch.optim.SGD([weight], lr=0.0)
@@ -127,7 +127,7 @@ def test_a_step_in_half_precision_is_nearly_that_in_float32(dtype):
 
 @pytest.mark.gpu
 def test_fp16_trains_on_a_device_with_and_without_a_recorded_step():
-    from nas.graphs import CudaGraphs
+    from nas.compute.cuda_graphs import CudaGraphs
 
     device, scores = torch.device("cuda"), []
     data = [(images.to(device), labels.to(device)) for images, labels in batches()]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from nas.demonstrations.mixer_costs import MixerCostSettings, counts, run, training_step
+from nas.studies.demonstrations.mixer_costs import MixerCostSettings, counts, run, training_step
 from search_spaces.dynamic_shuffle import DynamicShuffle
 from search_spaces.kaleidoscope import FixedLinear, Kaleidoscope, SwitchShuffle
 from search_spaces.mixers import MIXERS, Mixer

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nas.demonstrations.model_costs import ModelCostSettings, _copies, build_model, run
+from nas.studies.demonstrations.model_costs import ModelCostSettings, _copies, build_model, run
 
 
 def test_the_four_copies_are_two_functions():

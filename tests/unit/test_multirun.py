@@ -5,8 +5,8 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from nas.command_line.words import quote
+from nas.jobs.building.parts import member_device
 from nas.jobs.multirun import current_member, multirun_arguments, objective, remove_if_bare
-from nas.jobs.parts import member_device
 
 
 @pytest.fixture

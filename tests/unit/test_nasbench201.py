@@ -9,7 +9,7 @@ from controllers.evolution import Evolution
 from controllers.independent import IndependentPolicy
 from controllers.lstm import LSTMPolicy
 from controllers.uniform import Uniform
-from nas.drawing import genotype_svg
+from nas.reporting.cells.drawing import genotype_svg
 from search_spaces.genotype import Block, CellGenotype, Genotype
 from search_spaces.nasbench201 import OPS, NASBench201Space, arch_string, parse_arch_string, published_topology
 from search_spaces.shufflenas import ShuffleNASSpace

@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 import torch
 
-from nas.derived import DerivedModel, copy_shared_weights, count_multiply_adds, count_parameters
-from nas.networks import SHORTCUTS, STEMS, ShuffleNASNet
+from nas.models.derived import DerivedModel, copy_shared_weights, count_multiply_adds, count_parameters
+from nas.models.shufflenasnet import SHORTCUTS, STEMS, ShuffleNASNet
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.shufflenas import ShuffleNASSpace

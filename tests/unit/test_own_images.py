@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from nas.data import arrays
-from nas.datasets import as_images
+from nas.data.named import arrays
+from nas.data.npz import as_images
 
 RNG = np.random.RandomState(0)
 

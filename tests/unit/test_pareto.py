@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.costing.pareto import hypervolume, nondominated
+from nas.costs.pareto import hypervolume, nondominated
 
 grid = st.integers(min_value=0, max_value=8)
 point_lists = st.lists(st.tuples(grid, grid), max_size=12)

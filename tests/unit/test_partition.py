@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nas.partition import partition, stratified_choice
+from nas.data.stratified_split import partition, stratified_choice
 
 
 def test_the_division_is_stratified_and_follows_its_seed():

@@ -4,11 +4,11 @@ import xml.etree.ElementTree as ET
 import pytest
 import torch
 
-from nas.demonstrations.permuted_images import Images, run, summarise, train_and_test
-from nas.demonstrations.permuted_plots import accuracy_plot, film_plot, pictures_plot
-from nas.demonstrations.permuted_settings import PermutedImagesSettings
-from nas.demonstrations.pixel_permutations import learn_auto_shuffle, learn_faq, learn_switches
-from nas.demonstrations.total_variation import (
+from nas.studies.demonstrations.permuted.images import Images, run, summarise, train_and_test
+from nas.studies.demonstrations.permuted.pixel_permutations import learn_auto_shuffle, learn_faq, learn_switches
+from nas.studies.demonstrations.permuted.plots import accuracy_plot, film_plot, pictures_plot
+from nas.studies.demonstrations.permuted.settings import PermutedImagesSettings
+from nas.studies.demonstrations.permuted.total_variation import (
     grid_laplacian,
     neighbours_restored,
     objective_slope,

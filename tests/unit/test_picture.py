@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas.drawing import genotype_svg
-from nas.picture import write_png
+from nas.reporting.cells.drawing import genotype_svg
+from nas.reporting.cells.pixels import write_png
 from search_spaces.nasbench201 import parse_arch_string
 from search_spaces.published import PUBLISHED
 

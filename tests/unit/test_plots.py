@@ -5,7 +5,7 @@ from math import nan
 
 import pytest
 
-from nas.plots import choice_curves, latency_plot, search_curves, training_curves
+from nas.reporting.plots import choice_curves, latency_plot, search_curves, training_curves
 
 SEARCH = [
     {"epoch": 1, "loss": 2.3, "reward": 0.3, "baseline": nan, "entropy": 5.0, "best": 0.4},
@@ -101,7 +101,7 @@ def test_a_dollar_sign_in_a_name_is_only_a_dollar_sign(tmp_path):
 
 
 def test_matplotlib_is_loaded_only_to_draw():
-    code = "import sys, nas.plots; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, nas.reporting.plots; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

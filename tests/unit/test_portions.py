@@ -1,6 +1,6 @@
 import pytest
 
-from nas.portions import check_portion, portion_of
+from nas.runs.shards import check_portion, portion_of
 
 
 @pytest.mark.parametrize("portions", [1, 2, 3, 7])

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from nas.folders import decode_image
-from nas.prediction import find_images, predict, read_image
+from nas.data.image_files import decode_image
+from nas.models.prediction import find_images, predict, read_image
 
 
 class MeanColour(nn.Module):

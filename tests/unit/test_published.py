@@ -1,9 +1,9 @@
 import pytest
 
-from nas.derived import count_parameters
-from nas.hardening import harden_mixers
-from nas.networks import ShuffleNASNet
-from nas.published_table import TABLE_I
+from nas.models.derived import count_parameters
+from nas.models.hardening import harden_mixers
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.studies.table_i import TABLE_I
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.ops import find_op

@@ -4,9 +4,9 @@ import math
 import numpy as np
 import pytest
 
-from nas.ranking import intervals
-from nas.ranking.correlations import kendall_tau, ranks, spearman_rho
-from nas.ranking.intervals import accuracy_interval, bootstrap
+from nas.studies.ranking import intervals
+from nas.studies.ranking.correlations import kendall_tau, ranks, spearman_rho
+from nas.studies.ranking.intervals import accuracy_interval, bootstrap
 
 TIED = [np.random.default_rng(seed).integers(0, 4, size=(2, 9)).astype(float) for seed in range(8)]
 

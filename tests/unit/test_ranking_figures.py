@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from nas.ranking.figures import Bootstrapping, ranking_figures, reliability
-from nas.ranking.plots import ranking_plot
-from nas.ranking.tables import difference_sentence, print_figures, reliability_sentence, run_sentence, signed
+from nas.studies.ranking.figures import Bootstrapping, ranking_figures, reliability
+from nas.studies.ranking.plots import ranking_plot
+from nas.studies.ranking.tables import difference_sentence, print_figures, reliability_sentence, run_sentence, signed
 
 ESTIMATE = Bootstrapping(seed=0, resamples=300)
 TRUTH = np.linspace(0.5, 0.9, 20)

@@ -4,7 +4,7 @@ import statistics
 import numpy as np
 import pytest
 
-from nas.ranking.selection import best_of_random, best_of_top, gain_of_top
+from nas.studies.ranking.selection import best_of_random, best_of_top, gain_of_top
 
 
 def best_over_all_orders(predictions, values, k) -> float:

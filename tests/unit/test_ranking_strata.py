@@ -3,8 +3,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from nas.ranking.settings import RankSettings
-from nas.ranking.strata import STRATA, best_threshold, draw_stratified, joint_prediction
+from nas.studies.ranking.settings import RankSettings
+from nas.studies.ranking.strata import STRATA, best_threshold, draw_stratified, joint_prediction
 
 
 def test_every_stratum_gives_as_many_cells_and_the_better_ones_what_is_left():

@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 
 from controllers.independent import IndependentPolicy
 from controllers.lstm import LSTMPolicy
-from nas.config import build
-from nas.policy_gradients import annealed, clipped_share, moving_average, ppo_loss, reinforce_loss
-from nas.reinforce import Reinforce
+from controllers.policy_gradients import annealed, clipped_share, moving_average, ppo_loss, reinforce_loss
+from controllers.reinforce import Reinforce
+from nas.jobs.building.config import build
 from search_spaces.genotype import Decision
 from search_spaces.shufflenas import ShuffleNASSpace
 

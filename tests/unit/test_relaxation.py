@@ -3,7 +3,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from nas.demonstrations.relaxation import (
+from nas.studies.demonstrations.relaxation import (
     Descent,
     best_of_starts,
     descend,

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from nas.checkpoint import write_csv
-from nas.reporting.contents import report_sections
-from nas.reporting.drawing import Dots, Line, svg_element
-from nas.reporting.figures import NAN, Axis, Chart, Series
-from nas.reporting.html import embedded_json, page
-from nas.reporting.matrices import off_shuffle
-from nas.reporting.plots import plot, pointer_data
-from nas.reporting.records import Problem, RunRecord, find_runs, slug
-from nas.reporting.report import write_report
-from nas.reporting.scales import Scale, fitted, linear_ticks, log_ticks, tick_text
-from nas.reporting.series import curve, thinned
-from nas.reporting.summary import duration, summary_row
-from nas.reporting.swept import swept_charts
+from nas.reporting.figures.drawing import Dots, Line, svg_element
+from nas.reporting.figures.figures import NAN, Axis, Chart, Series
+from nas.reporting.figures.matrices import off_shuffle
+from nas.reporting.figures.plots import plot, pointer_data
+from nas.reporting.figures.scales import Scale, fitted, linear_ticks, log_ticks, tick_text
+from nas.reporting.figures.series import curve, thinned
+from nas.reporting.figures.swept import swept_charts
+from nas.reporting.page.contents import report_sections
+from nas.reporting.page.html import embedded_json, page
+from nas.reporting.page.records import Problem, RunRecord, find_runs, slug
+from nas.reporting.page.report import write_report
+from nas.reporting.page.summary import duration, summary_row
+from nas.runs.checkpoints import write_csv
 from search_spaces.genotype import Genotype
 from search_spaces.shuffles import shuffle_index
 from tests.conftest import make_cell

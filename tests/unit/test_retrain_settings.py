@@ -1,6 +1,6 @@
 import pytest
 
-from nas.retrain_settings import RetrainSettings
+from nas.training.retrain_settings import RetrainSettings
 
 
 @pytest.mark.parametrize(

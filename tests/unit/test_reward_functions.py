@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.costing.reward_functions import (
+from nas.searching.evaluators import accuracy_reward
+from nas.searching.reward_functions import (
     RecordedReward,
     absolute_reward,
     latency_absolute,
@@ -15,8 +16,7 @@ from nas.costing.reward_functions import (
     limited_reward,
     product_reward,
 )
-from nas.evaluation import Score
-from nas.rewards import accuracy_reward
+from nas.training.evaluation import Score
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from nas.jobs import runs
 from nas.jobs.runs import age
-from nas.run_listing import find_runs, read_run
+from nas.runs.listing import find_runs, read_run
 
 CONFIG = {
     "seed": 0,
@@ -166,7 +166,7 @@ def test_two_runs_are_compared_in_settings_and_environment(tmp_path, monkeypatch
 
 def test_runs_of_two_commands_are_compared_group_by_group(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    common = {"seed": 0, "data": {"_target_": "nas.data.digits", "split_seed": 0, "flip": True}}
+    common = {"seed": 0, "data": {"_target_": "nas.data.named.digits", "split_seed": 0, "flip": True}}
     search = {**common, "search": {str(i): i for i in range(40)}, "network": {str(i): 0 for i in range(9)}}
     other = {"data": {**common["data"], "flip": False}, "network": {str(i): 1 for i in range(9)}}
     put_run(tmp_path, "results/runs/a", job="search", config=search)

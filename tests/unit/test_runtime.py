@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from nas.runtime import Runtime, devices_here, make_runtime
-from nas.runtime_settings import RuntimeSettings
+from nas.compute.device import Runtime, devices_here, make_runtime
+from nas.compute.settings import RuntimeSettings
 
 
 def test_a_runtime_places_networks_channels_last():

@@ -3,7 +3,7 @@ import random
 import numpy as np
 import torch
 
-from nas.seeds import derive_seed, seed_everything
+from nas.runs.seeds import derive_seed, seed_everything
 
 
 def test_streams_of_one_seed_differ_and_repeat():

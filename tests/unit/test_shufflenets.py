@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from nas.derived import count_parameters
-from nas.shufflenets import MACROS, ShuffleNetV1, ShuffleNetV2, ShuffleUnitV1
+from nas.models.derived import count_parameters
+from nas.models.shufflenets import MACROS, ShuffleNetV1, ShuffleNetV2, ShuffleUnitV1
 from search_spaces.shuffles import ChannelShuffle
 from tests.torchvision_weights import load_torchvision_weights
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 import pytest
 import torch
 
-import nas.datasets
-import nas.splits
-from nas.augment import Augmentation, augment
-from nas.splits import ResidentSplit
+import nas.data.npz
+import nas.data.splits
+from nas.data.augmentation import Augmentation, augment
+from nas.data.splits import ResidentSplit
 
 
 def numbered_split(num_images: int = 20, indices: list[int] | None = None) -> ResidentSplit:
@@ -66,8 +66,8 @@ def test_labels_follow_their_images_through_augmentation():
 def test_many_batches_may_be_augmented_at_once(monkeypatch):
     """As on an accelerator, which a CPU stands for here by another name of its device."""
     split, augmentation = numbered_split(20), Augmentation(crop_padding=1, flip=True)
-    monkeypatch.setattr(nas.splits, "IMAGES_AT_ONCE", 12)
-    monkeypatch.setattr(nas.splits, "augments_batch_by_batch", lambda _: False)
+    monkeypatch.setattr(nas.data.splits, "IMAGES_AT_ONCE", 12)
+    monkeypatch.setattr(nas.data.splits, "augments_batch_by_batch", lambda _: False)
     batches = list(split.batches(5, seed=4, augmentation=augmentation))
     assert [len(labels) for _, labels in batches] == [5, 5, 5, 5]
     generator = torch.Generator().manual_seed(4)

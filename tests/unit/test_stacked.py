@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from nas.auxiliary import AuxiliaryHead
-from nas.derived import copy_shared_weights, count_multiply_adds, count_parameters
-from nas.stacked import MACROS, STEMS, StackedCells
+from nas.models.auxiliary import AuxiliaryHead
+from nas.models.derived import copy_shared_weights, count_multiply_adds, count_parameters
+from nas.models.stacked_cells import MACROS, STEMS, StackedCells
 from search_spaces.cells import MERGES, genotype_candidates
 from search_spaces.genotype import Block, CellGenotype, Genotype
 from search_spaces.nasnet import NASNetSpace

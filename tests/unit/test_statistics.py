@@ -2,8 +2,7 @@ import math
 
 import pytest
 
-from nas.rank_tests import mann_whitney_p, signed_rank_p
-from nas.statistics import (
+from nas.runs.intervals import (
     Comparison,
     compare_pairs,
     compare_samples,
@@ -14,6 +13,7 @@ from nas.statistics import (
     spread,
     verdict,
 )
+from nas.runs.rank_tests import mann_whitney_p, signed_rank_p
 
 NAMES = ("A", "B")
 

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 import torch
 
-from nas.demonstrations.structured import (
+from nas.studies.demonstrations.structured import (
     STARTS,
     StructuredSettings,
     descend,
@@ -15,8 +15,8 @@ from nas.demonstrations.structured import (
     learn,
     run,
 )
-from nas.demonstrations.structured_plots import constructed_plot, film_plot, learned_plot
-from nas.demonstrations.transforms import LEARNED, TRANSFORMS, construct, expressible, learnable
+from nas.studies.demonstrations.structured_plots import constructed_plot, film_plot, learned_plot
+from nas.studies.demonstrations.transforms import LEARNED, TRANSFORMS, construct, expressible, learnable
 from search_spaces.butterfly import identity_twiddle, kaleidoscope_matrix, random_twiddle
 from search_spaces.switches import switch_matrix, switch_permutation, switch_tables
 
@@ -54,7 +54,7 @@ def test_an_error_of_a_written_matrix_is_seen(monkeypatch):
         target[1, 2] += 0.25
         return product, target
 
-    monkeypatch.setattr("nas.demonstrations.transforms.expressible", wrong)
+    monkeypatch.setattr("nas.studies.demonstrations.transforms.expressible", wrong)
     assert construct("hadamard", 4, generator=generator())["max_error"] == 0.25
 
 

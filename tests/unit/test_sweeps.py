@@ -4,9 +4,16 @@ from pathlib import Path
 import pytest
 
 from nas.jobs.sweep import make_plan
-from nas.sweeps.members import Member, check_fixed, in_a_line, member_state, run_member
-from nas.sweeps.plots import sweep_plot
-from nas.sweeps.summary import aggregate, common_environment, distinct, number_or_text, read_members, swept_keys
+from nas.reporting.sweeps.members import Member, check_fixed, in_a_line, member_state, run_member
+from nas.reporting.sweeps.plots import sweep_plot
+from nas.reporting.sweeps.summary import (
+    aggregate,
+    common_environment,
+    distinct,
+    number_or_text,
+    read_members,
+    swept_keys,
+)
 
 NONE: set[str] = set()  # of settings that may change
 FIGURES = {

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.table_lookup import TabularCost, TabularEvaluator, open_table
-from nas.tabular import Table
+from nas.searching.table_files import Table
+from nas.searching.table_lookup import TabularCost, TabularEvaluator, open_table
 from search_spaces.genotype import Genotype
 from search_spaces.nasbench201 import arch_string
 from search_spaces.shufflenas import ShuffleNASSpace

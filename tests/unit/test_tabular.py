@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from nas import tabular
-from nas.table_lookup import TabularEvaluator
-from nas.tabular import Table
+from nas.searching import table_files as tabular
+from nas.searching.table_files import Table
+from nas.searching.table_lookup import TabularEvaluator
 from search_spaces.nasbench201 import NASBench201Space, arch_string
 
 SPACE = NASBench201Space()

@@ -8,14 +8,14 @@ import torch
 
 from controllers.evolution import Evolution
 from controllers.lstm import LSTMPolicy
+from controllers.reinforce import Reinforce
 from controllers.uniform import Uniform
-from nas.costing.reward_functions import latency_aware
-from nas.reinforce import Reinforce
-from nas.rewards import accuracy_reward
-from nas.table_lookup import TabularCost, TabularEvaluator, open_table
-from nas.tabular import Table
-from nas.tabular_search import TabularSearch
-from nas.tabular_search_settings import TabularSearchSettings
+from nas.searching.evaluators import accuracy_reward
+from nas.searching.reward_functions import latency_aware
+from nas.searching.table_files import Table
+from nas.searching.table_lookup import TabularCost, TabularEvaluator, open_table
+from nas.searching.tabular_search import TabularSearch
+from nas.searching.tabular_settings import TabularSearchSettings
 from search_spaces.genotype import Genotype
 from search_spaces.nasbench201 import NASBench201Space, arch_string
 

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nas.drawing import genotype_svg
-from nas.tensorboard_tracker import TensorBoardTracker
-from nas.tracking import WandbTracker, _read_journal
+from nas.reporting.cells.drawing import genotype_svg
+from nas.reporting.tensorboard import TensorBoardTracker
+from nas.reporting.trackers import WandbTracker, _read_journal
 
 KEY = "0123456789abcdef" * 2 + "deadbeef"  # of the form of an account's
 KILLED = """
 import os, shutil, signal, sys, time
 from pathlib import Path
-from nas.tracking import WandbTracker
+from nas.reporting.trackers import WandbTracker
 
 out = Path(sys.argv[1])
 tracker = WandbTracker(mode="offline")
@@ -186,6 +186,6 @@ def test_tensorboard_gets_the_found_cells_as_an_image_and_the_config_as_text(tmp
 
 
 def test_tensorboard_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("nas.tensorboard_tracker.find_spec", lambda name: None)
+    monkeypatch.setattr("nas.reporting.tensorboard.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'shufflenas\[tensorboard\]'"):
         TensorBoardTracker()

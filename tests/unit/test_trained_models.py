@@ -9,13 +9,13 @@ from hydra import compose, initialize_config_module
 from PIL import Image
 
 import nas
-from nas.checkpoint import load_weights, save_weights
-from nas.derived import count_parameters
-from nas.hardening import harden_mixers
 from nas.jobs import predict
-from nas.loading import SHIPPED
-from nas.model_card import CARD_NAME, model_input
-from nas.networks import ShuffleNASNet
+from nas.models.derived import count_parameters
+from nas.models.hardening import harden_mixers
+from nas.models.loading import SHIPPED
+from nas.models.model_card import CARD_NAME, model_input
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.runs.checkpoints import load_weights, save_weights
 from search_spaces.cells import genotype_candidates
 from search_spaces.published import PUBLISHED
 from search_spaces.shufflenas import ShuffleNASSpace

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from nas.evaluation import batch_statistics, evaluate, recalibrate_batch_norm
-from nas.networks import ShuffleNASNet
-from nas.retrain_settings import RetrainSettings
-from nas.schedules import CosineRestarts, OneCycle
-from nas.sgd import clip_gradients, make_sgd
-from nas.training import WeightTrainer
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.training.evaluation import batch_statistics, evaluate, recalibrate_batch_norm
+from nas.training.retrain_settings import RetrainSettings
+from nas.training.schedules import CosineRestarts, OneCycle
+from nas.training.sgd import clip_gradients, make_sgd
+from nas.training.step import WeightTrainer
 from search_spaces.cells import genotype_candidates
 from search_spaces.shufflenas import ShuffleNASSpace
 

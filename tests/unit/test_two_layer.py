@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nas.demonstrations.matching_plots import matrices_over_time, success_curves
-from nas.demonstrations.relaxation import NEAR, Descent, round_all
-from nas.demonstrations.two_layer import TwoLayerSettings, draw_teachers, recover, run
+from nas.studies.demonstrations.matching.plots import matrices_over_time, success_curves
+from nas.studies.demonstrations.relaxation import NEAR, Descent, round_all
+from nas.studies.demonstrations.two_layer import TwoLayerSettings, draw_teachers, recover, run
 from search_spaces.permutations import permutation_matrix, project_doubly_stochastic
 
 DESCENT = TwoLayerSettings().descent

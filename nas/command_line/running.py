@@ -1,0 +1,163 @@
+"""One job in its run folder, from the composed config on; a mistake of the user's becomes a few lines."""
+
+import contextlib
+import importlib
+import os
+import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nas.command_line.mistakes import check
+from nas.command_line.words import Words
+from nas.compute.distributed.launch import read_launch
+from nas.jobs.building.config import build, import_extensions, plain
+from nas.jobs.failures import OUT_OF_MEMORY, explained, kept_of
+from nas.jobs.multirun import current_member, is_multirun, objective, runs_alone
+
+TRACEBACKS = "NAS_TRACEBACKS"
+"""Environment variable: what the user set HYDRA_FULL_ERROR to."""
+WITHOUT_RUN_FOLDER = ("show", "report", "table", "runs", "sweep")
+
+
+class MistakeError(Exception):
+    """A user's mistake, told in a line or two without a traceback."""
+
+
+@contextlib.contextmanager
+def errors_raised() -> Iterator[None]:
+    """Within the context Hydra raises errors instead of printing them, also in processes that its launchers start."""
+    before = {name: os.environ.get(name) for name in (TRACEBACKS, "HYDRA_FULL_ERROR")}
+    os.environ[TRACEBACKS] = before[TRACEBACKS] or before["HYDRA_FULL_ERROR"] or "0"
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def wants_traceback() -> bool:
+    """Whether the user set HYDRA_FULL_ERROR=1, to see where an error comes from."""
+    return os.environ.get(TRACEBACKS, os.environ.get("HYDRA_FULL_ERROR")) == "1"
+
+
+def run_job(command: str, cfg: DictConfig, words: Words, *, failed: list[str]) -> Any:
+    """Runs a job in its run folder; a mistake is told once even if several processes make it.
+
+    Args:
+        command: The job.
+        cfg: Its config.
+        words: What was typed.
+        failed: Takes the names of members of a multirun that made a mistake, so that the next one runs.
+
+    Raises:
+        SystemExit: If a job that runs alone fails.
+        MistakeError: If a member of a multirun makes one that its launcher or sweeper has to see.
+    """
+    try:
+        launch = read_launch()
+        if launch is None:
+            return _run_alone(command, cfg, words)
+        from nas.compute.distributed.failures import told_once  # imports torch
+
+        with told_once(launch, mistakes=MistakeError):
+            return _run_alone(command, cfg, words)
+    except MistakeError as mistake:
+        if not is_multirun():
+            sys.stderr.write(f"error: {mistake}\n")
+            sys.exit(1)
+        if OmegaConf.select(cfg, "objective") or not runs_alone():
+            raise
+        failed.append(current_member().name)
+        sys.stderr.write(f"error: {failed[-1]}: {mistake}\n")
+        return None
+    except Exception:
+        if is_multirun():
+            raise
+        traceback.print_exc()
+        sys.exit(1)
+
+
+def _run_alone(command: str, cfg: DictConfig, words: Words) -> Any:
+    out = Path(HydraConfig.get().runtime.output_dir)
+    if is_multirun() and command not in WITHOUT_RUN_FOLDER:
+        out = out / current_member().name
+    try:
+        check(command, cfg, words)
+        summary = _run_job(command, cfg, out)
+        return objective(summary, figure) if (figure := OmegaConf.select(cfg, "objective")) else summary
+    except KeyboardInterrupt as stopped:
+        sys.stderr.write(f"\nstopped; to go on: {_again(command, cfg, words.overrides)}\n")
+        sys.exit(getattr(stopped, "exit_code", 130))
+    except (ValueError, OSError, OmegaConfBaseException) as error:  # the last: a group that is null, or a number
+        if command not in WITHOUT_RUN_FOLDER:
+            with contextlib.suppress(OSError):  # something is in it, or another process has just removed it
+                out.rmdir()  # Hydra made it, and nothing came of it
+        if wants_traceback():
+            raise
+        kept = partial(kept_of, command, out, again=_again(command, cfg, words.overrides))
+        raise MistakeError(explained(error, kept=kept)) from error
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError" or wants_traceback():
+            raise
+        told = kept_of(command, out, again=_again(command, cfg, words.overrides))
+        raise MistakeError(f"{str(error).splitlines()[0]}\n{OUT_OF_MEMORY}. {told}") from error
+
+
+def _run_job(command: str, cfg: DictConfig, out: Path) -> Any:
+    import_extensions(cfg)
+    job = importlib.import_module(f"nas.jobs.{command}")
+    if command == "sweep":
+        return job.run(cfg, out, pipeline=partial(_run_job, "pipeline"))
+    if command in WITHOUT_RUN_FOLDER:
+        return job.run(cfg, out)
+    from nas.jobs.building.parts import build_runtime  # imports torch
+    from nas.jobs.building.run_folder import joint_run
+    from nas.reporting.trackers import FilesOnly
+    from nas.runs.console import silence
+
+    _heed_sigterm()
+    if not isinstance(cfg.seed, int):
+        raise ValueError(f"seed must be a whole number, got {cfg.seed!r}")
+    tracker = build(cfg.logger, "logger")
+    runtime = build_runtime(cfg)
+    if not runtime.ranks.first:
+        silence()
+        tracker = FilesOnly()
+    with joint_run(cfg, out, runtime=runtime, command=command):
+        tracker.start(plain(cfg, "the config"), out=out)
+        completed = False
+        summary: dict[str, Any] = {}
+        try:
+            summary = job.run(cfg, out, tracker=tracker)
+            completed = True
+        finally:
+            tracker.finish(summary, completed=completed)
+        return summary
+
+
+def _heed_sigterm() -> None:
+    """Has SIGTERM end a job as Ctrl-C does."""
+    from nas.training.autosave import only_here, stop_at_once
+
+    with contextlib.suppress(ValueError):  # a launcher may run jobs in threads, where signals cannot be handled
+        signal.signal(signal.SIGTERM, only_here(stop_at_once))
+
+
+def _again(command: str, cfg: DictConfig, overrides: Sequence[str]) -> str:
+    """Returns the command that goes on with a run, to be pasted into a shell."""
+    kept = [override for override in overrides if not override.startswith(("name=", "hydra.job.config."))]
+    name = OmegaConf.select(cfg, "name")  # that of the moment, where the command gave none
+    return shlex.join(["nas", command, *([] if name is None else [f"name={name}"]), *kept])

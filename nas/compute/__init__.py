@@ -1,0 +1,12 @@
+"""The machine: device and number format, CUDA graphs, several processes, clocks.
+
+Modules:
+    allocator: Keeping the memory that a training step frees for the next one.
+    cuda_graphs: Work recorded once and replayed.
+    device: The machine a run happens on.
+    distributed/: Processes that train one network together, as torchrun starts them.
+    environment: A record of what a run happened in.
+    processor_time: Timing in turns by the clock that other programs disturb least.
+    settings: Settings of the machine's use.
+    timing: Timing pieces of work side by side, in turns, so that a drifting machine hits all alike.
+"""

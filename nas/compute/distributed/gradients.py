@@ -1,0 +1,100 @@
+"""One tensor for all that the ranks tell one another in a step: the gradients of a path, and the scores of its images.
+
+A path has some hundred weight tensors. To send each by itself would take as long as the step; end to end they are one
+message. With a cell of its own on every rank, a weight is stepped on all ranks if it is used on any.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nas.compute.distributed.ranks import Ranks
+
+Groups = list[list[Tensor]]
+"""Weights by group of the optimizer."""
+
+
+def count_touching(groups: Groups, ranks: Ranks) -> list[list[int]]:
+    """Returns on how many ranks each weight has a gradient.
+
+    Only the host is asked, which knows what was computed before the device has computed it.
+    """
+    own = [[int(weight.grad is not None) for weight in group] for group in groups]
+    if not ranks.samples_apart:
+        return [[ranks.size * touched for touched in group] for group in own]
+    counts = torch.tensor([touched for group in own for touched in group], dtype=torch.int32)
+    return [group.tolist() for group in torch.split(ranks.sum_(counts), [len(group) for group in own])]
+
+
+class Bucket:
+    """The gradients of the weights that a step moves, and the sums over its images, laid end to end.
+
+    Args:
+        groups: All weights of the optimizer, after a backward pass.
+        ranks: Those who add up.
+        num_scores: Numbers sent beside the gradients.
+    """
+
+    def __init__(self, groups: Groups, *, ranks: Ranks, num_scores: int) -> None:
+        counts = count_touching(groups, ranks)
+        self.ranks = ranks
+        self.weights: Groups = [
+            [weight for weight, count in zip(group, counted, strict=True) if count]
+            for group, counted in zip(groups, counts, strict=True)
+        ]
+        every = [weight for group in self.weights for weight in group]
+        self.counts = [count for counted in counts for count in counted if count]
+        length = sum(map(torch.numel, every)) + num_scores
+        self.flat = torch.zeros(length, dtype=every[0].dtype, device=every[0].device)
+        *slices, self.scores = torch.split(self.flat, [*map(torch.numel, every), num_scores])
+        # In the layout of the weights, which the ranks have in common and a gradient need not keep.
+        self.gradients = [
+            part.as_strided(weight.size(), weight.stride()) for part, weight in zip(slices, every, strict=True)
+        ]
+        self.own = [number for number, weight in enumerate(every) if weight.grad is not None]
+        self._every = every
+        self._num_images = 0
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that a rank gives to be added up in a step."""
+        return self.flat.numel() * self.flat.element_size()
+
+    @property
+    def num_images(self) -> int:
+        """Images of all ranks in the last step."""
+        return self._num_images * self.ranks.size
+
+    def fill(self, scores: Tensor, *, num_images: int) -> None:
+        """Takes in this rank's gradients and the scores (S,) of its images; weights that it has not used are zero."""
+        self._num_images = num_images
+        if len(self.own) < len(self._every):
+            self.flat.zero_()
+        gradients = [weight.grad for weight in self._every if weight.grad is not None]
+        torch._foreach_copy_([self.gradients[number] for number in self.own], gradients)
+        self.scores.copy_(scores)
+
+    def average(self) -> None:
+        """Makes means of the gradients that were added up, and hands them to the weights."""
+        divisors = divisors_of(self.counts, ranks=self.ranks)
+        if len(set(divisors)) == 1:
+            self.flat[: len(self.flat) - len(self.scores)] *= 1 / divisors[0]
+        else:
+            torch._foreach_mul_(self.gradients, [1 / divisor for divisor in divisors])
+        for weight, gradient in zip(self._every, self.gradients, strict=True):
+            weight.grad = gradient
+
+
+def divisors_of(counts: Sequence[int], *, ranks: Ranks) -> list[int]:
+    """Returns by what sums of gradients over the ranks are divided.
+
+    By the number of ranks whose cells use the weight, the mean is an unbiased estimate of its expected gradient over
+    the cells that use it, whenever one does. By the number of all ranks, it is one of its expected gradient over all
+    cells, of which those that do not use it have none (ENAS, arXiv:1802.03268, §2.2, with M ranks).
+
+    Args:
+        counts: On how many ranks each weight has a gradient, at least 1.
+        ranks: Says which of the two.
+    """
+    return [count if ranks.settings.average == "touched" else ranks.size for count in counts]

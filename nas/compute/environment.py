@@ -1,0 +1,141 @@
+"""A record of what a run happened in: machine, versions, code. What differs between two may change results."""
+
+import functools
+import hashlib
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas import __version__
+from nas.compute.device import Runtime
+from nas.compute.distributed.ranks import Ranks
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "hydra-core",
+    "omegaconf",
+    "wandb",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "pillow",
+    "safetensors",
+    "pyyaml",
+    "matplotlib",
+)
+SOURCES = ("nas", "search_spaces", "controllers", "conf")
+RESULTS_DEPEND_ON = (
+    *("device", "device_name", "autocast", "channels_last", "graphs", "compile", "threads", "distributed", "python"),
+)
+
+
+def environment(runtime: Runtime, *, seed: int) -> dict[str, Any]:
+    """Returns what one needs to know to repeat a run: versions, device, seed, commit, command."""
+    cuda = runtime.device.type == "cuda"
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "seed": seed,
+        "device": str(runtime.device),
+        "device_name": torch.cuda.get_device_name(runtime.device) if cuda else _processor(),
+        "autocast": None if runtime.autocast is None else str(runtime.autocast).removeprefix("torch."),
+        "channels_last": runtime.channels_last,
+        "graphs": runtime.graphs,
+        "compile": runtime.compile,
+        "threads": torch.get_num_threads(),
+        "distributed": _described(runtime.ranks),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cuda": torch.version.cuda if cuda else None,
+        "packages": {"shufflenas": __version__}
+        | {name: _version(name) for name in PACKAGES}
+        | {"torch": torch.__version__},
+        "git_commit": _git_commit(),
+        "code_sha256": code_digest(),
+    }
+
+
+def _described(ranks: Ranks) -> str | None:
+    """Returns in words how several processes share the work; None for one alone."""
+    settings = ranks.settings
+    if ranks.alone:
+        return None
+    return f"{ranks.size} ranks, sampling {settings.sampling}, average {settings.average}, bn {settings.batch_norm}"
+
+
+def environment_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Returns in which ways that can change results two environments differ, as `torch 2.11.0 → 2.12.0`."""
+
+    def facts(environment: Mapping[str, Any]) -> dict[str, Any]:
+        chosen = {name: environment.get(name) for name in (*RESULTS_DEPEND_ON, "cuda", "cpu_capability")}
+        packages = environment.get("packages")
+        return {**chosen, **(packages if isinstance(packages, dict) else {}), "code": environment.get("code_sha256")}
+
+    before, after = facts(old), facts(new)
+    return [
+        f"{name} {_short(before.get(name))} → {_short(after.get(name))}"
+        for name in dict.fromkeys([*before, *after])
+        if before.get(name) != after.get(name)
+    ]
+
+
+@functools.cache
+def code_digest() -> str:
+    """Returns a digest of this package's own source and settings, which a commit does not tell of changed files."""
+    root, digest = Path(__file__).parents[2], hashlib.sha256()
+    for path in sorted(path for top in SOURCES for path in (root / top).rglob("*") if path.suffix in (".py", ".yaml")):
+        digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _short(value: object) -> str:
+    return str(value)[:40]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _git_commit() -> str | None:
+    """Returns the commit of the source tree, with "+" if it was changed; None outside a repository."""
+    source = Path(__file__).parents[2]
+    if not (source / ".git").exists():
+        return None
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=source, capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=source,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+" if changed else "")

@@ -1,1 +1,0 @@
-"""What an architecture costs beside its accuracy, foretold from its parts, and what a search makes of it."""

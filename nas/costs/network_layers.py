@@ -1,0 +1,100 @@
+"""Walking through a network of cells: its layers, the cells in them, what stands beside these, and all shapes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas.models.shufflenasnet import ReductionLayer, ShuffleNASNet
+from nas.models.stacked_cells import StackedCells, StackedLayer
+from search_spaces.cells import Cell
+from search_spaces.genotype import Genotype
+
+Shape = tuple[int, int, int]
+"""(C, H, W) of one image or feature map."""
+
+CellNetwork = ShuffleNASNet | StackedCells
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedCell:
+    """A cell of the network, and where it stands.
+
+    Attributes:
+        module: Holds the candidates.
+        name: `normal` or `reduction`.
+        reads: (C, H, W) of its inputs.
+    """
+
+    module: Cell
+    name: str
+    reads: Shape
+
+    @property
+    def inside(self) -> Shape:
+        """Shape (C, H, W) of its blocks."""
+        channels, height, width = self.reads
+        stride = 2 if self.module.strided else 1
+        return channels, -(-height // stride), -(-width // stride)
+
+
+def layers_of(network: CellNetwork) -> Iterator[tuple[Any, str]]:
+    """Yields the layers, each with the name of its cell."""
+    for layer in network.layers:
+        reduces = isinstance(layer, ReductionLayer) or (isinstance(layer, StackedLayer) and layer.reducing)
+        yield layer, "reduction" if reduces else "normal"
+
+
+def cells_of(network: CellNetwork, shapes: "Shapes") -> list[PlacedCell]:
+    """Returns all cells; a shortcut that is a cell counts."""
+    return [
+        PlacedCell(module, name, shapes[module][0])
+        for layer, name in layers_of(network)
+        for module in (layer.cell, getattr(layer, "shortcut", None))
+        if isinstance(module, Cell)
+    ]
+
+
+def fixed_modules(network: CellNetwork) -> Iterator[tuple[str, nn.Module]]:
+    """Yields the modules that every genotype's path takes, head and mixers apart, each with its kind."""
+    yield "stem", network.stem
+    if isinstance(network, StackedCells):
+        yield "stem", network.second_stem
+    for layer, _ in layers_of(network):
+        if isinstance(layer, StackedLayer):
+            yield from (("calibration", one) for one in (layer.calibrate_older, layer.calibrate_newer, layer.base))
+        elif isinstance(layer, ReductionLayer) and not isinstance(layer.shortcut, Cell):
+            yield "shortcut", layer.shortcut
+
+
+Shapes = dict[Any, tuple[Shape, Shape]]
+"""(C, H, W) of what a module read first and of what it wrote."""
+
+
+@torch.no_grad()
+def shapes_of(network: nn.Module, genotype: Genotype, image_shape: Shape) -> Shapes:
+    """Runs a network once, in evaluation mode, and notes the shapes of all feature maps."""
+    shapes: Shapes = {}
+
+    def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        first = inputs[0][0] if inputs and isinstance(inputs[0], list) else next(iter(inputs), None)
+        if isinstance(first, Tensor) and isinstance(output, Tensor) and first.ndim == output.ndim == 4:
+            shapes[module] = _shape(first), _shape(output)
+
+    hooks = [module.register_forward_hook(note) for module in network.modules()]
+    training = network.training
+    device = next(network.parameters()).device
+    try:
+        network.eval()(torch.zeros((1, *image_shape), device=device), genotype)
+    finally:
+        network.train(training)
+        for hook in hooks:
+            hook.remove()
+    return shapes
+
+
+def _shape(x: Tensor) -> Shape:
+    _, channels, height, width = x.shape
+    return channels, height, width

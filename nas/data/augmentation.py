@@ -1,0 +1,238 @@
+"""Normalisation and random augmentation of a whole batch at once, on the device that holds it.
+
+A loader that augments image by image costs more than a small network trains; here a batch of uint8 images becomes
+a batch of normalised floats in a dozen tensor operations, each image with draws of its own and without the host
+ever waiting for the device. The work runs over rows of `W·C` bytes: with only three channels, any operation whose
+innermost dimension is the channels cannot be vectorised by the CPU.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nas.compute.distributed.shares import Part
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """What is done at random to a training image.
+
+    Attributes:
+        crop_padding: Pixels of zeros around the image before a crop of its own size; 0 crops nothing.
+        flip: Whether an image is mirrored left to right with probability one half.
+        cutout: Side in pixels of the square set to zero; 0 cuts nothing.
+
+    Raises:
+        ValueError: If a number of pixels is negative or not whole, or `flip` is not a bool.
+    """
+
+    crop_padding: int = 0
+    flip: bool = False
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        for name, pixels in (("crop_padding", self.crop_padding), ("cutout", self.cutout)):
+            if isinstance(pixels, bool) or not isinstance(pixels, int) or pixels < 0:
+                raise ValueError(f"{name} must be a whole number of pixels, at least 0, got {pixels!r}")
+        if not isinstance(self.flip, bool):
+            raise ValueError(f"flip must be true or false, got {self.flip!r}")
+
+
+class Draws(NamedTuple):
+    """The random choices for a batch, one of each an image, all of shape (N,).
+
+    Attributes:
+        down: Rows the crop lies below the image's own place, in [-crop_padding, crop_padding].
+        right: Columns it lies to the right, in the same range.
+        flipped: Whether the crop is mirrored, bool.
+        cut_row: Row of the centre of the cut square, in [0, H).
+        cut_column: Its column, in [0, W).
+    """
+
+    down: Tensor
+    right: Tensor
+    flipped: Tensor
+    cut_row: Tensor
+    cut_column: Tensor
+
+
+def draw(num_images: int, *, height: int, width: int, augmentation: Augmentation, generator: torch.Generator) -> Draws:
+    """Draws crops, flips and cuts for a batch, uniformly and independently for each image.
+
+    Every kind is drawn whether it is switched on or not, so that switching one on leaves the others' draws alone.
+
+    Args:
+        num_images: The images N of the batch.
+        height: Rows H of an image.
+        width: Columns W of an image.
+        augmentation: The range of the crops.
+        generator: Source of the draws, on the device they are made on.
+
+    Returns:
+        The draws, each (N,) on the generator's device.
+    """
+    shape, device, padding = (num_images,), generator.device, augmentation.crop_padding
+    return Draws(
+        down=torch.randint(-padding, padding + 1, shape, generator=generator, device=device),
+        right=torch.randint(-padding, padding + 1, shape, generator=generator, device=device),
+        flipped=torch.rand(shape, generator=generator, device=device) < 0.5,
+        cut_row=torch.randint(height, shape, generator=generator, device=device),
+        cut_column=torch.randint(width, shape, generator=generator, device=device),
+    )
+
+
+def channel_statistics(
+    images: npt.NDArray[np.uint8], *, indices: npt.NDArray[np.int64]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, by sums of integers and so alike on every machine.
+
+    Args:
+        images: (N, C, H, W).
+        indices: (M,) images to take.
+
+    Returns:
+        Means and standard deviations, C each, in units of the full scale 255. The standard deviation of a
+        constant channel is given as 1, for it is divided by.
+    """
+    sums = squares = np.zeros(images.shape[1], dtype=np.int64)
+    for start in range(0, len(indices), 1000):
+        chunk = images[indices[start : start + 1000]]
+        sums = sums + chunk.sum(axis=(0, 2, 3), dtype=np.int64)
+        squares = squares + np.square(chunk, dtype=np.uint32).sum(axis=(0, 2, 3), dtype=np.int64)
+    count = len(indices) * images.shape[2] * images.shape[3]
+    means = sums / count
+    deviations = np.sqrt([max(0.0, q / count - m * m) for q, m in zip(squares.tolist(), means, strict=True)])
+    return (
+        tuple((means / 255).tolist()),
+        tuple((np.where(deviations < 1e-3, 255, deviations) / 255).tolist()),
+    )
+
+
+def normalize(images: Tensor, *, mean: Tensor, std: Tensor) -> Tensor:
+    """Turns bytes into floats of about zero mean and unit variance: `(images / 255 - mean) / std`.
+
+    Args:
+        images: (N, C, H, W) uint8 on any device; fastest when stored channels-last.
+        mean: (C,) float on the same device, in units of the full scale 255.
+        std: (C,) float on the same device, positive.
+
+    Returns:
+        (N, C, H, W) float32, channels-last.
+
+    Raises:
+        ValueError: If `images` is not a uint8 tensor of four dimensions.
+    """
+    num_images, channels, height, width = _checked_shape(images)
+    rows = images.permute(0, 2, 3, 1).reshape(num_images, height, width * channels)
+    return _as_images(_normalized_rows(rows, mean=mean, std=std), channels=channels)
+
+
+def augment(
+    images: Tensor,
+    *,
+    mean: Tensor,
+    std: Tensor,
+    augmentation: Augmentation,
+    generator: torch.Generator,
+    part: Part | None = None,
+) -> Tensor:
+    """Crops, flips, normalises and cuts a batch, each image by draws of its own.
+
+    What lies outside the image and what is cut out are zero *after* normalisation, the mean colour that is: ENAS
+    (arXiv:1802.03268) pads normalised images likewise. Cutout follows DeVries and Taylor (arXiv:1708.04552, §3.2):
+    the centre is uniform over the image, so that the square may reach over the border.
+
+    Args:
+        images: (N, C, H, W) uint8 on any device; fastest when stored channels-last.
+        mean: (C,) float on the same device, in units of the full scale 255.
+        std: (C,) float on the same device, positive.
+        augmentation: What to do.
+        generator: Source of all draws, on the images' device.
+        part: Which images of a batch these are, if not all: what is drawn for the whole batch is drawn all the same,
+            and each image gets what it would have got among all of them.
+
+    Returns:
+        (N, C, H, W) float32, channels-last.
+
+    Raises:
+        ValueError: If `images` is not a uint8 tensor of four dimensions, or `crop_padding` reaches the side of an
+            image (a crop could miss it), or `cutout` exceeds it (no pixel of an image might be left).
+    """
+    num_images, channels, height, width = _checked_shape(images)
+    side = min(height, width)
+    if augmentation.crop_padding >= side:
+        raise ValueError(f"crop_padding must be below the image side {side}, got {augmentation.crop_padding}")
+    if augmentation.cutout > side:
+        raise ValueError(f"cutout must be at most the image side {side}, got {augmentation.cutout}")
+    drawn = num_images if part is None else part.num_images
+    draws = draw(drawn, height=height, width=width, augmentation=augmentation, generator=generator)
+    if part is not None:
+        draws = Draws(*(values[part.rows] for values in draws))
+    y, x = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
+    rows = y + draws.down[:, None]  # (N, H): the row each output row is read from
+    columns = torch.where(draws.flipped[:, None], x.flip(0), x) if augmentation.flip else x.expand(num_images, -1)
+    columns = columns + draws.right[:, None]  # (N, W)
+    pixels = _gathered_rows(images, rows=rows, columns=columns)  # (N, H, W·C) uint8
+    result = _normalized_rows(pixels, mean=mean, std=std)  # (N, H, W·C)
+    if augmentation.crop_padding:
+        _keep(result, rows=_inside(rows, 0, height), columns=_inside(columns, 0, width), channels=channels)
+    if augmentation.cutout:
+        top, left = (centre[:, None] - augmentation.cutout // 2 for centre in (draws.cut_row, draws.cut_column))
+        cut_rows = _inside(y, top, top + augmentation.cutout)  # (N, H)
+        cut_columns = _inside(x, left, left + augmentation.cutout)  # (N, W)
+        _cut(result, rows=cut_rows, columns=cut_columns, channels=channels)
+    return _as_images(result, channels=channels)
+
+
+def _checked_shape(images: Tensor) -> tuple[int, int, int, int]:
+    """The four sizes of a batch of uint8 images."""
+    if images.dtype != torch.uint8 or images.ndim != 4:
+        raise ValueError(f"images must be uint8 (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
+    num_images, channels, height, width = images.shape
+    return num_images, channels, height, width
+
+
+def _gathered_rows(images: Tensor, *, rows: Tensor, columns: Tensor) -> Tensor:
+    """Reads row `rows[n, i]` and column `columns[n, j]` of each image, clamped to it: (N, H, W·C) uint8.
+
+    Rows first, as whole runs of bytes, then columns by one small index that all rows of an image share.
+    """
+    num_images, channels, height, width = images.shape
+    first_row = torch.arange(num_images, device=images.device)[:, None] * height
+    flat = images.permute(0, 2, 3, 1).reshape(num_images * height, width * channels)
+    pixels = flat.index_select(0, (rows.clamp(0, height - 1) + first_row).flatten())
+    offsets = torch.arange(channels, device=images.device)
+    index = (columns.clamp(0, width - 1)[:, :, None] * channels + offsets).view(num_images, 1, width * channels)
+    return pixels.view(num_images, height, width * channels).gather(2, index.expand(-1, height, -1))
+
+
+def _normalized_rows(rows: Tensor, *, mean: Tensor, std: Tensor) -> Tensor:
+    """Normalises (N, H, W·C) bytes whose channels lie innermost."""
+    width = rows.shape[2] // mean.shape[0]
+    return rows.float().mul_((1 / (255 * std)).repeat(width)).add_((-mean / std).repeat(width))
+
+
+def _as_images(rows: Tensor, *, channels: int) -> Tensor:
+    """Views (N, H, W·C) as channels-last images (N, C, H, W)."""
+    num_images, height, _ = rows.shape
+    return rows.view(num_images, height, -1, channels).permute(0, 3, 1, 2)
+
+
+def _inside(position: Tensor, start: Tensor | int, stop: Tensor | int) -> Tensor:
+    """1.0 where `start <= position < stop`, else 0.0: floats, for a product with bools is several times slower."""
+    return ((position >= start) & (position < stop)).float()
+
+
+def _keep(result: Tensor, *, rows: Tensor, columns: Tensor, channels: int) -> None:
+    """Zeroes in place what lies outside the kept rows (N, H) and columns (N, W)."""
+    result.mul_(rows[:, :, None]).mul_(columns.repeat_interleave(channels, dim=1)[:, None, :])
+
+
+def _cut(result: Tensor, *, rows: Tensor, columns: Tensor, channels: int) -> None:
+    """Zeroes in place what lies both in the cut rows (N, H) and in the cut columns (N, W)."""
+    kept = torch.maximum(1 - rows[:, :, None], (1 - columns).repeat_interleave(channels, dim=1)[:, None, :])
+    result.mul_(kept)  # (N, H, W·C)

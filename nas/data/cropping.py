@@ -1,0 +1,144 @@
+"""Which part of a picture becomes an image: a random one in training, the middle otherwise, as ImageNet is trained.
+
+Pictures of many sizes are cut and scaled in one go, by the process that decodes them. The choice is a function of
+random numbers that it is given, so that it does not depend on which process that is.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from nas.data.image_files import eight_bits, opened_image
+
+ATTEMPTS = 10  # at a part that lies within the picture, before the largest of the nearest shape is taken
+
+
+class Box(NamedTuple):
+    """A part of a picture, in pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How parts are chosen.
+
+    Attributes:
+        scale: Least and greatest share of the picture's area that a random part covers, in (0, 1]; None takes the
+            middle always.
+        ratio: Least and greatest width / height of a random part.
+        margin: Side of the middle part, as a share of the picture's shorter side, in (0, 1].
+
+    Raises:
+        ValueError: If a number is out of its range.
+    """
+
+    scale: tuple[float, float] | None = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    margin: float = 224 / 256
+
+    def __post_init__(self) -> None:
+        if self.scale is not None and not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(f"crop_scale must be two rising shares in (0, 1], got {list(self.scale)}")
+        if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
+            raise ValueError(f"crop_ratio must be two rising numbers above 0, got {list(self.ratio)}")
+        if not 0 < self.margin <= 1:
+            raise ValueError(f"margin must lie in (0, 1], got {self.margin}")
+
+    def draws(self, num_images: int, *, generator: torch.Generator) -> Tensor:
+        """Returns the random numbers that parts are chosen by, (num_images, ATTEMPTS, 4) in [0, 1)."""
+        return torch.rand(num_images, ATTEMPTS, 4, dtype=torch.float64, generator=generator)
+
+    def random_part(self, draws: Sequence[Sequence[float]], *, width: int, height: int) -> Box:
+        """Chooses a part of random area and shape at a random place.
+
+        The area is uniform, the logarithm of the shape too (Szegedy et al., arXiv:1409.4842, §6, in the reading of
+        torchvision's RandomResizedCrop: what does not lie within the picture is drawn again, ten times at most).
+
+        Args:
+            draws: (ATTEMPTS, 4) in [0, 1): area, shape, column and row of each attempt.
+            width: Of the picture, in pixels.
+            height: Of the picture, in pixels.
+
+        Returns:
+            The part.
+
+        Raises:
+            ValueError: If parts are not random.
+        """
+        if self.scale is None:
+            raise ValueError("a random part needs a scale, got None")
+        (least, most), (narrow, wide) = self.scale, (math.log(ratio) for ratio in self.ratio)
+        for area, shape, column, row in draws:
+            pixels = width * height * (least + (most - least) * area)
+            ratio = math.exp(narrow + (wide - narrow) * shape)
+            w, h = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
+            if 0 < w <= width and 0 < h <= height:
+                return Box(int(column * (width - w + 1)), int(row * (height - h + 1)), w, h)
+        ratio = min(max(width / height, self.ratio[0]), self.ratio[1])
+        w, h = min(width, round(height * ratio)), min(height, round(width / ratio))
+        return _middle(max(w, 1), max(h, 1), width=width, height=height)
+
+    def middle_part(self, *, width: int, height: int) -> Box:
+        """Returns the square in the middle: what scaling the shorter side and cutting out the centre leaves."""
+        side = max(1, round(min(width, height) * self.margin))
+        return _middle(side, side, width=width, height=height)
+
+
+def decode_part(
+    path: Path, *, image_size: int, channels: int, framing: Framing, draws: Sequence[Sequence[float]] | None = None
+) -> Tensor:
+    """Decodes one file, cuts a part out and scales it.
+
+    Large JPEGs are decoded at a fraction of their size, at which the part still has `image_size` pixels a side.
+
+    Args:
+        path: The file, of any kind that `nas.data.image_files.decode_image` takes.
+        image_size: Side of the result in pixels.
+        channels: 3 for RGB, 1 for grey.
+        framing: Which part.
+        draws: Random numbers of the part, see `Framing.random_part`; None takes the middle.
+
+    Returns:
+        (channels, image_size, image_size) uint8, its channels innermost in memory.
+
+    Raises:
+        ValueError: If the file cannot be decoded.
+    """
+    with opened_image(path) as image:
+        width, height = image.size
+        if draws is None:
+            box = framing.middle_part(width=width, height=height)
+        else:
+            box = framing.random_part(draws, width=width, height=height)
+        image.draft(None, (-(-width * image_size // box.width), -(-height * image_size // box.height)))
+        part = _cut(image, box, shrunk=width / image.size[0])
+        mode = "RGB" if channels == 3 else "L"
+        pixels = np.array(part if part.mode == mode else eight_bits(part).convert(mode))
+    stored = torch.from_numpy(pixels.reshape(1, *pixels.shape[:2], channels)).permute(0, 3, 1, 2)
+    # torch scales bytes with vector instructions, in half the time of Pillow.
+    scaled = F.interpolate(stored, (image_size, image_size), mode="bilinear", antialias=True)
+    return scaled[0]
+
+
+def _middle(part_width: int, part_height: int, *, width: int, height: int) -> Box:
+    return Box((width - part_width) // 2, (height - part_height) // 2, part_width, part_height)
+
+
+def _cut(image: Image.Image, box: Box, *, shrunk: float) -> Image.Image:
+    """Cuts a part out of an image that was decoded at 1 / `shrunk` of its size."""
+    left, top = int(box.left / shrunk), int(box.top / shrunk)
+    right = max(left + 1, min(round((box.left + box.width) / shrunk), image.size[0]))
+    bottom = max(top + 1, min(round((box.top + box.height) / shrunk), image.size[1]))
+    return image.crop((left, top, right, bottom))

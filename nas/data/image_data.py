@@ -1,0 +1,212 @@
+"""A data set ready for a search: its splits, their normalisation, and a record of what was held out."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nas.data.augmentation import Augmentation, channel_statistics
+from nas.data.decoding import Decoders
+from nas.data.splits import ResidentSplit, Split
+from nas.data.stratified_split import Indices, Partition
+from nas.data.streaming import StreamingSplit
+
+MAX_LISTED_INDICES = 100_000
+STATISTICS_SAMPLE = 1024  # images of a streamed training split that mean and standard deviation are taken from
+
+
+@dataclass(frozen=True, slots=True)
+class ImageData:
+    """Images with labels, divided for a search.
+
+    Attributes:
+        name: What the data set is called.
+        train: Images that train the weights during the search.
+        reward: Training images held out from them, on which genotypes are scored.
+        test: Images that nothing sees before the final retrain is measured.
+        full: Train and reward images together: what a derived model is retrained on.
+        image_shape: (C, H, W).
+        num_classes: Number of classes.
+        class_names: Name of each label.
+        mean: Mean of each channel over the train images, in units of the full scale 255.
+        std: Standard deviation likewise.
+        augmentation: What suits the training images by default; no cutout.
+        record: JSON-ready: `name`, `split_seed`, `num_train`, `num_reward`, `num_test`, `image_shape`, `class_names`,
+            `mean`, `std`; as `reward_indices` the reward images by their number in the stored order (a digest of these
+            numbers, `reward_indices_sha256`, where there are more than 100,000); and as `data_sha256` a digest of the
+            data in use: of all pixels (N, C, H, W), then all labels as int64.
+    """
+
+    name: str
+    train: Split
+    reward: Split
+    test: Split
+    full: Split
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: Augmentation
+    record: dict[str, Any]
+
+
+def resident_data(
+    images: npt.NDArray[np.uint8],
+    labels: Indices,
+    *,
+    name: str,
+    class_names: tuple[str, ...],
+    parts: Partition,
+    split_seed: int,
+    augmentation: Augmentation,
+    device: torch.device | str,
+) -> ImageData:
+    """Puts images on the device, once for all splits.
+
+    Args:
+        images: (M, C, H, W), the images `parts.used` in that order.
+        labels: (N,) class of every image of the data set, used or not.
+        name: What the data set is called.
+        class_names: Name of each label.
+        parts: How the data set is divided.
+        split_seed: What `parts` was drawn from.
+        augmentation: Default augmentation.
+        device: Where the images are to live.
+
+    Returns:
+        The data set, with resident splits.
+    """
+    used = parts.used
+    mean, std = channel_statistics(images, indices=np.searchsorted(used, parts.train))
+    digest = hashlib.sha256(np.ascontiguousarray(images).data)
+    digest.update(labels[used].astype("<i8").data)
+    stored = torch.from_numpy(images).to(device).contiguous(memory_format=torch.channels_last)
+    stored_labels = torch.from_numpy(labels[used]).to(device)
+
+    def split(indices: Indices) -> Split:
+        positions = torch.from_numpy(np.searchsorted(used, indices))
+        return ResidentSplit(stored, stored_labels, mean=torch.tensor(mean), std=torch.tensor(std), indices=positions)
+
+    return _assembled(
+        split,
+        name=name,
+        image_shape=(images.shape[1], images.shape[2], images.shape[3]),
+        class_names=class_names,
+        parts=parts,
+        mean=mean,
+        std=std,
+        augmentation=augmentation,
+        record={"split_seed": split_seed, "data_sha256": digest.hexdigest()},
+    )
+
+
+def streaming_data(
+    decoders: Decoders,
+    *,
+    root: Path,
+    name: str,
+    class_names: tuple[str, ...],
+    parts: Partition,
+    split_seed: int,
+    augmentation: Augmentation,
+    device: torch.device | str,
+) -> ImageData:
+    """Leaves images in their files.
+
+    Mean and standard deviation come from a sample of the train images drawn from `split_seed`. The record's digest,
+    `files_sha256`, covers names, sizes and classes of the files, not their content: that would all have to be read.
+
+    Args:
+        decoders: Of the files.
+        root: Folder that holds them.
+        name: What the data set is called.
+        class_names: Name of each label.
+        parts: How the data set is divided.
+        split_seed: What `parts` was drawn from.
+        augmentation: Default augmentation.
+        device: Where batches are yielded.
+
+    Returns:
+        The data set, with streaming splits.
+
+    Raises:
+        ValueError: If a file of the sample cannot be decoded.
+    """
+    sample = np.random.RandomState(split_seed).permutation(parts.train)[:STATISTICS_SAMPLE]
+    source = decoders.source
+    mean, std = channel_statistics(decoders.decode_all(sample), indices=np.arange(len(sample)))
+    digest = hashlib.sha256()
+    for i in parts.used:
+        path = source.paths[i]
+        entry = f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\0{source.labels[i]}\0"
+        digest.update(entry.encode("utf-8", "surrogateescape"))
+
+    def split(indices: Indices) -> Split:
+        return StreamingSplit(
+            decoders,
+            mean=torch.tensor(mean),
+            std=torch.tensor(std),
+            indices=torch.from_numpy(indices),
+            device=device,
+        )
+
+    return _assembled(
+        split,
+        name=name,
+        image_shape=(source.channels, source.image_size, source.image_size),
+        class_names=class_names,
+        parts=parts,
+        mean=mean,
+        std=std,
+        augmentation=augmentation,
+        record={"split_seed": split_seed, "files_sha256": digest.hexdigest()},
+    )
+
+
+def _assembled(
+    split: Callable[[Indices], Split],
+    *,
+    name: str,
+    image_shape: tuple[int, int, int],
+    class_names: tuple[str, ...],
+    parts: Partition,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    augmentation: Augmentation,
+    record: dict[str, Any],
+) -> ImageData:
+    """Makes the four splits and completes the record."""
+    reward: list[int] | str = parts.reward.tolist()
+    if len(parts.reward) > MAX_LISTED_INDICES:
+        reward = hashlib.sha256(parts.reward.astype("<i8").data).hexdigest()
+    return ImageData(
+        name=name,
+        train=split(parts.train),
+        reward=split(parts.reward),
+        test=split(parts.test),
+        full=split(parts.full),
+        image_shape=image_shape,
+        num_classes=len(class_names),
+        class_names=class_names,
+        mean=mean,
+        std=std,
+        augmentation=augmentation,
+        record={
+            "name": name,
+            "num_train": len(parts.train),
+            "num_reward": len(parts.reward),
+            "num_test": len(parts.test),
+            "image_shape": list(image_shape),
+            "class_names": list(class_names),
+            "mean": list(mean),
+            "std": list(std),
+            "reward_indices" if isinstance(reward, list) else "reward_indices_sha256": reward,
+            **record,
+        },
+    )

@@ -1,0 +1,274 @@
+"""A user's own images as a data set: arrays in an .npz file, or files in folders.
+
+The arguments both share with all data sets are told in `nas.data.named`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nas.data.augmentation import Augmentation
+from nas.data.cropping import Framing
+from nas.data.decoding import Decoders, ImageSource
+from nas.data.image_data import ImageData, resident_data, streaming_data
+from nas.data.image_files import ImageFiles, scan_folder
+from nas.data.npz import Images, Labels, as_images, as_label_names, read_npz
+from nas.data.stratified_split import partition
+from nas.runs.console import note
+
+FRAMED = ("nas.data.named.image_folder", "nas.data.own_images.image_folder")
+"""Targets of the configs whose pictures may be framed."""
+MAX_NAMED = 1000  # unreadable files in a record
+
+
+def arrays(
+    *,
+    path: str | Path,
+    device: torch.device | str = "cpu",
+    split_seed: int = 0,
+    held_out: float = 0.1,
+    test_fraction: float = 0.25,
+    crop_padding: int = 0,
+    flip: bool = False,
+    max_train: int | None = None,
+    max_test: int | None = None,
+) -> ImageData:
+    """Anyone's images in an .npz file.
+
+    It holds `images`, (N, C, H, W), (N, H, W, C) or (N, H, W) with 1 or 3 channels, uint8 or floats in [0, 1]; and
+    `labels`, (N,) integers or strings, each distinct one a class; and, if it likes, `test_images` and `test_labels`.
+
+    Args:
+        path: The file.
+        device: Where the images live.
+        split_seed: Drives the division, in [0, 2³²).
+        held_out: Training images kept as reward images: a fraction in (0, 1), or their number.
+        test_fraction: Share of all images kept for the test, in (0, 1); unused where the file holds test images.
+        crop_padding: Pixels a random crop may shift a training image by.
+        flip: Whether training images are mirrored at random.
+        max_train: At most so many train and reward images, a stratified sample; None keeps all.
+        max_test: At most so many test images, likewise.
+
+    Returns:
+        The data set.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If an array is missing or breaks the rules above, or the file has fewer than two classes.
+    """
+    file = Path(path).expanduser()
+    images, labels, class_names, num_train = _read_arrays(file)
+    parts = partition(
+        labels,
+        class_names=class_names,
+        split_seed=split_seed,
+        held_out=held_out,
+        num_train=num_train,
+        test_fraction=test_fraction,
+        max_train=max_train,
+        max_test=max_test,
+    )
+    return resident_data(
+        parts.select(images),
+        labels,
+        name=file.stem,
+        class_names=class_names,
+        parts=parts,
+        split_seed=split_seed,
+        augmentation=Augmentation(crop_padding=crop_padding, flip=flip),
+        device=device,
+    )
+
+
+def image_folder(
+    *,
+    root: str | Path,
+    image_size: int,
+    channels: int = 3,
+    workers: int = 2,
+    skip_bad: bool = False,
+    resident: bool | Literal["auto"] = "auto",
+    resident_mb: float = 2048,
+    device: torch.device | str = "cpu",
+    split_seed: int = 0,
+    held_out: float = 0.1,
+    test_fraction: float = 0.25,
+    resize: int | None = None,
+    crop_scale: Sequence[float] | None = None,
+    crop_ratio: Sequence[float] = (3 / 4, 4 / 3),
+    crop_padding: int = 4,
+    flip: bool = True,
+    max_train: int | None = None,
+    max_test: int | None = None,
+) -> ImageData:
+    """A folder with one folder of images a class, or with `train` and `test` (else `val`) that hold such folders.
+
+    Images of any size and kind become squares of one size, see `nas.data.image_files.decode_image`; with `resize` or
+    `crop_scale`, as ImageNet is trained, see `nas.data.cropping`.
+
+    Args:
+        root: The folder.
+        image_size: Side in pixels that images are scaled to, after their central square has been cut out.
+        channels: 3 for RGB, 1 for grey.
+        workers: Processes that decode, at most, as there are no more than cores; 0 decodes in this one.
+        skip_bad: Whether files that cannot be decoded are left out, of streamed images too: all files are decoded at a
+            fraction of their size first. The record has `num_skipped` and `skipped`, the first
+            1000 of their names.
+        resident: Whether to decode everything once onto the device; else batches are decoded as they are
+            needed. `auto` does what `resident_mb` allows.
+        resident_mb: MiB that the decoded images may take up for `auto`.
+        device: Where the images live.
+        split_seed: Drives the division, in [0, 2³²).
+        held_out: Training images kept as reward images: a fraction in (0, 1), or their number.
+        test_fraction: Share of all images kept for the test, in (0, 1); unused where there is a test folder.
+        resize: Pixels that the shorter side of a picture is scaled to before its central square of `image_size` is cut
+            out, where no random part is taken; None takes all of that side.
+        crop_scale: Least and greatest share of a picture that a training image shows, a random part each time; None
+            takes the middle. Such pictures are streamed.
+        crop_ratio: Least and greatest width / height of the random part.
+        crop_padding: Pixels a random crop may shift a training image by.
+        flip: Whether training images are mirrored at random.
+        max_train: At most so many train and reward images, a stratified sample; None keeps all.
+        max_test: At most so many test images, likewise.
+
+    Returns:
+        The data set, with resident or streaming splits.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If there are fewer than two classes or an empty one, or, without `skip_bad`, a file cannot be
+            decoded (a streamed one when its turn comes).
+    """
+    if image_size < 1 or channels not in (1, 3) or workers < 0:
+        raise ValueError(
+            "image_size must be at least 1, channels 1 or 3 and workers at least 0, "
+            f"got {image_size}, {channels} and {workers}"
+        )
+    if resident not in (True, False, "auto"):
+        raise ValueError(f"resident must be true, false or auto, got {resident!r}")
+    if crop_scale is not None and resident is True:
+        raise ValueError(
+            "crop_scale takes random parts of pictures, which are streamed: resident must be false or auto"
+        )
+    framing = _framing(image_size, resize=resize, crop_scale=crop_scale, crop_ratio=crop_ratio)
+    folder = Path(root).expanduser()
+    files = scan_folder(folder)
+    skipped: dict[str, Any] = {}
+    if skip_bad:
+        files, skipped = _readable(files, folder, channels=channels, workers=workers)
+    parts = partition(
+        files.labels,
+        class_names=files.class_names,
+        split_seed=split_seed,
+        held_out=held_out,
+        num_train=files.num_train,
+        test_fraction=test_fraction,
+        max_train=max_train,
+        max_test=max_test,
+    )
+    source = ImageSource(files.paths, files.labels, image_size=image_size, channels=channels, framing=framing)
+    decoders = Decoders(source, workers=workers, pin_memory=torch.device(device).type == "cuda")
+    common: dict[str, Any] = {
+        "name": folder.resolve().name,
+        "class_names": files.class_names,
+        "parts": parts,
+        "split_seed": split_seed,
+        "augmentation": Augmentation(crop_padding=crop_padding, flip=flip),
+        "device": device,
+    }
+    if resident == "auto":
+        resident = crop_scale is None and len(parts.used) * channels * image_size**2 <= resident_mb * 2**20
+    if resident:
+        data = resident_data(decoders.decode_all(parts.used), files.labels, **common)
+    else:
+        data = streaming_data(decoders, root=folder, **common)
+    return replace(data, record={**data.record, **skipped})
+
+
+def _readable(files: ImageFiles, folder: Path, *, channels: int, workers: int) -> tuple[ImageFiles, dict[str, Any]]:
+    """Returns the files that can be decoded, and what the record says of the others."""
+    source = ImageSource(files.paths, files.labels, image_size=1, channels=channels)
+    bad = Decoders(source, workers=workers).unreadable()
+    if bad:
+        first = next(iter(bad.values()))
+        note(f"warning: {len(bad)} of {len(files.paths)} images cannot be read and are left out, the first {first}")
+    names = [files.paths[number].relative_to(folder).as_posix() for number in list(bad)[:MAX_NAMED]]
+    return files.without(bad), {"num_skipped": len(bad), "skipped": names}
+
+
+def margin_of(config: Mapping[str, Any]) -> float | None:
+    """Returns the margin of `nas.data.cropping.Framing` that test pictures have by the config of a data set.
+
+    Args:
+        config: Of the group `data`, with its `_target_`.
+
+    Returns:
+        None where pictures are not framed: another data set, or the largest square in the middle, always.
+    """
+    if config.get("_target_") not in FRAMED:
+        return None
+    try:
+        resize, crop_scale = config.get("resize"), config.get("crop_scale")
+        framing = _framing(config["image_size"], resize=resize, crop_scale=crop_scale, crop_ratio=(1, 1))
+    except (ValueError, TypeError, LookupError, ZeroDivisionError):  # of no data set that there has been
+        return None
+    return None if framing is None else framing.margin
+
+
+def _framing(
+    image_size: int, *, resize: int | None, crop_scale: Sequence[float] | None, crop_ratio: Sequence[float]
+) -> Framing | None:
+    """Returns which parts of pictures are taken; None where it is the largest square in the middle, always."""
+    if resize is not None and resize < image_size:
+        raise ValueError(f"resize must be at least image_size, got {resize} and {image_size}")
+    for name, pair in (("crop_scale", crop_scale), ("crop_ratio", crop_ratio)):
+        if pair is not None and len(pair) != 2:
+            raise ValueError(f"{name} must be two numbers, got {list(pair)}")
+    if resize is None and crop_scale is None:
+        return None
+    return Framing(
+        scale=None if crop_scale is None else (crop_scale[0], crop_scale[1]),
+        ratio=(crop_ratio[0], crop_ratio[1]),
+        margin=image_size / (resize or image_size),
+    )
+
+
+def _read_arrays(file: Path) -> tuple[Images, Labels, tuple[str, ...], int | None]:
+    """Images (N, C, H, W), labels (N,), class names, and where the test images begin if there are any."""
+    found = read_npz(file, required=("images", "labels"), optional=("test_images", "test_labels"))
+    images, names = _images_and_labels(found, prefix="", file=file)
+    classes, labels = np.unique(names, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"{file}: array 'labels' must name at least 2 classes, got {len(classes)}")
+    class_names = tuple(str(value) for value in classes)
+    if "test_images" not in found and "test_labels" not in found:
+        return images, labels.astype(np.int64), class_names, None
+    if "test_images" not in found or "test_labels" not in found:
+        raise ValueError(f"{file}: must hold both 'test_images' and 'test_labels' or neither, holds one")
+    test_images, test_names = _images_and_labels(found, prefix="test_", file=file)
+    if test_images.shape[1:] != images.shape[1:]:
+        raise ValueError(
+            f"{file}: array 'test_images' must hold images of shape {images.shape[1:]} as 'images' does, "
+            f"got {test_images.shape[1:]}"
+        )
+    number = {name: label for label, name in enumerate(classes.tolist())}
+    for name in np.unique(test_names).tolist():
+        if name not in number:
+            raise ValueError(f"{file}: array 'test_labels' holds {name!r}, which 'labels' does not")
+    test_labels = np.array([number[name] for name in test_names.tolist()], dtype=np.int64)
+    joined = np.concatenate([images, test_images]), np.concatenate([labels, test_labels]).astype(np.int64)
+    return *joined, class_names, len(images)
+
+
+def _images_and_labels(
+    found: dict[str, npt.NDArray[Any]], *, prefix: str, file: Path
+) -> tuple[Images, npt.NDArray[Any]]:
+    """Images (N, C, H, W) and labels (N,) of a file, checked."""
+    images = as_images(found[f"{prefix}images"], name=f"{file}: array '{prefix}images'")
+    name = f"{file}: array '{prefix}labels'"
+    return images, as_label_names(found[f"{prefix}labels"], num_images=len(images), name=name)

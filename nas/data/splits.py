@@ -1,0 +1,203 @@
+"""What a training loop sees of a data set: a split, which yields batches, and the one that lives on the device.
+
+An epoch is a pure function of its seed. The seed starts a fresh generator that drives the order and every random
+crop, flip and cut, so that a run resumed at an epoch sees exactly the batches an uninterrupted one would have seen.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from nas.compute.distributed.shares import WHOLE, Share
+from nas.data.augmentation import Augmentation, augment, normalize
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+"""Pairs of images (N, C, H, W), normalised, and labels (N,)."""
+IMAGES_AT_ONCE = 4096  # augmented in one go on an accelerator: small batches would be bound by kernel launches
+
+
+class Split(Protocol):
+    """Images with labels, in batches. Resident and streaming splits are interchangeable."""
+
+    def __len__(self) -> int:
+        """The number of images."""
+        ...
+
+    def num_batches(self, batch_size: int, *, drop_last: bool = False) -> int:
+        """The number of batches `batches` yields for the same arguments."""
+        ...
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        augmentation: Augmentation | None = None,
+        drop_last: bool = False,
+        share: Share = WHOLE,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Goes through the split once.
+
+        Args:
+            batch_size: Images N in a batch; the last batch may be smaller.
+            seed: Drives order and augmentation; None goes through the images in stored order.
+            augmentation: What to do at random to each image; None does nothing, and without a seed nothing may be.
+            drop_last: Whether to leave out a last batch smaller than the others.
+            share: The part of every batch that is yielded, each image as it would be in the whole one; empty parts are
+                left out.
+
+        Returns:
+            Pairs of normalised images (N, C, H, W) float32 channels-last and labels (N,) int64, on the device.
+
+        Raises:
+            ValueError: If `batch_size` is below 1, or exceeds the split and `drop_last` would leave nothing, or
+                `augmentation` is given without a seed. Raised by the call, not by the first batch.
+        """
+        ...
+
+
+def count_batches(num_images: int, *, batch_size: int, drop_last: bool) -> int:
+    """Counts the batches of a split.
+
+    Args:
+        num_images: Images in the split.
+        batch_size: Images in a batch.
+        drop_last: Whether a smaller last batch is left out.
+
+    Returns:
+        The number of batches.
+
+    Raises:
+        ValueError: If `batch_size` is below 1, or `drop_last` leaves no batch at all.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if not drop_last:
+        return -(-num_images // batch_size)
+    if batch_size > num_images:
+        raise ValueError(
+            f"batch_size {batch_size} exceeds the {num_images} images of the split, and drop_last leaves none"
+        )
+    return num_images // batch_size
+
+
+def check_seeded(augmentation: Augmentation | None, *, seed: int | None) -> None:
+    """Refuses random augmentation without a seed to drive it.
+
+    Args:
+        augmentation: What to do at random, if anything.
+        seed: Seed of the epoch.
+
+    Raises:
+        ValueError: If there is an augmentation but no seed.
+    """
+    if augmentation is not None and seed is None:
+        raise ValueError(f"augmentation needs a seed, got {augmentation} with seed None")
+
+
+def augments_batch_by_batch(device: torch.device) -> bool:
+    """Whether a device is served best by one batch at a time: the CPU, whose caches hold no more."""
+    return device.type == "cpu"
+
+
+class ResidentSplit:
+    """Chosen images of a uint8 tensor on the device; splits of one data set share its storage.
+
+    Args:
+        images: (N, C, H, W) uint8 on the device. Stored channels-last, shared when it is so already.
+        labels: (N,) int64 on the same device.
+        mean: (C,) float, each channel's mean in units of the full scale 255.
+        std: (C,) float, its standard deviation, positive.
+        indices: (M,) int64, the images that belong to the split in their stored order; None takes all.
+
+    Raises:
+        ValueError: If shapes or types disagree with the above, or there is no image.
+    """
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, *, mean: Tensor, std: Tensor, indices: Tensor | None = None
+    ) -> None:
+        if images.dtype != torch.uint8 or images.ndim != 4:
+            raise ValueError(f"images must be uint8 (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
+        if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+            raise ValueError(f"labels must be int64 ({len(images)},), got {labels.dtype} {tuple(labels.shape)}")
+        if mean.shape != images.shape[1:2] or std.shape != images.shape[1:2]:
+            raise ValueError(f"mean and std must be ({images.shape[1]},), got {mean.shape} and {std.shape}")
+        self.images = images.contiguous(memory_format=torch.channels_last)
+        self.labels = labels
+        self.mean = mean.to(images.device)
+        self.std = std.to(images.device)
+        if indices is None:
+            indices = torch.arange(len(images))
+        if indices.dtype != torch.int64 or indices.ndim != 1 or not len(indices):
+            raise ValueError(f"indices must be int64 (M,), M at least 1, got {indices.dtype} {tuple(indices.shape)}")
+        self.indices = indices.to(images.device)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def num_batches(self, batch_size: int, *, drop_last: bool = False) -> int:
+        """See `Split.num_batches`."""
+        return count_batches(len(self), batch_size=batch_size, drop_last=drop_last)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        augmentation: Augmentation | None = None,
+        drop_last: bool = False,
+        share: Share = WHOLE,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Split.batches`."""
+        num_images = min(self.num_batches(batch_size, drop_last=drop_last) * batch_size, len(self))
+        check_seeded(augmentation, seed=seed)
+        if seed is None:
+            return self._stored_batches(self.indices[:num_images], batch_size=batch_size, share=share)
+        device = self.images.device
+        generator = torch.Generator(device).manual_seed(seed)
+        order = torch.randperm(len(self), generator=generator, device=device)[:num_images]
+        return self._random_batches(
+            self.indices[order], batch_size=batch_size, augmentation=augmentation, generator=generator, share=share
+        )
+
+    def _select(self, indices: Tensor) -> Tensor:
+        """Copies images out of the storage: as rows of (H, W, C), several times faster than channels-first ones."""
+        return self.images.permute(0, 2, 3, 1).index_select(0, indices).permute(0, 3, 1, 2)
+
+    def _stored_batches(self, indices: Tensor, *, batch_size: int, share: Share) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields the images at `indices` as they are."""
+        for batch in share.parts(indices, batch_size=batch_size):
+            if len(batch):
+                yield normalize(self._select(batch), mean=self.mean, std=self.std), self.labels[batch]
+
+    def _random_batches(
+        self,
+        indices: Tensor,
+        *,
+        batch_size: int,
+        augmentation: Augmentation | None,
+        generator: torch.Generator,
+        share: Share,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields the images at `indices` augmented, many batches at a time where launches cost more than work."""
+        if augmentation is None:
+            yield from self._stored_batches(indices, batch_size=batch_size, share=share)
+            return
+        together = 1 if augments_batch_by_batch(indices.device) else max(1, IMAGES_AT_ONCE // batch_size)
+        for several in torch.split(indices, together * batch_size):
+            part = share.part(len(several), batch_size=batch_size, device=several.device)
+            sizes = [len(batch) for batch in share.parts(several, batch_size=batch_size)]
+            wanted = several if part is None else several[part.rows]
+            images = augment(
+                self._select(wanted),
+                mean=self.mean,
+                std=self.std,
+                augmentation=augmentation,
+                generator=generator,
+                part=part,
+            )
+            pairs = zip(torch.split(images, sizes), torch.split(self.labels[wanted], sizes), strict=True)
+            yield from (pair for pair in pairs if len(pair[1]))

@@ -1,1 +1,0 @@
-"""Processes that train one network together, as torchrun starts them."""

@@ -1,1 +1,0 @@
-"""Trained models for use elsewhere: as ONNX, as a torch.export program, as one Python file."""

@@ -1,0 +1,207 @@
+"""The models that `nas latency` sets side by side: made from run folders, files, published names and torchvision's."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from nas.costs.latency.model_entries import ModelEntry
+from nas.costs.latency.torchvision_models import build_torchvision, torchvision_names
+from nas.jobs.building.config import named_modules, plain
+from nas.jobs.building.parts import build_derived, measure_size
+from nas.models.derived import count_multiply_adds, count_parameters
+from nas.models.genotype_files import is_genotype_itself, load_genotype, network_group
+from nas.models.hardening import harden_mixers
+from nas.models.of_runs import network_config, network_of_run, run_of, trained_network
+from nas.runs.checkpoints import load_weights
+from nas.runs.console import shown
+from search_spaces.auto_shuffle import AutoShuffle
+from search_spaces.genotype import Genotype
+from search_spaces.kaleidoscope import SwitchShuffle
+from search_spaces.mixers import Mixer, Permutation
+from search_spaces.published import PUBLISHED, PublishedModel, published_names
+
+WITHOUT_CELLS = ("shufflenet_v1", "shufflenet_v2")
+CALIBRATION_IMAGES = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedModel:
+    """A model as trained, or as it would be trained, and what is known of it.
+
+    Attributes:
+        name: In tables and figures.
+        network: In evaluation mode; maps (images, genotype) to logits.
+        genotype: None of a network without choices.
+        facts: JSON-ready: where the weights are from, the network's settings, parameters, multiply-adds.
+    """
+
+    name: str
+    network: nn.Module
+    genotype: Genotype | None
+    facts: dict[str, Any]
+
+
+def build_compared(
+    entry: ModelEntry, cfg: DictConfig, *, image_shape: tuple[int, int, int], num_classes: int
+) -> ComparedModel:
+    """Makes the model of an entry, with trained weights where a run has them and random ones elsewhere.
+
+    Raises:
+        ValueError: If it cannot be built for these images or with these settings.
+        FileNotFoundError: If there is no such model; the message has near names.
+    """
+    if (
+        not is_genotype_itself(entry.reference)
+        and not Path(entry.reference).exists()
+        and entry.reference not in PUBLISHED
+    ):
+        if entry.reference in torchvision_names():
+            return _torchvision_model(entry, image_shape=image_shape, num_classes=num_classes)
+        if entry.reference not in WITHOUT_CELLS:
+            check_known(entry.reference)
+    without_cells = entry.reference in WITHOUT_CELLS and not Path(entry.reference).exists()
+    genotype = None if without_cells else load_genotype(entry.reference)
+    try:
+        made = _network_of_entry(entry, cfg, genotype)
+        return compared_network(entry, made, genotype, image_shape=image_shape, num_classes=num_classes)
+    except ValueError as error:
+        raise ValueError(f"models: {entry.name}: {error}") from None
+
+
+def compared_network(
+    entry: ModelEntry,
+    cfg: DictConfig,
+    genotype: Genotype | None,
+    *,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+) -> ComparedModel:
+    """Makes the network of `cfg.network` as a model to be compared."""
+    size = {"image_shape": image_shape, "num_classes": num_classes}
+    network = build_derived(cfg, genotype, **size)  # type: ignore[arg-type]
+    weights = give_weights(network, cfg, genotype, reference=entry.reference, image_shape=image_shape)
+    facts = {
+        "name": entry.name,
+        "reference": entry.reference,
+        "genotype": None if genotype is None else genotype.to_dict(),
+        "weights": weights,
+        "network": OmegaConf.to_container(cfg.network),
+        **measure_size(cfg, genotype, **size),  # type: ignore[arg-type]
+    }
+    return ComparedModel(name=entry.name, network=network.eval(), genotype=genotype, facts=facts)
+
+
+@torch.no_grad()
+def give_weights(
+    network: nn.Module,
+    cfg: DictConfig,
+    genotype: Genotype | None,
+    *,
+    reference: str,
+    image_shape: tuple[int, int, int],
+) -> str:
+    """Hardens the network and loads what the run of `reference` trained, if it is of this model.
+
+    Otherwise the weights stay random, permutations that would be learned are drawn at random (as they start they would
+    be those that move least), and batch norm gets the statistics of random images, without which activations would
+    grow out of the range of float16.
+
+    Returns:
+        Where the weights are from.
+
+    Raises:
+        ValueError: If the run's weights cannot be read.
+    """
+    for name in [name for name, mixer in network.named_modules() if isinstance(mixer, Mixer) and mixer.rounds]:
+        mixer = network.get_submodule(name)
+        if isinstance(mixer, AutoShuffle | SwitchShuffle):
+            drawn = Permutation(torch.randperm(mixer.channels))
+            network.set_submodule(name, drawn)
+    harden_mixers(network)
+    file = run_of(reference) / "weights.safetensors"
+    if trained_network(file.parent, genotype) == OmegaConf.to_container(cfg.network):
+        try:
+            network.load_state_dict(load_weights(file))
+        except RuntimeError:  # of images or classes other than asked for
+            pass
+        else:
+            return f"trained, {shown(file)}"
+    _calibrate(network, genotype, image_shape=image_shape)
+    return "random"
+
+
+def check_known(reference: str) -> None:
+    """Raises FileNotFoundError for a text that looks like a name and is none, with the names near to it."""
+    if any(sign in reference for sign in "/\\.#({ ") or not reference:
+        return
+    known = [*PUBLISHED, *WITHOUT_CELLS, *torchvision_names()]
+    runs = Path("results/runs")
+    near = [str(runs / reference)] if (runs / reference).is_dir() else []
+    near += difflib.get_close_matches(reference.lower(), known, n=4)
+    hint = (
+        f"near it: {', '.join(near)}"
+        if near
+        else f"known: {published_names()}, {', '.join(WITHOUT_CELLS)}, torchvision's"
+    )
+    raise FileNotFoundError(f"models: no run folder, file or model {reference!r}; {hint}")
+
+
+def _network_of_entry(entry: ModelEntry, cfg: DictConfig, genotype: Genotype | None) -> DictConfig:
+    """Finds the network: as asked for, as published, as the run has it, or else as `cfg.network`."""
+    if genotype is None:
+        return network_config(entry.reference, entry.settings)
+    if entry.network is not None:
+        return network_config(entry.network, entry.settings)
+    if entry.reference in PUBLISHED and not Path(entry.reference).exists():
+        published = published_model(entry.reference, entry.settings)
+        return network_config(published.network, {**published.settings, **entry.settings})
+    used = network_of_run(run_of(entry.reference), genotype, modules=named_modules(cfg))
+    if used is None:
+        group = network_config(network_group(entry.reference) or "shufflenasnet", {}).network
+        same = (cfg.network._target_, cfg.network.get("macro")) == (group._target_, group.get("macro"))
+        used = plain(cfg.network if same else group, "network")
+    return OmegaConf.create({"network": {**used, **entry.settings}})
+
+
+def published_model(name: str, settings: Mapping[str, Any]) -> PublishedModel:
+    """Returns the published size with as many filters as the settings ask for, or else the first."""
+    models = PUBLISHED[name].models
+    return next((model for model in models if model.settings["filters"] == settings.get("filters")), models[0])
+
+
+@torch.no_grad()
+def _calibrate(network: nn.Module, genotype: Genotype | None, *, image_shape: tuple[int, int, int]) -> None:
+    """Sets the running statistics of batch norm to those of random images, and leaves evaluation mode on."""
+    network.eval()
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    network(torch.randn((CALIBRATION_IMAGES, *image_shape)), genotype)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()
+
+
+def _torchvision_model(entry: ModelEntry, *, image_shape: tuple[int, int, int], num_classes: int) -> ComparedModel:
+    network = build_torchvision(
+        entry.reference, image_shape=image_shape, num_classes=num_classes, settings=entry.settings
+    )
+    _calibrate(network, None, image_shape=image_shape)
+    facts = {
+        "name": entry.name,
+        "reference": f"torchvision {entry.reference}",
+        "genotype": None,
+        "weights": "random",
+        "network": dict(entry.settings),
+        "parameters": count_parameters(network),
+        "multiply_adds": count_multiply_adds(network, None, image_shape=image_shape),
+    }
+    return ComparedModel(name=entry.name, network=network, genotype=None, facts=facts)

@@ -1,0 +1,195 @@
+"""From the composed config to objects: builds what a `_target_` names, and says plainly what is wrong with a value.
+
+Config objects end here: everything built gets plain keyword arguments.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+import math
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from nas.runs.trust import target_modules
+
+MOST_SHOWN = 8
+"""Keys that a message lists."""
+
+
+def build(node: DictConfig, where: str, *arguments: Any, **given: Any) -> Any:
+    """Calls the `_target_` of a config node with the node's other keys.
+
+    Args:
+        node: Has a `_target_`, the dotted name of a class or function.
+        where: The node's key, for messages.
+        arguments: Positional arguments beside the node's keys.
+        given: Keyword arguments beside the node's keys.
+
+    Raises:
+        ValueError: If a key is unknown, has a value of the wrong type or out of range, or is not set.
+        FileNotFoundError: If what is built needs a file that is not there.
+        OSError: If it needs a file or folder that cannot be read or made.
+    """
+    settings = plain(node, where)
+    _check_types(settings, where, num_positional=len(arguments))
+    try:
+        return instantiate(settings, *arguments, _convert_="all", **given)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, FileNotFoundError):
+            raise FileNotFoundError(str(cause)) from cause
+        if isinstance(cause, OSError) and cause.filename is not None:
+            raise OSError(cause.errno, cause.strerror, cause.filename) from cause
+        if isinstance(cause, ValueError | TypeError | ImportError):
+            raise ValueError(_placed(str(cause), where, settings)) from cause
+        if isinstance(cause, MemoryError | RuntimeError | OverflowError) and _is_about_size(cause):
+            raise ValueError(f"{where}: does not fit into memory: {str(cause).splitlines()[0]}") from cause
+        raise
+
+
+def _placed(message: str, where: str, settings: Mapping[str, Any]) -> str:
+    """Returns a message about a config node with the dotted key that it is about in front."""
+    key = message.partition(" ")[0]
+    if key.startswith(f"{where}."):
+        return message
+    return f"{where}.{message}" if key.partition(".")[0] in settings else f"{where}: {message}"
+
+
+def _is_about_size(error: Exception) -> bool:
+    return not isinstance(error, RuntimeError) or "memory" in str(error) or "overflow" in str(error)
+
+
+def plain(node: DictConfig, where: str) -> dict[str, Any]:
+    """Returns a config node as dicts and lists, interpolations resolved.
+
+    Raises:
+        ValueError: If a mandatory value is not set or an interpolation fails.
+    """
+    try:
+        settings = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        key = getattr(error, "full_key", None) or where
+        raise ValueError(f"{key} is not set; add {key}=VALUE to the command") from None
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{where}: {error}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{where} must be a group of keys, got {settings!r}")
+    return {str(key): value for key, value in settings.items()}
+
+
+def chosen_names(key: str, given: object, known: Sequence[str]) -> list[str]:
+    """Returns the names that a value chooses, one or a list of them, each once.
+
+    Raises:
+        ValueError: If there is none, or one that is not known.
+    """
+    names = list(dict.fromkeys(given if isinstance(given, list) else [given]))
+    if not names or any(name not in known for name in names):
+        got = next((repr(name) for name in names if name not in known), "none")
+        raise ValueError(f"{key} must be one of {', '.join(known)}, or a list of these, got {got}")
+    return names
+
+
+def import_extensions(cfg: DictConfig) -> None:
+    """Imports the modules under `imports`, so that an op of somebody's own is in the op table before it is met.
+
+    Raises:
+        ValueError: If one cannot be imported.
+    """
+    for name in _imports(cfg):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ValueError(f"imports: {error}; is the folder of {name} on PYTHONPATH?") from error
+
+
+def named_modules(cfg: DictConfig) -> set[str]:
+    """Returns the modules that a command names: its `imports`, and those of what its own config builds."""
+    return {*_imports(cfg), *target_modules(OmegaConf.to_container(cfg))}
+
+
+def _imports(cfg: DictConfig) -> list[str]:
+    names = OmegaConf.select(cfg, "imports") or ()
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _check_types(settings: Mapping[str, Any], where: str, *, num_positional: int) -> None:
+    """Raises ValueError for a key the target does not take, or a value of another type than its annotation."""
+    target = settings.get("_target_")
+    if target is None:
+        raise ValueError(f"{where} has no _target_ to build")
+    try:
+        function = get_object(target)
+        parameters = dict(list(inspect.signature(function).parameters.items())[num_positional:])
+        hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    except (TypeError, NameError):  # not introspectable: the call itself will tell
+        return
+    except Exception as error:
+        raise ValueError(f"{where}: cannot import {target!r}: {error}") from error
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for key, value in settings.items():
+        if key in ("_target_", "_partial_"):
+            continue
+        if key not in parameters:
+            near = difflib.get_close_matches(key, parameters, n=2)
+            known = [*list(parameters)[:MOST_SHOWN], *(["..."] if len(parameters) > MOST_SHOWN else [])]
+            hint = f"did you mean {' or '.join(near)}?" if near else f"{target} takes {', '.join(known)}"
+            raise ValueError(f"{where}.{key} is unknown; {hint}")
+        if isinstance(value, dict) and "_target_" in value:
+            _check_types(value, f"{where}.{key}", num_positional=1 if value.get("_partial_") else 0)
+        elif not _fits(value, hints.get(key, Any)):
+            raise ValueError(f"{where}.{key} must be {_describe(hints[key])}, got {value!r}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a config value is of a plain annotated type; True for annotations that are not plain."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, part) for part in inner)
+    if hint is type(None):
+        return value is None
+    if hint is bool:
+        return isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if hint is str:
+        return isinstance(value, str)
+    if dataclasses.is_dataclass(hint):
+        return isinstance(value, hint)  # type: ignore[arg-type]
+    if inspect.isclass(origin) and issubclass(origin, Mapping):
+        return isinstance(value, dict) and all(_fits(item, inner[1]) for item in value.values())
+    if origin is tuple and Ellipsis not in inner:
+        return isinstance(value, list) and len(value) == len(inner) and all(map(_fits, value, inner))
+    if origin is not None and inspect.isclass(origin) and issubclass(origin, list | tuple | typing.Sequence):
+        elements = [part for part in inner if part is not Ellipsis] or [Any]
+        return isinstance(value, list) and all(_fits(item, elements[0]) for item in value)
+    return True
+
+
+def _describe(hint: Any) -> str:
+    names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text", type(None): "null"}
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(_describe(part) for part in typing.get_args(hint))
+    if dataclasses.is_dataclass(hint):
+        return "a group of settings with a _target_"
+    if inspect.isclass(origin := typing.get_origin(hint)) and issubclass(origin, Mapping):
+        return f"keys whose values are {_describe(typing.get_args(hint)[1])}"
+    if origin is tuple and Ellipsis not in typing.get_args(hint):
+        return "a list of " + ", ".join(_describe(part) for part in typing.get_args(hint))
+    if origin is not None:
+        elements = [part for part in typing.get_args(hint) if part is not Ellipsis]
+        several = {"a whole number": "whole numbers", "a finite number": "finite numbers", "a text": "texts"}
+        described = dict.fromkeys(map(_describe, elements))
+        return "a list of " + " or ".join(several.get(one, one) for one in described)
+    return names.get(hint, str(getattr(hint, "__name__", hint)))

@@ -1,0 +1,244 @@
+"""What a search counts as cost: built from the config, bound to its reward, and kept in the run folder.
+
+`cost.json` says which cost and which target a search has; `latency_table.json` holds what was measured. A run that goes
+on takes both from its folder, so that it ends as it would have without a stop.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from torch import nn
+
+from nas.compute.device import Runtime
+from nas.costs.counting import Cost, CountedCost, median_cost, size_costs
+from nas.costs.latency_predictor import latency_cost, predictor_of
+from nas.costs.latency_table import LatencyTable, read_table
+from nas.costs.network_parts import NetworkParts
+from nas.costs.settings import FIELDS, UNITS, PredictorSettings
+from nas.jobs.building.config import build, plain
+from nas.jobs.building.parts import build_derived, measure_size
+from nas.models.derived import DerivedModel
+from nas.models.inference.batch_norm_folding import fold_batch_norm
+from nas.models.inference.ready import for_inference
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.models.stacked_cells import StackedCells
+from nas.runs.checkpoints import write_bytes, write_json
+from nas.searching.evaluators import RewardFunction
+from nas.searching.reward_functions import CostReward
+from nas.searching.settings import SearchSettings
+from search_spaces.genotype import Genotype
+from search_spaces.space import WeightSharingSpace
+
+Shape = tuple[int, int, int]
+
+COST_FILES = ("cost.json", "latency_table.json")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchCosts:
+    """The costs of a search.
+
+    Attributes:
+        costs: All that are recorded, by name.
+        chosen: The one of the reward and of the Pareto front.
+        reward: Has its cost if it asks for one.
+        record: What `cost.json` holds.
+        table: What latencies are summed from, if they are.
+    """
+
+    costs: Mapping[str, Cost]
+    chosen: str
+    reward: RewardFunction
+    record: dict[str, Any]
+    table: LatencyTable | None
+
+    def described(self) -> str:
+        """Returns in words what is rewarded."""
+        if "target" not in self.record:
+            return "accuracy"
+        amount = f"{self.record['target']:.4g} {self.record['target_unit']}"
+        return f"accuracy and {self.record['reward_cost']}, target {amount} ({self.record['target_from']})"
+
+    def write(self, out: Path) -> None:
+        """Writes both files into a run folder that does not have them."""
+        if not (out / "cost.json").exists():
+            write_json(out / "cost.json", self.record)
+        if self.table is not None and not (out / "latency_table.json").exists():
+            write_json(out / "latency_table.json", self.table.to_dict())
+
+
+def build_search_costs(
+    cfg: DictConfig,
+    settings: SearchSettings,
+    *,
+    space: WeightSharingSpace,
+    network: nn.Module,
+    image_shape: Shape,
+    num_classes: int,
+    runtime: Runtime,
+    out: Path | None,
+) -> SearchCosts:
+    """Builds the reward of `cfg.reward` and the costs that it and the settings ask for.
+
+    Args:
+        cfg: Of the job.
+        settings: Of the search.
+        space: What is searched.
+        network: The supernet.
+        image_shape: (C, H, W).
+        num_classes: Of the head.
+        runtime: Where latency is measured.
+        out: A run folder, whose files come before anything measured anew; None if there is none.
+
+    Raises:
+        ValueError: If the reward is out of range, or latency is asked for of a network whose parts are not known.
+    """
+    reward = build(cfg.reward, "reward")
+    asked = reward.cost if isinstance(reward, CostReward) else None
+    chosen = settings.cost or asked or "multiply_adds"
+    costs, table = _costs(
+        cfg,
+        settings,
+        with_latency="latency" in (asked, chosen),
+        space=space,
+        network=network,
+        image_shape=image_shape,
+        num_classes=num_classes,
+        runtime=runtime,
+        measured=None if out is None else out / "latency_table.json",
+    )
+    record: dict[str, Any] = {"cost": FIELDS[chosen], "unit": UNITS[chosen]}
+    if isinstance(reward, CostReward):
+        file = None if out is None else out / "cost.json"
+        if file is not None and file.exists():
+            record = json.loads(file.read_text(encoding="utf-8"))
+        else:
+            given = reward.target
+            record |= {
+                "reward_cost": FIELDS[reward.cost],
+                "target_unit": UNITS[reward.cost],
+                "target": median_cost(costs[reward.cost], space) if given is None else given,
+                "target_from": "median of 100 random genotypes" if given is None else "given",
+            }
+        reward = reward.bind(costs[reward.cost], target=record["target"])
+    return SearchCosts(costs, chosen, reward, record, table)
+
+
+def share_search_costs(
+    cfg: DictConfig, settings: SearchSettings, *, runtime: Runtime, out: Path | None, **parts: Any
+) -> SearchCosts:
+    """Builds what `build_search_costs` does, where several ranks search with what the first of them measured.
+
+    A latency is never measured twice alike, and ranks that reward the same cell differently would learn differently.
+    """
+    ranks, built = runtime.ranks, []
+
+    def on_first() -> dict[str, bytes]:
+        costs = build_search_costs(cfg, settings, runtime=runtime, out=out, **parts)
+        built.append(costs)
+        if ranks.alone or out is None:
+            return {}
+        costs.write(out)
+        return {name: (out / name).read_bytes() for name in COST_FILES if (out / name).exists()}
+
+    files = ranks.from_first(on_first)
+    if ranks.first:
+        return built[0]
+    assert out is not None
+    for name, content in files.items():
+        write_bytes(out / name, content)
+    return build_search_costs(cfg, settings, runtime=runtime, out=out, **parts)
+
+
+def _costs(
+    cfg: DictConfig,
+    settings: SearchSettings,
+    *,
+    with_latency: bool,
+    space: WeightSharingSpace,
+    network: nn.Module,
+    image_shape: Shape,
+    num_classes: int,
+    runtime: Runtime,
+    measured: Path | None,
+) -> tuple[dict[str, Cost], LatencyTable | None]:
+    if not with_latency and not isinstance(network, ShuffleNASNet | StackedCells):
+        return counted_costs(cfg, image_shape=image_shape, num_classes=num_classes), None
+    parts = parts_of(network, space, image_shape=image_shape)
+    costs = size_costs(parts)
+    if not with_latency:
+        return costs, None
+    if measured is not None and measured.exists():
+        table = read_table(measured)
+        return {**costs, "latency": predictor_of(parts, table)}, table
+    predictor, table = predictor_from_config(
+        cfg,
+        parts,
+        space=space,
+        image_shape=image_shape,
+        num_classes=num_classes,
+        settings=settings.latency,
+        runtime=runtime,
+    )
+    return {**costs, "latency": predictor}, table
+
+
+def parts_of(network: nn.Module, space: WeightSharingSpace, *, image_shape: Shape) -> NetworkParts:
+    """Returns the parts of a supernet.
+
+    Raises:
+        ValueError: If they are not known of its class.
+    """
+    first = space.decode([0] * len(space.decisions))
+    return NetworkParts(network, space.candidates(), genotype=first, image_shape=image_shape)
+
+
+def predictor_from_config(
+    cfg: DictConfig,
+    parts: NetworkParts,
+    *,
+    space: WeightSharingSpace,
+    image_shape: Shape,
+    num_classes: int,
+    settings: PredictorSettings,
+    runtime: Runtime,
+) -> tuple[Any, LatencyTable]:
+    """Returns the predictor for the network of `cfg.network`, and what it sums over; see `latency_cost`."""
+    return latency_cost(
+        parts,
+        space=space,
+        build_model=model_builder(cfg, image_shape=image_shape, num_classes=num_classes, runtime=runtime),
+        image_shape=image_shape,
+        network={**plain(cfg.network, "network"), "num_classes": num_classes},
+        settings=settings,
+        runtime=runtime,
+    )
+
+
+def model_builder(
+    cfg: DictConfig, *, image_shape: Shape, num_classes: int, runtime: Runtime
+) -> Callable[[Genotype], nn.Module]:
+    """Returns what makes the model of a genotype as inference has it, with random weights, on the device."""
+
+    def build_model(genotype: Genotype) -> nn.Module:
+        network = build_derived(cfg, genotype, image_shape=image_shape, num_classes=num_classes)
+        ready = for_inference(network, genotype)
+        fold_batch_norm(ready)
+        return DerivedModel(runtime.place(ready), genotype).eval()
+
+    return build_model
+
+
+def counted_costs(cfg: DictConfig, *, image_shape: Shape, num_classes: int) -> dict[str, Cost]:
+    """Returns `parameters` and `multiply_adds`, counted on the derived model of each genotype."""
+
+    @lru_cache(maxsize=1000)
+    def count(genotype: Genotype) -> Mapping[str, Any]:
+        return measure_size(cfg, genotype, image_shape=image_shape, num_classes=num_classes)
+
+    return {name: CountedCost(name, count) for name in ("parameters", "multiply_adds")}

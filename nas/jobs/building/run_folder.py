@@ -1,0 +1,194 @@
+"""A run is a folder: opened once, by one process at a time, with the config and the machine written down."""
+
+import fcntl
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from nas.compute.device import Runtime
+from nas.compute.environment import environment, environment_differences
+from nas.jobs.building.config import plain
+from nas.models.genotype_files import is_genotype_itself, split_reference
+from nas.runs.checkpoints import write_json, write_text
+from nas.runs.configs import check_resumable
+from nas.runs.console import note
+from nas.runs.listing import DONE_FILE, read_json
+
+SETUP_FILES = {".lock", "config.yaml", "environment.json", "data.json", "genotype.json", "cells.svg"}
+OF_A_DEVICE = ("latency", "bench", "predictor", "permutations")
+"""Jobs that measure a device, so that they do not go on with another."""
+RESULTS = ("genotype.json", "candidates.json", "weights.safetensors")
+
+
+@contextmanager
+def opened_run(cfg: DictConfig, out: Path, *, runtime: Runtime, command: str) -> Iterator[None]:
+    """Holds a run folder while the context lasts; writes `config.yaml` and `environment.json` into it.
+
+    Where a run goes on in another environment than it began in, a note names what differs, since the results may then.
+
+    Args:
+        cfg: Of the job.
+        out: The folder.
+        runtime: How tensors are placed and computed.
+        command: The job's name, such as `search`.
+
+    Raises:
+        ValueError: If another process holds the folder, it was started with another config, or it is not one below
+            that of all runs.
+    """
+    _check_name(OmegaConf.select(cfg, "name"))
+    with _locked(out):
+        config = out / "config.yaml"
+        begun = config.exists()
+        try:
+            if begun:
+                check_resumable(config, plain(cfg, "the config"), fixed=("device",) if command in OF_A_DEVICE else ())
+            else:
+                write_text(config, OmegaConf.to_yaml(cfg, resolve=True))
+            found = {"job": command, **environment(runtime, seed=cfg.seed), "inputs": _input_digests(cfg)}
+            _write_environment(out / "environment.json", found)
+            yield
+            _write_digests(out)
+        except Exception:
+            if not begun:
+                _remove_if_bare(out)
+            raise
+
+
+@contextmanager
+def joint_run(cfg: DictConfig, out: Path, *, runtime: Runtime, command: str) -> Iterator[None]:
+    """Does for several ranks what `opened_run` does for one: the first holds the folder, and all fail if it cannot.
+
+    The other ranks' `out` is a folder of their own that nobody reads.
+    """
+    with ExitStack() as stack:
+
+        def hold() -> None:
+            stack.enter_context(opened_run(cfg, out, runtime=runtime, command=command))
+
+        runtime.ranks.from_first(hold)
+        yield
+
+
+def keep_data(out: Path, record: Mapping[str, Any]) -> None:
+    """Writes `data.json`, what is known of the data; a run that goes on, perhaps elsewhere, must find the same.
+
+    Raises:
+        ValueError: If the run was begun with other data.
+    """
+    file = out / "data.json"
+    before = read_json(file)
+    if isinstance(before, dict) and _data_digest(before) != _data_digest(record):
+        raise ValueError(
+            f"the run {out} was begun with other data than are here now ({file}); "
+            "set data.root, data.path or table.path back, or choose another name"
+        )
+    write_json(file, record)
+
+
+def _data_digest(record: Mapping[str, Any]) -> Any:
+    return record.get("data_sha256", record.get("files_sha256", record.get("sha256")))
+
+
+def _check_name(name: object) -> None:
+    """Refuses a name that would put the run's files among those of other runs, or outside of all."""
+    parts = str(name).split("/")
+    if not parts[-1] or {".", ".."} & set(parts):
+        raise ValueError(f"name must be that of a folder below results/runs, got {name!r}")
+
+
+def _write_environment(file: Path, found: dict[str, object]) -> None:
+    """Writes the environment down; that of the first start is kept beside it if it differs."""
+    known = read_json(file)
+    before = known.get("begun_with", known) if isinstance(known, dict) else {}
+    differences = environment_differences(before, found) if before else []
+    if differences:
+        note("warning: this run began in another environment, its results may differ: " + "; ".join(differences))
+        found = {**found, "begun_with": before}
+    write_json(file, found)
+
+
+def _input_digests(cfg: DictConfig) -> dict[str, str]:
+    """Returns digests of the files that a config names as genotypes."""
+    digests = {}
+    for key in ("genotype", "random_cells"):
+        given = OmegaConf.select(cfg, key)
+        named = isinstance(given, str) and not is_genotype_itself(given)
+        path = split_reference(given)[0] if named else None
+        path = path / "genotype.json" if path is not None and path.is_dir() else path
+        if path is not None and path.is_file():
+            digests[key] = _sha256(path)
+    return digests
+
+
+def _write_digests(out: Path) -> None:
+    """Writes digests of what a run used and made, once it is done."""
+    data = read_json(out / "data.json")
+    kept = {"data": _data_digest(data)} if data else {}
+    made = {name: _sha256(out / name) for name in RESULTS if (out / name).is_file()}
+    write_json(out / DONE_FILE, {**kept, **made})
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Holds the folder's lock, making the folder; raises ValueError if another process has it."""
+    while True:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            if _is_other_than_folder(out):
+                raise
+            continue  # somebody has just removed the folder, which was there a moment ago
+        try:
+            lock = (out / ".lock").open("w")
+        except FileNotFoundError:  # and now
+            continue
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ValueError(f"another process is at work in {out}; wait for it or choose another name") from None
+            if _is_at(lock, out / ".lock"):  # else its holder has removed the folder meanwhile
+                yield
+                return
+
+
+def _is_other_than_folder(path: Path) -> bool:
+    try:
+        return not stat.S_ISDIR(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _remove_if_bare(out: Path) -> None:
+    """Removes what a mistake of the user's left where it is nothing but the setup; members of a multirun stay.
+
+    The lock goes last: as soon as it is gone, the folder may be another process's, which must find it empty, and keep
+    what it writes.
+    """
+    kept = [path for path in out.iterdir() if path.name == "multirun.yaml" or (path / "config.yaml").is_file()]
+    setup = [path for path in out.iterdir() if path not in kept]
+    if {path.name for path in setup} <= SETUP_FILES:
+        for path in sorted(setup, key=lambda path: path.name == ".lock"):
+            path.unlink()
+        if not kept:
+            with suppress(OSError):  # somebody has just opened the lock anew
+                out.rmdir()

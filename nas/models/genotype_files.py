@@ -1,0 +1,209 @@
+"""Finding the genotype a user means: a file or an entry of it, a run folder, a published name, another tool's text."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import yaml
+
+from nas.runs.old_names import current_name
+from search_spaces.genotype import MAX_JSON_BYTES, Genotype, parse_json
+from search_spaces.notation_literals import named_genotypes
+from search_spaces.notations import read_notation
+from search_spaces.published import PUBLISHED, published_names
+
+SHOWN_LENGTH = 80
+STACKED = ("darts", "enas")
+"""Networks of `nas.models.stacked_cells`: their macro-architecture is called as their config group."""
+MAX_LISTED = 20  # names in a message
+
+
+def load_genotype(reference: str | Path) -> Genotype:
+    """Reads a genotype.
+
+    Args:
+        reference: A file with one genotype, as JSON or in the notation of DARTS, ENAS, NNI, NASLib or NAS-Bench-201; a
+            run folder, meaning its `genotype.json`; `FILE#INDEX`, an entry of a list such as a search's
+            `candidates.json`, counted from 0; `FILE#NAME`, a genotype of a Python file such as DARTS's `genotypes.py`;
+            the name of a published cell; or another tool's notation itself. A file or folder of a published cell's
+            name comes first.
+
+    Raises:
+        FileNotFoundError: If it is none of these; the message lists the published names.
+        ValueError: If the file or text does not hold a valid genotype.
+    """
+    text = str(reference)
+    if is_genotype_itself(text):
+        return _read(text, source="the text given")
+    path, entry = split_reference(text)
+    if not _is_path(path):
+        raise FileNotFoundError(_absent(text[:SHOWN_LENGTH], path=text[:SHOWN_LENGTH]))
+    if not path.exists() and text in PUBLISHED:
+        return PUBLISHED[text].genotype
+    if path.is_dir():
+        path = path / "genotype.json"
+    if not path.is_file():
+        raise FileNotFoundError(_absent(text, path=path))
+    content = _bounded_text(path)
+    return _read(content, source=text) if entry is None else _read_entry(content, entry, source=text)
+
+
+def network_group(reference: str) -> str | None:
+    """Returns the config group of the network that a genotype's cells are made for; None if that is not known.
+
+    Published cells know theirs, and run folders have it in their config; of the pair-block space, DARTS's network is
+    taken for all others.
+    """
+    if is_genotype_itself(reference):
+        return _network_of_space(reference)
+    path, _ = split_reference(reference)
+    if not _is_path(path):
+        return None
+    if reference in PUBLISHED and not path.exists():
+        return PUBLISHED[reference].models[0].network
+    if used := _network_of_run(path if path.is_dir() else path.parent):
+        return used
+    return _network_of_space(reference)
+
+
+def _is_path(path: Path) -> bool:
+    """Whether the system takes a text for a path at all: it may be too long, or hold a null character."""
+    try:
+        path.exists()
+    except (OSError, ValueError):
+        return False
+    return "\0" not in str(path)
+
+
+def _bounded_text(path: Path) -> str:
+    """Returns the text of a file; raises ValueError if it is too large."""
+    with path.open("rb") as file:
+        data = file.read(MAX_JSON_BYTES + 1)
+    if len(data) > MAX_JSON_BYTES:
+        raise ValueError(f"{path}: the file is larger than {MAX_JSON_BYTES} bytes")
+    return data.decode("utf-8", errors="replace")
+
+
+def _absent(reference: str, *, path: Path | str) -> str:
+    """Says what might have been meant by a reference to nothing."""
+    run = Path("results/runs") / reference
+    near = difflib.get_close_matches(reference.lower(), PUBLISHED, n=1)
+    if _is_path(run) and run.is_dir():
+        hint = f"did you mean genotype={run}?"
+    elif near:
+        hint = f"did you mean {near[0]}?"
+    else:
+        hint = "`nas search` writes one into its run folder."
+    return f"no genotype at {path}; {hint} Published ones are {published_names()}"
+
+
+def is_genotype_itself(reference: str) -> bool:
+    """Whether the text is no name of a file or cell but a genotype in another tool's notation."""
+    path, _ = split_reference(reference)
+    if _is_path(path) and path.exists():
+        return False
+    return "(" in reference or "{" in reference or reference.lstrip().startswith("|") or len(reference.split()) > 1
+
+
+def split_reference(reference: str) -> tuple[Path, str | None]:
+    """Returns the path of a reference and the entry behind its `#`, if any; a path that exists is never split."""
+    whole = Path(reference)
+    name, sign, entry = reference.rpartition("#")
+    if not name or not sign or (_is_path(whole) and whole.exists()):
+        return whole, None
+    return Path(name), entry
+
+
+def _network_of_space(reference: str) -> str | None:
+    try:
+        space = load_genotype(reference).space
+    except (ValueError, OSError):  # the job itself will say what is wrong
+        return None
+    return {"nasnet": "darts", "shufflenas": "shufflenasnet"}.get(space)
+
+
+def _network_of_run(run: Path) -> str | None:
+    """Returns the network group that a run's config was made with."""
+    try:
+        config = yaml.safe_load(_bounded_text(run / "config.yaml"))
+        network = config["network"]
+        stacked = network.get("macro") if network.get("macro") in STACKED else None  # no path: Hydra would open that
+        groups = {
+            "nas.models.shufflenasnet.ShuffleNASNet": "shufflenasnet",
+            "nas.models.stacked_cells.StackedCells": stacked,
+        }
+        group: str | None = groups.get(current_name(network["_target_"]))
+    except (OSError, ValueError, yaml.YAMLError, LookupError, AttributeError, TypeError, RecursionError):  # no config
+        return None
+    return group
+
+
+def load_genotypes(path: str | Path) -> list[Genotype]:
+    """Reads every genotype of a list such as a search's `random.json`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file does not hold a list of genotypes.
+    """
+    if not _is_path(Path(path)) or not Path(path).is_file():
+        raise FileNotFoundError(f"no list of genotypes at {path}; `nas search` writes random.json into its run folder")
+    try:
+        data = parse_json(_bounded_text(Path(path)))
+        if not isinstance(data, list):
+            raise ValueError(f"it must hold a list, got {type(data).__name__}")
+        return [Genotype.from_dict(_entry(data, str(number))) for number in range(len(data))]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _read(text: str, *, source: str) -> Genotype:
+    """Reads this project's JSON, or else another tool's notation."""
+    try:
+        if not _is_json(text):
+            return _only(named) if (named := named_genotypes(text)) else read_notation(text)
+        data = parse_json(text)
+        if isinstance(data, dict) and ("space" in data or isinstance(data.get("normal"), dict)):
+            return Genotype.from_dict(data)
+        if isinstance(data, list) and (not data or isinstance(data[0], dict)):
+            raise ValueError("got a list of genotypes; choose an entry of the list with #INDEX")
+        return read_notation(text)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+
+
+def _is_json(text: str) -> bool:
+    return text.lstrip().startswith(("{", "["))
+
+
+def _only(named: Mapping[str, str]) -> Genotype:
+    """Reads the only genotype of a Python file, which may have several names."""
+    if len(set(named.values())) > 1:
+        raise ValueError(f"it holds several genotypes; choose one with #NAME: {_listed(named)}")
+    return read_notation(next(iter(named.values())))
+
+
+def _listed(names: Iterable[str]) -> str:
+    several = list(names)
+    return ", ".join(several[:MAX_LISTED]) + (f" and {len(several) - MAX_LISTED} more" if several[MAX_LISTED:] else "")
+
+
+def _read_entry(text: str, index: str, *, source: str) -> Genotype:
+    try:
+        if not _is_json(text):
+            named = named_genotypes(text)
+            if index not in named:
+                held = f"those of the file are {_listed(named)}" if named else "the file names none"
+                raise ValueError(f"no genotype is called {index!r} there; {held}")
+            return read_notation(named[index])
+        return Genotype.from_dict(_entry(parse_json(text), index))
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+
+
+def _entry(data: object, index: str) -> object:
+    if not isinstance(data, list):
+        raise ValueError(f"#{index} needs a list, got {type(data).__name__}")
+    if not index.isdecimal() or int(index) >= len(data):
+        raise ValueError(f"#{index} is not one of the {len(data)} entries, counted from 0")
+    entry = data[int(index)]
+    return entry["genotype"] if isinstance(entry, dict) and "genotype" in entry else entry

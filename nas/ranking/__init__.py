@@ -1,1 +1,0 @@
-"""How well shared weights rank architectures: the same cells scored with them and trained stand-alone."""

@@ -1,0 +1,7 @@
+"""Pictures of a cell.
+
+Modules:
+    drawing: Pictures of a genotype: an SVG figure for pages and papers, and plain characters for the terminal.
+    layout: The layered layout of a cell's figure.
+    pixels: Pixels of a cell's figure: draws the SVG of `nas.reporting.cells.drawing` as a PNG, for viewers that ...
+"""

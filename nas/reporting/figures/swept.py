@@ -1,0 +1,95 @@
+"""In what runs differ: their settings side by side, and figures against the one that was swept."""
+
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nas.reporting.figures.figures import Axis, Block, Chart, DataTable, Series, TableColumn
+from nas.reporting.page.records import RunRecord, number
+from nas.runs.configs import flatten
+
+MAX_DIFFERENCES = 12  # settings in the table of what differs
+SWEPT = (
+    ("test_accuracy", "Test accuracy", "test accuracy (%)", 100.0),
+    ("shared_accuracy", "Shared-weight accuracy", "shared-weight accuracy (%)", 100.0),
+    ("parameters", "Parameters", "parameters (k)", 1e-3),
+    ("latency_ms", "Latency at batch size 1", "latency (ms)", 1.0),
+    ("search_seconds", "Search time", "search time (s)", 1.0),
+)
+"""Of each figure of the summary its title, the title of an axis of it, and the scale to that unit."""
+
+
+def swept_charts(runs: Sequence[RunRecord], rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """Draws accuracy, parameters and latency against the one numeric setting in which the runs differ, if it is one."""
+    settings = {
+        json.dumps({**flatten(run.config), "name": None}, sort_keys=True, default=str): (run, row)
+        for run, row in zip(runs, rows, strict=True)
+        if run.config
+    }
+    known = list(settings.values())  # a run counts once, though it may be there under two names
+    runs, rows = [run for run, _ in known], [row for _, row in known]
+    varying = {key: values for key, values in differing_settings(runs).items() if key != "seed"}
+    numeric = [key for key, values in varying.items() if all(math.isfinite(number(value)) for value in values)]
+    if len(varying) != 1 or not numeric:
+        return []
+    key = numeric[0]
+    charts = []
+    for column, title, unit, scale in SWEPT:
+        groups: dict[float, list[float]] = {}
+        for row, value in zip(rows, varying[key], strict=True):
+            if column in row:
+                groups.setdefault(float(value), []).append(scale * row[column])
+        if len(groups) < 2:
+            continue
+        points = sorted(groups.items())
+        means = [statistics.fmean(values) for _, values in points]
+        stds = [statistics.stdev(values) if len(values) > 1 else math.nan for _, values in points]
+        series = Series(
+            name="",
+            x=[x for x, _ in points],
+            y=means,
+            mark="dots",
+            low=[mean - std for mean, std in zip(means, stds, strict=True)],
+            high=[mean + std for mean, std in zip(means, stds, strict=True)],
+            notes=[f"n = {len(values)}" for _, values in points],
+        )
+        charts.append(
+            Chart(
+                key=f"swept-{column.replace('_', '-')}",
+                title=f"{title} by {key}",
+                caption=f"Mean of the runs with the same {key}; the line through a dot is one standard deviation over "
+                "them, where there are several.",
+                x=Axis(title=key, whole=all(value.is_integer() for value, _ in points)),
+                y=Axis(title=unit),
+                series=(Series(name="", x=series.x, y=means, faint=True), series),
+            )
+        )
+    return charts
+
+
+def differences_table(runs: Sequence[RunRecord]) -> list[Block]:
+    """Lists the settings in which the runs differ."""
+    runs = [run for run in runs if run.config]
+    varying = differing_settings(runs)
+    if not varying:
+        return []
+    keys = list(varying)[:MAX_DIFFERENCES]
+    rest = len(varying) - len(keys)
+
+    def column(key: str) -> TableColumn:
+        return TableColumn(key=key, title=key, show=lambda row: str(row[key]), numeric=False)
+
+    rows = [{"run": run.name, **{key: varying[key][i] for key in keys}} for i, run in enumerate(runs)]
+    caption = "The settings in which these runs differ." + (f" {rest} more are in their configs." if rest else "")
+    columns = [column("run"), *(column(key) for key in keys)]
+    return [DataTable(key="differences", title="What differs", caption=caption, columns=columns, rows=rows)]
+
+
+def differing_settings(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
+    """Returns, by dotted key, the values of the runs where they are not all the same; None where a key is absent."""
+    flat = [flatten(run.config) for run in runs]
+    keys = dict.fromkeys(key for one in flat for key in one if key != "name" and not key.endswith("_partial_"))
+    varying = {key: [one.get(key) for one in flat] for key in keys}
+    return {key: values for key, values in varying.items() if any(value != values[0] for value in values)}

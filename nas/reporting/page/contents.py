@@ -1,0 +1,115 @@
+"""The sections of a report, from its runs: what no run has the files for is left out."""
+
+import json
+import shlex
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nas.reporting.cells.drawing import genotype_svg
+from nas.reporting.figures.contests import comparison_blocks
+from nas.reporting.figures.figures import Block, Code, Paragraph, Picture, Section
+from nas.reporting.figures.learning import overlaid_charts, retrain_charts, search_charts
+from nas.reporting.figures.mixing import permutation_figures
+from nas.reporting.figures.policy import diagnostic_figures, policy_figures, warnings_of
+from nas.reporting.figures.ranking_figures import ranking_blocks
+from nas.reporting.figures.swept import differences_table, swept_charts
+from nas.reporting.figures.timing import latency_blocks
+from nas.reporting.figures.tradeoffs import front_charts, model_charts
+from nas.reporting.page.records import RunRecord
+from nas.reporting.page.summary import accuracy_chart, failures, summary_table, verdicts
+from search_spaces.genotype import Genotype
+
+OPEN_RUNS = 3  # a report of more runs shows them closed
+FULL_RUNS = 8  # of more runs each is shown briefly, so that the page stays below two megabytes
+MAX_OVERLAID = 14  # runs in one figure
+CELL_CAPTION = (
+    "The cells that were found. A box is an op, lines lead to it from what it reads; what no other op reads is merged "
+    "into the output, and a mixer shuffles the channels."
+)
+
+
+def report_sections(runs: Sequence[RunRecord], rows: Sequence[dict[str, Any]]) -> list[Section]:
+    """Makes the sections of a report; files that are broken are noted in the runs.
+
+    Args:
+        runs: At least one.
+        rows: The summary of each.
+    """
+    overlaid = runs if 1 < len(runs) <= MAX_OVERLAID else []
+    summary: list[Block] = [summary_table(rows), *failures(runs), *verdicts(runs), *accuracy_chart(rows)]
+    sections = [
+        Section(key="summary", title="Summary", blocks=[*summary, *swept_charts(runs, rows), *differences_table(runs)]),
+        Section(key="searches", title="Searches side by side", blocks=overlaid_charts(overlaid)),
+        Section(key="trade-offs", title="Accuracy and cost", blocks=model_charts(rows) if overlaid else []),
+        Section(key="timing", title="Latency", blocks=latency_blocks(runs)),
+        Section(key="ranking", title="Ranking", blocks=_of_all(runs, ranking_blocks)),
+        Section(key="controllers", title="Controllers compared", blocks=_of_all(runs, comparison_blocks)),
+        *(
+            Section(
+                key=f"run-{run.key}",
+                title=run.name,
+                blocks=run_blocks(run, full=len(runs) <= FULL_RUNS),
+                folded=len(runs) > OPEN_RUNS,
+            )
+            for run in runs
+        ),
+    ]
+    return [section for section in sections if section.blocks]
+
+
+def run_blocks(run: RunRecord, *, full: bool) -> list[Block]:
+    """Makes the parts of a run's own section, from what it found to how to make it again."""
+    if not full:
+        hint = Paragraph("Of so many runs no curves are shown here; a report of this run alone has them.")
+        return [*warnings_of(run), *cell_pictures(run), hint, *origin(run)]
+    return [
+        *warnings_of(run),
+        *cell_pictures(run),
+        *diagnostic_figures(run),
+        *search_charts(run),
+        *policy_figures(run),
+        *front_charts(run),
+        *retrain_charts(run),
+        *permutation_figures(run),
+        *origin(run),
+    ]
+
+
+def cell_pictures(run: RunRecord) -> list[Picture]:
+    """Draws the cells that a run found or trained."""
+    with run.reading("genotype.json"):
+        text = run.text("genotype.json")
+        if text is not None:
+            merge = (run.config.get("network") or {}).get("merge", "sum")
+            svg = genotype_svg(Genotype.from_json(text), merge=str(merge))
+            return [Picture(key=f"{run.key}--cells", title="Cells", caption=CELL_CAPTION, svg=svg)]
+    return []
+
+
+def origin(run: RunRecord) -> list[Code]:
+    """Says how to make the run again: command, config and environment."""
+    blocks = []
+    if command := command_of(run):
+        blocks.append(Code(text=command, title="To reproduce"))
+    if config := run.text("config.yaml"):
+        blocks.append(Code(text=config.rstrip(), title="Config", folded=True))
+    if environment := run.environment:
+        text = json.dumps(environment, indent=2, ensure_ascii=False)
+        blocks.append(Code(text=text, title="Environment", folded=True))
+    return blocks
+
+
+def command_of(run: RunRecord) -> str | None:
+    """Returns the command that a run was made with, as one would type it; None if it is not known."""
+    with run.reading("environment.json"):
+        if command := run.environment.get("command"):
+            program, *overrides = (str(part) for part in command)
+            return " ".join([program, *map(shlex.quote, overrides)])
+    with run.reading(".hydra/overrides.yaml"):
+        if overrides := run.yaml(".hydra/overrides.yaml"):
+            return " ".join(["nas", "COMMAND", *(shlex.quote(str(part)) for part in overrides)])
+    return None
+
+
+def _of_all(runs: Sequence[RunRecord], make: Callable[[RunRecord], Sequence[Block]]) -> list[Block]:
+    return [block for run in runs for block in make(run)]

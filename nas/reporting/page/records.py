@@ -1,0 +1,218 @@
+"""Run folders as a report reads them: files of jobs, any of which may be absent, cut off or not what it should be."""
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nas.runs.listing import LOADER, runs_below
+
+MAX_BYTES = 64 * 2**20
+RUN_FILES = (
+    "config.yaml",
+    "environment.json",
+    "member.json",
+    "search.csv",
+    "metrics.json",
+    "latency.json",
+    "rank.json",
+    "compare.json",
+)
+"""A folder with one of these is a run."""
+
+UNREADABLE = (
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, OSError),
+    *(csv.Error, yaml.YAMLError),
+)
+
+Row = dict[str, Any]
+"""A line of a CSV file: numbers as numbers, empty fields as None, the rest as texts."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """A file that could not be used, and why."""
+
+    file: str
+    reason: str
+
+
+class RunRecord:
+    """The files of one run; what cannot be read is noted in `problems` once and then counts as absent.
+
+    Args:
+        folder: Of the run.
+        name: Shown to the reader.
+        key: Its part of anchors and file names, different for every run of a report.
+    """
+
+    def __init__(self, folder: Path, *, name: str, key: str) -> None:
+        self.folder = folder
+        self.name = name
+        self.key = key
+        self.problems: list[Problem] = []
+        self._read: dict[str, Any] = {}
+
+    def text(self, file: str) -> str | None:
+        """Returns the text of a file; None if it is absent or not readable."""
+        if file not in self._read:
+            self._read[file] = None
+            with self.reading(file):
+                self._read[file] = _text(self.folder / file)
+        found: str | None = self._read[file]
+        return found
+
+    def json(self, file: str) -> Any:
+        """Returns what a JSON file holds; None as for `text`."""
+        return self._parsed(file, json.loads)
+
+    def record(self, file: str) -> Mapping[str, Any]:
+        """Returns the object that a JSON file holds; empty as for `text`, or if it is none."""
+        found = self.json(file)
+        if found is not None and not isinstance(found, dict):
+            self.note(file, "not a record of figures")
+        return found if isinstance(found, dict) else {}
+
+    def yaml(self, file: str) -> Any:
+        """Returns what a YAML file holds; None as for `text`."""
+        return self._parsed(file, partial(yaml.load, Loader=LOADER))
+
+    def rows(self, file: str) -> list[Row]:
+        """Returns the rows of a CSV file; none as for `text`."""
+        return self._parsed(file, _rows) or []
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The run's config, empty if it is not known."""
+        config = self.yaml("config.yaml")
+        return config if isinstance(config, dict) else {}
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """Versions, device and command of the run, empty if they are not known."""
+        return self.record("environment.json")
+
+    @contextmanager
+    def reading(self, file: str) -> Iterator[None]:
+        """Notes a problem with a file, instead of failing, where its content is not what is expected."""
+        try:
+            yield
+        except UNREADABLE as error:
+            self.note(file, _reason(error))
+
+    def note(self, file: str, reason: str) -> None:
+        """Notes a problem with a file, once."""
+        problem = Problem(f"{self.name}/{file}", reason)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def _parsed(self, file: str, parse: Any) -> Any:
+        key = f"parsed {file}"
+        if key not in self._read:
+            self._read[key] = None
+            text = self.text(file)
+            if text is not None:
+                with self.reading(file):
+                    self._read[key] = parse(text)
+        return self._read[key]
+
+
+def find_runs(folders: Sequence[Path]) -> list[RunRecord]:
+    """Finds the runs in folders: each is a run itself, or runs lie below it.
+
+    Args:
+        folders: At least one.
+
+    Returns:
+        The runs, each once, in the order of the folders and within a folder by name, with different names and keys.
+
+    Raises:
+        FileNotFoundError: If a folder is not there.
+        ValueError: If there is no run in a folder.
+    """
+    found: dict[Path, str] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no run folder at {folder}; `nas runs` lists those that there are")
+        runs = list(runs_below(folder, is_run=_is_run))
+        if not runs:
+            raise ValueError(f"{folder} holds no run: none of {', '.join(RUN_FILES)} is in it or in the folders below")
+        for run in runs:
+            name = folder.resolve().name if run == folder else run.relative_to(folder).as_posix()
+            found.setdefault(run.resolve(), name)
+    records: list[RunRecord] = []
+    names: set[str] = set()
+    keys: set[str] = set()
+    for path, name in found.items():
+        records.append(RunRecord(path, name=_unused(name, names), key=_unused(slug(name), keys)))
+    return records
+
+
+def slug(text: str) -> str:
+    """Returns a text as an anchor and file name: lower-case letters, digits and hyphens, at most 48."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower())[:48].strip("-") or "run"
+
+
+def number(value: Any) -> float:
+    """Returns a number of a file as a float; NaN for anything else."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+
+
+def _unused(name: str, used: set[str]) -> str:
+    count, candidate = 1, name
+    while candidate in used:
+        count += 1
+        candidate = f"{name}-{count}"
+    used.add(candidate)
+    return candidate
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder holds files of a run; those in a sweep's own folder do not make it one."""
+    return not (folder / "sweep.json").exists() and any((folder / name).is_file() for name in RUN_FILES)
+
+
+def _text(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"larger than {MAX_BYTES // 2**20} MiB")
+    return path.read_text(encoding="utf-8")
+
+
+def _rows(text: str) -> list[Row]:
+    reader = csv.DictReader(io.StringIO(text), restkey="", strict=True)
+    rows = [{key: _value(value) for key, value in row.items()} for row in reader]
+    if any("" in row for row in rows):
+        raise ValueError("a line has more fields than the title line")
+    return rows
+
+
+def _value(text: Any) -> Any:
+    if not isinstance(text, str):
+        return None  # the line has too few fields
+    try:
+        return float(text)
+    except ValueError:
+        return text or None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "not a text in UTF-8"
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON: {error.msg} in line {error.lineno}"
+    if isinstance(error, KeyError):
+        return f"lacks {error}"
+    if isinstance(error, TypeError | AttributeError | LookupError | RecursionError):
+        return "not what the job writes"
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,203 @@
+"""One row a run: what was searched, what was found, what it reached and what it cost."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nas.reporting.figures.figures import Axis, Chart, DataTable, Paragraph, Series, TableColumn
+from nas.reporting.figures.timing import latency_rows
+from nas.reporting.page.records import RunRecord, number
+from nas.runs.intervals import plus_minus
+
+MAX_VERDICTS = 3  # runs whose verdicts are sentences
+
+
+def summary_row(run: RunRecord) -> dict[str, Any]:
+    """Returns the figures of a run by column; what is not known is absent."""
+    row: dict[str, Any] = {"run": run.name}
+    for file, read in {
+        "config.yaml": _settings,
+        "search.csv": _search,
+        "candidates.json": _candidate,
+        "metrics.json": _metrics,
+        "latency.json": _latency,
+        "environment.json": _machine,
+    }.items():
+        with run.reading(file):
+            row |= {key: value for key, value in read(run).items() if value is not None and value == value}
+    return row
+
+
+def summary_table(rows: Sequence[Mapping[str, Any]]) -> DataTable:
+    """Lists the runs, with the columns of which at least one run has a value."""
+    columns = [column for column in COLUMNS if any(column.key in row for row in rows)]
+    if len(rows) <= MAX_VERDICTS:
+        columns = [column for column in columns if column.key != "comparison"]  # sentences below the table say it
+    if len({row.get("device") for row in rows}) == 1:
+        columns = [column for column in columns if column.key != "device"]  # the line below the title has it
+    caption = "A click on a title sorts. " + " ".join(
+        sentence for key, sentence in CAPTIONS.items() if any(key in row for row in rows)
+    )
+    return DataTable(key="summary", title="Runs", caption=caption.strip(), columns=columns, rows=rows)
+
+
+def accuracy_chart(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """Draws the test accuracy of each run's found cell beside that of its random cells."""
+    shown = [row for row in rows if "test_accuracy" in row]
+    kinds = {"test_accuracy": ("found cell", 0), "random_accuracy": ("random cells", 6)}
+    apart = 0.14 if any("random_accuracy" in row for row in shown) else 0.0  # of a row's height
+    series = []
+    for side, (key, (name, colour)) in zip((-apart, apart), kinds.items(), strict=True):
+        known = [(place, row) for place, row in enumerate(shown) if key in row]
+        means = [100 * row[key] for _, row in known]
+        stds = [100 * number(row.get(f"{key}_std")) for _, row in known]
+        series.append(
+            Series(
+                name=name,
+                x=means,
+                y=[place + side for place, _ in known],
+                mark="dots",
+                low=[mean - std for mean, std in zip(means, stds, strict=True)],
+                high=[mean + std for mean, std in zip(means, stds, strict=True)],
+                colour=colour,
+            )
+        )
+    chart = Chart(
+        key="all-test-accuracy",
+        title="Test accuracy",
+        caption="Means after retraining; the line through a dot is one standard deviation, of the found cell over "
+        "seeds, of the random cells over cells. Whether a difference is shown, the verdict of a run says.",
+        x=Axis(title="test accuracy (%)"),
+        y=Axis(title="", categories=tuple(row["run"] for row in shown)),
+        series=tuple(one for one in series if one.x),
+    )
+    return [] if chart.empty else [chart]
+
+
+def failures(runs: Sequence[RunRecord]) -> list[Paragraph]:
+    """Says which runs failed, and why."""
+    sentences = []
+    for run in runs:
+        with run.reading("failed.json"):
+            if failure := run.record("failed.json"):
+                sentences.append(Paragraph(f"{run.name} failed: {failure['error']}", loud=True))
+    return sentences
+
+
+def verdicts(runs: Sequence[RunRecord]) -> list[Paragraph]:
+    """Says of each run whether the found cell is shown to differ from random ones; of many runs the table says it."""
+    sentences: list[Paragraph] = []
+    if len(runs) > MAX_VERDICTS:
+        return sentences
+    for run in runs:
+        with run.reading("metrics.json"):
+            comparison = run.record("metrics.json").get("comparison")
+            if isinstance(comparison, str):
+                sentences.append(Paragraph(f"{run.name}, found cell against random cells: {comparison}."))
+    return sentences
+
+
+def duration(seconds: float) -> str:
+    """Returns a time as text: `48 s`, `12 min 5 s`, `3 h 20 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.0f} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _settings(run: RunRecord) -> dict[str, Any]:
+    config = run.config
+    space, controller = config.get("search_space") or {}, config.get("controller") or {}
+    policy = controller.get("policy")
+    names = [_class(policy), _class(controller)] if policy else [_class(controller)]
+    return {
+        "space": _class(space),
+        "controller": " · ".join(name for name in names if name) or None,
+        "blocks": space.get("blocks"),
+    }
+
+
+def _search(run: RunRecord) -> dict[str, Any]:
+    rows = run.rows("search.csv")
+    if not rows:
+        return {}
+    seconds = [number(row.get("seconds")) for row in [*rows, *run.rows("finals.csv")]]
+    best = [number(row.get("best")) for row in rows]
+    return {
+        "epochs": len(rows),
+        "reward": best[-1],
+        "search_seconds": sum(value for value in seconds if math.isfinite(value)) or None,
+    }
+
+
+def _candidate(run: RunRecord) -> dict[str, Any]:
+    candidates = run.json("candidates.json")
+    best = candidates[0] if candidates else {}
+    return {
+        key: number(best.get(key)) for key in ("shared_accuracy", "stand_alone_accuracy", "parameters", "multiply_adds")
+    }
+
+
+def _metrics(run: RunRecord) -> dict[str, Any]:
+    metrics = run.record("metrics.json")
+    found, random = metrics.get("found") or {}, metrics.get("random") or {}
+    row: dict[str, Any] = {key: number(found.get(key)) for key in ("parameters", "multiply_adds")}
+    if isinstance(metrics.get("comparison"), str):
+        row["comparison"] = metrics["comparison"].partition(" (")[0]
+    for kind, record in (("test_accuracy", found), ("random_accuracy", random)):
+        if "test_accuracy" in record:
+            spread = record["test_accuracy"]
+            row |= {kind: float(spread["mean"]), f"{kind}_std": number(spread.get("std")), f"{kind}_n": spread["n"]}
+    return row
+
+
+def _latency(run: RunRecord) -> dict[str, Any]:
+    rows = [row for row in latency_rows(run) if row.get("model", run.name) in (run.name, run.folder.name)]
+    first = min(rows, key=lambda row: float(row["batch_size"]), default=None)
+    return {} if first is None or first["batch_size"] != 1 else {"latency_ms": first["median_ms"]}
+
+
+def _machine(run: RunRecord) -> dict[str, Any]:
+    return {"device": run.environment.get("device_name") or run.environment.get("device")}
+
+
+def _class(node: Any) -> str | None:
+    """Returns the last part of a node's `_target_`."""
+    return str(node["_target_"]).rpartition(".")[2] if isinstance(node, Mapping) and "_target_" in node else None
+
+
+def _percent(key: str) -> Any:
+    def show(row: Mapping[str, Any]) -> str:
+        std = number(row.get(f"{key}_std"))
+        return plus_minus(100 * row[key], 100 * std)
+
+    return show
+
+
+COLUMNS = (
+    TableColumn(key="run", title="run", show=lambda row: str(row["run"]), numeric=False),
+    TableColumn(key="space", title="space", show=lambda row: str(row["space"]), numeric=False),
+    TableColumn(key="controller", title="controller", show=lambda row: str(row["controller"]), numeric=False),
+    TableColumn(key="blocks", title="B", show=lambda row: f"{row['blocks']}"),
+    TableColumn(key="reward", title="best reward", show=lambda row: f"{row['reward']:.4f}"),
+    TableColumn(key="shared_accuracy", title="shared accuracy (%)", show=_percent("shared_accuracy")),
+    TableColumn(key="stand_alone_accuracy", title="stand-alone (%)", show=_percent("stand_alone_accuracy")),
+    TableColumn(key="test_accuracy", title="test accuracy (%)", show=_percent("test_accuracy")),
+    TableColumn(key="random_accuracy", title="random cells (%)", show=_percent("random_accuracy")),
+    TableColumn(key="comparison", title="verdict", show=lambda row: str(row["comparison"]), numeric=False),
+    TableColumn(key="parameters", title="parameters", show=lambda row: f"{row['parameters']:,.0f}"),
+    TableColumn(key="multiply_adds", title="multiply-adds (M)", show=lambda row: f"{row['multiply_adds'] / 1e6:.2f}"),
+    TableColumn(key="latency_ms", title="latency (ms)", show=lambda row: f"{row['latency_ms']:.2f}"),
+    TableColumn(key="search_seconds", title="search time", show=lambda row: duration(row["search_seconds"])),
+    TableColumn(key="device", title="device", show=lambda row: str(row["device"]), numeric=False),
+)
+CAPTIONS = {
+    "blocks": "B: blocks of a cell.",
+    "shared_accuracy": "Shared accuracy: of the best cell with the shared weights of the search, on reward images.",
+    "stand_alone_accuracy": "Stand-alone: of that cell in the search's finals, trained from scratch, on reward images.",
+    "test_accuracy": "Test accuracy: of the found cell trained from scratch, mean ± standard deviation over seeds.",
+    "random_accuracy": "Random cells: uniformly drawn, with the same training, mean ± standard deviation over cells.",
+    "latency_ms": "Latency: median at batch size 1.",
+}

@@ -1,0 +1,75 @@
+"""Metrics for TensorBoard, in the folder `tensorboard` of the run folder.
+
+`tensorboard --logdir results/runs` shows those of all runs.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from nas.reporting.cells.pixels import write_png
+
+
+class TensorBoardTracker:
+    """Writes metrics as TensorBoard events, each section a folder of its own, so that equal metrics share a chart.
+
+    Every step is on the disk when `log` returns. A resumed run writes another file into the same folders, which begins
+    by withdrawing the steps that are about to be done again: TensorBoard shows each step once, as it was done last.
+
+    Raises:
+        ValueError: If the package tensorboard is not installed.
+    """
+
+    def __init__(self) -> None:
+        if find_spec("tensorboard") is None:
+            raise ValueError("logger=tensorboard needs the package: pip install 'shufflenas[tensorboard]'")
+        self._out = Path()
+        self._writers: dict[str, Any] = {}
+
+    def start(self, config: Mapping[str, Any], *, out: Path) -> None:
+        """Begins, or goes on with, the run of a folder; the config is written at once, as text."""
+        self._out = out
+        self._text("config", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+
+    def log(self, values: Mapping[str, Any], *, step: int, section: str) -> None:
+        """Writes the finite numbers among the values as `section/name`; steps of a section ascend."""
+        writer = self._writer(section, step)
+        for key, value in values.items():
+            if isinstance(value, int | float) and math.isfinite(value):
+                writer.add_scalar(f"{section.partition('/')[0]}/{key}", value, step)
+        writer.flush()
+
+    def finish(self, summary: Mapping[str, Any], *, completed: bool) -> None:
+        """Writes, if completed, the summary and the drawing of the cells; closes the files."""
+        if completed:
+            self._text("summary", json.dumps(summary, indent=2, ensure_ascii=False, default=str))
+            drawing = self._out / "cells.svg"
+            if drawing.exists():
+                pixels = write_png(drawing.read_text(encoding="utf-8"), drawing.with_suffix(".png"))
+                self._writer("cells", 0).add_image("cells/found", np.asarray(pixels), 0, dataformats="HWC")
+        for writer in self._writers.values():
+            writer.close()
+        self._writers = {}
+
+    def _text(self, name: str, text: str) -> None:
+        """Writes a text as it is, in a frame."""
+        writer = self._writer(name, 0)
+        writer.add_text(name, "".join(f"    {line}\n" for line in text.splitlines()), 0)
+        writer.flush()
+
+    def _writer(self, section: str, step: int) -> Any:
+        """Returns the writer of a section; its first step withdraws what earlier starts of the run wrote from there."""
+        if section not in self._writers:
+            from torch.utils.tensorboard import SummaryWriter
+
+            parts = [re.sub(r"[^\w@+=-]+", "_", part) for part in section.split("/")]  # labels can be anything
+            folder = self._out.joinpath("tensorboard", *parts)
+            self._writers[section] = SummaryWriter(str(folder), purge_step=step)
+        return self._writers[section]

@@ -1,0 +1,219 @@
+"""Comparing repeated measurements: spread, intervals within the bounds of a quantity, and what is shown.
+
+A side is called better only if a rank test (`nas.runs.rank_tests`) rejects at 1 − confidence and the interval of the
+difference excludes 0. Where values so few could not reach the level in any order, there is no verdict.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from nas.runs.rank_tests import DECIMALS, mann_whitney_p, signed_rank_p
+
+Interval = tuple[float, float]
+UNBOUNDED = -math.inf, math.inf
+FRACTIONS = 0.0, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Mean and sample standard deviation of n values; the deviation of one value is NaN."""
+
+    mean: float
+    std: float
+    n: int
+    values: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the spread as JSON-ready data."""
+        return asdict(self)
+
+    def percent(self) -> str:
+        """Returns the spread of fractions as text, such as `97.31 ± 0.20 % (n = 3)`."""
+        return f"{plus_minus(100 * self.mean, 100 * self.std)} % (n = {self.n})"
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Summarises values.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    if not values:
+        raise ValueError("a spread needs at least one value")
+    deviation = statistics.stdev(values) if len(values) > 1 else math.nan
+    return Spread(mean=statistics.fmean(values), std=deviation, n=len(values), values=tuple(values))
+
+
+def plus_minus(mean: float, std: float | None) -> str:
+    """Returns a mean and its deviation as text, such as `97.31 ± 0.20`; without a deviation the mean alone."""
+    return f"{mean:.2f}" if std is None or math.isnan(std) else f"{mean:.2f} ± {std:.2f}"
+
+
+def mean_interval(
+    values: Sequence[float], *, confidence: float = 0.95, bounds: Interval = UNBOUNDED
+) -> Interval | None:
+    """Returns Student's confidence interval of a mean, cut off at the bounds of the values.
+
+    None for values without spread, of which the interval is not known: a single one, or all equal.
+    """
+    error = _squared_error(values)
+    if not error:
+        return None
+    return _around(statistics.fmean(values), error, freedom=len(values) - 1, confidence=confidence, bounds=bounds)
+
+
+def difference_interval(
+    first: Sequence[float], second: Sequence[float], *, confidence: float = 0.95, bounds: Interval = UNBOUNDED
+) -> Interval | None:
+    """Returns Welch's confidence interval of mean(first) − mean(second), cut off where the bounds of the values end it.
+
+    None if a side has a single value, or neither has any spread.
+    """
+    if len(first) < 2 or len(second) < 2:
+        return None
+    errors = [_squared_error(values) for values in (first, second)]
+    if not any(errors):
+        return None
+    freedom = sum(errors) ** 2 / sum(
+        error**2 / (len(values) - 1) for error, values in zip(errors, (first, second), strict=True)
+    )
+    gap = statistics.fmean(first) - statistics.fmean(second)
+    reach = bounds[1] - bounds[0]
+    return _around(gap, sum(errors), freedom=freedom, confidence=confidence, bounds=(-reach, reach))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What repeated measurements show of the mean difference first − second.
+
+    Attributes:
+        counts: The number of values, as text.
+        p: Two-sided p-value of the rank test.
+        least_p: The least that any values of these counts could give; 1 for a single value, which has no interval.
+        interval: Of the mean difference; None where it is not known.
+        sign: Of the mean difference: −1, 0 or 1.
+        confidence: Of the interval; the test rejects at 1 − confidence.
+    """
+
+    counts: str
+    p: float
+    least_p: float
+    interval: Interval | None
+    sign: int
+    confidence: float
+
+    @property
+    def decidable(self) -> bool:
+        """Whether any values of these counts could show a difference."""
+        return self.least_p <= self._level
+
+    @property
+    def shown(self) -> int:
+        """Returns 1 if the first is shown to be higher, −1 if the second is, otherwise 0."""
+        rejects = self.decidable and self.p <= self._level
+        excludes = self.interval is None or self.interval[0] > 0 or self.interval[1] < 0
+        return self.sign if rejects and excludes else 0
+
+    def sentence(self, names: tuple[str, str], *, scale: float = 1.0, digits: int = 2) -> str:
+        """Says which of two names is better, or that this is not shown, or not to be shown by so few values.
+
+        Args:
+            names: Of the first and the second.
+            scale: Makes a difference points.
+            digits: Of the points, after the decimal point.
+        """
+        if not self.decidable:
+            reason = f": the least possible p is {self.least_p:#.2g}" if self.least_p < 1 else ""
+            return f"too few to tell ({self.counts}{reason})"
+        verdict = {1: f"{names[0]} is better", -1: f"{names[1]} is better", 0: "no difference shown"}[self.shown]
+        if self.interval is None:
+            return f"{verdict} (p = {self.p:#.2g}; without spread there is no interval)"
+        low, high = (f"{scale * end:+.{digits}f}" for end in self.interval)
+        interval = f"{100 * self.confidence:g} % interval of the difference {low} … {high} points"
+        return f"{verdict} (p = {self.p:#.2g}; {interval})"
+
+    @property
+    def _level(self) -> float:
+        return round(1 - self.confidence, DECIMALS)
+
+
+def compare_samples(
+    first: Sequence[float], second: Sequence[float], *, confidence: float = 0.95, bounds: Interval = UNBOUNDED
+) -> Comparison:
+    """Compares two independent samples: Mann-Whitney's test and Welch's interval.
+
+    Args:
+        first: Its values.
+        second: Its values.
+        confidence: Of the interval, in (0, 1).
+        bounds: Between which every value lies.
+
+    Raises:
+        ValueError: If a side has no values.
+    """
+    p, counts = mann_whitney_p(first, second), (len(first), len(second))
+    return Comparison(
+        counts=f"{counts[0]} and {counts[1]} values",
+        p=p,
+        least_p=min(1.0, 2 / math.comb(sum(counts), counts[0])) if min(counts) > 1 else 1.0,
+        interval=difference_interval(first, second, confidence=confidence, bounds=bounds),
+        sign=_sign(statistics.fmean(first) - statistics.fmean(second)),
+        confidence=confidence,
+    )
+
+
+def compare_pairs(
+    differences: Sequence[float], *, confidence: float = 0.95, bounds: Interval = UNBOUNDED
+) -> Comparison:
+    """Compares pairs by the difference first − second of each: Wilcoxon's signed-rank test and Student's interval.
+
+    Args:
+        differences: One a pair.
+        confidence: Of the interval, in (0, 1).
+        bounds: Between which every value of a pair lies.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    reach = bounds[1] - bounds[0]
+    return Comparison(
+        counts=f"{len(differences)} pair{'s'[: len(differences) > 1]}",
+        p=signed_rank_p(differences),
+        least_p=2.0 ** (1 - len(differences)),
+        interval=mean_interval(differences, confidence=confidence, bounds=(-reach, reach)),
+        sign=_sign(statistics.fmean(differences)),
+        confidence=confidence,
+    )
+
+
+def verdict(
+    first: Sequence[float], second: Sequence[float], *, names: tuple[str, str], confidence: float = 0.95
+) -> str:
+    """Says in a sentence which mean of accuracies in [0, 1] is higher, or that these values do not show it."""
+    return compare_samples(first, second, confidence=confidence, bounds=FRACTIONS).sentence(names, scale=100)
+
+
+def paired_verdict(differences: Sequence[float], *, names: tuple[str, str], confidence: float = 0.95) -> str:
+    """Says the same of pairs of accuracies, from the difference first − second of each."""
+    return compare_pairs(differences, confidence=confidence, bounds=FRACTIONS).sentence(names, scale=100)
+
+
+def _squared_error(values: Sequence[float]) -> float:
+    """Returns the squared standard error of a mean; 0 without spread."""
+    if len(values) < 2 or max(values) - min(values) < 10.0**-DECIMALS:
+        return 0.0
+    return statistics.variance(values) / len(values)
+
+
+def _around(centre: float, squared_error: float, *, freedom: float, confidence: float, bounds: Interval) -> Interval:
+    from scipy.special import stdtrit
+
+    reach = float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(squared_error)
+    return max(centre - reach, bounds[0]), min(centre + reach, bounds[1])
+
+
+def _sign(number: float) -> int:
+    return (number > 0) - (number < 0)

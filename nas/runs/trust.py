@@ -1,0 +1,134 @@
+"""Which dotted names of a run folder, a model file or its card may be called: such files may come from a stranger.
+
+Two kinds may: what this project's own configs name, and what is defined in modules that the command itself names.
+"""
+
+import importlib
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nas.runs.listing import LOADER
+
+PACKAGES = ("nas", "search_spaces", "controllers")
+GET_METHOD = "hydra.utils.get_method"
+"""Returns a function without calling it; what counts is the function's own name, under `path`."""
+
+
+def find_trusted(target: object, *, modules: Collection[str] = ()) -> Any:
+    """Returns what a dotted name names, or None if it may not be called; imports nothing but modules that are trusted.
+
+    A name that a module has merely imported, such as `nas.jobs.building.run_folder.os.makedirs`, is not the module's
+    own.
+
+    Args:
+        target: The dotted name, from a file.
+        modules: Those the command names; their submodules are trusted as well.
+    """
+    module, _, name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
+    if not module:
+        return None
+    top = module.partition(".")[0]
+    if top in PACKAGES:
+        known = [one for one in _configured_names() if one.rpartition(".")[2] == name]
+        found = _find(module, name) if known and "._" not in f".{module}" else None
+        own = any(found is _find(*one.rsplit(".", 1)) for one in known)  # or by a name from before it moved
+    elif any(module == one or module.startswith(f"{one}.") for one in modules):
+        found = _find(module, name)
+        own = str(getattr(found, "__module__", None)).partition(".")[0] == top
+    else:
+        return None
+    return found if own and callable(found) else None
+
+
+def check_recorded(node: object, where: str, *, source: Path | str, modules: Collection[str] = ()) -> None:
+    """Checks a part of a config that was read from a file, before anything is built of it.
+
+    Args:
+        node: What the file holds, interpolations not resolved; of a whole config its `imports` are checked too.
+        where: Its dotted key, empty for the whole.
+        source: Of the file, for messages.
+        modules: Those the command names.
+
+    Raises:
+        ValueError: If something that may not be called or imported is named, or a text would be looked up, in the
+            environment for one. The message says what to add to the command for all of it to be trusted.
+    """
+    for key, value in _entries(node, where):
+        if key.rpartition(".")[2] == "_args_":  # would pass by the check of types
+            raise ValueError(f"{key} of {source} is not allowed: arguments are given by name")
+        if isinstance(value, str) and "${" in value:
+            raise ValueError(f"{key} of {source} is {value!r}; in the config of a run nothing is left to be looked up")
+    given = node.get("imports") if isinstance(node, Mapping) and not where else None
+    imports = [] if given is None else list(map(str, given)) if isinstance(given, list) else [str(given)]
+    targets = list(_targets(node, where))
+    refused = [f"{one} (imports)" for one in imports if one not in modules]
+    refused += [f"{one} ({key})" for key, one in targets if find_trusted(one, modules=modules) is None]
+    if refused:
+        needed = dict.fromkeys([*imports, *(str(one).rpartition(".")[0] for _, one in targets)])
+        foreign = [one for one in needed if one and one.partition(".")[0] not in (*PACKAGES, "hydra")]
+        cure = f"; if you trust it, add imports=[{','.join(foreign)}] to the command" if foreign else ""
+        raise ValueError(f"{source} names {', '.join(refused)}, which this project's configs do not{cure}")
+
+
+def target_modules(node: object) -> set[str]:
+    """Returns the modules of everything that a config, one that is trusted, names to be called."""
+    named = {str(target).rpartition(".")[0] for _, target in _targets(node, "")}
+    return {module for module in named if module and module.partition(".")[0] != "hydra"}
+
+
+def _targets(node: object, where: str) -> Iterator[tuple[str, object]]:
+    """Yields key and dotted name of everything that a node names to be called or returned."""
+    if isinstance(node, Mapping):
+        if node.get("_target_") == GET_METHOD:
+            yield where, node.get("path")
+        elif "_target_" in node:
+            yield where, node["_target_"]
+    for key, value in _children(node, where):
+        yield from _targets(value, key)
+
+
+def _entries(node: object, where: str) -> Iterator[tuple[str, object]]:
+    """Yields everything below a node with its dotted key, keys themselves too, since these may be texts as well."""
+    for key, value in _children(node, where):
+        yield key, value
+        yield key, key
+        yield from _entries(value, key)
+
+
+def _children(node: object, where: str) -> Iterator[tuple[str, object]]:
+    if isinstance(node, Mapping):
+        yield from ((f"{where}.{key}".lstrip("."), value) for key, value in node.items())
+    elif isinstance(node, list | tuple):
+        yield from ((f"{where}[{number}]", value) for number, value in enumerate(node))
+
+
+def _find(module: str, name: str) -> Any:
+    try:
+        return getattr(importlib.import_module(module), name, None)
+    except (ImportError, ValueError):  # there is none, or there can be none of such a name
+        return None
+
+
+@cache
+def _configured_names() -> frozenset[str]:
+    """Returns every dotted name of this project that its configs name."""
+    return frozenset(
+        str(target)
+        for file in _yaml_files(resources.files("conf"))
+        for _, target in _targets(yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER), "")
+        if str(target).partition(".")[0] in PACKAGES
+    )
+
+
+def _yaml_files(folder: Traversable) -> Iterator[Traversable]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _yaml_files(entry)
+        elif entry.name.endswith(".yaml"):
+            yield entry

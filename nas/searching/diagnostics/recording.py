@@ -1,0 +1,115 @@
+"""What every epoch of a search is recorded by: where the policy is unsure, what is new, how far the best is away.
+
+Nothing is known of a search space but its decisions and which genotypes compute the same, and nothing of a controller
+but the distributions that it drew from; a controller that has none is described by what it drew.
+"""
+
+import math
+from collections.abc import Collection, Hashable, Iterable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from controllers.protocol import Samples
+from nas.searching.choice_shares import choice_probabilities
+from search_spaces.space import SearchSpace
+
+SUMMARY = ("entropy_share", "unique", "repeats", "weight_free", "regret")
+"""What of a row is worth a column beside the rewards; the other columns are one a decision."""
+
+
+class Recorder:
+    """Turns what was sampled in an epoch into a row of figures.
+
+    Args:
+        space: What is searched.
+        weight_free: Names of the ops without weights.
+    """
+
+    def __init__(self, space: SearchSpace, *, weight_free: Collection[str]) -> None:
+        self.space = space
+        self.num_choices = max(len(decision.choices) for decision in space.decisions)
+        self.weight_free = torch.zeros(len(space.decisions), self.num_choices)  # (T, K), 1 where an op has no weights
+        for number, decision in enumerate(space.decisions):
+            for choice, name in enumerate(decision.choices):
+                self.weight_free[number, choice] = decision.kind == "op" and name in weight_free
+        self.num_ops = sum(decision.kind == "op" for decision in space.decisions)
+        self._actions: set[tuple[int, ...]] = set()  # seen; to be canonical takes longer
+        self._seen: set[Hashable] = set()
+        self.rewarded = 0
+
+    @property
+    def chance(self) -> float:
+        """The share of ops without weights in uniform samples."""
+        lengths = torch.tensor([len(decision.choices) for decision in self.space.decisions])
+        return self._weight_free_share(1 / lengths[:, None].expand(-1, self.num_choices).double())
+
+    def row(self, samples: Sequence[Samples], rewards: Tensor, *, epoch: int, best: float) -> dict[str, float]:
+        """Describes an epoch.
+
+        Args:
+            samples: Its samples, one or several draws, N architectures of T decisions in all.
+            rewards: (N,).
+            epoch: Its number.
+            best: The highest reward so far, this epoch's included.
+
+        Returns:
+            `epoch`; `samples`, N; `rewarded`, the samples so far; `reward` and `reward_std`, mean and deviation;
+            `best`; `regret`, best − reward; `unique`, different architectures so far, those that compute the same
+            counted once; `repeats`, the share of samples seen before; `weight_free`, the probability of ops without
+            weights, averaged over the decisions on ops; `probability.KIND.CHOICE` likewise. If the controller has
+            distributions also `entropy.DECISION` in nats, a mean over samples, `entropy_share.DECISION`, the same
+            divided by the logarithm of the number of choices, and `entropy_share`, the mean of these.
+        """
+        actions = torch.cat([draw.actions for draw in samples])
+        known = [draw.probabilities.double() for draw in samples if draw.probabilities is not None]
+        probabilities = torch.cat(known) if len(known) == len(samples) else None  # (N, T, K)
+        drawn = F.one_hot(actions, self.num_choices).double() if probabilities is None else probabilities
+        means = drawn.mean(dim=0)  # (T, K)
+        repeats = self.take(actions.tolist())
+        reward = rewards.mean().item()
+        row = {
+            "epoch": epoch,
+            "samples": len(actions),
+            "rewarded": self.rewarded,
+            "reward": reward,
+            "reward_std": rewards.std(correction=0).item(),
+            "best": best,
+            "regret": best - reward,
+            "unique": len(self._seen),
+            "repeats": repeats / len(actions),
+            "weight_free": self._weight_free_share(means),
+        }
+        likely = choice_probabilities(self.space.decisions, means)
+        row |= {f"probability.{choice}": probability for choice, probability in likely.items()}
+        return row if probabilities is None else row | self._entropies(probabilities)
+
+    def take(self, rows: Iterable[Sequence[int]]) -> int:
+        """Takes note of architectures, given as actions; returns how many had been seen before."""
+        repeats = 0
+        for actions in map(tuple, rows):
+            self.rewarded += 1
+            if actions in self._actions:
+                repeats += 1
+                continue
+            key = self.space.canonical(self.space.decode(actions))
+            repeats += key in self._seen
+            self._actions.add(actions)
+            self._seen.add(key)
+        return repeats
+
+    def _entropies(self, probabilities: Tensor) -> dict[str, float]:
+        """Returns the entropies of distributions (N, T, K), decision by decision and as one share."""
+        entropies = torch.special.entr(probabilities).sum(dim=2).mean(dim=0).tolist()
+        nats, shares = {}, {}
+        for decision, entropy in zip(self.space.decisions, entropies, strict=True):
+            nats[f"entropy.{decision.name}"] = entropy
+            if len(decision.choices) > 1:
+                shares[f"entropy_share.{decision.name}"] = entropy / math.log(len(decision.choices))
+        mean = {"entropy_share": sum(shares.values()) / len(shares)} if shares else {}
+        return {**mean, **nats, **shares}
+
+    def _weight_free_share(self, probabilities: Tensor) -> float:
+        """Returns the probability of ops without weights, averaged over the decisions on ops; from (T, K)."""
+        return (probabilities * self.weight_free).sum().item() / max(self.num_ops, 1)

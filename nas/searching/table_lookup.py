@@ -1,0 +1,130 @@
+"""Evaluation by looking up: what somebody has trained before stands in a table instead of being trained.
+
+A table makes a search a matter of seconds, so that controllers can be compared over many seeds (NAS-Bench-201,
+arXiv:2001.00326). The search sees the reward; what is reported of the cell that it finds is another column, such as
+the test accuracy after full training.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nas.costs.settings import check_cost
+from nas.searching.table_files import Table, brief
+from search_spaces.genotype import Genotype
+
+
+class TabularEvaluator:
+    """Rewards genotypes by a table.
+
+    Args:
+        table: The table.
+        key_of: Returns the key of a genotype, such as `search_spaces.nasbench201.arch_string`.
+        reward_scale: Factor on the reward column, above 0. With 0.01 percents become the fractions for which the
+            settings of controllers are meant.
+
+    Raises:
+        ValueError: If `reward_scale` is out of range.
+    """
+
+    def __init__(self, table: Table, *, key_of: Callable[[Genotype], str], reward_scale: float = 1.0) -> None:
+        if not 0 < reward_scale < math.inf:
+            raise ValueError(f"reward_scale must be above 0 and finite, got {reward_scale}")
+        self.table = table
+        self.key_of = key_of
+        self.reward_scale = reward_scale
+
+    def rewards(self, genotypes: Sequence[Genotype], *, seed: int) -> Tensor:  # noqa: ARG002
+        """Returns the rewards, (N,) float64 on the CPU; no chance is involved, so that the seed does not matter.
+
+        Raises:
+            ValueError: If a genotype is not in the table.
+        """
+        rewards = [self.reward_scale * self._look_up("reward", genotype) for genotype in genotypes]
+        return torch.tensor(rewards, dtype=torch.float64)
+
+    def report(self, genotype: Genotype) -> float:
+        """Returns what counts in the end, as it stands in the table; a search must not look at it.
+
+        Raises:
+            ValueError: If the genotype is not in the table, or there is no such column.
+        """
+        return self._look_up("report", genotype)
+
+    def cost(self, genotype: Genotype) -> float:
+        """Returns the cost, as it stands in the table.
+
+        Raises:
+            ValueError: If the genotype is not in the table, or there is no such column.
+        """
+        return self._look_up("cost", genotype)
+
+    def _look_up(self, role: str, genotype: Genotype) -> float:
+        key = self.key_of(genotype)
+        value = self.table.column(role).get(key)
+        if value is None:
+            raise ValueError(f"{self.table.path} has no row {brief(key)}")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class TabularCost:
+    """The cost column of a table, as a cost that a reward can ask for.
+
+    Attributes:
+        name: What it is, one of `nas.costs.settings.FIELDS`.
+        evaluator: Looks it up.
+    """
+
+    name: str
+    evaluator: TabularEvaluator
+
+    def __call__(self, genotype: Genotype) -> float:
+        """Returns the cost.
+
+        Raises:
+            ValueError: If the genotype is not in the table, or its cost is not above 0.
+        """
+        cost = self.evaluator.cost(genotype)
+        if cost <= 0:
+            raise ValueError(f"{self.evaluator.table.path}: a cost must be above 0, got {cost}")
+        return cost
+
+
+def open_table(
+    *,
+    path: str,
+    key: str,
+    key_of: Any,
+    reward: str,
+    report: str | None = None,
+    cost: str | Sequence[str] | None = None,
+    cost_name: str = "latency",
+    reward_scale: float = 1.0,
+) -> tuple[TabularEvaluator, TabularCost | None]:
+    """Reads a table, and says what looks cells and their costs up in it.
+
+    Args:
+        path: The file, see `Table.read`.
+        key: Column that tells the cells apart.
+        key_of: Returns the key of a genotype.
+        reward: Column that a search sees.
+        report: Column that counts in the end.
+        cost: Column of costs; of several names, the first that the file has, if any.
+        cost_name: What these are, one of `nas.costs.settings.FIELDS`.
+        reward_scale: Factor that makes the reward a fraction.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the table breaks a rule, or there is no cost of that name.
+    """
+    check_cost(cost_name)
+    if not callable(key_of):
+        raise ValueError(f"key_of must name a function: table.key_of.path=MODULE.FUNCTION, got {key_of!r}")
+    table = Table.read(path, key=key, reward=reward, report=report, cost=cost)
+    evaluator = TabularEvaluator(table, key_of=key_of, reward_scale=reward_scale)
+    return evaluator, None if table.cost is None else TabularCost(cost_name, evaluator)

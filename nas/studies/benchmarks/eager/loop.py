@@ -1,0 +1,163 @@
+"""The baseline: a training loop as one writes it first, on the same network and cell.
+
+torch's DataLoader, PIL images transformed one by one by torchvision, contiguous float32 weights, ordinary SGD, and a
+loss read back at every step. What it lacks is what the real loop has: images on the device, augmented together, and
+whatever `nas.compute.device` switches on. It has no Cutout and no label smoothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from search_spaces.genotype import Genotype
+
+MODES = {1: "L", 3: "RGB"}  # of PIL, by channels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EagerSettings:
+    """What the loop trains on, and how.
+
+    Attributes:
+        image_shape: (C, H, W), C being 1 or 3.
+        num_classes: Of the labels.
+        crop_padding: Pixels around the image before a random crop.
+        flip: Whether images are mirrored at random.
+        batch_size: Images in a step.
+        steps: Steps of an epoch.
+        workers: Processes that load images; 0 loads them between the steps.
+        learning_rate: Of SGD.
+        momentum: Nesterov's, in [0, 1).
+        weight_decay: Of all weights.
+        max_grad_norm: Of all gradients together; None clips nothing.
+        drop_prob: Drop-path probability in [0, 1).
+        device: Where the network trains.
+
+    Raises:
+        ValueError: If the images have other numbers of channels than 1 or 3.
+    """
+
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    crop_padding: int
+    flip: bool
+    batch_size: int
+    steps: int
+    workers: int
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    max_grad_norm: float | None
+    drop_prob: float
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        if self.image_shape[0] not in MODES:
+            raise ValueError(f"bench.parts=[eager] needs images of 1 or 3 channels, got {self.image_shape[0]}")
+
+
+class PilImages(Dataset[tuple[Tensor, int]]):
+    """Images as torchvision's data sets hold them: an array each, made a PIL image and transformed when asked for.
+
+    Args:
+        images: (N, H, W, C) uint8.
+        labels: (N,).
+        transform: From a PIL image to a tensor (C, H, W).
+    """
+
+    def __init__(
+        self,
+        images: npt.NDArray[np.uint8],
+        labels: npt.NDArray[np.int64],
+        *,
+        transform: Callable[[object], Tensor],
+    ) -> None:
+        self.images = images
+        self.labels = labels
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        from PIL import Image
+
+        pixels = self.images[index]
+        image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
+        return self.transform(image), int(self.labels[index])
+
+
+class EagerLoop:
+    """Trains a network in the straightforward way.
+
+    Args:
+        network: On the CPU, contiguous; moved to the device.
+        genotype: The path to train; None for a network without choices.
+        settings: Images and protocol.
+    """
+
+    def __init__(self, network: nn.Module, genotype: Genotype | None, *, settings: EagerSettings) -> None:
+        self.network = network.to(settings.device).train()
+        self.genotype = genotype
+        self.settings = settings
+        self.loader = make_loader(settings)
+        self.optimizer = torch.optim.SGD(
+            self.network.parameters(),
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            nesterov=settings.momentum > 0,
+            weight_decay=settings.weight_decay,
+        )
+
+    def epoch(self) -> float:
+        """Takes the steps of an epoch; returns the mean loss."""
+        total = 0.0
+        for images, labels in self.loader:
+            total += self.step(images.to(self.settings.device), labels.to(self.settings.device))
+        return total / self.settings.steps
+
+    def step(self, images: Tensor, labels: Tensor) -> float:
+        """Takes one step on images (N, C, H, W) and labels (N,); returns the loss."""
+        self.optimizer.zero_grad()
+        loss = F.cross_entropy(self.network(images, self.genotype, drop_prob=self.settings.drop_prob), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.settings.max_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.max_grad_norm)
+        self.optimizer.step()
+        return loss.item()
+
+
+def make_loader(settings: EagerSettings) -> DataLoader[tuple[Tensor, int]]:
+    """Makes a loader of random images, an epoch of them.
+
+    The workers live as long as the loader and idle between epochs, so that they load nothing in others' turns.
+    """
+    from torchvision import transforms
+
+    channels, height, width = settings.image_shape
+    rng = np.random.RandomState(0)
+    num_images = settings.steps * settings.batch_size
+    steps: list[Callable[[object], object]] = [transforms.ToTensor()]
+    steps.append(transforms.Normalize((0.5,) * channels, (0.25,) * channels))
+    if settings.flip:
+        steps.insert(0, transforms.RandomHorizontalFlip())
+    if settings.crop_padding:
+        steps.insert(0, transforms.RandomCrop((height, width), padding=settings.crop_padding))
+    return DataLoader(
+        PilImages(
+            rng.randint(256, size=(num_images, height, width, channels), dtype=np.uint8),
+            rng.randint(settings.num_classes, size=num_images),
+            transform=transforms.Compose(steps),
+        ),
+        batch_size=settings.batch_size,
+        shuffle=True,
+        num_workers=settings.workers,
+        persistent_workers=settings.workers > 0,
+        pin_memory=settings.device.type == "cuda",
+    )

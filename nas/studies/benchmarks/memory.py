@@ -1,0 +1,95 @@
+"""What a search occupies: weights, optimizer, and what a training step needs besides."""
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nas.compute.cuda_graphs import WARMUP
+from nas.models.derived import count_parameters
+from nas.studies.benchmarks.workbench import Work, Workbench
+from nas.training.step import WeightTrainer
+from search_spaces.genotype import Genotype
+
+
+def measure_memory(bench: Workbench) -> dict[str, Any]:
+    """Measures the memory of the search's supernet and of the same cell as a derived model, in bytes.
+
+    Returns:
+        `supernet` and `derived`, see `training_memory`; `how` the peak was taken; on a GPU `max_allocated`, the most
+        that this process had held until then.
+    """
+    genotype, device = bench.cells(1)[0], bench.runtime.device
+    figures: dict[str, Any] = {"how": peak_method(device)}
+    if device.type == "cuda":
+        figures["max_allocated"] = torch.cuda.max_memory_allocated(device)  # before it is reset for the steps
+    networks = {"supernet": bench.search.trainer.network, "derived": bench.derived(genotype)}
+    for name, network in networks.items():
+        figures[name] = training_memory(bench, bench.search_trainer(network), genotype)
+    return figures
+
+
+def training_memory(bench: Workbench, trainer: WeightTrainer, genotype: Genotype) -> dict[str, int]:
+    """Measures what a trainer occupies.
+
+    Returns:
+        `parameters`, their number; `parameter_bytes`; `buffer_bytes`, of batch norm; `optimizer_bytes`, its state;
+        `step_bytes`, the most that a step holds beside all these: activations, gradients, images; with steps that are
+        recorded, what recording one needs.
+    """
+    network = trainer.network
+    device = bench.runtime.device
+    bench.search_steps(trainer, genotype, steps=1)()  # what lives on after the first step is no cost of a step
+    trainer.optimizer.zero_grad(set_to_none=True)
+    steps = 1 if trainer.recorder is None else WARMUP + 1
+    return {
+        "parameters": count_parameters(network),
+        "parameter_bytes": held_bytes(network.parameters()),
+        "buffer_bytes": held_bytes(network.buffers()),
+        "optimizer_bytes": held_bytes(
+            value for state in trainer.optimizer.state.values() for value in state.values() if isinstance(value, Tensor)
+        ),
+        "step_bytes": peak_bytes(bench.search_steps(trainer, genotype, steps=steps), device=device),
+    }
+
+
+def held_bytes(tensors: Iterable[Tensor]) -> int:
+    """Returns the bytes of some tensors."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def peak_method(device: torch.device) -> str:
+    """Returns how `peak_bytes` measures on a device."""
+    if device.type == "cuda":
+        return "torch.cuda.max_memory_allocated above what was allocated before the step"
+    return "torch.profiler: allocations of torch within the step, scratch memory of its libraries apart"
+
+
+def peak_bytes(work: Work, *, device: torch.device) -> int:
+    """Runs a piece of work and returns the most that it held at once beyond what was there before."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else it writes to stderr that it starts and stops
+    cpu = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=cpu, profile_memory=True) as profile:
+        work()
+    assert profile.profiler is not None
+    # `profile.events()` leaves out what was allocated within an op; the raw events have every allocation and release.
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    return highest([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
+
+
+def highest(changes: Sequence[int]) -> int:
+    """Returns the greatest sum of the first changes, at least 0."""
+    level = peak = 0
+    for change in changes:
+        level += change
+        peak = max(peak, level)
+    return peak

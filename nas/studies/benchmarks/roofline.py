@@ -1,0 +1,155 @@
+"""A floor beside the time of a training step: what its operations and bytes take at the device's two ceilings.
+
+The floor counts every convolution, matrix product, pooling and batch norm as one kernel that reads its operands and
+writes its result once, and takes element-wise operations and copies as fused into these (roofline model, Williams et
+al. 2009, doi:10.1145/1498765.1498785). Each kernel takes at least its operations at the rate of a large matrix product,
+and at least its bytes at the rate of a large copy; the longer of the two counts. Tensors that fit the caches can move
+faster than that.
+"""
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from nas.compute.device import Runtime
+from nas.costs.operation_costs import Operation
+from nas.costs.operations import record_operations
+from nas.studies.benchmarks.workbench import Work, Workbench
+
+COPY_BYTES = {"cpu": 2**28, "cuda": 2**31}
+MATMUL_SIDE = {"cpu": 2048, "cuda": 8192}
+WEIGHT_BYTES = 4  # weights, gradients and momentum are float32
+UPDATE_PASSES = 5  # reads weight, gradient and momentum, writes weight and momentum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ceilings:
+    """What the device can do.
+
+    Attributes:
+        flops_per_second: Floating-point operations, a multiply-add being two.
+        bytes_per_second: Read and written.
+    """
+
+    flops_per_second: float
+    bytes_per_second: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelCost:
+    """What an operation of the network, or the update of its weights, costs in a training step.
+
+    Attributes:
+        flops: Forward and backward.
+        bytes: Least bytes read and written.
+    """
+
+    flops: int
+    bytes: int
+
+    def seconds(self, ceilings: Ceilings) -> float:
+        """Returns the least time."""
+        return max(self.flops / ceilings.flops_per_second, self.bytes / ceilings.bytes_per_second)
+
+
+def measure_roofline(bench: Workbench) -> dict[str, Any]:
+    """Times a search step and the two ceilings in turns, and computes the step's floor.
+
+    Returns:
+        `flops` and `bytes` of a step; `flops_per_second` and `bytes_per_second` of the device; `compute_ms` and
+        `traffic_ms`, what either alone would take; `floor_ms`, kernel by kernel; `measured_ms`; `gap`, their ratio.
+    """
+    genotype = bench.cells(1)[0]
+    network = bench.derived(genotype)
+    recording = record_operations(network, genotype, image_shape=bench.search.data.image_shape)
+    costs = training_costs(
+        recording.operations,
+        batch_size=bench.search.settings.batch_size,
+        element_bytes=4 if bench.runtime.autocast is None else bench.runtime.autocast.itemsize,
+    )
+    work = {"step": bench.search_steps(bench.search.trainer, genotype), **ceiling_work(bench.runtime)}
+    medians = {name: statistics.median(times) / 1000 for name, times in bench.time(work).items()}
+    ceilings = Ceilings(
+        flops_per_second=2 * MATMUL_SIDE[bench.runtime.device.type] ** 3 / medians["matmul"],
+        bytes_per_second=2 * COPY_BYTES[bench.runtime.device.type] / medians["copy"],
+    )
+    return floor(costs, ceilings, measured_ms=1000 * medians["step"] / bench.steps)
+
+
+def floor(costs: Iterable[KernelCost], ceilings: Ceilings, *, measured_ms: float) -> dict[str, float]:
+    """Returns the figures of `measure_roofline` from what was counted and measured."""
+    costs = list(costs)
+    flops, moved = sum(cost.flops for cost in costs), sum(cost.bytes for cost in costs)
+    floor_ms = 1000 * sum(cost.seconds(ceilings) for cost in costs)
+    return {
+        "flops": flops,
+        "bytes": moved,
+        "flops_per_second": ceilings.flops_per_second,
+        "bytes_per_second": ceilings.bytes_per_second,
+        "compute_ms": 1000 * flops / ceilings.flops_per_second,
+        "traffic_ms": 1000 * moved / ceilings.bytes_per_second,
+        "floor_ms": floor_ms,
+        "measured_ms": measured_ms,
+        "gap": measured_ms / floor_ms,
+    }
+
+
+def training_costs(operations: Iterable[Operation], *, batch_size: int, element_bytes: int) -> list[KernelCost]:
+    """Returns what the operations of a forward pass cost in a training step, and last the update of the weights.
+
+    The backward pass of a convolution or product computes the gradients of its input and of its weights, each as many
+    operations as the forward pass; of the first one, that of its weights alone.
+
+    Args:
+        operations: Of one image, as `record_operations` gives them.
+        batch_size: Images N.
+        element_bytes: Of an activation.
+    """
+    costs: list[KernelCost] = []
+    weights = 0
+    first = True
+    for operation in operations:
+        weights += operation.new_parameters
+        if operation.kind in ("element-wise", "movement") and operation.name != "batch_norm":
+            continue
+        costs.append(
+            kernel_cost(operation, batch_size=batch_size, element_bytes=element_bytes, needs_input_gradient=not first)
+        )
+        first = False
+    return [*costs, KernelCost(flops=0, bytes=UPDATE_PASSES * WEIGHT_BYTES * weights)]
+
+
+def kernel_cost(
+    operation: Operation, *, batch_size: int, element_bytes: int, needs_input_gradient: bool = True
+) -> KernelCost:
+    """Returns what one operation costs forward and backward; arguments as of `training_costs`."""
+    # The forward pass reads the input and writes the output. The backward pass reads the output's gradient and writes
+    # the input's; what has weights, batch norm too, reads the input a second time.
+    written = operation.output_elements
+    read = written if operation.name == "batch_norm" else operation.memory_access_elements - written
+    read -= 0 if operation.name == "batch_norm" else operation.parameters
+    learns = operation.parameters > 0
+    reads_of_input = 1 + int(needs_input_gradient) + int(learns)
+    activations = reads_of_input * read + 2 * written
+    # Weights are read forward and for the input's gradient, and their own gradient is written.
+    weights = operation.parameters * (2 + int(needs_input_gradient)) if learns else 0
+    products = 1 + int(learns) + int(needs_input_gradient)
+    return KernelCost(
+        flops=2 * products * operation.multiply_adds * batch_size,
+        bytes=batch_size * activations * element_bytes + weights * WEIGHT_BYTES,
+    )
+
+
+def ceiling_work(runtime: Runtime) -> dict[str, Work]:
+    """Returns a large copy and a large matrix product in the number format of the runtime."""
+    kind = runtime.device.type
+    source = torch.ones(COPY_BYTES[kind] // 4, device=runtime.device)
+    target = torch.empty_like(source)
+    side = MATMUL_SIDE[kind]
+    dtype = torch.float32 if runtime.autocast is None else runtime.autocast
+    factor = torch.ones((side, side), device=runtime.device, dtype=dtype)
+    product = torch.empty_like(factor)
+    return {"copy": lambda: target.copy_(source), "matmul": lambda: torch.mm(factor, factor, out=product)}

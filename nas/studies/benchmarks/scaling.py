@@ -1,0 +1,132 @@
+"""How the cost of a search step grows with blocks, filters, batch size and the number of candidate ops.
+
+More candidates must cost memory and no time: a step computes only the chosen path.
+"""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from controllers.uniform import Uniform
+from nas.compute.timing import median_ratio
+from nas.models.derived import count_parameters
+from nas.runs.seeds import derive_seed, seed_everything
+from nas.studies.benchmarks.memory import held_bytes
+from nas.studies.benchmarks.workbench import Work, Workbench
+from search_spaces.genotype import Genotype
+from search_spaces.ops import OPS, SeparableConv, register_op
+from search_spaces.shufflenas import PAPER_OPS
+from search_spaces.space import WeightSharingSpace
+
+REGISTERED = (
+    *("avg_pool_3x3", "sep_conv_7x7", "dil_conv_3x3", "dil_conv_5x5", "conv_7x1_1x7", "kaleidoscope"),
+    *("auto_shuffle", "dynamic_shuffle", "static_dynamic_shuffle"),
+)
+"""Candidates beyond the paper's six."""
+EXTRA = {
+    "bench_sep_conv_9x9": {"kernel_size": 9},
+    "bench_dil_conv_7x7": {"kernel_size": 7, "dilation": 2, "repeats": 1},
+    "bench_sep_conv_3x3_once": {"kernel_size": 3, "repeats": 1},
+}
+"""Candidates that only the benchmark has: separable convolutions of other sizes."""
+
+
+@contextmanager
+def enough_ops() -> Iterator[tuple[str, ...]]:
+    """Enters the benchmark's own ops into the op table while the context lasts; yields all candidates, in order."""
+
+    def build(channels: int, stride: int, *, sizes: dict[str, int]) -> nn.Module:
+        return SeparableConv(channels, stride=stride, **sizes)
+
+    for name, sizes in EXTRA.items():
+        register_op(name)(partial(build, sizes=sizes))
+    try:
+        yield (*PAPER_OPS, *REGISTERED, *EXTRA)
+    finally:
+        for name in EXTRA:
+            del OPS[name]
+
+
+def measure_scaling(bench: Workbench) -> dict[str, Any]:
+    """Times a search step at each number of blocks, filters, candidate ops and each batch size, all in turns.
+
+    Returns:
+        `blocks`, `filters`, `batch_size` and `num_ops`: for each a list of its values with `ms` a step, and but for the
+        batch size `parameters` and `weight_bytes` of the supernet; for ops also `ratio`, the median over the rounds of
+        the time beside that with the fewest ops.
+
+    Raises:
+        ValueError: If more ops are asked for than there are.
+    """
+    with enough_ops() as ops:
+        if bench.settings.num_ops[-1] > len(ops):
+            raise ValueError(f"bench.num_ops must be at most {len(ops)}, got {bench.settings.num_ops[-1]}")
+        variants = _variants(bench, ops)
+        times = bench.time({f"{axis} {value}": work for axis, value, _, work in variants})
+    figures: dict[str, Any] = {}
+    for axis, value, network, _ in variants:
+        milliseconds = [ms / _steps(bench) for ms in times[f"{axis} {value}"]]
+        row: dict[str, Any] = {"value": value, "ms": statistics.median(milliseconds)}
+        if axis != "batch_size":
+            row |= {"parameters": count_parameters(network), "weight_bytes": held_bytes(network.parameters())}
+        if axis == "num_ops":
+            fewest = times[f"{axis} {bench.settings.num_ops[0]}"]
+            row["ratio"] = median_ratio(times[f"{axis} {value}"], fewest)
+        figures.setdefault(axis, []).append(row)
+    return figures
+
+
+def _variants(bench: Workbench, ops: Sequence[str]) -> list[tuple[str, int, nn.Module, Work]]:
+    """Returns axis, value, supernet and training steps of every variant."""
+    settings = bench.settings
+    genotype = bench.cells(1)[0]
+    variants: list[tuple[str, int, nn.Module, Work]] = []
+
+    def enter(axis: str, value: int, cell: Genotype, network: nn.Module, *, batch_size: int | None = None) -> None:
+        work = bench.search_steps(bench.search_trainer(network), cell, steps=_steps(bench), batch_size=batch_size)
+        variants.append((axis, value, network, work))
+
+    largest = bench.build.space(blocks=settings.blocks[-1])
+    actions = _first_actions(bench, largest)
+    for blocks in settings.blocks:
+        space = bench.build.space(blocks=blocks)
+        enter("blocks", blocks, space.decode(shortened(actions, largest, space)), bench.supernet(space))
+    for filters in settings.filters:
+        enter("filters", filters, genotype, bench.supernet(bench.space, filters=filters))
+    for batch_size in settings.batch_sizes:  # each with a supernet of its own: a recorded step is of one size
+        enter("batch_size", batch_size, genotype, bench.supernet(bench.space), batch_size=batch_size)
+    fewest = bench.build.space(ops=list(ops[: settings.num_ops[0]]))
+    shared = fewest.decode(_first_actions(bench, fewest))
+    for number in settings.num_ops:
+        enter("num_ops", number, shared, bench.supernet(bench.build.space(ops=list(ops[:number]))))
+    return variants
+
+
+def _steps(bench: Workbench) -> int:
+    """Returns the steps of a piece: half as many as elsewhere, for there are many variants."""
+    return max(1, bench.steps // 2)
+
+
+def _first_actions(bench: Workbench, space: WeightSharingSpace) -> list[int]:
+    """Draws the answers to a space's decisions."""
+    seed_everything(derive_seed(bench.seed, "bench scaling"))
+    actions: list[int] = Uniform(space.decisions).sample(1).actions[0].tolist()
+    return actions
+
+
+def shortened(actions: Sequence[int], larger: WeightSharingSpace, smaller: WeightSharingSpace) -> list[int]:
+    """Returns the answers that make the cell of the first blocks out of those of a cell of more blocks.
+
+    A mixer is decided after the last block, and so has another step: it gets the first choice.
+    """
+    answers = {
+        (decision.group, decision.step, decision.kind, decision.slot): action
+        for decision, action in zip(larger.decisions, actions, strict=True)
+    }
+    return [
+        answers.get((decision.group, decision.step, decision.kind, decision.slot), 0) for decision in smaller.decisions
+    ]

@@ -1,0 +1,9 @@
+"""Controllers held against each other: in one table, over many seeds, under the same budget.
+
+Modules:
+    figures: What trials come to: means and spreads, whether a difference is shown, and curves.
+    plots: Figures of a comparison: the way of the incumbents, and the share of the true front that was found.
+    settings: What is compared, and on which seeds.
+    tables: What a person sees of a comparison.
+    trials: Trials: one search of one controller from one seed, on as many processes as there are cores.
+"""

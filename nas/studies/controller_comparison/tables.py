@@ -1,0 +1,69 @@
+"""What a person sees of a comparison: tables, and the verdict on each controller."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nas.runs.console import Column, Table, note, result
+from nas.runs.intervals import plus_minus
+from nas.studies.controller_comparison.settings import ComparisonSettings
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def print_figures(rows: Rows, fronts: Rows, *, settings: ComparisonSettings) -> None:
+    """Prints the tables, and in words what was shown.
+
+    Args:
+        rows: As `nas.studies.controller_comparison.figures.accuracy_figures` returned them.
+        fronts: As `front_figures` there returned them; may be empty.
+        settings: The protocol.
+    """
+    width = max(len(name) for name in [*settings.controllers, *(row["controller"] for row in fronts)])
+    name = Column("controller", f"{'controller':>{width}}", "")
+    _print_accuracies(rows, name, settings=settings)
+    if fronts:
+        _print_fronts(fronts, name, settings=settings)
+    for row in rows:
+        if "verdict" in row:
+            result(
+                f"{row['controller']}: against {settings.baseline} after {settings.budget} queries, {row['verdict']}"
+            )
+
+
+def _print_accuracies(rows: Rows, name: Column, *, settings: ComparisonSettings) -> None:
+    marks, budget = settings.marks, settings.budget
+    near = [mark for mark in marks if mark < budget][-1:]  # regret is shown there and at the end
+    table = Table(
+        [
+            name,
+            *_at_marks(settings),
+            *(Column(f"median_regret_at_{mark}", f"regret {mark}", ".3f") for mark in [*near, budget]),
+            Column("last_worst", f"worst last {settings.last}", ".2f"),
+            Column("seconds_per_query", "ms/query", ".2f", 1000),
+            Column(f"p_at_{budget}", f"p {settings.baseline}", ".2g"),
+            Column("shown_published", "   published", ""),
+        ]
+    )
+    note("test accuracy of the best by reward, % (mean ± standard deviation); median regret, points")
+    for row in rows:
+        cells = {f"at_{mark}": plus_minus(row[f"mean_at_{mark}"], row[f"std_at_{mark}"]) for mark in marks}
+        table.row({**row, **cells, "shown_published": plus_minus(*row["published"]) if row["published"] else None})
+
+
+def _print_fronts(fronts: Rows, name: Column, *, settings: ComparisonSettings) -> None:
+    note("accuracy and cost rewarded: area of the true front that was found, % (mean ± standard deviation)")
+    table = Table(
+        [
+            name,
+            *_at_marks(settings),
+            Column("ratio_worst", "worst", ".2f", 100),
+            Column(f"p_at_{settings.budget}", f"p {settings.baseline}", ".2g"),
+        ]
+    )
+    for row in fronts:
+        ratios = {mark: (100 * row[f"ratio_at_{mark}"], 100 * row[f"std_at_{mark}"]) for mark in settings.marks}
+        table.row({**row, **{f"at_{mark}": plus_minus(*values) for mark, values in ratios.items()}})
+
+
+def _at_marks(settings: ComparisonSettings) -> list[Column]:
+    return [Column(f"at_{mark}", f"{f'at {mark}':>12}", "") for mark in settings.marks]

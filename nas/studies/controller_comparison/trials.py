@@ -1,0 +1,234 @@
+"""Trials: one search of one controller from one seed, on as many processes as there are cores.
+
+What a trial gives depends on its seed alone, not on the process that runs it. A finished one is a line of a file, so
+that a comparison that was stopped goes on with the others.
+"""
+
+import json
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.context import BaseContext
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from controllers.protocol import Controller
+from nas.compute.device import num_cores
+from nas.costs.pareto import Point, hypervolume, nondominated
+from nas.costs.settings import FIELDS
+from nas.runs.seeds import derive_seed, seed_everything
+from nas.searching.evaluators import RewardFunction
+from nas.searching.table_lookup import TabularCost, TabularEvaluator
+from nas.searching.tabular_search import TabularSearch
+from nas.searching.tabular_settings import TabularSearchSettings
+from nas.studies.controller_comparison.settings import ComparisonSettings
+from search_spaces.genotype import Decision
+from search_spaces.space import SearchSpace
+
+Part = Literal["accuracy", "front"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One search.
+
+    Attributes:
+        part: `accuracy` rewards accuracy alone, `front` accuracy and cost.
+        controller: Its name.
+        seed: All random streams derive from it.
+    """
+
+    part: Part
+    controller: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Laboratory:
+    """All that a process needs to run trials; it can be pickled.
+
+    Attributes:
+        settings: The protocol.
+        space: What is searched.
+        controllers: Make the controllers, by name.
+        evaluator: Looks cells up.
+        rewards: By part.
+        cost: Of the part `front`.
+        reference: Cost and report from which the area of a front is measured; None without that part.
+    """
+
+    settings: ComparisonSettings
+    space: SearchSpace
+    controllers: Mapping[str, Callable[[Sequence[Decision]], Controller]]
+    evaluator: TabularEvaluator
+    rewards: Mapping[Part, RewardFunction]
+    cost: TabularCost | None = None
+    reference: Point | None = None
+
+    def run(self, trial: Trial) -> dict[str, Any]:
+        """Searches.
+
+        Returns:
+            `part`, `controller`, `seed`; `reports`, what the cell with the highest reward so far counts for after each
+            query; `last_mean` of the reports of the last samples; `distinct` cells; `seconds`. With the part `front`
+            also `areas`, by number of queries.
+        """
+        settings = self.settings
+        with_cost = trial.part == "front"
+        seed_everything(derive_seed(trial.seed, "controller"))
+        search = TabularSearch(
+            settings=TabularSearchSettings(
+                queries=settings.budget, samples_per_update=settings.batch(trial.controller), top_k=1
+            ),
+            seed=trial.seed,
+            space=self.space,
+            controller=self.controllers[trial.controller](self.space.decisions),
+            evaluator=self.evaluator,
+            reward=self.rewards[trial.part],
+            cost=self.cost if with_cost else None,
+        )
+        start = time.perf_counter()
+        while not search.finished:
+            search.step()
+        figures = {
+            "part": trial.part,
+            "controller": trial.controller,
+            "seed": trial.seed,
+            "reports": incumbent_reports(search.scored),
+            "last_mean": statistics.fmean(entry["report"] for entry in search.scored[-settings.last :]),
+            "distinct": len({entry["actions"] for entry in search.scored}),
+            "seconds": time.perf_counter() - start,
+        }
+        return {**figures, "areas": self._areas(search.scored)} if with_cost else figures
+
+    def _areas(self, scored: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Returns the area of the front found after each mark's number of queries."""
+        assert self.cost is not None
+        assert self.reference is not None
+        field = FIELDS[self.cost.name]
+        return {
+            str(mark): hypervolume(found_front(scored[:mark], cost=field), reference=self.reference)
+            for mark in self.settings.marks
+        }
+
+
+def incumbent_reports(scored: Iterable[Mapping[str, Any]]) -> list[float]:
+    """Returns, after each cell, the report of the one with the highest reward so far, the first of equals."""
+    reports: list[float] = []
+    best = -float("inf")
+    for entry in scored:
+        if not reports or entry["reward"] > best:
+            best = entry["reward"]
+            reports.append(entry["report"])
+        else:
+            reports.append(reports[-1])
+    return reports
+
+
+def found_front(scored: Sequence[Mapping[str, Any]], *, cost: str) -> list[Point]:
+    """Returns cost and report of the cells that no other beats in cost and accuracy, which are what a search sees."""
+    numbers = nondominated([(entry[cost], entry["accuracy"]) for entry in scored])
+    return [(scored[i][cost], scored[i]["report"]) for i in numbers]
+
+
+def run_trials(laboratory: Laboratory, trials: Sequence[Trial], *, workers: int | None) -> Iterator[dict[str, Any]]:
+    """Runs trials and gives what each returns, in the order in which they finish.
+
+    Args:
+        laboratory: Runs them.
+        trials: To be run.
+        workers: Processes; 1 stays in this one, None takes as many as there are cores.
+
+    Raises:
+        OSError: If a process was killed.
+    """
+    count = min(len(trials), num_cores() if workers is None else workers)
+    if count <= 1:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield from map(laboratory.run, trials)
+        finally:
+            torch.set_num_threads(threads)
+        return
+    context = process_context()
+    ended = context.Event()
+    with ProcessPoolExecutor(count, context, initializer=_start, initargs=(laboratory, ended)) as pool:
+        futures = [pool.submit(_run, trial) for trial in trials]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool:
+            raise OSError("a worker process was killed; the same command goes on with what is left") from None
+        finally:
+            ended.set()  # the pool hands out a few trials ahead of time, which can no longer be cancelled
+            pool.shutdown(cancel_futures=True)
+
+
+def process_context() -> BaseContext:
+    """Returns how processes are started that work side by side.
+
+    A fork of this process may hang in torch's thread pool. So a server that has computed nothing loads once what this
+    process has loaded, and forks; where the system has no such server, every process starts afresh.
+    """
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([name for name in sys.modules if name.partition(".")[0] == "nas"])
+    return context
+
+
+def read_finished(path: Path) -> dict[Trial, dict[str, Any]]:
+    """Reads the lines that `append_finished` wrote, but for a last one that was cut off.
+
+    Raises:
+        ValueError: If a line is damaged.
+    """
+    text = path.read_bytes() if path.exists() else b""
+    try:
+        rows = [json.loads(line) for line in text[: text.rfind(b"\n") + 1].decode().splitlines()]
+        return {Trial(row["part"], row["controller"], row["seed"]): row for row in rows}
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"{path} is damaged, remove it to start anew: {error}") from error
+
+
+def drop_cut_off(path: Path) -> None:
+    """Removes a last line that was cut off, so that others can be added."""
+    text = path.read_bytes() if path.exists() else b""
+    whole = text[: text.rfind(b"\n") + 1]
+    if whole != text:
+        path.write_bytes(whole)
+
+
+def append_finished(path: Path, figures: Mapping[str, Any]) -> None:
+    """Adds what a trial returned to a file, as a line of JSON."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(dict(figures)) + "\n")
+
+
+_laboratory: Laboratory | None = None
+"""Of a worker process."""
+_ended: Event | None = None
+"""Whether a worker process is to begin no more trials."""
+
+
+def _start(laboratory: Laboratory, ended: Event) -> None:
+    global _laboratory, _ended
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process stops the others
+    torch.set_num_threads(1)
+    _laboratory, _ended = laboratory, ended
+
+
+def _run(trial: Trial) -> dict[str, Any]:
+    assert _laboratory is not None
+    assert _ended is not None
+    return {} if _ended.is_set() else _laboratory.run(trial)

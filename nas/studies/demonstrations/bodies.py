@@ -1,0 +1,205 @@
+"""ShuffleNet v1, v2 and ShuffleNASNet with each mixer in the place of their shuffle, trained alike on real images.
+
+The bodies in which AutoShuffleNet (arXiv:1901.08624), Dynamic Shuffle (arXiv:2310.02776) and kaleidoscope matrices
+(arXiv:2012.14966) were measured. A learned permutation costs at inference what the fixed shuffle does; the columns of
+parameters and multiply-adds say what the others add.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from nas.compute.device import Runtime
+from nas.data.named import ImageData
+from nas.models.derived import count_multiply_adds, count_parameters
+from nas.models.hardening import harden_mixers
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.models.shufflenets import ShuffleNetV1, ShuffleNetV2
+from nas.runs.intervals import mean_interval, spread
+from nas.runs.seeds import derive_seed, seed_everything
+from nas.training.member import Member
+from nas.training.retrain_settings import RetrainSettings
+from nas.training.retraining import final_accuracy, train_member
+from search_spaces.cells import genotype_candidates
+from search_spaces.genotype import Genotype
+from search_spaces.published import PUBLISHED
+from search_spaces.shuffles import check_mixer
+
+BODIES = ("shufflenet_v1_g3", "shufflenet_v1_g8", "shufflenet_v2", "shufflenasnet")
+FIXED = "channel_shuffle"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodiesSettings:
+    """What is compared.
+
+    Attributes:
+        bodies: Of `BODIES`; v1 has 3 or 8 groups, ShuffleNASNet the published cell A and one normal cell a stage.
+        mixers: Names in the mixer table. The fixed shuffle is trained first, since the others are compared with it.
+        v1_width: Of ShuffleNet v1, the factor of its channels.
+        v2_width: Of ShuffleNet v2, likewise.
+        filters: F of ShuffleNASNet.
+        nasnet_macro: Of ShuffleNASNet: `cifar`, or `imagenet` with a stem of stride 4, for short trainings.
+        epochs: Of each training.
+        batch_size: Images in a batch.
+        lr_max: At the start; it falls along one cosine.
+        weight_decay: Of all weights but the learned mixers'.
+        mixer_penalty: λ of the learned mixers, grown quadratically until they are hardened.
+        harden_epoch: When; null takes two thirds of the epochs.
+        trials: Seeds.
+    """
+
+    bodies: tuple[str, ...] = BODIES[:3]
+    mixers: tuple[str, ...] = ("identity", "channel_shuffle", "auto_shuffle", "kaleidoscope")
+    v1_width: float = 0.25
+    v2_width: float = 0.5
+    filters: int = 16
+    nasnet_macro: str = "cifar"
+    epochs: int = 6
+    batch_size: int = 64
+    lr_max: float = 0.05
+    weight_decay: float = 4e-4
+    mixer_penalty: float = 0.05
+    harden_epoch: int | None = None
+    trials: int = 1
+
+    def __post_init__(self) -> None:
+        if unknown := [body for body in self.bodies if body not in BODIES]:
+            raise ValueError(f"unknown body {unknown[0]!r}; known: {', '.join(BODIES)}")
+        for mixer in self.mixers:
+            check_mixer(mixer)
+        if self.trials < 1:
+            raise ValueError(f"trials must be at least 1, got {self.trials}")
+        _ = self.retraining
+
+    @property
+    def retraining(self) -> RetrainSettings:
+        """The protocol of each training."""
+        return RetrainSettings(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            lr_max=self.lr_max,
+            first_cycle=self.epochs,
+            weight_decay=self.weight_decay,
+            mixer_penalty=self.mixer_penalty,
+            harden_epoch=self.harden_epoch,
+            last_epochs=1,
+            evaluate_every=0,
+        )
+
+
+def run(
+    settings: BodiesSettings,
+    *,
+    seed: int,
+    on_row: Callable[[dict[str, Any]], None],
+    data: ImageData,
+    runtime: Runtime,
+    folder: Path,
+) -> dict[str, Any]:
+    """Trains every body with every mixer, or goes on where it was stopped.
+
+    Args:
+        settings: What is compared.
+        seed: Trial t trains with `seed` + t.
+        on_row: Called with the row of each body and mixer.
+        data: Trained on `full`, tested on `test`.
+        runtime: Where it is trained.
+        folder: For the trainings' checkpoints.
+
+    Returns:
+        `rows`, with test accuracy in [0, 1] as mean and standard deviation over the trials, the mean difference to the
+        fixed shuffle with its 95 % interval (trial by trial), the gap of hardening, and parameters and multiply-adds at
+        inference; `accuracies`, every trial's; and what they were measured on.
+    """
+    rows: list[dict[str, Any]] = []
+    reached: dict[str, dict[str, tuple[float, ...]]] = {body: {} for body in settings.bodies}
+    for body in settings.bodies:
+        for mixer in sorted(settings.mixers, key=lambda name: name != FIXED):
+            trials = [
+                _train(body, mixer, settings, seed=seed + trial, data=data, runtime=runtime, folder=folder)
+                for trial in range(settings.trials)
+            ]
+            accuracies = spread([final_accuracy(trial, last_epochs=1) for trial in trials])
+            reached[body][mixer] = accuracies.values
+            difference, low, high = _compared(reached[body], mixer)
+            gaps = [row for trial in trials for row in trial if "hard_test_accuracy" in row]
+            network, genotype = build_body(body, mixer, settings, data=data)
+            harden_mixers(network, linear_maps=True)
+            row = {
+                "body": body,
+                "mixer": mixer,
+                "test_accuracy": accuracies.mean,
+                "std": accuracies.std,
+                "trials": settings.trials,
+                "difference": difference,
+                "low": low,
+                "high": high,
+                "soft": _mean([gap["soft_test_accuracy"] for gap in gaps]),
+                "hard": _mean([gap["hard_test_accuracy"] for gap in gaps]),
+                "distance": max((gap["hardening_distance"] for gap in gaps), default=None),
+                "parameters": count_parameters(network),
+                "multiply_adds": count_multiply_adds(network, genotype, image_shape=data.image_shape),
+                "train_seconds": sum(row["seconds"] for trial in trials for row in trial),
+            }
+            rows.append(row)
+            on_row(row)
+    measured_on = {"data": data.name, "train_images": len(data.full), "test_images": len(data.test)}
+    return {"rows": rows, "accuracies": reached, **measured_on}
+
+
+def build_body(
+    body: str, mixer: str, settings: BodiesSettings, *, data: ImageData
+) -> tuple[nn.Module, Genotype | None]:
+    """Makes a body with a mixer for a data set; returns it and, if it is made of cells, these."""
+    shape: dict[str, Any] = {"num_classes": data.num_classes, "in_channels": data.image_shape[0]}
+    if body == "shufflenet_v2":
+        return ShuffleNetV2(mixer=mixer, width=settings.v2_width, macro="cifar", **shape), None
+    if body.startswith("shufflenet_v1"):
+        groups = int(body.rpartition("g")[2])
+        return ShuffleNetV1(groups=groups, mixer=mixer, width=settings.v1_width, macro="cifar", **shape), None
+    published = PUBLISHED["shufflenasnet_a"].genotype
+    cells = {name: replace(cell, mixer=mixer) for name, cell in published.cells.items()}
+    genotype = Genotype(space=published.space, **cells)
+    network = ShuffleNASNet(
+        genotype_candidates(genotype),
+        filters=settings.filters,
+        cells_per_stage=1,
+        macro=settings.nasnet_macro,
+        merge_batch_norm=True,
+        **shape,
+    )
+    return network, genotype
+
+
+def _compared(reached: dict[str, tuple[float, ...]], mixer: str) -> tuple[float | None, float | None, float | None]:
+    """Returns how much better than the fixed shuffle a mixer is, and the interval's ends, as far as there are any."""
+    if mixer == FIXED or FIXED not in reached:
+        return None, None, None
+    gains = [one - fixed for one, fixed in zip(reached[mixer], reached[FIXED], strict=True)]
+    low, high = mean_interval(gains, bounds=(-1.0, 1.0)) or (None, None)
+    return _mean(gains), low, high
+
+
+def _train(
+    body: str, mixer: str, settings: BodiesSettings, *, seed: int, data: ImageData, runtime: Runtime, folder: Path
+) -> list[dict[str, Any]]:
+    seed_everything(derive_seed(seed, "bodies", body))
+    network, genotype = build_body(body, mixer, settings, data=data)
+    member = Member(label=f"{body}-{mixer}", seed=seed, genotype=genotype)
+    return train_member(
+        member,
+        runtime.place(network),
+        data=data,
+        settings=settings.retraining,
+        runtime=runtime,
+        checkpoint=folder / f"{member.name}.pt",
+        on_epoch=lambda row: None,  # noqa: ARG005
+    )
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None

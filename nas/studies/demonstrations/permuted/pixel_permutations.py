@@ -1,0 +1,186 @@
+"""Learners that find an unknown permutation of pixels again, by the total variation of the images alone.
+
+AutoShuffle (arXiv:1901.08624), products of switch networks after Kaleidoscope (arXiv:2012.14966) and, as a reference,
+scipy's quadratic assignment. Each sees the second moments of scrambled images, neither labels nor the true order, and
+is deterministic by seed.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nas.studies.demonstrations.permuted.settings import PermutedImagesSettings
+from nas.studies.demonstrations.permuted.total_variation import (
+    grid_laplacian,
+    objective_slope,
+    smoothness_kernel,
+    total_variation,
+)
+from search_spaces.auto_shuffle import AutoShuffle, start_matrix
+from search_spaces.kaleidoscope import LOGIT_LIMIT, SwitchShuffle
+from search_spaces.permutations import nearest_permutation, permutation_matrix, project_doubly_stochastic
+from search_spaces.switches import SwitchTables, switch_matrix, switch_permutation
+
+SNAPSHOTS = 6
+FLOOR = 1e-12
+"""Smallest entry of a soft matrix while it is learned by factors: from 0 none could grow again."""
+SWITCH_START, SWITCH_NOISE, SWITCH_STEP, SWITCH_SHIFT = 3.0, 0.3, 5.0, 0.5
+"""Of a switch network: logit and its spread at the start, step along the gradient in p, and shift of the kernel."""
+SWITCH_REACHES = (1.0, 1.0, 1.0, 1.0, 0.6, 0.3, 0.0, 0.0)
+"""Reach of the kernel, by eighths of the stages; the last is total variation itself."""
+
+
+class Learned(NamedTuple):
+    """A permutation (n,), how far the soft layer was from it, and six matrices on the way (6, n, n)."""
+
+    gathered: Tensor
+    distance: float
+    film: Tensor
+
+
+def learn_auto_shuffle(moments: Tensor, *, settings: PermutedImagesSettings, seed: int) -> Learned:
+    """Learns AutoShuffle's doubly stochastic M, the penalty's weight growing from below 0, where it favours spread.
+
+    So all decisions start open and the coarsest fall first. Steps are factors, exp(−step · gradient), for which
+    entries near 0 are no wall, each followed by AutoShuffle's normalisation.
+
+    Args:
+        moments: (n, n) of the scrambled images, of mean diagonal 1.
+        settings: Restarts, steps and rounds.
+        seed: Of the starts.
+    """
+    n = len(moments)
+    laplacian = grid_laplacian(round(n**0.5))
+    kernel = smoothness_kernel(laplacian, shift=0.6)
+    with seeded(seed):
+        starts = [start_matrix(n, groups=1, start="perturbed_uniform", noise=0.3) for _ in range(settings.restarts)]
+        found: dict[float, Learned] = {}  # by total variation: equal ones are symmetric to one another
+        weights, steps, matrices = (-0.6, 0.2), settings.steps, torch.stack(starts)
+        for _ in range(1 + settings.rounds):
+            matrices, film = _anneal(matrices, moments, kernel, weights=weights, steps=steps)
+            for number, matrix in enumerate(matrices):
+                layer = AutoShuffle(n, groups=1)
+                layer.matrix.data.copy_(matrix)
+                index = nearest_permutation(matrix)
+                value = float(total_variation(permutation_matrix(index), moments, laplacian))
+                found.setdefault(round(value, 3), Learned(index, float(layer.distance()), film[number]))
+            best = [found[value].gathered for value in sorted(found)[:4]]
+            molten = [0.1 * permutation_matrix(best[i % len(best)]) for i in range(settings.restarts)]
+            rest = (1 + 0.9 * (2 * torch.rand(settings.restarts, n, n) - 1)) / n
+            matrices = project_doubly_stochastic(torch.stack(molten) + 0.9 * rest, iterations=10)
+            weights, steps = (-0.15, 0.2), max(1, settings.steps * 2 // 5)
+    return found[min(found)]
+
+
+def learn_switches(moments: Tensor, *, settings: PermutedImagesSettings, seed: int) -> Learned:
+    """Learns a product of switch networks, one after the other, each hardened before the next.
+
+    Deep networks of half-open switches all have the same uniform matrix, with no gradient to break the tie. So each
+    network starts near the identity, behind the product so far and on wires in random order, descends by the gradient
+    in its settings p, and is kept where the hardened product has the lower objective. That is the paper's hierarchy
+    (BB*)ʷ of products of w kaleidoscope matrices. The first stages smooth across the whole image.
+
+    No penalty is added, so a descent may end with switches half open, which hardening decides; what counts is the
+    hardened objective. A penalty of a weight growing to 0.3 closed them all and left rougher images.
+
+    Args:
+        moments: (n, n) of the scrambled images, of mean diagonal 1.
+        settings: Chains, stages and steps of a stage.
+        seed: Of the starts and of the wires.
+    """
+    n, chains = len(moments), settings.chains
+    laplacian = grid_laplacian(round(n**0.5))
+    layer = SwitchShuffle(n, groups=1, start_logit=SWITCH_START)
+    film: list[Tensor] = []
+    distance = torch.zeros(chains)
+    with seeded(seed):
+        current = torch.stack([torch.randperm(n) for _ in range(chains)])
+        for stage in range(settings.stages):
+            if stage >= len(film) * settings.stages / (SNAPSHOTS - 1):
+                film.append(current)
+            reach = SWITCH_REACHES[len(SWITCH_REACHES) * stage // settings.stages]
+            kernel = smoothness_kernel(laplacian, shift=SWITCH_SHIFT, reach=reach)
+            wires = torch.stack([torch.randperm(n) for _ in range(chains)])  # wire k carries position wires[k]
+            carried = current.gather(1, wires)
+            seen, weighed = moments[carried[:, :, None], carried[:, None]], kernel[wires[:, :, None], wires[:, None]]
+            logits, apart = _descend(layer, seen, weighed, steps=settings.stage_steps, chains=chains)
+            hard = torch.stack([switch_permutation(row > 0, n) for row in logits])
+            proposed = torch.empty_like(current).scatter_(1, wires, carried.gather(1, hard))
+            old, new = (total_variation(permutation_matrix(index), moments, -kernel) for index in (current, proposed))
+            taken = new < old
+            current = torch.where(taken[:, None], proposed, current)
+            distance = torch.where(taken, apart, distance)
+    film += [current] * (SNAPSHOTS - len(film))
+    best = total_variation(permutation_matrix(current), moments, laplacian).argmin()
+    return Learned(current[best], float(distance[best]), permutation_matrix(torch.stack(film)[:, best]))
+
+
+def learn_faq(moments: Tensor, *, settings: PermutedImagesSettings, seed: int) -> Learned:
+    """Returns the best of `restarts` runs of scipy's fast approximate quadratic assignment on the same objective."""
+    import numpy as np
+    from scipy.optimize import quadratic_assignment
+
+    n = len(moments)
+    laplacian = grid_laplacian(round(n**0.5))
+    diagonal = moments.diag()
+    squared = (diagonal[:, None] + diagonal - 2 * moments).double().numpy()  # mean squared differences of pixels
+    adjacency = (laplacian < 0).double().numpy()
+    rng = np.random.default_rng(seed)
+    options = {"rng": rng, "P0": "randomized"}
+    runs = [quadratic_assignment(adjacency, squared, options=options) for _ in range(settings.restarts)]
+    index = torch.as_tensor(min(runs, key=lambda run: float(run.fun)).col_ind)
+    return Learned(index, 0.0, permutation_matrix(index).expand(SNAPSHOTS, n, n))
+
+
+LEARNERS: dict[str, Callable[..., Learned]] = {
+    "auto_shuffle": learn_auto_shuffle,
+    "kaleidoscope": learn_switches,
+    "faq": learn_faq,
+}
+
+
+def _anneal(
+    matrices: Tensor, moments: Tensor, kernel: Tensor, *, weights: tuple[float, float], steps: int
+) -> tuple[Tensor, Tensor]:
+    """Descends with a weight of the penalty that grows from the first to the second; all matrices (R, n, n) at once.
+
+    Returns:
+        The matrices, and snapshots (R, 6, n, n) on the way.
+    """
+    film = [matrices]
+    for step in range(steps):
+        weight = weights[0] + (weights[1] - weights[0]) * step / steps
+        slope = objective_slope(matrices, moments, kernel, weight=weight)
+        slope = slope - slope.amin(-1, keepdim=True)  # a shift of a row is normalised away, an overflow is not
+        matrices = project_doubly_stochastic((matrices * torch.exp(-2 * slope)).clamp(min=FLOOR), iterations=2)
+        if step + 1 >= len(film) * steps / (SNAPSHOTS - 1):
+            film.append(matrices)
+    film += [matrices] * (SNAPSHOTS - len(film))
+    return matrices, torch.stack(film[:SNAPSHOTS], 1)
+
+
+def _descend(
+    layer: SwitchShuffle, moments: Tensor, kernels: Tensor, *, steps: int, chains: int
+) -> tuple[Tensor, Tensor]:
+    """Learns one switch network a chain; returns logits (chains, S) and how far each is from its permutation."""
+    tables = SwitchTables(layer.partner, layer.switch, len(layer.logits))
+    matrices_of = torch.vmap(lambda settings: switch_matrix(settings, tables))
+    logits = layer.logits.detach() + SWITCH_NOISE * torch.randn(chains, len(layer.logits))
+    for _ in range(steps):
+        passes = logits.sigmoid().requires_grad_()
+        objective = total_variation(matrices_of(passes), moments, -kernels)
+        (slope,) = torch.autograd.grad(objective.sum(), passes)
+        logits = (logits - SWITCH_STEP * slope).clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
+    apart = (matrices_of(logits.sigmoid()) - matrices_of((logits > 0).float())).abs().amax((1, 2))
+    return logits, apart
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seeds torch's CPU generator within the context and gives it back as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,15 @@
+"""How well shared weights rank architectures: the same cells scored with them and trained stand-alone.
+
+Modules:
+    chosen_cells: The K cells of a ranking: some that the policies sample, the others stratified draws of the space.
+    correlations: Rank correlations, exact with ties, of one pair of lists or of many at once.
+    figures: What a ranking comes to: how each run's predictions order the cells, over all of them and among the ...
+    intervals: How sure a figure is: percentile bootstrap over cells, and Wilson's interval of an accuracy.
+    plots: What a ranking looks like: predictions against stand-alone accuracies, and what batch norm's treatment ...
+    selection: What retraining k cells yields.
+    settings: How many cells are ranked, how they are scored, and what is reported.
+    shared_scores: What a search's shared weights, and its policy, say of cells, with each way of treating batch ...
+    stand_alone: The truth that a prediction is held against.
+    strata: Which cells are ranked: uniform draws, stratified by what the shared weights predict of them.
+    tables: What a person sees of a ranking.
+"""

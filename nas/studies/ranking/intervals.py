@@ -1,0 +1,78 @@
+"""How sure a figure is: percentile bootstrap over cells, and Wilson's interval of an accuracy."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nas.studies.ranking.correlations import Array
+
+Statistic = Callable[..., Array]
+"""Takes columns (..., n), one value a cell, and returns a figure for each leading index, (...)."""
+
+PAIRS_AT_ONCE = 4_000_000  # of cells in the resamples that are held in memory together
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure over cells and its interval; NaN where it is not defined."""
+
+    value: float
+    low: float
+    high: float
+    cells: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the estimate as JSON-ready data."""
+        return asdict(self)
+
+
+def bootstrap(
+    statistic: Statistic, *columns: npt.ArrayLike, seed: int, resamples: int = 2000, confidence: float = 0.95
+) -> Estimate:
+    """Returns a figure with its percentile interval (Efron and Tibshirani 1993, §13.3).
+
+    Cells are drawn with replacement, all columns of a cell together. A cell drawn twice ties with itself on both
+    sides, which tau-b leaves out of its count. Resamples without a defined figure, of one cell only for instance, are
+    left out.
+
+    Args:
+        statistic: Of the columns.
+        columns: (n,) each, one value a cell.
+        seed: The interval is a function of it and of the columns.
+        resamples: How many.
+        confidence: Of the interval, in (0, 1).
+
+    Raises:
+        ValueError: If the columns differ in length or hold nothing.
+    """
+    table = np.stack([np.asarray(column, dtype=np.float64) for column in columns])  # (columns, n)
+    cells = table.shape[-1]
+    if table.ndim != 2 or cells == 0:
+        raise ValueError(f"a bootstrap needs columns (n,) of at least one cell, got {table.shape[1:]}")
+    generator = np.random.default_rng(seed)
+    drawn = generator.integers(cells, size=(resamples, cells))
+    at_once = max(1, PAIRS_AT_ONCE // cells**2)
+    figures = np.concatenate(
+        [statistic(*table[:, drawn[first : first + at_once]]) for first in range(0, resamples, at_once)]
+    )
+    figures = figures[~np.isnan(figures)]
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(figures, [tail, 1 - tail]) if len(figures) else (math.nan, math.nan)
+    return Estimate(value=float(statistic(*table)), low=float(low), high=float(high), cells=cells)
+
+
+def accuracy_interval(accuracy: float, *, images: int, z: float = 1.96) -> tuple[float, float]:
+    """Returns Wilson's 95 % interval of an accuracy measured on so many images (Wilson 1927, JASA 22).
+
+    Args:
+        accuracy: In [0, 1].
+        images: At least 1.
+        z: Quantile of the normal distribution.
+    """
+    middle = (accuracy + z**2 / (2 * images)) / (1 + z**2 / images)
+    half = z / (1 + z**2 / images) * math.sqrt(accuracy * (1 - accuracy) / images + z**2 / (4 * images**2))
+    return max(0.0, middle - half), min(1.0, middle + half)

@@ -1,1 +1,0 @@
-"""Sweeps: the whole pipeline for every combination of settings, and what all of them come to."""

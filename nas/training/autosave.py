@@ -1,0 +1,126 @@
+"""When a loop saves: now and then, at its end, and before it stops because somebody asked it to.
+
+A signal (Ctrl-C, or SIGTERM from a scheduler) does not interrupt a step: the loop goes on to its next boundary, saves
+there, and stops. A second signal stops it at once, and the run goes on from the checkpoint before.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from nas.compute.distributed.ranks import ALONE, Ranks
+from nas.runs.checkpoints import save_checkpoint
+from nas.training.epoch_totals import DivergedError
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(KeyboardInterrupt):
+    """The process was asked to stop.
+
+    Args:
+        number: Of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+        self.exit_code = 128 + number
+
+    def __reduce__(self) -> tuple[type[Self], tuple[int]]:
+        return type(self), (self.number,)  # made anew from its number where it comes from another process
+
+
+class Saves:
+    """The checkpoints of a loop; a context, within which signals wait for the loop's next boundary.
+
+    A training that diverges leaves its state beside the checkpoint, as `NAME.diverged.pt`, to be looked at.
+
+    Args:
+        path: The checkpoint.
+        state: Returns what it is to hold.
+        seconds: Least time between two checkpoints.
+        ranks: Who go through the loop together. They stop at the same boundary, whichever was asked to, and the first
+            saves for all. As torchrun hands a signal on to them, a second one is the same once more.
+    """
+
+    def __init__(
+        self, path: Path, state: Callable[[], Mapping[str, Any]], *, seconds: float, ranks: Ranks = ALONE
+    ) -> None:
+        self.ranks = ranks
+        self.path = path
+        self.state = state
+        self.seconds = seconds
+        self._saved = time.monotonic()
+        self._asked: int | None = None
+        self._handlers: dict[signal.Signals, Any] = {}
+
+    def reached(self, *, last: bool = False) -> None:
+        """Tells that the loop is at a boundary, where its state is whole; saves if it is time to.
+
+        Args:
+            last: Whether the loop is done.
+
+        Raises:
+            Stopped: If a signal came; the state is saved then.
+        """
+        asked = self._agreed()
+        if last or asked is not None or time.monotonic() - self._saved >= self.seconds:
+            if self.ranks.first:
+                save_checkpoint(self.path, self.state())
+            self._saved = time.monotonic()
+        if asked is not None:
+            raise Stopped(asked)
+
+    def _agreed(self) -> int | None:
+        """Returns the signal that came, to this rank or to another; None if none did."""
+        return self.ranks.largest(self._asked or 0) or None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # only there signals can be handled
+            handler = only_here(self._on_signal)
+            self._handlers = {number: signal.signal(number, handler) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        if isinstance(error, DivergedError) and self.ranks.first:
+            save_checkpoint(self.path.with_name(f"{self.path.stem}.diverged{self.path.suffix}"), self.state())
+        if error is None and (asked := self._agreed()) is not None:  # the signal came after the last boundary
+            raise Stopped(asked)
+
+    def _on_signal(self, number: int) -> None:
+        if self._asked is not None and self.ranks.alone:
+            raise Stopped(number)
+        if self._asked is None and self.ranks.first:
+            # Not through the console: the signal may have come while that was writing, and it would write that again.
+            once_more = b"; once more stops at once" if self.ranks.alone else b""
+            os.write(2, b"\nstopping after this epoch" + once_more + b"\n")
+        self._asked = number
+
+
+def stop_at_once(number: int) -> None:
+    """Answers a signal outside of such loops."""
+    raise Stopped(number)
+
+
+def only_here(answer: Callable[[int], None]) -> Callable[[int, FrameType | None], None]:
+    """Makes a handler of signals that workers, which inherit it, do not answer: Ctrl-C is for their parent alone."""
+    process = os.getpid()
+
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        if os.getpid() == process:
+            answer(number)
+        elif number != signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    return handle
