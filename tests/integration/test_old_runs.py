@@ -1,0 +1,83 @@
+"""A run folder and a model card that version 0.1.0 wrote, when every module had another name, are used as new ones are.
+
+They are in `tests/data/written_by_0.1`.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import nas
+from nas.models.of_runs import trained_network
+from nas.runs.old_names import current_name, with_current_names
+from tests.commands import nas as run_nas
+
+OLD = Path(__file__).parents[1] / "data" / "written_by_0.1"
+TOY = ("experiment=toy", "retrain.epochs=1", "retrain.seeds=[0]", "latency.batch_sizes=[1]")
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A folder with the run and the card as a user has them."""
+    shutil.copytree(OLD / "run", tmp_path / "results" / "runs" / "old")
+    shutil.copytree(OLD / "card", tmp_path / "card")
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["run", "card"])
+def test_its_weights_load(kind):
+    model = nas.load_model(OLD / kind)
+    logits = model(torch.rand((2, 3, 8, 8)))
+    assert logits.shape == (2, 3)
+    assert model.record.test_accuracy is not None
+
+
+def test_both_are_the_same_model():
+    images = torch.rand((2, 3, 8, 8))
+    torch.testing.assert_close(nas.load_model(OLD / "run")(images), nas.load_model(OLD / "card")(images))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (("show", "genotype=results/runs/old"), "parameters"),
+        (("retrain", *TOY, "genotype=results/runs/old", "name=again"), "found cell"),
+        (("latency", *TOY, "genotype=results/runs/old", "name=timed"), "latency at batch 1"),
+        (("export", "run=results/runs/old", "format=python"), "model.py"),
+        (("report", "runs=results/runs/old"), "report of 1 run"),
+        (("runs",), "old"),
+        (("table", "runs=[results/runs/old]", "folder=table"), ""),
+    ],
+)
+def test_commands_take_it(line, said, folder):
+    done = run_nas(*line, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+
+
+def test_it_is_timed_at_its_size_with_its_weights(folder):
+    line = ("latency", *TOY[3:], "genotype=results/runs/old", "latency.repeats=2", "name=timed")
+    assert "as in the run of results/runs/old" in run_nas(*line, cwd=folder).stderr
+    figures = json.loads((folder / "results/runs/timed/latency.json").read_text())
+    assert figures["weights"].startswith("trained")
+    assert figures["network"]["stages"] == 2
+
+
+@pytest.mark.parametrize("line", [("pipeline", "experiment=toy", "name=old"), ("replay", "run=results/runs/old")])
+def test_what_goes_on_with_it_works_or_says_in_a_line_why_not(line, folder):
+    done = run_nas(*line, cwd=folder)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0 or len([one for one in done.stderr.splitlines() if "error: " in one]) == 1
+
+
+def test_names_are_current():
+    genotype = nas.load_model(OLD / "run").record.genotype
+    assert trained_network(OLD / "run", genotype)["_target_"] == "nas.models.shufflenasnet.ShuffleNASNet"
+    assert current_name("nas.runtime.make_runtime") == "nas.compute.settings.RuntimeSettings"
+    assert current_name("mine.Network") == "mine.Network"
+    assert current_name("Network") == "Network"
+    node = {"a": [{"_target_": "nas.data.digits", "x": 1}], "_target_": 3}
+    assert with_current_names(node) == {"a": [{"_target_": "nas.data.named.digits", "x": 1}], "_target_": 3}
