@@ -11,8 +11,8 @@ import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
+from nas.command_line import running
 from nas.command_line.words import Words
-from nas.jobs import running
 from nas.jobs.failures import MakesRunFolder, explained, kept_of
 from nas.runs.checkpoints import save_checkpoint, write_json
 from tests.commands import bound_by_permissions, nas

@@ -82,7 +82,7 @@ def test_names_are_safe_short_and_differ_where_members_do():
 
 
 def test_the_plan_has_every_combination_and_tells_swept_from_fixed():
-    plan = make_plan(["search_space.blocks=2,3", "data=synthetic", "seed=range(0,3)", "name=mine", "-m"])
+    plan = make_plan(["search_space.blocks=2,3", "data=synthetic", "seed=range(0,3)", "name=mine"])
     assert plan.folder == Path("results/sweeps/mine")
     assert [one.name for one in plan.members[:4]] == [
         "search_space.blocks-2+seed-0",
@@ -93,7 +93,6 @@ def test_the_plan_has_every_combination_and_tells_swept_from_fixed():
     assert len(plan.members) == 6
     assert all(one.fixed == {"data": "synthetic"} for one in plan.members)
     assert plan.arguments.count("name=mine") == 1
-    assert "-m" not in plan.arguments
 
 
 def test_a_choice_of_one_is_swept_so_that_a_part_of_a_sweep_can_be_named():

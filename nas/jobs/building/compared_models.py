@@ -18,7 +18,7 @@ from nas.models.derived import count_multiply_adds, count_parameters
 from nas.models.genotype_files import is_genotype_itself, load_genotype, network_group
 from nas.models.hardening import harden_mixers
 from nas.models.of_runs import network_config, network_of_run, run_of, trained_network
-from nas.runs.checkpoints import load_weights
+from nas.runs.checkpoints import load_weights, read_metadata
 from nas.runs.console import shown
 from search_spaces.auto_shuffle import AutoShuffle
 from search_spaces.genotype import Genotype
@@ -125,6 +125,7 @@ def give_weights(
             network.set_submodule(name, drawn)
     harden_mixers(network)
     file = run_of(reference) / "weights.safetensors"
+    read_metadata(file)  # a damaged file is no reason for random weights
     if trained_network(file.parent, genotype) == OmegaConf.to_container(cfg.network):
         try:
             network.load_state_dict(load_weights(file))
