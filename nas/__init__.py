@@ -1,4 +1,16 @@
-"""WHAT TO DO with spaces and controllers: networks, training, search, retraining, latency, and the command line.
+"""What is done with spaces and controllers. Imports go up this list, never down:
+
+    runs: A run is a folder.
+    compute: The machine.
+    data: Images in, batches out.
+    models: Networks, and trained networks made ready for use.
+    training: Weights move.
+    costs: What an architecture costs.
+    searching: Cells proposed, rewarded, watched and put through finals.
+    reporting: What a person looks at.
+    studies: Experiments about the method.
+    jobs: One `run(cfg, out)` for each command.
+    command_line: What is typed, its help and its mistakes.
 
 `nas.load_model` is imported when it is first used, so that the command line starts without torch.
 """

@@ -24,12 +24,15 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 CORE = (
-    *("nas/training.py", "nas/member_training.py", "nas/search.py", "nas/rewards.py", "nas/evaluation.py"),
-    *("nas/reinforce.py", "nas/policy_gradients.py", "nas/elites.py", "nas/checkpoint.py", "nas/runs.py"),
-    *("nas/saving.py", "nas/schedules.py", "nas/sgd.py", "nas/averaging.py", "nas/hardening.py", "nas/networks.py"),
-    *("nas/splits.py", "nas/augment.py", "nas/cutmix.py", "nas/statistics.py", "nas/rank_tests.py", "nas/trust.py"),
-    *("nas/costing/pareto.py", "nas/costing/reward_functions.py", "nas/ranking/correlations.py"),
-    *("nas/command_line/words.py", "controllers/lstm.py", "controllers/evolution.py", "search_spaces/shufflenas.py"),
+    *("nas/training/step.py", "nas/training/member.py", "nas/searching/search.py"),
+    *("nas/searching/evaluators.py", "nas/training/evaluation.py", "controllers/reinforce.py"),
+    *("controllers/policy_gradients.py", "controllers/best_architectures.py", "nas/runs/checkpoints.py"),
+    *("nas/jobs/building/run_folder.py", "nas/training/autosave.py", "nas/training/schedules.py"),
+    *("nas/training/sgd.py", "nas/training/weight_average.py", "nas/models/hardening.py"),
+    *("nas/models/shufflenasnet.py", "nas/data/splits.py", "nas/data/augmentation.py", "nas/data/cutmix.py"),
+    *("nas/runs/intervals.py", "nas/runs/rank_tests.py", "nas/runs/trust.py", "nas/costs/pareto.py"),
+    *("nas/searching/reward_functions.py", "nas/studies/ranking/correlations.py", "nas/command_line/words.py"),
+    *("controllers/lstm.py", "controllers/evolution.py", "search_spaces/shufflenas.py"),
     *("search_spaces/cells.py", "search_spaces/genotype.py", "search_spaces/auto_shuffle.py"),
 )
 """Modules in which a defect makes results wrong."""
