@@ -1,4 +1,6 @@
-"""What is done with spaces and controllers. Imports go up this list, never down:
+"""What is done with spaces and controllers.
+
+Imports go up this list, never down:
 
     runs: A run is a folder.
     compute: The machine.
