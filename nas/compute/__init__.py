@@ -3,10 +3,10 @@
 Modules:
     allocator: Keeping the memory that a training step frees for the next one.
     cuda_graphs: Work recorded once and replayed.
-    device: The machine a run happens on.
+    device: The machine a run happens on: device, threads and number format.
     distributed/: Processes that train one network together, as torchrun starts them.
-    environment: A record of what a run happened in.
+    environment: A record of what a run happened in: machine, versions, code.
     processor_time: Timing in turns by the clock that other programs disturb least.
-    settings: Settings of the machine's use.
+    settings: Settings of the machine's use: threads, number format, compilation.
     timing: Timing pieces of work side by side, in turns, so that a drifting machine hits all alike.
 """

@@ -1,9 +1,9 @@
 """What an architecture costs: counted, timed and predicted, and judged by the guidelines of ShuffleNet V2.
 
 Modules:
-    cell_graph: The graph of a cell as guideline G3 of ShuffleNet V2 sees it (Ma et al.
+    cell_graph: The graph of a cell as guideline G3 of ShuffleNet V2 sees it (Ma et al. 2018, arXiv:1807.11164, §2).
     counting: What a genotype costs: parameters, multiply-adds or latency, each a number with a unit.
-    guidelines: How an architecture stands under the four guidelines of ShuffleNet V2 (Ma et al.
+    guidelines: How an architecture stands under the four guidelines of ShuffleNet V2.
     guidelines_text: The guideline check in words, and its table of layers, for the terminal.
     latency/: How long models take: measured side by side, over batch sizes, backends, precisions and threads.
     latency_predictor: Predicting the latency of a genotype.

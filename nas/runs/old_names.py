@@ -49,10 +49,20 @@ def current_name(name: str) -> str:
 
 
 def with_current_names(node: Any) -> Any:
-    """Returns a config or a part of one in which every `_target_` is a current name."""
-    if isinstance(node, dict):
-        return {
-            key: current_name(value) if key == "_target_" and isinstance(value, str) else with_current_names(value)
-            for key, value in node.items()
-        }
-    return [with_current_names(one) for one in node] if isinstance(node, list) else node
+    """Gives every `_target_` in a config, or a part of one, its current name; returns the same object.
+
+    The config may come from a stranger: it may be nested deeply, and a YAML alias may repeat a part or hold itself.
+    """
+    left, seen = [node], set()
+    while left:
+        part = left.pop()
+        if id(part) in seen or not isinstance(part, dict | list):
+            continue
+        seen.add(id(part))
+        if isinstance(part, list):
+            left.extend(part)
+            continue
+        left.extend(part.values())
+        if isinstance(target := part.get("_target_"), str):
+            part["_target_"] = current_name(target)
+    return node

@@ -5,14 +5,14 @@ Modules:
     dials: What changes from one training step to the next.
     epoch_totals: What the steps of an epoch come to, added up on the device, and which of them were no use.
     evaluation: Scoring a network as it stands, and the statistics of its batch norms for that.
-    loss_scale: Training in fp16: the loss is scaled so that small gradients do not vanish, and the scale finds its ...
-    member: One training of one cell, epoch by epoch.
+    loss_scale: Training in fp16: the loss is scaled so that small gradients do not vanish.
+    member: One training of one cell, epoch by epoch: its state and its steps (arXiv:1812.02975, §IV-A).
     retrain_settings: What a retraining is told: the protocol of a derived model, beside how weights train.
     retraining: Training one derived model to its end, with checkpoints on the way.
-    schedules: What training weights needs to know beforehand.
-    sgd: SGD as ENAS has it: Nesterov momentum, gradients clipped tensor by tensor; learned mixers in a group of ...
+    schedules: What training weights needs to know beforehand: learning rate, drop-path and SGD over the epochs.
+    sgd: SGD as ENAS has it: Nesterov momentum, gradients clipped tensor by tensor.
     step: Training the weights of a network, one epoch at a time.
-    trained_path: What one step of a training touches.
-    trainers: The trainers of shared weights and of derived models, as the settings of a search and of a retraining ...
+    trained_path: What one step of a training touches: a path through the network, and the weights on it.
+    trainers: The trainers of shared weights and of derived models.
     weight_average: The mean of a network's weights along a training, exponentially weighted, kept on the device.
 """

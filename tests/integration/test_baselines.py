@@ -155,7 +155,7 @@ def test_the_table_names_a_folder_that_is_not_there(capsys, tmp_path):
     assert "nowhere" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["shufflenasnet_b", "enas", "amoebanet_a", "darts_v1"])
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_the_settings_that_show_prints_give_the_count_it_prints(name, capsys, tmp_path):
     show.run(config("show", f"genotype={name}", f"network={PUBLISHED[name].models[0].network}"), tmp_path)
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if "(published: " in line]

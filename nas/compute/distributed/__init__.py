@@ -6,7 +6,7 @@ Modules:
     gradients: One tensor for all that the ranks tell one another in a step.
     joining: Joining the other processes that torchrun started, on a device of one's own, and leaving them.
     launch: What torchrun tells the processes that it starts.
-    ranks: The processes of a job as each of them sees the others.
+    ranks: The processes of a job as each of them sees the others: who it is, and what they tell one another.
     settings: How the processes of one job share its work; without torchrun there is one, and none of this matters.
     shares: Which part of every batch a process takes, where several train or score together.
     steps: A training step of several ranks.

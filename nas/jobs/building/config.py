@@ -91,11 +91,11 @@ def chosen_names(key: str, given: object, known: Sequence[str]) -> list[str]:
     Raises:
         ValueError: If there is none, or one that is not known.
     """
-    names = list(dict.fromkeys(given if isinstance(given, list) else [given]))
+    names = given if isinstance(given, list) else [given]
     if not names or any(name not in known for name in names):
         got = next((repr(name) for name in names if name not in known), "none")
         raise ValueError(f"{key} must be one of {', '.join(known)}, or a list of these, got {got}")
-    return names
+    return list(dict.fromkeys(names))
 
 
 def import_extensions(cfg: DictConfig) -> None:

@@ -8,5 +8,5 @@ Modules:
     plain_network: From a trained network to the one that is exported.
     settings: What is exported, and the formats there are.
     source_code: A trained network as one readable Python file that needs torch alone.
-    source_text: How the parts of a model are written as Python.
+    source_text: How the parts of a model are written as Python: a layer's constructor, an argument, a call.
 """

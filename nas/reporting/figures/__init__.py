@@ -4,16 +4,16 @@ Modules:
     colours: The colours of a report, by role, on a light page and on a dark one.
     contests: Controllers side by side in a table, from what `nas compare` leaves.
     drawing: A drawing is a list of marks in px, y downwards; each has a role, which a style turns into a colour.
-    figures: What a report shows, as plain data.
-    learning: How runs learned, from `search.csv` and `retrain.csv`.
+    figures: What a report shows, as plain data: figures, tables and texts, in sections.
+    learning: How runs learned, from `search.csv` and `retrain.csv`: rewards, losses, accuracies.
     matrices: The layout of figures made of little squares.
     mixing: The learned permutations of a trained model, drawn as matrices.
-    plots: The layout of charts: from values to a drawing, and what a reader's pointer needs to find the values ...
+    plots: The layout of charts: from values to a drawing.
     policy: What the controller came to prefer.
     ranking_figures: How well shared weights rank cells, from what `nas rank` leaves.
     scales: From values to places on an axis, and the round values that are marked there.
-    series: Series of the rows of a file.
+    series: Series of the rows of a file: which values are known, and few enough of them for a page.
     swept: In what runs differ: their settings side by side, and figures against the one that was swept.
-    timing: Latency as `nas latency` measured it.
-    tradeoffs: Accuracy against what it costs.
+    timing: Latency as `nas latency` measured it: against batch size, models of all runs beside each other.
+    tradeoffs: Accuracy against what it costs: the cells of a search, and the trained models of all runs.
 """

@@ -3,13 +3,13 @@
 Modules:
     chosen_cells: The K cells of a ranking: some that the policies sample, the others stratified draws of the space.
     correlations: Rank correlations, exact with ties, of one pair of lists or of many at once.
-    figures: What a ranking comes to: how each run's predictions order the cells, over all of them and among the ...
+    figures: What a ranking comes to: how each run's predictions order the cells.
     intervals: How sure a figure is: percentile bootstrap over cells, and Wilson's interval of an accuracy.
-    plots: What a ranking looks like: predictions against stand-alone accuracies, and what batch norm's treatment ...
-    selection: What retraining k cells yields.
+    plots: What a ranking looks like: predictions against stand-alone accuracies.
+    selection: What retraining k cells yields: the k predicted best, or k drawn at random, at the same cost.
     settings: How many cells are ranked, how they are scored, and what is reported.
-    shared_scores: What a search's shared weights, and its policy, say of cells, with each way of treating batch ...
-    stand_alone: The truth that a prediction is held against.
+    shared_scores: What a search's shared weights, and its policy, say of cells.
+    stand_alone: The truth that a prediction is held against: cells trained stand-alone for a short budget.
     strata: Which cells are ranked: uniform draws, stratified by what the shared weights predict of them.
     tables: What a person sees of a ranking.
 """
