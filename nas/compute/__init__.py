@@ -9,4 +9,5 @@ Modules:
     processor_time: Timing in turns by the clock that other programs disturb least.
     settings: Settings of the machine's use: threads, number format, compilation.
     timing: Timing pieces of work side by side, in turns, so that a drifting machine hits all alike.
+    worker_pool: A pool of worker processes for independent tasks.
 """

@@ -7,11 +7,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from nas.compute.device import num_cores
 from nas.compute.environment import environment
+from nas.compute.worker_pool import num_processes, run_tasks
 from nas.costs.pareto import hypervolume, nondominated
 from nas.costs.settings import FIELDS
-from nas.jobs.building.compared_controllers import build_laboratory, controller_config
+from nas.jobs.building.compared_controllers import build_trial_runner, controller_config
 from nas.jobs.building.config import build, plain
 from nas.jobs.building.parts import build_runtime
 from nas.jobs.building.run_folder import keep_data
@@ -33,13 +33,12 @@ from nas.studies.controller_comparison.plots import comparison_plot
 from nas.studies.controller_comparison.settings import ComparisonSettings, FrontSettings
 from nas.studies.controller_comparison.tables import print_figures
 from nas.studies.controller_comparison.trials import (
-    Laboratory,
     Part,
     Trial,
+    TrialRunner,
     append_finished,
     drop_cut_off,
     read_finished,
-    run_trials,
 )
 from search_spaces.space import size
 
@@ -60,9 +59,9 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     """
     settings: ComparisonSettings = build(cfg.compare, "compare")
     front: FrontSettings = build(cfg.front, "front")
-    laboratory = build_laboratory(cfg, settings, front)
-    front = replace(front, seeds=0 if laboratory.reference is None else front.num_seeds(settings.seeds))
-    keep_data(out, laboratory.evaluator.table.record)
+    runner = build_trial_runner(cfg, settings, front)
+    front = replace(front, seeds=0 if runner.reference is None else front.num_seeds(settings.seeds))
+    keep_data(out, runner.evaluator.table.record)
     trials = _trials(settings, front)
     file = out / TRIALS
     drop_cut_off(file)
@@ -71,13 +70,14 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     left = [trial for trial in trials if trial not in finished]
     if settings.baseline is not None and settings.baseline not in settings.controllers:
         note(f"compare.baseline={settings.baseline} is not among the controllers: nothing is held against it")
-    _describe(laboratory, front, out, done=len(trials) - len(left), total=len(trials))
+    workers = num_processes(len(left), workers=settings.workers)
+    _describe(runner, front, out, done=len(trials) - len(left), total=len(trials), workers=workers)
     with progress("comparing", total=len(trials), done=len(trials) - len(left)) as bar:
-        for figures in run_trials(laboratory, left, workers=settings.workers):
+        for figures in run_tasks(runner, left, workers=workers):
             append_finished(file, figures)
             finished[Trial(figures["part"], figures["controller"], figures["seed"])] = figures
             bar.advance()
-    return _conclude(cfg, out, laboratory, [finished[trial] for trial in trials], front)
+    return _conclude(cfg, out, runner, [finished[trial] for trial in trials], front)
 
 
 def _trials(settings: ComparisonSettings, front: FrontSettings) -> list[Trial]:
@@ -121,16 +121,16 @@ def take_over(cfg: DictConfig, out: Path, trials: Sequence[Trial]) -> None:
                 known.add(trial)
 
 
-def _describe(laboratory: Laboratory, front: FrontSettings, out: Path, *, done: int, total: int) -> None:
-    settings, table = laboratory.settings, laboratory.evaluator.table
+def _describe(runner: TrialRunner, front: FrontSettings, out: Path, *, done: int, total: int, workers: int) -> None:
+    settings, table = runner.settings, runner.evaluator.table
     fields = {
         "run folder": shown(out),
         "table": f"{shown(table.path)}: {len(table)} rows, best {table.optimum:.4g}",
-        "space": f"{laboratory.space.name}: {size(laboratory.space):.3g} genotypes",
+        "space": f"{runner.space.name}: {size(runner.space):.3g} genotypes",
         "controllers": ", ".join(settings.controllers),
         "seeds": f"{settings.first_seed} … {settings.first_seed + settings.seeds - 1}",
         "budget": f"{settings.budget} queries",
-        "workers": min(max(1, total - done), settings.workers or num_cores()),
+        "workers": workers,
     }
     if front.seeds:
         fields["with cost"] = f"{', '.join(front.controllers)} on {front.seeds} seeds"
@@ -140,10 +140,10 @@ def _describe(laboratory: Laboratory, front: FrontSettings, out: Path, *, done: 
 
 
 def _conclude(
-    cfg: DictConfig, out: Path, laboratory: Laboratory, trials: Sequence[Mapping[str, Any]], front: FrontSettings
+    cfg: DictConfig, out: Path, runner: TrialRunner, trials: Sequence[Mapping[str, Any]], front: FrontSettings
 ) -> dict[str, Any]:
     """Writes and prints what the trials come to."""
-    settings, reports = laboratory.settings, laboratory.evaluator.table.column("report").values()
+    settings, reports = runner.settings, runner.evaluator.table.column("report").values()
     bounds = min(reports), max(reports)
     groups = by_controller(trials, "accuracy", settings.controllers)
     rows = accuracy_figures(groups, settings=settings, bounds=bounds)
@@ -153,8 +153,8 @@ def _conclude(
         "table": plain(cfg.table, "table"),
         "optimum": bounds[1],
         "controllers": rows,
-        "front": _front(laboratory, front_groups) if front_groups else None,
-        "configs": {name: plain(controller_config(name, cfg.controller), name) for name in laboratory.controllers},
+        "front": _front(runner, front_groups) if front_groups else None,
+        "configs": {name: plain(controller_config(name, cfg.controller), name) for name in runner.controllers},
         "environment": environment(build_runtime(cfg), seed=settings.first_seed),
     }
     front_rows = report["front"]["controllers"] if front_groups else []
@@ -166,7 +166,7 @@ def _conclude(
         front_rows,
         marks=settings.marks,
         optimum=bounds[1],
-        names=list(laboratory.controllers),
+        names=list(runner.controllers),
         path=out / "compare.svg",
     )
     write_json(out / "compare.json", report)
@@ -177,8 +177,8 @@ def _conclude(
     return report
 
 
-def _front(laboratory: Laboratory, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    cost, table, reference = laboratory.cost, laboratory.evaluator.table, laboratory.reference
+def _front(runner: TrialRunner, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    cost, table, reference = runner.cost, runner.evaluator.table, runner.reference
     assert isinstance(cost, TabularCost)
     assert reference is not None
     costs, reports = table.column("cost"), table.column("report")
@@ -186,9 +186,9 @@ def _front(laboratory: Laboratory, groups: Mapping[str, Sequence[Mapping[str, An
     area = hypervolume(points, reference=reference)
     return {
         "cost": FIELDS[cost.name],
-        "target": getattr(laboratory.rewards["front"], "target", None),
+        "target": getattr(runner.rewards["front"], "target", None),
         "reference": list(reference),  # the largest cost and the median report of the table
         "true_area": area,
         "true_front": [list(points[number]) for number in nondominated(points)],
-        "controllers": front_figures(groups, settings=laboratory.settings, true_area=area),
+        "controllers": front_figures(groups, settings=runner.settings, true_area=area),
     }

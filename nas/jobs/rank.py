@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nas.compute.device import Runtime
 from nas.compute.environment import environment
+from nas.compute.worker_pool import num_processes, run_tasks
 from nas.data.named import ImageData
 from nas.jobs.building.config import build, import_extensions, plain
 from nas.jobs.building.derived_models import derived_network_config, initial_network, read_settings
@@ -26,13 +27,11 @@ from nas.studies.ranking.figures import Bootstrapping, ranking_figures, stand_al
 from nas.studies.ranking.plots import ranking_plot
 from nas.studies.ranking.settings import RankSettings
 from nas.studies.ranking.stand_alone import (
+    CellTrainer,
     Protocol,
     Training,
-    Workshop,
-    num_processes,
     read_results,
     take_over,
-    train_cells,
 )
 from nas.studies.ranking.tables import print_figures, sentences
 from nas.training.retrain_settings import RetrainSettings
@@ -118,14 +117,14 @@ def _train(
     left = [one for one in trainings if one not in finished]
     workers = num_processes(len(left), workers=settings.workers, device=runtime.device.type)
     _describe(cfg, out, data, training, cells=len(cells), done=len(finished), total=len(trainings), workers=workers)
-    workshop = Workshop(
+    trainer = CellTrainer(
         settings=training,
         make_runtime=partial(_process_runtime, network_cfg),
         load_data=partial(build_data, network_cfg),
         make_network=partial(initial_network, cfg=network_cfg, settings=training),
     )
     with progress("training cells", total=len(trainings), done=len(finished)) as bar:
-        for _ in train_cells(workshop, left, workers=workers):
+        for _ in run_tasks(trainer, left, workers=workers):
             bar.advance()
     return [one["test_accuracy"] for one in read_results(trainings).values()]
 

@@ -4,7 +4,8 @@
     python -m tests.defects.plant --run chosen.json drawn.json --contexts .coverage --out results.json
 
 `--contexts` is a database of coverage.py with a context a test. `--tree DIR` runs the tests of another checkout, whose
-lines are found by their text. A defect that no test notices is one more test to write. Results are kept as they come.
+lines are found by their text, in whichever file they were then. A defect that no test notices is one more test to
+write. Results are kept as they come.
 """
 
 import argparse
@@ -41,8 +42,14 @@ OPERATED = {ast.Add: "-", ast.Sub: "+", ast.Mult: "+", ast.Div: "*"}
 TIMEOUT = 600  # seconds for the tests of a defect: one that hangs is noticed
 
 
-def draw(count: int, *, seed: int) -> list[dict[str, Any]]:
-    """Returns defects of one changed operator, number or condition each, evenly over the core modules."""
+def draw(count: int, *, seed: int, tree: Path = ROOT) -> list[dict[str, Any]]:
+    """Returns defects of one changed operator, number or condition each, evenly over the core modules.
+
+    Args:
+        count: How many.
+        seed: Of the draw.
+        tree: A checkout that must have their lines as well.
+    """
     stream = random.Random(seed)
     found: list[dict[str, Any]] = []
     while len(found) < count:
@@ -50,7 +57,7 @@ def draw(count: int, *, seed: int) -> list[dict[str, Any]]:
         changes = list(_changes(ROOT / path))
         if changes:
             change = {"file": path, **stream.choice(changes)}
-            if change not in found:
+            if change not in found and file_in(tree, change) is not None:
                 found.append(change)
     return found
 
@@ -104,15 +111,26 @@ def tests_of(database: Path, path: str, line: int) -> list[str]:
     return [one for name in cheap for one in modules[name]]
 
 
+def file_in(tree: Path, defect: dict[str, Any]) -> Path | None:
+    """Returns the file of a checkout that has a defect's line once: of several, the one most like the file here."""
+    mine = set((ROOT / defect["file"]).read_text().splitlines())
+    texts = {
+        file: file.read_text().splitlines()
+        for package in ("nas", "controllers", "search_spaces")
+        for file in sorted((tree / package).rglob("*.py"))
+    }
+    having = [file for file, lines in texts.items() if lines.count(defect["line"]) == 1]
+    return max(having, key=lambda file: len(mine & set(texts[file])), default=None)
+
+
 def plant(defect: dict[str, Any], *, tree: Path, python: str, database: Path) -> dict[str, Any]:
     """Runs the tests that execute a defect's line, with the defect in place; the checkout is left as it was."""
-    file = tree / defect["file"]
-    whole = file.read_text()
-    lines = whole.splitlines()
-    if lines.count(defect["line"]) != 1:
+    file = file_in(tree, defect)
+    if file is None:
         return {**defect, "outcome": "no such line here"}
+    lines = file.read_text().splitlines()
     number = lines.index(defect["line"]) + 1
-    tests = tests_of(database, defect["file"], number)
+    tests = tests_of(database, str(file.relative_to(tree)), number)
     if not tests:
         return {**defect, "outcome": "not executed"}
     begun = time.monotonic()
@@ -157,7 +175,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     if given.draw:
-        sys.stdout.write(json.dumps(draw(given.draw, seed=given.seed), indent=1, ensure_ascii=False) + "\n")
+        sys.stdout.write(
+            json.dumps(draw(given.draw, seed=given.seed, tree=given.tree), indent=1, ensure_ascii=False) + "\n"
+        )
         return
     defects = [one for file in given.run for one in json.loads(file.read_text())]
     results = json.loads(given.out.read_text()) if given.out.exists() else []

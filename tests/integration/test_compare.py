@@ -155,13 +155,13 @@ def test_a_comparison_that_was_stopped_runs_only_what_is_left(compared, tmp_path
     lines = (folder / "trials.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "trials.jsonl").write_text("".join(lines[:4]) + lines[4][:30])
     left = []
-    run_trials = compare.run_trials
+    run_tasks = compare.run_tasks
 
-    def counting(laboratory, trials, **keys):
+    def counting(runner, trials, **keys):
         left.extend(trials)
-        return run_trials(laboratory, trials, **keys)
+        return run_tasks(runner, trials, **keys)
 
-    monkeypatch.setattr(compare, "run_trials", counting)
+    monkeypatch.setattr(compare, "run_tasks", counting)
     again = compare.run(config("compare", *SMALL), tmp_path)
     assert len(left) == 3 * 2 + 2 * 2 - 4
     assert (tmp_path / "curves.csv").read_bytes() == (folder / "curves.csv").read_bytes()
@@ -287,7 +287,7 @@ def test_portions_come_to_the_same_as_the_whole(compared, tmp_path, monkeypatch)
     lines = (tmp_path / "portion-1" / "trials.jsonl").read_text()
     (tmp_path / "portion-1" / "trials.jsonl").write_text(lines + '{"part": "accu')  # it is still at work
     left = []
-    monkeypatch.setattr(compare, "run_trials", lambda laboratory, trials, **keys: left.extend(trials) or [])
+    monkeypatch.setattr(compare, "run_tasks", lambda runner, trials, **keys: left.extend(trials) or [])
     joined = compare.run(config("compare", *SMALL, "name=whole"), tmp_path)
     assert left == []
     assert (tmp_path / "curves.csv").read_bytes() == (folder / "curves.csv").read_bytes()

@@ -19,7 +19,6 @@ from nas.models.genotype_files import load_genotype
 from nas.runs.listing import state_of
 from nas.studies.ranking import stand_alone
 from nas.studies.ranking.shared_scores import log_probs, policy_cells, scoring_modes
-from nas.studies.ranking.stand_alone import num_processes
 from nas.training.epoch_totals import DivergedError
 from search_spaces.genotype import Genotype
 
@@ -175,14 +174,14 @@ def test_a_ranking_that_was_stopped_trains_only_what_is_left_in_any_process(runs
     for name in lost:
         (tmp_path / "stand_alone" / name).unlink()
     left = []
-    train_cells = rank.train_cells
+    run_tasks = rank.run_tasks
 
-    def counting(workshop, some, **keys):
+    def counting(trainer, some, **keys):
         left.extend(some)
-        return train_cells(pickle.loads(pickle.dumps(workshop)), some, **keys)  # as another process gets it
+        return run_tasks(pickle.loads(pickle.dumps(trainer)), some, **keys)  # as another process gets it
 
     monkeypatch.setattr(rank, "read_runs", None)  # nothing is scored again
-    monkeypatch.setattr(rank, "train_cells", counting)
+    monkeypatch.setattr(rank, "run_tasks", counting)
     again = rank.run(config("rank", f"runs=[{runs[0]},{runs[1]}]", *SMALL), tmp_path)
     assert {one.file.name for one in left} == lost
     assert trainings(tmp_path) == whole
@@ -226,12 +225,6 @@ def test_the_runs_own_treatment_of_batch_norm_comes_first_and_once(runs):
     (one,) = read_runs(config("rank", f"run={runs[0]}"), build_runtime(config("rank")))
     names = [mode.name for mode in scoring_modes(one.search, [1, 2, 16])]
     assert names == ["recalibrate-2", "batch", "recalibrate-1", "recalibrate-16"]
-
-
-def test_processes_are_no_more_than_trainings_and_one_on_an_accelerator():
-    assert num_processes(3, workers=8, device="cpu") == 3
-    assert num_processes(30, workers=None, device="cuda") == 1
-    assert num_processes(0, workers=2, device="cpu") == 1
 
 
 @pytest.mark.parametrize(
@@ -316,7 +309,7 @@ def test_portions_come_to_the_same_as_the_whole(runs, ranked, tmp_path, monkeypa
         assert done["trainings"] == len(trainings(below)) == 3
         assert state_of(below) == "finished"
         assert not (below / "rank.json").exists()
-    monkeypatch.setattr(rank, "train_cells", lambda workshop, left, **keys: [1 / 0 for _ in left])  # none is left
+    monkeypatch.setattr(rank, "run_tasks", lambda trainer, left, **keys: [1 / 0 for _ in left])  # none is left
     joined = rank.run(config("rank", *chosen), tmp_path)
     assert joined["cells"] == report["cells"]
     assert joined["figures"] == report["figures"]

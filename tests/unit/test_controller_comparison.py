@@ -1,21 +1,19 @@
 import json
 import math
 import pickle
-import threading
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from controllers.evolution import Evolution
 from controllers.uniform import Uniform
+from nas.compute.worker_pool import run_tasks
 from nas.runs.rank_tests import mann_whitney_p
 from nas.searching.evaluators import accuracy_reward
 from nas.searching.reward_functions import latency_aware
 from nas.searching.table_lookup import open_table
-from nas.studies.controller_comparison import trials
 from nas.studies.controller_comparison.figures import (
     accuracy_figures,
     by_controller,
@@ -25,14 +23,13 @@ from nas.studies.controller_comparison.figures import (
 from nas.studies.controller_comparison.plots import comparison_plot
 from nas.studies.controller_comparison.settings import ComparisonSettings, FrontSettings
 from nas.studies.controller_comparison.trials import (
-    Laboratory,
     Trial,
+    TrialRunner,
     append_finished,
     drop_cut_off,
     found_front,
     incumbent_reports,
     read_finished,
-    run_trials,
 )
 from search_spaces.nasbench201 import NASBench201Space, arch_string
 
@@ -212,17 +209,8 @@ def test_a_line_that_was_cut_off_is_forgotten(tmp_path):
         read_finished(file)
 
 
-def test_a_worker_that_was_told_so_begins_no_more_trials(monkeypatch):
-    ended = threading.Event()
-    monkeypatch.setattr(trials, "_ended", ended)
-    monkeypatch.setattr(trials, "_laboratory", SimpleNamespace(run=lambda trial: {"ran": trial}))
-    assert trials._run(1) == {"ran": 1}
-    ended.set()
-    assert trials._run(2) == {}
-
-
 @pytest.fixture(scope="module")
-def laboratory() -> Laboratory:
+def runner() -> TrialRunner:
     evaluator, cost = open_table(
         path=str(FILE),
         key="arch",
@@ -233,7 +221,7 @@ def laboratory() -> Laboratory:
         reward_scale=0.01,
     )
     assert cost is not None
-    return Laboratory(
+    return TrialRunner(
         settings=ComparisonSettings(budget=30, at=[10], last=5, samples_per_update={"default": 4}),
         space=NASBench201Space(),
         controllers={"evolution": partial(Evolution, population_size=5), "uniform": Uniform},
@@ -248,24 +236,24 @@ def without_times(row):
     return {key: value for key, value in row.items() if key != "seconds"}
 
 
-def test_a_trial_depends_on_its_seed_alone(laboratory):
+def test_a_trial_depends_on_its_seed_alone(runner):
     trial = Trial("front", "evolution", 3)
-    first = laboratory.run(trial)
+    first = runner.run(trial)
     torch.manual_seed(99)
-    laboratory.run(Trial("accuracy", "uniform", 1))
-    again = pickle.loads(pickle.dumps(laboratory)).run(trial)
+    runner.run(Trial("accuracy", "uniform", 1))
+    again = pickle.loads(pickle.dumps(runner)).run(trial)
     assert without_times(first) == without_times(again)
-    assert without_times(laboratory.run(Trial("front", "evolution", 4)))["reports"] != first["reports"]
+    assert without_times(runner.run(Trial("front", "evolution", 4)))["reports"] != first["reports"]
     assert (len(first["reports"]), set(first["areas"])) == (30, {"10", "30"})
     assert 0 < first["areas"]["10"] < 40.0 * 50.0
     assert json.loads(json.dumps(first)) == first
 
 
-def test_processes_give_what_this_one_gives(laboratory):
+def test_processes_give_what_this_one_gives(runner):
     trials = [Trial("accuracy", name, seed) for seed in range(2) for name in ("evolution", "uniform")]
     threads = torch.get_num_threads()
-    here = list(run_trials(laboratory, trials, workers=1))
-    there = list(run_trials(laboratory, trials, workers=2))
+    here = list(run_tasks(runner, trials, workers=1))
+    there = list(run_tasks(runner, trials, workers=2))
     assert torch.get_num_threads() == threads
 
     def key(row):
@@ -274,4 +262,4 @@ def test_processes_give_what_this_one_gives(laboratory):
     assert [without_times(row) for row in sorted(there, key=key)] == [
         without_times(row) for row in sorted(here, key=key)
     ]
-    assert list(run_trials(laboratory, [], workers=None)) == []
+    assert list(run_tasks(runner, [], workers=1)) == []

@@ -15,11 +15,11 @@ from nas.runs.console import note
 from nas.searching.evaluators import RewardFunction, accuracy_reward
 from nas.searching.table_lookup import TabularEvaluator
 from nas.studies.controller_comparison.settings import ComparisonSettings, FrontSettings
-from nas.studies.controller_comparison.trials import Laboratory, Part
+from nas.studies.controller_comparison.trials import Part, TrialRunner
 from search_spaces.space import SearchSpace
 
 
-def build_laboratory(cfg: DictConfig, settings: ComparisonSettings, front: FrontSettings) -> Laboratory:
+def build_trial_runner(cfg: DictConfig, settings: ComparisonSettings, front: FrontSettings) -> TrialRunner:
     """Builds all that trials need, and each controller once so that mistakes show early.
 
     Raises:
@@ -39,7 +39,7 @@ def build_laboratory(cfg: DictConfig, settings: ComparisonSettings, front: Front
     for name, node in nodes.items():
         build(node, f"controller {name}", space.decisions)
         settings.batch(name)
-    return Laboratory(
+    return TrialRunner(
         settings=settings,
         space=space,
         controllers={name: partial(build, node, f"controller {name}") for name, node in nodes.items()},

@@ -1,28 +1,17 @@
-"""Trials: one search of one controller from one seed, on as many processes as there are cores.
+"""Trials: one search of one controller from one seed.
 
-What a trial gives depends on its seed alone, not on the process that runs it. A finished one is a line of a file, so
-that a comparison that was stopped goes on with the others.
+A finished one is a line of a file, so that a comparison that was stopped goes on with the others.
 """
 
 import json
-import signal
 import statistics
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_all_start_methods, get_context
-from multiprocessing.context import BaseContext
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from controllers.protocol import Controller
-from nas.compute.device import num_cores
 from nas.costs.pareto import Point, hypervolume, nondominated
 from nas.costs.settings import FIELDS
 from nas.runs.seeds import derive_seed, seed_everything
@@ -53,7 +42,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Laboratory:
+class TrialRunner:
     """All that a process needs to run trials; it can be pickled.
 
     Attributes:
@@ -140,53 +129,6 @@ def found_front(scored: Sequence[Mapping[str, Any]], *, cost: str) -> list[Point
     return [(scored[i][cost], scored[i]["report"]) for i in numbers]
 
 
-def run_trials(laboratory: Laboratory, trials: Sequence[Trial], *, workers: int | None) -> Iterator[dict[str, Any]]:
-    """Runs trials and gives what each returns, in the order in which they finish.
-
-    Args:
-        laboratory: Runs them.
-        trials: To be run.
-        workers: Processes; 1 stays in this one, None takes as many as there are cores.
-
-    Raises:
-        OSError: If a process was killed.
-    """
-    count = min(len(trials), num_cores() if workers is None else workers)
-    if count <= 1:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield from map(laboratory.run, trials)
-        finally:
-            torch.set_num_threads(threads)
-        return
-    context = process_context()
-    ended = context.Event()
-    with ProcessPoolExecutor(count, context, initializer=_start, initargs=(laboratory, ended)) as pool:
-        futures = [pool.submit(_run, trial) for trial in trials]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool:
-            raise OSError("a worker process was killed; the same command goes on with what is left") from None
-        finally:
-            ended.set()  # the pool hands out a few trials ahead of time, which can no longer be cancelled
-            pool.shutdown(cancel_futures=True)
-
-
-def process_context() -> BaseContext:
-    """Returns how processes are started that work side by side.
-
-    A fork of this process may hang in torch's thread pool. So a server that has computed nothing loads once what this
-    process has loaded, and forks; where the system has no such server, every process starts afresh.
-    """
-    if "forkserver" not in get_all_start_methods():
-        return get_context("spawn")
-    context = get_context("forkserver")
-    context.set_forkserver_preload([name for name in sys.modules if name.partition(".")[0] == "nas"])
-    return context
-
-
 def read_finished(path: Path) -> dict[Trial, dict[str, Any]]:
     """Reads the lines that `append_finished` wrote, but for a last one that was cut off.
 
@@ -213,22 +155,3 @@ def append_finished(path: Path, figures: Mapping[str, Any]) -> None:
     """Adds what a trial returned to a file, as a line of JSON."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(dict(figures)) + "\n")
-
-
-_laboratory: Laboratory | None = None
-"""Of a worker process."""
-_ended: Event | None = None
-"""Whether a worker process is to begin no more trials."""
-
-
-def _start(laboratory: Laboratory, ended: Event) -> None:
-    global _laboratory, _ended
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process stops the others
-    torch.set_num_threads(1)
-    _laboratory, _ended = laboratory, ended
-
-
-def _run(trial: Trial) -> dict[str, Any]:
-    assert _laboratory is not None
-    assert _ended is not None
-    return {} if _ended.is_set() else _laboratory.run(trial)

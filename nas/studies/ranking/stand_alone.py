@@ -8,18 +8,17 @@ the same training can take it over.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
-from nas.compute.device import Runtime, num_cores
+from nas.compute.device import Runtime
 from nas.data.named import ImageData
 from nas.runs.checkpoints import previous_checkpoint, write_json
-from nas.studies.controller_comparison.trials import Laboratory, Trial, run_trials
 from nas.training.epoch_totals import DivergedError
 from nas.training.member import Member
 from nas.training.retrain_settings import RetrainSettings
@@ -46,7 +45,7 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workshop:
+class CellTrainer:
     """All that a process needs to train cells; it can be pickled, and loads the data on first use.
 
     Attributes:
@@ -159,19 +158,3 @@ def take_over(folder: Path, trainings: Iterable[Training]) -> None:
     targets = {replace(one, file=folder / one.file.name): one.file for one in trainings if not one.file.exists()}
     for source, result in read_results(targets).items():
         write_json(targets[source], result)
-
-
-def num_processes(trainings: int, *, workers: int | None, device: str) -> int:
-    """Returns how many processes train: no more than trainings, and one on an accelerator unless told otherwise."""
-    given = workers or (num_cores() if device == "cpu" else 1)
-    return max(1, min(trainings, given))
-
-
-def train_cells(workshop: Workshop, trainings: Sequence[Training], *, workers: int) -> Iterator[dict[str, Any]]:
-    """Trains cells, and gives their results in the order in which they finish.
-
-    Raises:
-        OSError: If a process was killed.
-    """
-    # Of a laboratory no more than `run` is asked, of a trial nothing at all.
-    yield from run_trials(cast(Laboratory, workshop), cast(Sequence[Trial], trainings), workers=workers)

@@ -1,0 +1,105 @@
+"""A pool of worker processes for independent tasks: searches in a table, stand-alone trainings.
+
+A task's result depends on the task alone, not on the process that runs it.
+"""
+
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.context import BaseContext
+from multiprocessing.synchronize import Event
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+from nas.compute.device import num_cores
+
+Task = TypeVar("Task")
+Task_contra = TypeVar("Task_contra", contravariant=True)
+
+
+class Runner(Protocol[Task_contra]):
+    """Runs tasks; it is pickled once for each process."""
+
+    def run(self, task: Task_contra, /) -> dict[str, Any]:
+        """Returns the result of a task."""
+
+
+def num_processes(tasks: int, *, workers: int | None, device: str = "cpu") -> int:
+    """Returns the number of processes for some tasks: at least 1, at most one per task.
+
+    Args:
+        tasks: Their number.
+        workers: Processes asked for; None takes one per core on the CPU and one on an accelerator.
+        device: Type of the device that the tasks use.
+    """
+    wanted = workers or (num_cores() if device == "cpu" else 1)
+    return max(1, min(tasks, wanted))
+
+
+def run_tasks(runner: Runner[Task], tasks: Sequence[Task], *, workers: int) -> Iterator[dict[str, Any]]:
+    """Runs tasks, with one thread each, and yields their results in the order in which they finish.
+
+    Args:
+        runner: Runs them.
+        tasks: Can be pickled.
+        workers: Number of processes, see `num_processes`; 1 runs the tasks in this process.
+
+    Raises:
+        OSError: If a process was killed.
+    """
+    if workers == 1:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield from map(runner.run, tasks)
+        finally:
+            torch.set_num_threads(threads)
+        return
+    context = process_context()
+    ended = context.Event()
+    with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(runner, ended)) as pool:
+        futures = [pool.submit(_run, task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool:
+            raise OSError("a worker process was killed; the same command goes on with what is left") from None
+        finally:
+            ended.set()  # the pool hands out a few tasks ahead of time, which can no longer be cancelled
+            pool.shutdown(cancel_futures=True)
+
+
+def process_context() -> BaseContext:
+    """Returns how worker processes are started.
+
+    A fork of this process may hang in torch's thread pool. So a server that has computed nothing loads once what this
+    process has loaded, and forks; where the system has no such server, every process starts afresh.
+    """
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([name for name in sys.modules if name.partition(".")[0] == "nas"])
+    return context
+
+
+_runner: Runner[Any] | None = None
+"""Of a worker process."""
+_ended: Event | None = None
+"""Whether a worker process is to begin no more tasks."""
+
+
+def _start(runner: Runner[Any], ended: Event) -> None:
+    global _runner, _ended
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process stops the others
+    torch.set_num_threads(1)
+    _runner, _ended = runner, ended
+
+
+def _run(task: Any) -> dict[str, Any]:
+    assert _runner is not None
+    assert _ended is not None
+    return {} if _ended.is_set() else _runner.run(task)
