@@ -184,7 +184,7 @@ def holder(lock: Path) -> int:
 def test_a_member_killed_while_it_trains_is_finished_by_starting_the_sweep_again(tmp_path):
     skip_without("hydra_joblib_launcher")
     settings = (*TINY, "search.epochs=8", "search.checkpoint_seconds=0", "seed=0,1", "name=killed")
-    sweep = subprocess.Popen(
+    sweep = subprocess.Popen(  # not forked: joblib's processes do not start from a forked one
         [sys.executable, "-m", "nas", "sweep", *settings, "hydra/launcher=parallel"],
         cwd=tmp_path,
         env=ENVIRONMENT,
