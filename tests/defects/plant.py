@@ -1,20 +1,20 @@
 """Plants defects one at a time and runs the tests that execute their lines until the first fails.
 
     python -m tests.defects.plant --draw 30 --seed 1 > drawn.json          # by a seeded tool, from CORE
-    python -m tests.defects.plant --run chosen.json drawn.json --contexts .coverage --out results.json
+    python -m tests.defects.plant --trace chosen.json drawn.json --out reached.json  # all tests once: which reach them
+    python -m tests.defects.plant --run reached.json --out results.json
 
-`--contexts` is a database of coverage.py with a context a test. `--tree DIR` runs the tests of another checkout, whose
-lines are found by their text, in whichever file they were then. A defect that no test notices is one more test to
+`--tree DIR` runs the tests of another checkout, whose lines are found by their text, in whichever file they were then. A defect that no test notices is one more test to
 write. Results are kept as they come.
 """
 
 import argparse
 import ast
+import contextlib
 import json
 import os
 import random
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -95,20 +95,84 @@ def _changes(path: Path) -> Iterator[dict[str, Any]]:
             yield made
 
 
-def tests_of(database: Path, path: str, line: int) -> list[str]:
-    """Returns the tests that executed a line, those of modules with few of them first."""
-    with sqlite3.connect(database) as connection:
-        rows = connection.execute(
-            "select context.context, file.path, arc.fromno, arc.tono from arc join file on file.id = arc.file_id "
-            "join context on context.id = arc.context_id where file.path like ? and ? in (arc.fromno, arc.tono)",
-            (f"%{path}", line),
-        )
-        found = {context.split("|")[0] for context, *_ in rows if context}
-    modules: dict[str, list[str]] = {}
-    for one in sorted(found):
-        modules.setdefault(one.partition("::")[0], []).append(one)
-    cheap = sorted(modules, key=lambda name: (not name.startswith(("tests/unit", "tests/property")), name))
-    return [one for name in cheap for one in modules[name]]
+def trace(defects: list[dict[str, Any]], *, tree: Path, python: str) -> list[dict[str, Any]]:
+    """Runs the tests of a checkout once and returns the defects with the tests that reach their statements.
+
+    What the tests print is printed, with the slowest twenty and the seconds they took.
+    """
+    marks: dict[Path, list[tuple[int, int]]] = {}
+    for number, defect in enumerate(defects):
+        file = file_in(tree, defect)
+        if file is not None:
+            lines = file.read_text().splitlines()
+            marks.setdefault(file, []).append((_statement(lines, lines.index(defect["line"]) + 1), number))
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as planted:
+        (tree / "nas" / "_reached.py").write_text(REACHED.format(folder=folder))
+        planted.callback((tree / "nas" / "_reached.py").unlink)
+        for file, places in marks.items():
+            lines = file.read_text().splitlines()
+            planted.callback(file.write_text, file.read_text())
+            for at, number in sorted(places, reverse=True):
+                indent = lines[at - 1][: -len(lines[at - 1].lstrip())]
+                lines.insert(at - 1, f"{indent}__import__('nas._reached')._reached.reach({number})")
+            file.write_text("\n".join(lines) + "\n")
+        command = [python, "-m", "pytest", "-q", "-p", "nas._reached", "--durations=20", "-p", "no:cacheprovider"]
+        subprocess.run(command, cwd=tree, check=False)
+        reached = [
+            {line for file in Path(folder).glob(f"{number}.*") for line in file.read_text().splitlines()}
+            for number in range(len(defects))
+        ]
+    return [{**defect, "tests": in_order(tests)} for defect, tests in zip(defects, reached, strict=True)]
+
+
+REACHED = """
+import functools, os, pathlib
+
+FOLDER = {folder!r}
+KNOWN = set()
+
+
+def pytest_runtest_logstart(nodeid, location):
+    pathlib.Path(FOLDER, f"test-{{os.getpid()}}").write_text(nodeid)
+
+
+@functools.cache
+def test_of(process):
+    while process > 1:
+        try:
+            return pathlib.Path(FOLDER, f"test-{{process}}").read_text()
+        except OSError:
+            process = int(pathlib.Path(f"/proc/{{process}}/stat").read_text().rpartition(")")[2].split()[1])
+    return ""
+
+
+def reach(number):
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
+    process = os.getpid()
+    if (number, test, process) not in KNOWN:
+        KNOWN.add((number, test, process))
+        if not os.path.exists(f"{{FOLDER}}/test-{{process}}"):
+            test = test_of(process)
+        if test:
+            with open(f"{{FOLDER}}/{{number}}.{{process}}", "a") as file:
+                file.write(test + "\\n")
+"""
+"""A module of the traced checkout. A process that a test starts asks which test its ancestor runs."""
+
+
+def _statement(lines: list[str], number: int) -> int:
+    """Returns the line before which a call can stand: the first of the innermost statement, not of an `elif`."""
+    holding = [
+        node
+        for node in ast.walk(ast.parse("\n".join(lines)))
+        if isinstance(node, ast.stmt) and node.lineno <= number <= (node.end_lineno or 0)
+    ]
+    return max(node.lineno for node in holding if not lines[node.lineno - 1].lstrip().startswith("elif"))
+
+
+def in_order(tests: set[str]) -> list[str]:
+    """Returns tests of functions before tests of jobs."""
+    return sorted(tests, key=lambda name: (not name.startswith(("tests/unit", "tests/property")), name))
 
 
 def file_in(tree: Path, defect: dict[str, Any]) -> Path | None:
@@ -123,16 +187,16 @@ def file_in(tree: Path, defect: dict[str, Any]) -> Path | None:
     return max(having, key=lambda file: len(mine & set(texts[file])), default=None)
 
 
-def plant(defect: dict[str, Any], *, tree: Path, python: str, database: Path) -> dict[str, Any]:
-    """Runs the tests that execute a defect's line, with the defect in place; the checkout is left as it was."""
+def plant(defect: dict[str, Any], *, tree: Path, python: str) -> dict[str, Any]:
+    """Runs the tests that reach a defect, with the defect in place; the checkout is left as it was."""
+    tests = defect["tests"]
     file = file_in(tree, defect)
     if file is None:
-        return {**defect, "outcome": "no such line here"}
+        return {**defect, "outcome": "no such line here", "tests": 0}
     lines = file.read_text().splitlines()
     number = lines.index(defect["line"]) + 1
-    tests = tests_of(database, str(file.relative_to(tree)), number)
     if not tests:
-        return {**defect, "outcome": "not executed"}
+        return {**defect, "outcome": "not reached", "tests": 0}
     begun = time.monotonic()
     kept = Path(tempfile.mkdtemp()) / file.name
     shutil.copy(file, kept)
@@ -169,7 +233,7 @@ def main() -> None:
     parser.add_argument("--draw", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--run", type=Path, nargs="+", default=[])
-    parser.add_argument("--contexts", type=Path)
+    parser.add_argument("--trace", type=Path, nargs="+", default=[])
     parser.add_argument("--tree", type=Path, default=ROOT)
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--out", type=Path)
@@ -179,13 +243,17 @@ def main() -> None:
             json.dumps(draw(given.draw, seed=given.seed, tree=given.tree), indent=1, ensure_ascii=False) + "\n"
         )
         return
-    defects = [one for file in given.run for one in json.loads(file.read_text())]
+    defects = [one for file in given.trace or given.run for one in json.loads(file.read_text())]
+    if given.trace:
+        reached = trace(defects, tree=given.tree, python=given.python)
+        given.out.write_text(json.dumps(reached, indent=1, ensure_ascii=False) + "\n")
+        return
     results = json.loads(given.out.read_text()) if given.out.exists() else []
-    known = [(one["file"], one["new"]) for one in results]
+    known = [(one["file"], one["line"], one["new"]) for one in results]
     for defect in defects:
-        if (defect["file"], defect["new"]) in known:
+        if (defect["file"], defect["line"], defect["new"]) in known:
             continue
-        results.append(plant(defect, tree=given.tree, python=given.python, database=given.contexts))
+        results.append(plant(defect, tree=given.tree, python=given.python))
         given.out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
         sys.stderr.write(f"{results[-1]['outcome']}: {defect['file']}: {defect['why']}\n")
 

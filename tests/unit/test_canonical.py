@@ -1,6 +1,7 @@
 import itertools
 import random
 import time
+import timeit
 
 import pytest
 
@@ -218,9 +219,8 @@ SYMMETRIC = {
 @pytest.mark.parametrize("name", SYMMETRIC)
 @pytest.mark.parametrize("merge", ["sum", "concat"])
 def test_symmetric_cells_take_less_than_a_second(name, merge):
-    start = time.process_time()
-    key(*SYMMETRIC[name], merge=merge)
-    assert time.process_time() - start < 1.0
+    seconds = timeit.repeat(lambda: key(*SYMMETRIC[name], merge=merge), timer=time.process_time, number=1, repeat=3)
+    assert min(seconds) < 1.0
 
 
 def test_cells_of_one_op_a_block_are_told_apart_alike_for_every_merge():
