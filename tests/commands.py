@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "PYTHONDONTWRITEBYTECODE": ""}
 LOADED = ["tests.commands", "tests.loaded"]
@@ -38,10 +39,18 @@ class Command:
         cwd: The working directory.
         environment: What differs from `ENVIRONMENT`.
         prepare: Called in its process before it begins.
+        ranks: So many processes run it, which the agent of torchrun forks and watches; 0: its own.
+        restarts: How often the agent starts them anew.
     """
 
     def __init__(
-        self, *arguments: str, cwd: Path, environment: dict[str, str], prepare: Callable[[], None] | None = None
+        self,
+        *arguments: str,
+        cwd: Path,
+        environment: dict[str, str],
+        prepare: Callable[[], None] | None = None,
+        ranks: int = 0,
+        restarts: int = 0,
     ) -> None:
         self.arguments = arguments
         start_server()
@@ -52,7 +61,8 @@ class Command:
             stream.touch()
         env = {**ENVIRONMENT, **environment}
         self.process: ForkServerProcess = context.Process(
-            target=_run, args=(list(arguments), str(cwd), env, [str(stream) for stream in self._streams], prepare)
+            target=_run,
+            args=(list(arguments), str(cwd), env, [str(one) for one in self._streams], prepare, ranks, restarts),
         )
         self.process.start()
 
@@ -84,21 +94,24 @@ class Command:
 
 @contextmanager
 def started(
-    *arguments: str, cwd: Path, prepare: Callable[[], None] | None = None, **environment: str
+    *arguments: str,
+    cwd: Path,
+    prepare: Callable[[], None] | None = None,
+    ranks: int = 0,
+    restarts: int = 0,
+    **environment: str,
 ) -> Iterator[Command]:
     """A command that runs while the context lasts, at most: it is killed when the context ends."""
-    command = Command(*arguments, cwd=cwd, environment=environment, prepare=prepare)
+    command = Command(*arguments, cwd=cwd, environment=environment, prepare=prepare, ranks=ranks, restarts=restarts)
     try:
         yield command
     finally:
         command.close()
 
 
-def nas(
-    *arguments: str, cwd: Path, prepare: Callable[[], None] | None = None, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end."""
-    with started(*arguments, cwd=cwd, prepare=prepare, **environment) as command:
+def nas(*arguments: str, cwd: Path, **more: Any) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end; takes what `started` takes."""
+    with started(*arguments, cwd=cwd, **more) as command:
         return command.wait()
 
 
@@ -138,6 +151,8 @@ def _run(
     environment: dict[str, str],
     streams: list[str],
     prepare: Callable[[], None] | None,
+    ranks: int,
+    restarts: int,
 ) -> None:
     """Becomes the command: in the child process."""
     for number, path in enumerate(streams, start=1):
@@ -162,5 +177,14 @@ def _run(
     render(charts=False)
     torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))  # the server has loaded torch with another environment
 
-    main()
+    if ranks:
+        from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+        watched = LaunchConfig(
+            **{"min_nodes": 1, "max_nodes": 1, "nproc_per_node": ranks, "max_restarts": restarts},
+            **{"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": "test", "start_method": "fork"},
+        )
+        elastic_launch(watched, main)()
+    else:
+        main()
     sys.stdout.flush()

@@ -1,5 +1,6 @@
 """Fixtures and settings shared by all tests."""
 
+import gc
 import os
 
 import hypothesis
@@ -49,6 +50,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     render(charts=not runs_jobs)
     if runs_jobs:
         start_server()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # libraries and tests stay: without them a collection of garbage takes no half second
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

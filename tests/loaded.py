@@ -1,5 +1,6 @@
 """What commands and launchers import: loaded once by the server from which the commands of tests are forked."""
 
+import gc
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -25,3 +26,4 @@ for name in (*LIBRARIES, "torch.utils.flop_counter", *filter(find_spec, OPTIONAL
 for name in ("tests.figures", "nas.compute.distributed.failures", *(f"nas.jobs.{command}" for command in COMMANDS)):
     import_module(name)
 Plugins.instance()
+gc.freeze()

@@ -6,9 +6,9 @@ folder, and from the folders alone the summary is made.
 
 import itertools
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def make_plan(arguments: Sequence[str]) -> Plan:
             installed.
     """
     values, several = read_overrides([argument for argument in arguments if is_override(argument)])
-    name = values.pop("name", [time.strftime("%Y%m%d-%H%M%S")])
+    name = values.pop("name", [f"{datetime.now():%Y%m%d-%H%M%S-%f}"])
     if "name" in several:
         raise ValueError("name is the name of the whole sweep and takes one value")
     check_installed(values)

@@ -4,8 +4,8 @@
     python -m tests.defects.plant --trace chosen.json drawn.json --out reached.json  # all tests once: which reach them
     python -m tests.defects.plant --run reached.json --out results.json
 
-`--tree DIR` runs the tests of another checkout, whose lines are found by their text, in whichever file they were then. A defect that no test notices is one more test to
-write. Results are kept as they come.
+`--tree DIR` runs the tests of another checkout, whose lines are found by their text, in whichever file they were then.
+A defect that no test notices is one more test to write. Results are kept as they come.
 """
 
 import argparse

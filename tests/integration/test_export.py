@@ -38,7 +38,7 @@ def trained(tmp_path_factory) -> Path:
 def to_yaml(cfg) -> str:
     from omegaconf import OmegaConf
 
-    return OmegaConf.to_yaml(cfg, resolve=True).replace("${now:%Y%m%d-%H%M%S}", "toy")
+    return OmegaConf.to_yaml(cfg, resolve=True).replace("${now:%Y%m%d-%H%M%S-%f}", "toy")
 
 
 def test_an_export_is_compared_on_the_test_set_and_has_a_model_card(trained, tmp_path):

@@ -52,12 +52,11 @@ class Shell:
 
     def run(self, line: str) -> subprocess.CompletedProcess[str]:
         """Runs a line that calls `nas`; any other as `run_afresh` does."""
-        if not line.startswith("nas "):
+        if (found := re.match(r"(?:PYTHONPATH=(\S+) )?nas ", line)) is None:
             return self.run_afresh(line)
-        taken_apart = ["bash", "-c", rf"printf '%s\0' {line}"]
+        taken_apart = ["bash", "-c", rf"printf '%s\0' {line[found.end() :]}"]
         words = subprocess.run(taken_apart, capture_output=True, cwd=self.folder, check=True).stdout.decode()
-        _, *arguments = words.split("\0")[:-1]
-        return nas(*arguments, cwd=self.folder)
+        return nas(*words.split("\0")[:-1], cwd=self.folder, PYTHONPATH=found[1] or "")
 
     def run_afresh(self, line: str) -> subprocess.CompletedProcess[str]:
         """Runs a line in a shell; what it sets for PYTHONPATH itself comes before where the package is."""

@@ -134,10 +134,11 @@ def test_many_candidates_are_retrained_by_one_command(sweep):
 
 
 LAUNCHERS = {
-    "parallel": "hydra_joblib_launcher",
-    "slurm_rehearsal": "hydra_submitit_launcher",
-    "ray_tasks": "hydra_ray_launcher",
+    "parallel": ("hydra_joblib_launcher", "hydra.launcher.n_jobs=1"),
+    "slurm_rehearsal": ("hydra_submitit_launcher",),
+    "ray_tasks": ("hydra_ray_launcher",),
 }
+"""Of each its plugin, and what keeps it from starting a second process for two short members."""
 
 
 def skip_without(plugin: str) -> None:
@@ -158,8 +159,9 @@ def figures(member: Path) -> dict[str, object]:
 @pytest.mark.launcher
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_every_launcher_gives_what_the_basic_one_gives(sweep, tmp_path, launcher):
-    skip_without(LAUNCHERS[launcher])
-    swept = ("search_space.blocks=0,1", "seed=choice(1)")
+    plugin, *more = LAUNCHERS[launcher]
+    skip_without(plugin)
+    swept = ("search_space.blocks=0,1", "seed=choice(1)", *more)
     done = nas_afresh("sweep", *TINY, *swept, "name=side", f"hydra/launcher={launcher}", cwd=tmp_path)
     folder = tmp_path / "results" / "sweeps" / "side"
     assert done.returncode == 1, done.stderr

@@ -1,10 +1,12 @@
-"""Jobs as torchrun starts them: two processes that end, or fail, as one."""
+"""Jobs as torchrun starts them: two processes that end, or fail, as one.
+
+The first test starts torchrun itself. In the others torchrun's agent forks the two processes, which it else starts
+afresh: whatever it tells them, and makes of their ends, is the same.
+"""
 
 import csv
 import json
-import math
-import os
-import signal
+import re
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from nas.runs.checkpoints import load_checkpoint
+from tests.commands import ENVIRONMENT, Command, nas, started
 
 SOURCE = Path(__file__).parents[2]
 
@@ -37,21 +40,13 @@ def reward(score, genotype):
 """
 
 
-def torchrun(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
-    """Starts two processes of `nas`; what they print can be read from `stdout`."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", *arguments],
-        cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finished(process: subprocess.Popen[str]) -> str:
-    with process:
-        return process.communicate(timeout=200)[0]
+def until_row(command: Command, number: int) -> float:
+    """Returns the time at which a search has printed the row of an epoch."""
+    row = re.compile(rf"^ *{number} ", re.MULTILINE)
+    while not row.search(command.stderr):
+        assert command.process.is_alive(), command.stderr
+        time.sleep(0.01)
+    return time.monotonic()
 
 
 def column(file: Path, name: str) -> list[str]:
@@ -68,9 +63,28 @@ def folder(tmp_path) -> Path:
 
 
 def test_a_pipeline_is_written_and_told_once(tmp_path):
-    process = torchrun("-m", "nas", "pipeline", *TOY, "name=two", cwd=tmp_path)
-    shown = finished(process)
-    assert process.returncode == 0, shown
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--nproc-per-node=2",
+            "-m",
+            "nas",
+            "pipeline",
+            *TOY,
+            "name=two",
+        ],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    shown = done.stdout
+    assert done.returncode == 0, shown
     for line in ("found cell:", "2 processes, the first on cpu", "everything is in"):
         assert shown.count(line) == (2 if line.startswith("2 processes") else 1), shown
     run = tmp_path / "results" / "runs" / "two"
@@ -81,31 +95,23 @@ def test_a_pipeline_is_written_and_told_once(tmp_path):
 
 
 def test_a_rank_that_is_killed_ends_the_job(folder):
-    process = torchrun(
-        "-m", "nas", "search", *TOY, *failing(folder)[0], cwd=folder, **failing(folder)[1], WHAT="killed"
-    )
-    shown, died = "", math.inf
-    with process:
-        for line in process.stdout or ():
-            shown += line
-            if line.split()[:1] == ["0"]:  # the row of the epoch before
-                died = time.monotonic()
-    assert process.returncode != 0
-    assert time.monotonic() - died < 60
-    assert "exitcode: -9" in shown or "exitcode  : -9" in shown, shown
-    assert "rank 0: error: another process of this job has ended" in shown, shown
+    overrides, environment = failing(folder)
+    with started("search", *TOY, *overrides, cwd=folder, ranks=2, **environment, WHAT="killed") as command:
+        begun = until_row(command, 0)
+        done = command.wait()
+    assert done.returncode != 0
+    assert time.monotonic() - begun < 60
+    assert "rank 0: error: another process of this job has ended" in done.stderr, done.stderr
     assert len(load_checkpoint(folder / "results" / "runs" / "failing" / "checkpoint.pt")["rows"]) == 1
 
 
 def test_a_rank_that_raises_is_told_of_and_a_restarted_job_goes_on_from_the_checkpoint(folder):
     overrides, environment = failing(folder)
-    arguments = ("--max-restarts=1", "-m", "nas", "search", *TOY, *overrides)
-    process = torchrun(*arguments, cwd=folder, **environment, WHAT="raised")
-    shown = finished(process)
-    assert process.returncode == 0, shown
-    assert "rank 1: Traceback" in shown
-    assert "RuntimeError: broken on purpose" in shown
-    assert "going on after 1" in shown
+    done = nas("search", *TOY, *overrides, cwd=folder, ranks=2, restarts=1, **environment, WHAT="raised")
+    assert done.returncode == 0, done.stderr
+    assert "rank 1: Traceback" in done.stderr
+    assert "RuntimeError: broken on purpose" in done.stderr
+    assert "going on after 1" in done.stderr
     run = folder / "results" / "runs" / "failing"
     assert column(run / "search.csv", "epoch") == ["0", "1"]
     assert (run / "candidates.json").exists()
@@ -117,24 +123,20 @@ def failing(folder: Path) -> tuple[tuple[str, ...], dict[str, str]]:
 
 
 def test_sigterm_saves_at_the_end_of_an_epoch_and_one_process_goes_on(tmp_path):
-    more = (*TOY, "search.epochs=40", "name=stopped", "search.checkpoint_seconds=1000")
-    process = torchrun("-m", "nas", "search", *more, cwd=tmp_path)
-    shown = ""
-    with process:
-        for line in process.stdout or ():
-            shown += line
-            if line.split()[:1] == ["1"]:  # the row of epoch 1
-                process.send_signal(signal.SIGTERM)
-    assert process.returncode != 0
-    assert shown.count("stopping after this epoch") == 1, shown
-    assert "stopped; to go on: nas search name=stopped" in shown
+    more = ("search.epochs=40", "name=stopped", "search.checkpoint_seconds=1000")
+    with started("search", *TOY, *more, cwd=tmp_path, ranks=2) as command:
+        until_row(command, 1)
+        command.process.terminate()
+        done = command.wait()
+    assert done.returncode != 0
+    assert done.stderr.count("stopping after this epoch") == 1, done.stderr
+    assert "stopped; to go on: nas search name=stopped" in done.stderr
     checkpoint = tmp_path / "results" / "runs" / "stopped" / "checkpoint.pt"
     assert 2 <= len(load_checkpoint(checkpoint)["rows"]) < 40
 
 
 def test_a_mistake_is_told_in_one_line_and_nothing_is_left(tmp_path):
-    process = torchrun("-m", "nas", "search", *TOY, "search.batch_size=15", "name=odd", cwd=tmp_path)
-    shown = finished(process)
-    assert process.returncode != 0
-    assert shown.count("search.batch_size 15 is that of all processes together") == 1, shown
+    done = nas("search", *TOY, "search.batch_size=15", "name=odd", cwd=tmp_path, ranks=2)
+    assert done.returncode != 0
+    assert done.stderr.count("search.batch_size 15 is that of all processes together") == 1, done.stderr
     assert not list((tmp_path / "results").rglob("odd"))
