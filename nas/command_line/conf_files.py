@@ -14,6 +14,8 @@ from typing import Any
 import yaml
 
 GLOBAL = "# @package _global_"
+OVERRIDING = ("experiment", "evaluator")
+"""Config groups whose options choose those of other groups, the first also that of the second."""
 HIDDEN = ("_target_", "_partial_", "hydra", "defaults")
 """Keys that are no settings of a user's."""
 
@@ -92,8 +94,9 @@ def read_command(
     """
     places = [*map(Path, folders), Path(str(resources.files("conf")))]
     chosen = {key: value for key, value in (choices or {}).items() if value not in ("null", "")}
-    if "experiment" in chosen:
-        chosen = {**_overrides(_find(places, "experiment", chosen["experiment"])), **chosen}
+    for group in OVERRIDING:
+        if group in chosen:
+            chosen = {**_overrides(_find(places, group, chosen[group])), **chosen}
     found = CommandSettings(header=_read(_find(places, "", command)).header)
     _add_file(found, places, group="", option=command, package="", chosen=chosen)
     return found

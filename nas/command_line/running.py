@@ -8,12 +8,13 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from nas.command_line.mistakes import check
@@ -22,6 +23,7 @@ from nas.compute.distributed.launch import read_launch
 from nas.jobs.building.config import build, import_extensions, plain
 from nas.jobs.failures import OUT_OF_MEMORY, explained, kept_of
 from nas.jobs.multirun import current_member, is_multirun, objective, runs_alone
+from nas.searching.settings import QuerySettings, SearchSettings
 
 TRACEBACKS = "NAS_TRACEBACKS"
 """Environment variable: what the user set HYDRA_FULL_ERROR to."""
@@ -95,6 +97,7 @@ def _run_alone(command: str, cfg: DictConfig, words: Words) -> Any:
     if is_multirun() and command not in WITHOUT_RUN_FOLDER:
         out = out / current_member().name
     try:
+        _leave_out_weights(cfg, words)
         check(command, cfg, words)
         summary = _run_job(command, cfg, out)
         return objective(summary, figure) if (figure := OmegaConf.select(cfg, "objective")) else summary
@@ -114,6 +117,19 @@ def _run_alone(command: str, cfg: DictConfig, words: Words) -> Any:
             raise
         told = kept_of(command, out, again=_again(command, cfg, words.overrides))
         raise MistakeError(f"{str(error).splitlines()[0]}\n{OUT_OF_MEMORY}. {told}") from error
+
+
+def _leave_out_weights(cfg: DictConfig, words: Words) -> None:
+    """Removes what an experiment says of the training of shared weights from a search that has none.
+
+    So an experiment serves every evaluator. What was typed stays, to be refused.
+    """
+    if OmegaConf.select(cfg, "search._target_") == "nas.searching.settings.QuerySettings":
+        foreign = {field.name for field in fields(SearchSettings)} - {field.name for field in fields(QuerySettings)}
+        with open_dict(cfg):
+            for key in foreign & set(cfg.search):
+                if f"search.{key}" not in words.values:
+                    del cfg.search[key]
 
 
 def _run_job(command: str, cfg: DictConfig, out: Path) -> Any:

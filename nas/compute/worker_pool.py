@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.context import BaseContext
 from multiprocessing.synchronize import Event
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
 
@@ -40,37 +40,59 @@ def num_processes(tasks: int, *, workers: int | None, device: str = "cpu") -> in
     return max(1, min(tasks, wanted))
 
 
-def run_tasks(runner: Runner[Task], tasks: Sequence[Task], *, workers: int) -> Iterator[dict[str, Any]]:
-    """Runs tasks, with one thread each, and yields their results in the order in which they finish.
+class WorkerPool(Generic[Task]):
+    """Runs tasks in processes that start with the first task, with one thread each, and end with the context.
 
     Args:
         runner: Runs them.
-        tasks: Can be pickled.
         workers: Number of processes, see `num_processes`; 1 runs the tasks in this process.
-
-    Raises:
-        OSError: If a process was killed.
     """
-    if workers == 1:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
+
+    def __init__(self, runner: Runner[Task], workers: int) -> None:
+        self.runner = runner
+        self.workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[dict[str, Any]]:
+        """Runs tasks, which can be pickled, and yields their results in the order in which they finish.
+
+        Raises:
+            OSError: If a process was killed.
+        """
+        if self.workers == 1:
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+            try:
+                yield from map(self.runner.run, tasks)
+            finally:
+                torch.set_num_threads(threads)
+            return
+        if self._pool is None:
+            context = process_context()
+            self._ended = context.Event()
+            self._pool = ProcessPoolExecutor(
+                self.workers, context, initializer=_start, initargs=(self.runner, self._ended)
+            )
         try:
-            yield from map(runner.run, tasks)
-        finally:
-            torch.set_num_threads(threads)
-        return
-    context = process_context()
-    ended = context.Event()
-    with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(runner, ended)) as pool:
-        futures = [pool.submit(_run, task) for task in tasks]
-        try:
-            for future in as_completed(futures):
+            for future in as_completed([self._pool.submit(_run, task) for task in tasks]):
                 yield future.result()
         except BrokenProcessPool:
             raise OSError("a worker process was killed; the same command goes on with what is left") from None
-        finally:
-            ended.set()  # the pool hands out a few tasks ahead of time, which can no longer be cancelled
-            pool.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._ended.set()  # the pool hands out a few tasks ahead of time, which can no longer be cancelled
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+
+def run_tasks(runner: Runner[Task], tasks: Sequence[Task], *, workers: int) -> Iterator[dict[str, Any]]:
+    """Runs tasks in a pool of their own; see `WorkerPool`."""
+    with WorkerPool(runner, workers) as pool:
+        yield from pool.run(tasks)
 
 
 def process_context() -> BaseContext:

@@ -14,6 +14,7 @@ from torch import nn
 
 from controllers.uniform import Uniform
 from nas.costs.network_parts import NetworkParts, Part
+from nas.costs.settings import FIELDS
 from nas.models.derived import count_parameters
 from nas.runs.seeds import derive_seed
 from search_spaces.genotype import Genotype
@@ -97,6 +98,13 @@ def size_costs(parts: NetworkParts) -> dict[str, Cost]:
     return {
         "parameters": SummedCost("parameters", parts, parameters),
         "multiply_adds": SummedCost("multiply_adds", parts, multiply_adds),
+    }
+
+
+def cost_fields(costs: Mapping[str, Cost], genotype: Genotype) -> dict[str, float]:
+    """Returns costs of a genotype by their names in files, counts as integers."""
+    return {
+        FIELDS[name]: cost(genotype) if name == "latency" else round(cost(genotype)) for name, cost in costs.items()
     }
 
 

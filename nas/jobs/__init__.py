@@ -19,10 +19,9 @@ Modules:
     report: One HTML page of runs that opens from disk, with its figures and tables as files beside it.
     retrain: Train derived models from a found cell, beside random ones at the same budget, and measure them.
     runs: What runs there are, how far they are and what they found; or in what two of them differ.
-    search: Train shared weights and controller in turns, then derive the best cells and write them down.
+    search: Let a controller propose cells and an evaluator reward them, then write the best down.
     show: Draw a genotype, count the model it makes, and hold it against the guidelines.
     sweep: The pipeline for every combination of settings, through Hydra's multirun, and one summary of all.
     table: The published figures of Table I beside what this code counts and what runs measured.
-    tabular_search: Search in a table: what `nas search` does where cells are looked up instead of trained.
     watching: What the jobs that search tell of the watch over a search: lines as they come, files at the end.
 """

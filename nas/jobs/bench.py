@@ -13,13 +13,14 @@ from nas.compute.device import Runtime, make_runtime
 from nas.compute.environment import environment
 from nas.jobs.building.config import build
 from nas.jobs.building.parts import build_network, build_runtime
-from nas.jobs.building.search_parts import build_search
+from nas.jobs.building.search_parts import build_supernet_search
 from nas.models.of_runs import network_config
 from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import write_json
 from nas.runs.console import header, note, result, shown
 from nas.runs.seeds import derive_seed, seed_everything
 from nas.searching.search import Search
+from nas.searching.shared_weights import SharedWeights
 from nas.studies.benchmarks.communication.modelled import measure_communication
 from nas.studies.benchmarks.controller import measure_controller
 from nas.studies.benchmarks.loader import measure_loader
@@ -106,8 +107,10 @@ def measure(bench: Workbench, part: str, done: Mapping[str, Any], *, eager: bool
 def build_bench(cfg: DictConfig, settings: BenchSettings, runtime: Runtime) -> Workbench:
     """Builds what the parts work on."""
     retraining: RetrainSettings = build(cfg.retrain, "retrain")
-    search = build_search(cfg, runtime)
-    builders = ConfigBuilders(cfg, image_shape=search.data.image_shape, num_classes=search.data.num_classes)
+    search, _ = build_supernet_search(cfg, runtime)
+    builders = ConfigBuilders(
+        cfg, image_shape=search.evaluator.data.image_shape, num_classes=search.evaluator.data.num_classes
+    )
     return Workbench(
         settings=settings,
         runtime=runtime,
@@ -133,9 +136,9 @@ class ConfigBuilders:
         self.image_shape = image_shape
         self.num_classes = num_classes
 
-    def search(self, runtime: Runtime) -> Search:
+    def search(self, runtime: Runtime) -> Search[SharedWeights]:
         """Returns a search as `nas search` builds it."""
-        return build_search(self.cfg, runtime)
+        return build_supernet_search(self.cfg, runtime)[0]
 
     def space(self, **changed: object) -> WeightSharingSpace:
         """Returns the search space with other settings."""
@@ -161,14 +164,14 @@ class ConfigBuilders:
 
 def describe(bench: Workbench, parts: list[str], out: Path) -> None:
     """Prints the header."""
-    data, runtime = bench.search.data, bench.runtime
+    data, runtime = bench.search.evaluator.data, bench.runtime
     header(
         "bench",
         {
             "run folder": shown(out),
             "parts": ", ".join(parts),
-            "images": f"{'x'.join(map(str, data.image_shape))}, batches of {bench.search.settings.batch_size} in a "
-            f"search, {bench.retraining.batch_size} in a retraining",
+            "images": f"{'x'.join(map(str, data.image_shape))}, batches of "
+            f"{bench.search.evaluator.settings.batch_size} in a search, {bench.retraining.batch_size} in a retraining",
             "timed": f"{bench.settings.rounds} rounds of {bench.steps} steps, {bench.settings.genotypes} cells",
             "device": f"{runtime.device}, {torch.get_num_threads()} threads, "
             f"{'float32' if runtime.autocast is None else str(runtime.autocast).removeprefix('torch.')}",

@@ -61,7 +61,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     front: FrontSettings = build(cfg.front, "front")
     runner = build_trial_runner(cfg, settings, front)
     front = replace(front, seeds=0 if runner.reference is None else front.num_seeds(settings.seeds))
-    keep_data(out, runner.evaluator.table.record)
+    keep_data(out, runner.lookup.table.record)
     trials = _trials(settings, front)
     file = out / TRIALS
     drop_cut_off(file)
@@ -122,7 +122,7 @@ def take_over(cfg: DictConfig, out: Path, trials: Sequence[Trial]) -> None:
 
 
 def _describe(runner: TrialRunner, front: FrontSettings, out: Path, *, done: int, total: int, workers: int) -> None:
-    settings, table = runner.settings, runner.evaluator.table
+    settings, table = runner.settings, runner.lookup.table
     fields = {
         "run folder": shown(out),
         "table": f"{shown(table.path)}: {len(table)} rows, best {table.optimum:.4g}",
@@ -143,7 +143,7 @@ def _conclude(
     cfg: DictConfig, out: Path, runner: TrialRunner, trials: Sequence[Mapping[str, Any]], front: FrontSettings
 ) -> dict[str, Any]:
     """Writes and prints what the trials come to."""
-    settings, reports = runner.settings, runner.evaluator.table.column("report").values()
+    settings, reports = runner.settings, runner.lookup.table.column("report").values()
     bounds = min(reports), max(reports)
     groups = by_controller(trials, "accuracy", settings.controllers)
     rows = accuracy_figures(groups, settings=settings, bounds=bounds)
@@ -178,7 +178,7 @@ def _conclude(
 
 
 def _front(runner: TrialRunner, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    cost, table, reference = runner.cost, runner.evaluator.table, runner.reference
+    cost, table, reference = runner.cost, runner.lookup.table, runner.reference
     assert isinstance(cost, TabularCost)
     assert reference is not None
     costs, reports = table.column("cost"), table.column("report")

@@ -23,6 +23,7 @@ from nas.searching.finals import (
     stand_alone_reward,
 )
 from nas.searching.search import Search
+from nas.searching.shared_weights import SharedWeights
 from search_spaces.genotype import Genotype
 
 COLUMNS = (
@@ -34,18 +35,19 @@ COLUMNS = (
 )
 
 
-def check_reward(search: Search) -> None:
+def check_reward(search: Search[SharedWeights]) -> None:
     """Checks before a search that its finals will get along with the accuracy alone.
 
     Raises:
         ValueError: If the reward function asks for the loss.
     """
-    if search.settings.finalists:
-        genotype = search.space.decode([0] * len(search.space.decisions))
-        stand_alone_reward(search.reward.reward_function, 0.5, genotype)
+    genotype = search.space.decode([0] * len(search.space.decisions))
+    stand_alone_reward(search.evaluator.reward, 0.5, genotype)
 
 
-def run(search: Search, cfg: DictConfig, out: Path, runtime: Runtime, *, tracker: Tracker) -> list[dict[str, Any]]:
+def run(
+    search: Search[SharedWeights], cfg: DictConfig, out: Path, runtime: Runtime, *, tracker: Tracker
+) -> list[dict[str, Any]]:
     """Trains the finalists, or goes on with those not done, and writes their epochs to `finals.csv`.
 
     The candidates are scored once: a search that goes on elsewhere has the same finalists, though another machine might
@@ -54,7 +56,7 @@ def run(search: Search, cfg: DictConfig, out: Path, runtime: Runtime, *, tracker
     Returns:
         All candidates, the finalists first.
     """
-    ranks = search.ranks
+    ranks = search.evaluator.ranks
     file = out / FINALS_FOLDER / "candidates.json"
     candidates = ranks.from_first(lambda: _read(file))
     if candidates is None:
@@ -98,14 +100,14 @@ def run(search: Search, cfg: DictConfig, out: Path, runtime: Runtime, *, tracker
     return by_stand_alone_reward(candidates)
 
 
-def _finals(search: Search, cfg: DictConfig, folder: Path, runtime: Runtime) -> Finals:
-    settings, data = finals_settings(search.settings), finals_data(search.data)
+def _finals(search: Search[SharedWeights], cfg: DictConfig, folder: Path, runtime: Runtime) -> Finals:
+    settings, data = finals_settings(search.evaluator.settings), finals_data(search.evaluator.data)
     return Finals(
         settings=settings,
         data=data,
         runtime=runtime,
         make_network=lambda member: initial_network(member, cfg, data, settings),
-        reward=search.reward.reward_function,
+        reward=search.evaluator.reward,
         seed=finals_seed(search.seed),
         folder=folder,
     )

@@ -12,9 +12,9 @@ from nas.compute.device import Runtime
 from nas.compute.environment import environment
 from nas.compute.worker_pool import num_processes, run_tasks
 from nas.data.named import ImageData
-from nas.jobs.building.config import build, import_extensions, plain
+from nas.jobs.building.config import build, plain
 from nas.jobs.building.derived_models import derived_network_config, initial_network, read_settings
-from nas.jobs.building.parts import build_data, build_runtime, counted_network
+from nas.jobs.building.parts import build_data, build_runtime, counted_network, process_runtime
 from nas.jobs.building.ranked_runs import PREDICTIONS, predict, read_runs, run_config, run_folders
 from nas.models.derived import count_parameters
 from nas.reporting.trackers import Tracker
@@ -22,17 +22,17 @@ from nas.runs.checkpoints import write_csv, write_json
 from nas.runs.console import header, note, progress, result, shown
 from nas.runs.listing import PORTION_FILE
 from nas.runs.shards import JOIN, portion_of
-from nas.studies.ranking.chosen_cells import ChosenCell
-from nas.studies.ranking.figures import Bootstrapping, ranking_figures, stand_alone
-from nas.studies.ranking.plots import ranking_plot
-from nas.studies.ranking.settings import RankSettings
-from nas.studies.ranking.stand_alone import (
+from nas.searching.stand_alone import (
     CellTrainer,
     Protocol,
     Training,
     read_results,
     take_over,
 )
+from nas.studies.ranking.chosen_cells import ChosenCell
+from nas.studies.ranking.figures import Bootstrapping, ranking_figures, stand_alone
+from nas.studies.ranking.plots import ranking_plot
+from nas.studies.ranking.settings import RankSettings
 from nas.studies.ranking.tables import print_figures, sentences
 from nas.training.retrain_settings import RetrainSettings
 
@@ -105,7 +105,7 @@ def _train(
     protocol = Protocol(network=plain(network_cfg.network, "network"), data=data.record, settings=training)
     genotypes = [ChosenCell.from_dict(cell).genotype for cell in cells]
     trainings = [
-        Training(genotype, seed, out / RESULTS / protocol.file_name(genotype, seed=seed))
+        Training(genotype, seed, out / RESULTS / protocol.file_name(genotype.to_dict(), seed=seed))
         for genotype in genotypes
         for seed in seeds
     ]
@@ -119,7 +119,7 @@ def _train(
     _describe(cfg, out, data, training, cells=len(cells), done=len(finished), total=len(trainings), workers=workers)
     trainer = CellTrainer(
         settings=training,
-        make_runtime=partial(_process_runtime, network_cfg),
+        make_runtime=partial(process_runtime, network_cfg),
         load_data=partial(build_data, network_cfg),
         make_network=partial(initial_network, cfg=network_cfg, settings=training),
     )
@@ -127,12 +127,6 @@ def _train(
         for _ in run_tasks(trainer, left, workers=workers):
             bar.advance()
     return [one["test_accuracy"] for one in read_results(trainings).values()]
-
-
-def _process_runtime(cfg: DictConfig) -> Runtime:
-    """Makes a process ready that knows nothing of the job's."""
-    import_extensions(cfg)
-    return build_runtime(cfg)
 
 
 def _describe(

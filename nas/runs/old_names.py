@@ -31,13 +31,14 @@ MOVED = {
     "nas.search": "nas.searching.settings",
     "nas.shufflenets": "nas.models.shufflenets",
     "nas.stacked": "nas.models.stacked_cells",
-    "nas.tabular_search": "nas.searching.tabular_settings",
     "nas.tensorboard_tracker": "nas.reporting.tensorboard",
     "nas.tracking": "nas.reporting.trackers",
 }
 """By module, the one that holds now what configs named in it."""
 RENAMED = {
     "nas.runtime.make_runtime": "nas.compute.settings.RuntimeSettings",
+    "nas.searching.tabular_settings.TabularSearchSettings": "nas.searching.settings.QuerySettings",
+    "nas.tabular_search.TabularSearchSettings": "nas.searching.settings.QuerySettings",
     "nas.tabular_search.open_table": "nas.searching.table_lookup.open_table",
 }
 

@@ -3,14 +3,15 @@
 Modules:
     choice_shares: How often a controller chose what, and how likely its policy makes it.
     diagnostics/: Whether a search is healthy: what every epoch is recorded by, and when a user is warned.
-    evaluators: Evaluators turn genotypes into rewards; a reward function says what of a measurement counts.
+    evaluators: The protocol of an evaluator, which rewards architectures, and of a reward function.
     finals: The best candidates of a search trained stand-alone before one of them is called found.
     random_cells: The cells of the random baseline.
     reward_functions: Rewards that weigh accuracy against what a cell costs, latency in the first place.
-    search: The search itself: shared weights and controller trained in turns (ENAS, arXiv:1802.03268, §2.2).
-    settings: What a search with shared weights is told: its protocol, beside how weights train.
+    search: The loop: a controller proposes, an evaluator rewards, the controller learns.
+    settings: Settings of searches: with shared weights, and with exact rewards.
+    shared_weights: An evaluator: a supernet, trained a path at a time, scores every architecture.
+    stand_alone: An evaluator, and the truth of a ranking: cells trained from scratch for a short budget.
+    supernet_scorer: Scores of architectures under the weights that they share.
     table_files: Tables of what somebody has trained before, read from CSV files.
-    table_lookup: Evaluation by looking up what somebody has trained before.
-    tabular_search: A search without weights: cells are sampled, looked up in a table and learned from.
-    tabular_settings: What a search in a table is told.
+    table_lookup: An evaluator: rewards looked up in such a table.
 """

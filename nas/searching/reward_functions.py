@@ -10,7 +10,6 @@ from functools import partial
 
 from nas.costs.counting import Cost
 from nas.costs.settings import check_cost
-from nas.searching.evaluators import RewardFunction
 from nas.training.evaluation import Score
 from search_spaces.genotype import Genotype
 
@@ -57,28 +56,6 @@ class CostReward:
         if self.bound is None or self.target is None:
             raise ValueError(f"the reward needs a cost: bind {self.cost} first")
         return self.formula(score.accuracy, self.bound(genotype) / self.target)
-
-
-class RecordedReward:
-    """A reward function that keeps the scores it is given until they are taken.
-
-    Args:
-        reward_function: What of a score counts.
-    """
-
-    def __init__(self, reward_function: RewardFunction) -> None:
-        self.reward_function = reward_function
-        self._scores: list[Score] = []
-
-    def __call__(self, score: Score, genotype: Genotype) -> float:
-        """Returns the reward and keeps the score."""
-        self._scores.append(score)
-        return self.reward_function(score, genotype)
-
-    def take(self) -> list[Score]:
-        """Returns the scores since the last call, in order, and forgets them."""
-        taken, self._scores = self._scores, []
-        return taken
 
 
 def product_reward(accuracy: float, ratio: float, *, alpha: float, beta: float) -> float:

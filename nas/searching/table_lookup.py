@@ -6,20 +6,23 @@ the test accuracy after full training.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
-from nas.costs.settings import check_cost
+from nas.compute.distributed.ranks import ALONE, Ranks
+from nas.costs.counting import Cost
+from nas.costs.settings import FIELDS, check_cost
+from nas.searching.evaluators import Evaluation, Propose, RewardFunction, accuracy_reward, finite_reward
 from nas.searching.table_files import Table, brief
+from nas.training.evaluation import Score
 from search_spaces.genotype import Genotype
 
 
-class TabularEvaluator:
-    """Rewards genotypes by a table.
+class TableLookup:
+    """Looks genotypes up in a table.
 
     Args:
         table: The table.
@@ -38,14 +41,13 @@ class TabularEvaluator:
         self.key_of = key_of
         self.reward_scale = reward_scale
 
-    def rewards(self, genotypes: Sequence[Genotype], *, seed: int) -> Tensor:  # noqa: ARG002
-        """Returns the rewards, (N,) float64 on the CPU; no chance is involved, so that the seed does not matter.
+    def accuracy(self, genotype: Genotype) -> float:
+        """Returns the scaled value of the reward column.
 
         Raises:
-            ValueError: If a genotype is not in the table.
+            ValueError: If the genotype is not in the table.
         """
-        rewards = [self.reward_scale * self._look_up("reward", genotype) for genotype in genotypes]
-        return torch.tensor(rewards, dtype=torch.float64)
+        return self.reward_scale * self._look_up("reward", genotype)
 
     def report(self, genotype: Genotype) -> float:
         """Returns what counts in the end, as it stands in the table; a search must not look at it.
@@ -77,11 +79,11 @@ class TabularCost:
 
     Attributes:
         name: What it is, one of `nas.costs.settings.FIELDS`.
-        evaluator: Looks it up.
+        lookup: Looks it up.
     """
 
     name: str
-    evaluator: TabularEvaluator
+    lookup: TableLookup
 
     def __call__(self, genotype: Genotype) -> float:
         """Returns the cost.
@@ -89,10 +91,78 @@ class TabularCost:
         Raises:
             ValueError: If the genotype is not in the table, or its cost is not above 0.
         """
-        cost = self.evaluator.cost(genotype)
+        cost = self.lookup.cost(genotype)
         if cost <= 0:
-            raise ValueError(f"{self.evaluator.table.path}: a cost must be above 0, got {cost}")
+            raise ValueError(f"{self.lookup.table.path}: a cost must be above 0, got {cost}")
         return cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableEvaluator:
+    """An evaluator that looks rewards up; nothing trains and nothing is random.
+
+    Attributes:
+        lookup: The table.
+        reward: Makes a reward of what was looked up as accuracy.
+        cost: Recorded of every cell, if there is one.
+    """
+
+    lookup: TableLookup
+    reward: RewardFunction = accuracy_reward
+    cost: TabularCost | None = None
+    device: ClassVar[torch.device] = torch.device("cpu")
+    ranks: ClassVar[Ranks] = ALONE
+
+    @property
+    def costs(self) -> dict[str, Cost]:
+        """The cost by its name."""
+        return {} if self.cost is None else {self.cost.name: self.cost}
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What is known of the table."""
+        return self.lookup.table.record
+
+    def train(self, epoch: int, propose: Propose) -> dict[str, float]:  # noqa: ARG002
+        """Does nothing: the table is complete."""
+        return {}
+
+    def evaluate(self, genotypes: Sequence[Genotype], *, seed: int) -> list[Evaluation]:  # noqa: ARG002
+        """Looks the genotypes up, their report too, which a search records and never looks at.
+
+        Raises:
+            ValueError: If a genotype is not in the table, or a reward is not finite.
+        """
+        return [self._evaluation(genotype) for genotype in genotypes]
+
+    def _evaluation(self, genotype: Genotype) -> Evaluation:
+        accuracy = self.lookup.accuracy(genotype)
+        figures = {"accuracy": accuracy}
+        if self.lookup.table.report is not None:
+            figures["report"] = self.lookup.report(genotype)
+        if self.cost is not None:
+            figures[FIELDS[self.cost.name]] = self.cost(genotype)
+        return Evaluation(finite_reward(self.reward, Score(loss=math.nan, accuracy=accuracy), genotype), figures)
+
+    def score(self, genotypes: Sequence[Genotype]) -> list[dict[str, Any]]:
+        """Returns what the table says of genotypes, with their keys."""
+        entries = []
+        for genotype in genotypes:
+            found = self._evaluation(genotype)
+            key = self.lookup.key_of(genotype)
+            entries.append({"genotype": genotype.to_dict(), "key": key, "reward": found.reward, **found.figures})
+        return entries
+
+    def learning_rate_scale(self, epoch: int) -> float:  # noqa: ARG002
+        """Returns 1: nothing trains."""
+        return 1.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns nothing: a table does not change."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Has nothing to restore."""
 
 
 def open_table(
@@ -105,7 +175,7 @@ def open_table(
     cost: str | Sequence[str] | None = None,
     cost_name: str = "latency",
     reward_scale: float = 1.0,
-) -> tuple[TabularEvaluator, TabularCost | None]:
+) -> tuple[TableLookup, TabularCost | None]:
     """Reads a table, and says what looks cells and their costs up in it.
 
     Args:
@@ -126,5 +196,5 @@ def open_table(
     if not callable(key_of):
         raise ValueError(f"key_of must name a function: table.key_of.path=MODULE.FUNCTION, got {key_of!r}")
     table = Table.read(path, key=key, reward=reward, report=report, cost=cost)
-    evaluator = TabularEvaluator(table, key_of=key_of, reward_scale=reward_scale)
-    return evaluator, None if table.cost is None else TabularCost(cost_name, evaluator)
+    lookup = TableLookup(table, key_of=key_of, reward_scale=reward_scale)
+    return lookup, None if table.cost is None else TabularCost(cost_name, lookup)

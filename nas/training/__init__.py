@@ -11,8 +11,9 @@ Modules:
     retraining: Training one derived model to its end, with checkpoints on the way.
     schedules: What training weights needs to know beforehand: learning rate, drop-path and SGD over the epochs.
     sgd: SGD as ENAS has it: Nesterov momentum, gradients clipped tensor by tensor.
-    step: Training the weights of a network, one epoch at a time.
+    step: One step of training, to be read from top to bottom.
     trained_path: What one step of a training touches: a path through the network, and the weights on it.
     trainers: The trainers of shared weights and of derived models.
     weight_average: The mean of a network's weights along a training, exponentially weighted, kept on the device.
+    weight_trainer: Training the weights of a network, one epoch at a time.
 """

@@ -24,9 +24,9 @@ from nas.runs.console import note
 from nas.runs.seeds import derive_seed, seed_everything
 from nas.training.evaluation import evaluate, recalibrate_batch_norm
 from nas.training.retrain_settings import RetrainSettings
-from nas.training.step import WeightTrainer
 from nas.training.trainers import make_retrainer
 from nas.training.weight_average import WeightAverage
+from nas.training.weight_trainer import WeightTrainer
 from search_spaces.genotype import Genotype
 
 CALIBRATION_BATCHES = 8

@@ -1,226 +1,107 @@
-"""Training the weights of a network, one epoch at a time.
+"""One step of training, to be read from top to bottom.
 
-A step whose loss or gradients are not finite leaves the weights alone, see `nas.training.epoch_totals`.
+Forward pass, loss, penalty of learned mixers, loss scale, backward pass; then clipping, the optimizer's step,
+projection of the mixers, and the mean of the weights. Nothing waits for the device, so that a step can be recorded as a
+CUDA graph. A step whose loss or gradients are not finite leaves the weights alone, see `nas.training.epoch_totals`.
 """
 
-import contextlib
-import functools
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from nas.compute.cuda_graphs import Recorder, Repeated
-from nas.compute.distributed.batch_norms import average_running_statistics, synchronized
-from nas.compute.distributed.gradients import Bucket
-from nas.compute.distributed.ranks import ALONE, Ranks
-from nas.compute.distributed.steps import JointStep
-from nas.data.splits import Batches
-from nas.models.hardening import penalty, soft_mixers
-from nas.runs.console import note
+from nas.models.hardening import penalty
 from nas.training.dials import Dials
 from nas.training.epoch_totals import EpochTotals
-from nas.training.evaluation import NO_BATCHES, Score, autocasting, batch_totals
+from nas.training.evaluation import autocasting, batch_totals
 from nas.training.loss_scale import LossScale
 from nas.training.sgd import clip_gradients, gradient_norms
-from nas.training.trained_path import Cells, TrainedPath
+from nas.training.trained_path import TrainedPath
 from nas.training.weight_average import WeightAverage
-from search_spaces.genotype import Genotype
 
 
 @dataclass(slots=True, kw_only=True)
-class WeightTrainer:
-    """Trains a network's weights.
+class TrainingStep:
+    """A step on the weights of a path.
 
     Attributes:
-        network: `network(images, genotype, drop_prob=…)` returns logits; with an auxiliary head,
-            `network.forward_auxiliary` returns both.
-        optimizer: Of its weights.
-        learning_rate: From the time in epochs.
-        drop_prob: From the time in epochs, drop-path probability in [0, 1).
-        max_grad_norm: Clips every gradient tensor but those of learned mixers; None leaves them.
+        compute: `compute(images, genotype, drop_prob=…)` returns logits (N, num_classes), with `auxiliary_weight` above
+            0 also those of the auxiliary head.
+        optimizer: Its first group is clipped, the others are learned mixers.
+        dials: Learning rate, drop-path probability and penalty of the step.
+        totals: Takes the step's scores.
+        max_grad_norm: Of a gradient tensor; None: gradients are not clipped.
         label_smoothing: In [0, 1).
-        auxiliary_weight: Of the auxiliary head's loss; 0 leaves the head out.
-        mixer_penalty: From the time in epochs, the weight of the learned mixers' penalty.
-        mixer_lr_scale: As the optimizer was made with.
-        autocast: Data type of the forward pass; None stays in float32. With fp16 the loss is scaled.
-        recorder: Records the step of a path that is trained again and again; None takes every step as it stands.
-        compile: Whether the forward and backward pass are compiled; where that is not possible a note says why.
-        max_bad_steps: Steps of an epoch that may be skipped because their loss or gradients were not finite.
-        average: Takes the weights in after every step; None keeps no mean of them.
-        ranks: Who train it together; each is given its share of every batch.
-        loss_scale: The loss's factor in fp16; None in other number formats.
+        auxiliary_weight: The weight of the auxiliary head's loss.
+        mixer_lr_scale: The learning rate of learned mixers, in those of the weights.
+        autocast: Data type of the forward pass; None: float32.
+        loss_scale: The factor of the loss in fp16; None: 1.
+        average: A mean of the weights; None: none is kept.
     """
 
-    network: nn.Module
+    compute: Callable[..., Any]
     optimizer: torch.optim.Optimizer
-    learning_rate: Callable[[float], float]
-    drop_prob: Callable[[float], float]
-    max_grad_norm: float | None = 5.0
-    label_smoothing: float = 0.0
-    auxiliary_weight: float = 0.0
-    mixer_penalty: Callable[[float], float] = lambda epoch: 0.0  # noqa: ARG005
-    mixer_lr_scale: float = 1.0
-    autocast: torch.dtype | None = None
-    recorder: Recorder | None = None
-    compile: bool = False
-    max_bad_steps: int = 10
-    average: WeightAverage | None = None
-    ranks: Ranks = ALONE
-    compile_seconds: float | None = field(default=None, init=False)
-    loss_scale: LossScale | None = field(default=None, init=False)
-    _compute: Callable[..., Any] | None = field(default=None, init=False)
-    _dials: Dials | None = field(default=None, init=False)
-    _totals: EpochTotals | None = field(default=None, init=False)
-    _step: Repeated | JointStep | None = field(default=None, init=False)
-    _path: TrainedPath | None = field(default=None, init=False)
+    dials: Dials
+    totals: EpochTotals
+    max_grad_norm: float | None
+    label_smoothing: float
+    auxiliary_weight: float
+    mixer_lr_scale: float
+    autocast: torch.dtype | None
+    loss_scale: LossScale | None
+    average: WeightAverage | None
 
-    def __post_init__(self) -> None:
-        if self.autocast == torch.float16:
-            self.loss_scale = LossScale(next(self.network.parameters()).device)
-
-    def train_epoch(self, batches: Batches, genotypes: Iterator[Cells], *, epoch: int, num_batches: int) -> Score:
-        """Takes one step a batch.
+    def take(self, images: Tensor, labels: Tensor, *, path: TrainedPath) -> None:
+        """Takes the whole step.
 
         Args:
-            batches: Of the training images; in the place of labels (N,) there may be probabilities (N, num_classes).
-            genotypes: The path of each step, or one for each rank; None for a network without choices.
-            epoch: Number of the epoch, from 0.
-            num_batches: How many batches there are, for the schedules.
+            images: (N, C, H, W).
+            labels: (N,), or probabilities (N, num_classes).
+            path: What is trained.
+        """
+        loss, totals = self.find_gradients(images, labels, path=path)
+        self.move(path, loss=loss, totals=totals, num_images=len(labels))
+
+    def find_gradients(self, images: Tensor, labels: Tensor, *, path: TrainedPath) -> tuple[Tensor, Tensor]:
+        """Takes the first half: gives the path's weights their gradients.
 
         Returns:
-            The means over the epoch and all ranks, of the weights as they were at each step; skipped steps are left
-            out.
-
-        Raises:
-            ValueError: If there are no batches.
-            DivergedError: If more than `max_bad_steps` steps were skipped.
+            The loss, of shape (), and what `batch_totals` returns.
         """
-        self.network.train()
-        learns_mixers = bool(soft_mixers(self.network))
-        drops = max(self.drop_prob(epoch), self.drop_prob(epoch + 1)) > 0
-        num_images = 0
-        with (
-            self.recorder.stream() if self.recorder is not None else contextlib.nullcontext(),
-            synchronized(self.network, self.ranks),
-            self.ranks.own_randomness(),
-        ):
-            if self._totals is not None:
-                self._totals.clear()
-            for number, (images, labels) in enumerate(batches):
-                self._turn_dials(epoch + number / num_batches, device=images.device)
-                step = self._step_on(next(genotypes), drops=drops, learns_mixers=learns_mixers)
-                step(images, labels)
-                num_images += len(labels) * self.ranks.size
-            if self._totals is None:
-                raise ValueError(NO_BATCHES)
-            average_running_statistics(self.network, self.ranks)
-            return self._totals.read(num_images=num_images, epoch=epoch, max_bad_steps=self.max_bad_steps)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns what a resumed training needs beside the network: the optimizer's state, and what else there is."""
-        scale = {} if self.loss_scale is None else {"loss_scale": self.loss_scale.state_dict()}
-        average = {} if self.average is None else {"average": self.average.state_dict()}
-        return {"optimizer": self.optimizer.state_dict(), **scale, **average}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` returned; a run that was not in fp16 before begins with the first scale."""
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.loss_scale is not None and "loss_scale" in state:
-            self.loss_scale.load_state_dict(state["loss_scale"])
-        if self.average is not None:
-            self.average.take_over(state["average"])
-
-    @property
-    def skipped_steps(self) -> int:
-        """Steps of the last epoch that were skipped."""
-        return 0 if self._totals is None else self._totals.skipped_steps
-
-    def _turn_dials(self, now: float, *, device: torch.device) -> None:
-        if self._dials is None or self._totals is None:
-            steady = device.type == "cpu" and self.recorder is None and not self.compile
-            self._dials = Dials(None if steady else device)
-            self._totals = EpochTotals(device)
-        self._dials.turn(
-            learning_rate=self.learning_rate(now), drop_prob=self.drop_prob(now), mixer_penalty=self.mixer_penalty(now)
-        )
-
-    def _step_on(self, cells: Cells, *, drops: bool, learns_mixers: bool) -> Repeated | JointStep:
-        """Returns the step on a path; the same one as before, perhaps recorded, unless the path of a rank changed."""
-        if self._step is None or self._path is None or (self._path.cells, self._path.drops) != (cells, drops):
-            if self._path is None:
-                self.optimizer.zero_grad(set_to_none=True)
-            else:
-                self._path.forget_gradients()
-            self._step = None  # with the gradients, it frees the memory of what was recorded
-            genotype = cells[self.ranks.rank] if isinstance(cells, tuple) else cells
-            mixers = soft_mixers(self.network, genotype) if learns_mixers else []
-            self._path = TrainedPath(genotype=genotype, cells=cells, drops=drops, mixers=mixers)
-            self._step = self._new_step(self._path)
-        return self._step
-
-    def _new_step(self, path: TrainedPath) -> Repeated | JointStep:
-        take = self._take_step if self.ranks.alone else self._fill_bucket
-        if self.compile and self._compute is None:
-            take = functools.partial(self._compile_and_take, take)
-        find = functools.partial(take, path=path)
-        if self.ranks.alone:
-            return Repeated(find, recorder=self.recorder)
-        move = functools.partial(self._move_together, path)
-        return JointStep(find, path=path, move=move, ranks=self.ranks, recorder=self.recorder)
-
-    def _take_step(self, images: Tensor, labels: Tensor, *, path: TrainedPath) -> None:
-        """Takes a whole step alone."""
-        loss, totals = self._find_gradients(images, labels, path=path)
-        self._move(path, loss=loss, totals=totals, num_images=len(labels))
-
-    def _fill_bucket(self, images: Tensor, labels: Tensor, *, path: TrainedPath) -> None:
-        """Takes the first half of a step with others: all up to the sums over the ranks."""
-        _, totals = self._find_gradients(images, labels, path=path)
-        if path.bucket is None:
-            groups = [group["params"] for group in self.optimizer.param_groups]
-            path.bucket = Bucket(groups, ranks=self.ranks, num_scores=len(totals))
-            path.weights = path.bucket.weights
-        path.bucket.fill(totals, num_images=len(labels))
-
-    def _move_together(self, path: TrainedPath) -> None:
-        """Takes the second half, from the sums over the ranks on."""
-        assert path.bucket is not None
-        path.bucket.average()
-        totals = path.bucket.scores
-        self._move(path, loss=totals[0], totals=totals, num_images=path.bucket.num_images)
-
-    def _find_gradients(self, images: Tensor, labels: Tensor, *, path: TrainedPath) -> tuple[Tensor, Tensor]:
-        """Gives the weights their gradients; returns the loss, of shape (), and what `batch_totals` returns."""
-        assert self._dials is not None
         path.forget_gradients()
-        drop_prob = self._dials.drop_prob if path.drops else 0.0
-        logits, auxiliary = self._forward(images, path.genotype, drop_prob=drop_prob)
+        with autocasting(images, self.autocast):
+            out = self.compute(images, path.genotype, drop_prob=self.dials.drop_prob if path.drops else 0.0)
+        logits, auxiliary = out if self.auxiliary_weight > 0 else (out, None)
         loss = self._loss(logits, labels)
         total = loss if auxiliary is None else loss + self.auxiliary_weight * self._loss(auxiliary, labels)
         if path.mixers:
-            step = self._dials.learning_rate / (1 - self.optimizer.defaults["momentum"])
-            total = total + penalty(path.mixers, weight=self._dials.mixer_penalty, step=step * self.mixer_lr_scale)
+            step = self.dials.learning_rate / (1 - self.optimizer.defaults["momentum"])
+            total = total + penalty(path.mixers, weight=self.dials.mixer_penalty, step=step * self.mixer_lr_scale)
         if self.loss_scale is not None:
             total = total * self.loss_scale.scale
         total.backward()  # type: ignore[no-untyped-call]
         likeliest = labels if labels.ndim == 1 else labels.argmax(dim=1)
         return loss.detach(), batch_totals(loss.detach(), logits.detach(), likeliest)
 
-    def _move(self, path: TrainedPath, *, loss: Tensor, totals: Tensor, num_images: int) -> None:
-        """Steps with the gradients that the path's weights have, unless something is not finite."""
-        assert self._dials is not None
-        assert self._totals is not None
+    def move(self, path: TrainedPath, *, loss: Tensor, totals: Tensor, num_images: int) -> None:
+        """Takes the second half: moves the weights along their gradients, unless something is not finite.
+
+        Args:
+            path: What is trained.
+            loss: Of shape ().
+            totals: Summed loss and number right, (2,).
+            num_images: Images of the step.
+        """
         with path.only_its_weights(self.optimizer):
+            groups = self.optimizer.param_groups
             if self.loss_scale is not None:
-                self.loss_scale.unscale([weight for group in self.optimizer.param_groups for weight in group["params"]])
-            bad = self._is_bad(loss)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self._dials.learning_rate * group["lr_scale"]
+                self.loss_scale.unscale([weight for group in groups for weight in group["params"]])
+            bad = self._clip(loss)
+            for group in groups:
+                group["lr"] = self.dials.learning_rate * group["lr_scale"]
             self.optimizer.found_inf = bad  # type: ignore[attr-defined]  # the fused step does nothing then
             self.optimizer.step()
         for mixer in path.mixers:
@@ -229,9 +110,12 @@ class WeightTrainer:
             self.average.update()
         if self.loss_scale is not None:
             bad = self.loss_scale.update(bad, loss=loss)
-        self._totals.add(totals, bad, num_images=num_images)
+        self.totals.add(totals, bad, num_images=num_images)
 
-    def _is_bad(self, loss: Tensor) -> Tensor:
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+
+    def _clip(self, loss: Tensor) -> Tensor:
         """Clips the gradients; returns 1 if they or the loss were not finite, else 0, float32 of shape ()."""
         total = loss
         for number, group in enumerate(self.optimizer.param_groups):
@@ -241,39 +125,3 @@ class WeightTrainer:
             elif group["params"]:
                 total = total + gradient_norms(group["params"]).sum()
         return (~total.isfinite()).float()
-
-    def _forward(
-        self, images: Tensor, genotype: Genotype | None, *, drop_prob: float | Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        """Returns logits and those of the auxiliary head, None without one."""
-        compute = self._uncompiled if self._compute is None else self._compute
-        with autocasting(images, self.autocast):
-            out = compute(images, genotype, drop_prob=drop_prob)
-        return out if self.auxiliary_weight > 0 else (out, None)
-
-    @property
-    def _uncompiled(self) -> Callable[..., Any]:
-        compute: Callable[..., Any] = self.network.forward_auxiliary if self.auxiliary_weight > 0 else self.network  # type: ignore[assignment]
-        return compute
-
-    def _compile_and_take(
-        self, take: Callable[..., None], images: Tensor, labels: Tensor, *, path: TrainedPath
-    ) -> None:
-        """Takes a step, or its first half, and compiles it the first time; goes on without where that cannot be."""
-        if self._compute is not None:
-            take(images, labels, path=path)
-            return
-        started = time.perf_counter()
-        self._compute = torch.compile(self._uncompiled, dynamic=False)
-        try:
-            take(images, labels, path=path)
-        except (RuntimeError, OSError) as error:  # no compiler here, or a network that it does not take
-            note(f"the network is not compiled, it runs as it stands: {str(error).splitlines()[0]}")
-            self._compute = self._uncompiled
-            take(images, labels, path=path)
-        assert self._totals is not None
-        self._totals.wait()
-        self.compile_seconds = time.perf_counter() - started
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)

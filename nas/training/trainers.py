@@ -10,8 +10,8 @@ from nas.compute.device import Runtime
 from nas.training.retrain_settings import RetrainSettings
 from nas.training.schedules import TrainingSettings
 from nas.training.sgd import make_sgd
-from nas.training.step import WeightTrainer
 from nas.training.weight_average import WeightAverage
+from nas.training.weight_trainer import WeightTrainer
 
 
 def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:

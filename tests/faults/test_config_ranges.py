@@ -15,7 +15,7 @@ from nas.jobs.building.config import build, plain
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.models.shufflenets import ShuffleNetV1
 from nas.runs.configs import check_resumable
-from nas.searching.evaluators import SupernetEvaluator
+from nas.searching.supernet_scorer import SupernetScorer
 from search_spaces.cells import genotype_candidates
 
 ANY = (-math.inf, math.inf)
@@ -114,7 +114,7 @@ def built(command: str, group: str, key: str, value: object) -> None:
             made = build(cfg[group], group)
             if group == "search":  # one setting is checked where it is used, which is before any work
                 calibration = made.calibration_batches
-                SupernetEvaluator(space, train=[0], reward=[0], batch_size=1, calibration_batches=calibration)
+                SupernetScorer(space, train=[0], reward=[0], batch_size=1, calibration_batches=calibration)
 
 
 @pytest.mark.parametrize(("command", "group", "key", "value"), LEAVES, ids=[f"{x[1]}.{x[2]}" for x in LEAVES])

@@ -11,14 +11,15 @@ from nas.compute.device import make_runtime
 from nas.data.named import synthetic
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.runs.checkpoints import load_checkpoint
-from nas.searching.evaluators import SupernetEvaluator
+from nas.searching.evaluators import finite_reward
+from nas.searching.supernet_scorer import SupernetScorer
 from nas.training.epoch_totals import DivergedError
 from nas.training.evaluation import Score, batch_statistics, evaluate
 from nas.training.member import Member
 from nas.training.retrain_settings import RetrainSettings
 from nas.training.retraining import train_member
 from nas.training.sgd import make_sgd
-from nas.training.step import WeightTrainer
+from nas.training.weight_trainer import WeightTrainer
 from search_spaces.cells import genotype_candidates
 from tests.taping import TapeRecorder
 from tests.unit.test_graphs import some_genotype
@@ -201,14 +202,14 @@ def test_outputs_that_are_not_finite_are_wrong_whatever_the_label(value):
 
 def test_a_diverged_child_has_reward_0_and_a_reward_that_is_no_number_is_refused(data):
     network, genotype = small_network(), some_genotype()
-    evaluator = SupernetEvaluator(network, train=data.train, reward=data.reward, batch_size=16)
+    scorer = SupernetScorer(network, train=data.train, reward=data.reward, batch_size=16)
     with torch.no_grad():
         next(network.parameters()).fill_(math.nan)
-    assert evaluator.rewards([genotype, genotype], seed=0).tolist() == [0.0, 0.0]
-    assert evaluator.score(genotype).accuracy == 0
-    evaluator.reward_function = lambda score, genotype: -score.loss
+    scores = scorer.batch_scores([genotype, genotype], seed=0)
+    assert [score.accuracy for score in scores] == [0.0, 0.0]
+    assert scorer.score(genotype).accuracy == 0
     with pytest.raises(ValueError, match="a reward must be finite, the reward function made nan"):
-        evaluator.rewards([genotype], seed=0)
+        finite_reward(lambda score, genotype: -score.loss, scores[0], genotype)
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_scores_the_same(capsys):

@@ -10,7 +10,7 @@ from nas.models.inference.ready import for_inference
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.models.stacked_cells import StackedCells
 from nas.training.sgd import make_sgd
-from nas.training.step import WeightTrainer
+from nas.training.weight_trainer import WeightTrainer
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.mixers import MIXERS

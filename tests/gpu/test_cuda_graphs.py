@@ -11,8 +11,8 @@ from nas.data.cutmix import cut_and_mixed
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.training.evaluation import batch_statistics, evaluate, evaluate_paths
 from nas.training.sgd import make_sgd
-from nas.training.step import WeightTrainer
 from nas.training.weight_average import WeightAverage
+from nas.training.weight_trainer import WeightTrainer
 from search_spaces.cells import genotype_candidates
 from search_spaces.shufflenas import ShuffleNASSpace
 from tests.unit.test_graphs import some_genotype

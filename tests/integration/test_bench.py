@@ -124,7 +124,7 @@ def test_a_step_sends_the_gradients_of_its_path_alone(everything):
     cfg = config("data.num_classes=10")
     workbench = bench.build_bench(cfg, build(cfg.bench, "bench"), build_runtime(cfg))
     (genotype,) = workbench.cells()
-    trainer = workbench.search_trainer(workbench.search.trainer.network)
+    trainer = workbench.search_trainer(workbench.search.evaluator.trainer.network)
     workbench.search_steps(trainer, genotype, steps=1)()
     touched = [weight for weight in trainer.network.parameters() if weight.grad is not None]
     assert volumes["search"] == 4 * sum(weight.numel() for weight in touched) < volumes["supernet"]

@@ -5,14 +5,15 @@ import gzip
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
-from nas.jobs import compare, search, tabular_search
+from nas.jobs import compare, search
 from nas.models.genotype_files import load_genotype
-from nas.searching.tabular_search import TabularSearch
+from nas.searching.search import Search
 from search_spaces.nasbench201 import arch_string
 from tests.commands import nas
 
@@ -47,6 +48,7 @@ def test_a_search_in_a_table_leaves_every_file(tmp_path):
     best = search.run(search_config("search.top_k=4"), tmp_path)
     files = {"search.csv", "search.svg", "choices.svg", "scored.csv", "checkpoint.pt", "genotype.json", "cells.svg"}
     files |= {"candidates.json", "pareto.json", "diagnostics.csv", "diagnostics.svg", "warnings.json", "data.json"}
+    files |= {"cost.json", "pareto.svg"}
     assert files == {path.name for path in tmp_path.iterdir()}
     assert json.loads((tmp_path / "warnings.json").read_text())["settings"]["action"] == "warn"
     last, noted = (read_csv(tmp_path / name)[-1] for name in ("search.csv", "diagnostics.csv"))
@@ -79,15 +81,15 @@ def test_a_search_that_was_stopped_ends_as_it_would_have(tmp_path, monkeypatch, 
     assert capsys.readouterr().err.count("the controller begins anew") == restarts
     found = json.loads((tmp_path / "whole" / "warnings.json").read_text())["findings"]
     assert [finding["epoch"] < 7 for finding in found if finding["action"] == "restart"] == [True] * restarts
-    update = TabularSearch.update
+    epoch = Search.epoch
 
-    def stopping(self: TabularSearch) -> dict[str, float]:
+    def stopping(self: Search[Any]) -> dict[str, float]:
         if len(self.rows) == 7:
             raise KeyboardInterrupt
-        return update(self)
+        return epoch(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TabularSearch, "update", stopping)
+        patch.setattr(Search, "epoch", stopping)
         with pytest.raises(KeyboardInterrupt):
             search.run(cfg, tmp_path / "stopped")
     assert search.run(cfg, tmp_path / "stopped") == whole
@@ -116,12 +118,12 @@ def test_a_reward_of_latency_finds_faster_cells(tmp_path):
 )
 def test_a_mistake_names_the_key(tmp_path, overrides, message):
     with pytest.raises(ValueError, match=message):
-        tabular_search.run(search_config(*overrides), tmp_path)
+        search.run(search_config(*overrides), tmp_path)
 
 
 def test_a_table_needs_the_settings_of_a_tabular_search(tmp_path):
     cfg = config("search", "experiment=nasbench201", f"table.path={TABLE}", "trainer@search=search")
-    with pytest.raises(ValueError, match="a table is searched with trainer@search=tabular"):
+    with pytest.raises(ValueError, match="evaluator=table needs trainer@search=queries"):
         search.run(cfg, tmp_path)
     with pytest.raises(ValueError, match=r"table.path is not set; add table.path=VALUE"):
         search.run(config("search", "experiment=nasbench201"), tmp_path)

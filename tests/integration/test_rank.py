@@ -17,7 +17,7 @@ from nas.jobs.building.parts import build_runtime
 from nas.jobs.building.ranked_runs import read_runs
 from nas.models.genotype_files import load_genotype
 from nas.runs.listing import state_of
-from nas.studies.ranking import stand_alone
+from nas.searching import stand_alone
 from nas.studies.ranking.shared_scores import log_probs, policy_cells, scoring_modes
 from nas.training.epoch_totals import DivergedError
 from search_spaces.genotype import Genotype

@@ -28,7 +28,7 @@ from nas.models.genotype_files import load_genotype
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.runs.checkpoints import write_json
 from nas.training.sgd import make_sgd
-from nas.training.step import WeightTrainer
+from nas.training.weight_trainer import WeightTrainer
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.shufflenas import ShuffleNASSpace

@@ -10,7 +10,7 @@ from nas.models.shufflenasnet import ShuffleNASNet
 from nas.studies.benchmarks.eager.loop import EagerLoop, EagerSettings, make_loader
 from nas.studies.benchmarks.eager.process import EagerProcess
 from nas.training.sgd import make_sgd
-from nas.training.step import WeightTrainer
+from nas.training.weight_trainer import WeightTrainer
 from search_spaces.cells import genotype_candidates
 
 SETTINGS = EagerSettings(

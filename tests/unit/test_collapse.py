@@ -14,9 +14,9 @@ from nas.jobs.building.config import build
 from nas.searching.diagnostics.settings import GuardSettings
 from nas.searching.diagnostics.watch import Watch
 from nas.searching.evaluators import accuracy_reward
-from nas.searching.table_lookup import open_table
-from nas.searching.tabular_search import TabularSearch
-from nas.searching.tabular_settings import TabularSearchSettings
+from nas.searching.search import Search
+from nas.searching.settings import QuerySettings
+from nas.searching.table_lookup import TableEvaluator, open_table
 from search_spaces.nasbench201 import SKIP, NASBench201Space, arch_string
 
 ROOT = Path(__file__).parents[2]
@@ -34,27 +34,28 @@ def learner(**settings) -> Reinforce:
     return Reinforce(SPACE.decisions, policy=IndependentPolicy, **{"learning_rate": 1e-6, **settings})
 
 
-def make(evaluator, controller, *, reward=accuracy_reward, queries=200, renew=None, seed=0, **guard) -> TabularSearch:
-    return TabularSearch(
-        settings=TabularSearchSettings(queries=queries, guard=GuardSettings(**guard)),
+def make(
+    evaluator, controller, *, reward=accuracy_reward, queries=200, renew=None, seed=0, **guard
+) -> Search[TableEvaluator]:
+    return Search(
+        settings=QuerySettings(queries=queries, guard=GuardSettings(**guard)),
         seed=seed,
         space=SPACE,
         controller=controller,
-        evaluator=evaluator,
-        reward=reward,
+        evaluator=TableEvaluator(lookup=evaluator, reward=reward),
         renew=renew,
     )
 
 
-def run(search: TabularSearch, updates: int) -> list[tuple[int, str, str]]:
+def run(search: Search[TableEvaluator], updates: int) -> list[tuple[int, str, str]]:
     for _ in range(updates):
-        search.update()
+        search.epoch()
     return [(finding.epoch, finding.kind, finding.action) for finding in search.watch.findings]
 
 
-def finish(search: TabularSearch) -> list[str]:
+def finish(search: Search[TableEvaluator]) -> list[str]:
     while not search.finished:
-        search.update()
+        search.epoch()
     return [finding.kind for finding in search.watch.findings]
 
 
@@ -206,7 +207,7 @@ def renewed(number: int) -> Reinforce:
     return learner()
 
 
-def collapsing(evaluator) -> TabularSearch:
+def collapsing(evaluator) -> Search[TableEvaluator]:
     search = make(evaluator, renewed(0), renew=renewed, action="restart", queries=100)
     force(search.controller, 2)
     return search
@@ -219,7 +220,7 @@ def test_a_restart_brings_a_fresh_controller_as_often_as_allowed(evaluator):
     assert {action for _, _, action in found} == {"restart"}
     assert search.controller is not first
     assert search.controller.baseline == 0.0
-    search.update()
+    search.epoch()
     assert search.rows[-1]["entropy_share"] > 0.99
     force(search.controller, 1)
     assert {action for _, _, action in run(search, 4)[len(found) :]} == {"warn"}

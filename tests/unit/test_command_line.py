@@ -232,7 +232,7 @@ def test_required_keys_are_marked_and_chosen_options_followed():
         (("rank",), ("run is not set", "run=RUN or runs=RUN")),
         (("rank", "experiment=toy"), ("nas rank takes no experiment", "search")),
         (("compare", "experiment=toy"), ("experiment=toy", "data", "nas compare")),
-        (("retrain", "experiment=nasbench201"), ("search_space", "nas retrain", "search")),
+        (("retrain", "experiment=nasbench201"), ("evaluator", "nas retrain", "search")),
         (("retrain", "experiment=tune_lstm"), ("compare", "nas retrain")),
         (("search", "experiment=cifar10_smal"), ("did you mean cifar10_small?",)),
         (("search", "search.epochs=0"), ("search.epochs must be at least 1, got 0",)),

@@ -1,5 +1,4 @@
 import pytest
-from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from nas.jobs.building.config import build, plain
@@ -104,18 +103,3 @@ def test_a_run_is_not_resumed_with_another_config(tmp_path):
 def test_plain_refuses_what_is_no_group():
     with pytest.raises(ValueError, match="must be a group of keys"):
         plain(OmegaConf.create([1]), "search")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "nas.searching.search.SearchSettings",
-        "nas.training.retraining.RetrainSettings",
-        "nas.searching.tabular_search.TabularSearchSettings",
-        "nas.searching.tabular_search.open_table",
-    ],
-)
-def test_configs_of_earlier_runs_name_what_has_moved_since(name):
-    found = get_object(name)
-    assert found.__module__ != name.rpartition(".")[0]
-    assert found.__name__ == name.rpartition(".")[2]

@@ -14,7 +14,7 @@ from nas.compute.distributed.ranks import ALONE, Ranks
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.training.epoch_totals import DivergedError
 from nas.training.sgd import make_sgd
-from nas.training.step import WeightTrainer
+from nas.training.weight_trainer import WeightTrainer
 from search_spaces.genotype import Genotype
 from search_spaces.shufflenas import ShuffleNASSpace
 from tests.conftest import make_cell

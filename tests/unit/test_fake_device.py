@@ -44,13 +44,13 @@ from nas.models.inference.ready import for_inference
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.models.shufflenets import ShuffleNetV1, ShuffleNetV2
 from nas.models.stacked_cells import StackedCells
-from nas.searching.evaluators import SupernetEvaluator
+from nas.searching.supernet_scorer import SupernetScorer
 from nas.training.evaluation import autocasting, evaluate_paths
 from nas.training.member import Member, MemberTraining
 from nas.training.retrain_settings import RetrainSettings
 from nas.training.sgd import make_sgd
-from nas.training.step import WeightTrainer
 from nas.training.weight_average import WeightAverage
+from nas.training.weight_trainer import WeightTrainer
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.mixers import MIXERS
@@ -195,8 +195,8 @@ def test_rewards_wait_for_the_device_once(device, waits):
     with fake_tensors(device) as watch:
         train, reward = split_of(device), split_of(device)
         watch.waits.clear()
-        evaluator = SupernetEvaluator(watch.move(network), train=train, reward=reward, batch_size=4)
-        assert evaluator.rewards([*CELLS, *CELLS], seed=0).device == CPU
+        scorer = SupernetScorer(watch.move(network), train=train, reward=reward, batch_size=4)
+        assert len(scorer.batch_scores([*CELLS, *CELLS], seed=0)) == 2 * len(CELLS)
     assert watch.waits == waits
 
 
@@ -207,10 +207,8 @@ def test_scoring_a_cell_waits_for_the_device_once(bn, autocast):
     with fake_tensors(CUDA) as watch:
         train, reward = split_of(CUDA), split_of(CUDA)
         watch.waits.clear()
-        evaluator = SupernetEvaluator(
-            watch.move(network), train=train, reward=reward, batch_size=8, bn=bn, autocast=autocast
-        )
-        evaluator.score(CELLS[0])
+        scorer = SupernetScorer(watch.move(network), train=train, reward=reward, batch_size=8, bn=bn, autocast=autocast)
+        scorer.score(CELLS[0])
     assert watch.waits == ["evaluate_paths"]
 
 
@@ -343,7 +341,7 @@ def trains_defective(defect, device=ACCELERATOR) -> list[str]:
     ],
 )
 def test_a_forward_pass_that_reads_is_found(defect, device):
-    assert trains_defective(defect, device) == ["WeightTrainer._forward", *READ_AT_THE_END]
+    assert trains_defective(defect, device) == ["TrainingStep.find_gradients", *READ_AT_THE_END]
 
 
 @pytest.mark.parametrize(
@@ -355,7 +353,7 @@ def test_a_forward_pass_that_reads_is_found(defect, device):
     ],
 )
 def test_a_forward_pass_that_copies_to_or_from_the_host_is_found(defect):
-    assert trains_defective(defect) == ["WeightTrainer._forward", *READ_AT_THE_END]
+    assert trains_defective(defect) == ["TrainingStep.find_gradients", *READ_AT_THE_END]
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from nas.compute.cuda_graphs import WARMUP, Repeated
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.training.evaluation import evaluate
 from nas.training.sgd import make_sgd
-from nas.training.step import WeightTrainer
 from nas.training.weight_average import WeightAverage
+from nas.training.weight_trainer import WeightTrainer
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.shufflenas import ShuffleNASSpace

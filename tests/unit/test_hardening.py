@@ -9,7 +9,7 @@ from nas.models.shufflenasnet import ShuffleNASNet
 from nas.models.shufflenets import ShuffleNetV2
 from nas.training.schedules import TrainingSettings
 from nas.training.sgd import make_sgd
-from nas.training.step import WeightTrainer
+from nas.training.weight_trainer import WeightTrainer
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.mixers import MIXERS, Permutation

@@ -6,9 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.searching.evaluators import accuracy_reward
 from nas.searching.reward_functions import (
-    RecordedReward,
     absolute_reward,
     latency_absolute,
     latency_aware,
@@ -99,10 +97,3 @@ def test_binding_leaves_the_reward_of_the_config_as_it_was():
     reward.bind(Constant(1.0), target=1.0)
     assert reward.bound is None
     assert reward.target is None
-
-
-def test_recorded_scores_come_back_in_order_and_once():
-    recorded = RecordedReward(accuracy_reward)
-    assert [recorded(score(a), None) for a in (0.1, 0.9)] == [0.1, 0.9]
-    assert [s.accuracy for s in recorded.take()] == [0.1, 0.9]
-    assert recorded.take() == []

@@ -10,7 +10,7 @@ from nas.training.evaluation import batch_statistics, evaluate, recalibrate_batc
 from nas.training.retrain_settings import RetrainSettings
 from nas.training.schedules import CosineRestarts, OneCycle
 from nas.training.sgd import clip_gradients, make_sgd
-from nas.training.step import WeightTrainer
+from nas.training.weight_trainer import WeightTrainer
 from search_spaces.cells import genotype_candidates
 from search_spaces.shufflenas import ShuffleNASSpace
 

@@ -10,6 +10,6 @@ Modules:
     ranked_runs: The searches to be ranked, read back from their run folders, finished or not.
     recorded: The config of a run, read back to build its parts: a run folder may come from a stranger.
     run_folder: A run is a folder: opened once, by one process at a time.
-    search_parts: The parts of a search with shared weights, built from the config.
+    search_parts: Searches, built from the config: the loop with one of its three evaluators.
     settings: Settings of the jobs that are small: report and predictor.
 """

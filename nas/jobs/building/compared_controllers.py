@@ -10,10 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from nas.costs.pareto import Point, hypervolume
 from nas.jobs.building.config import build
-from nas.jobs.tabular_search import bound_reward
+from nas.jobs.building.costs import table_costs
 from nas.runs.console import note
 from nas.searching.evaluators import RewardFunction, accuracy_reward
-from nas.searching.table_lookup import TabularEvaluator
+from nas.searching.table_lookup import TableLookup
 from nas.studies.controller_comparison.settings import ComparisonSettings, FrontSettings
 from nas.studies.controller_comparison.trials import Part, TrialRunner
 from search_spaces.space import SearchSpace
@@ -27,11 +27,11 @@ def build_trial_runner(cfg: DictConfig, settings: ComparisonSettings, front: Fro
         FileNotFoundError: If the table is not there.
     """
     space: SearchSpace = build(cfg.search_space, "search_space")
-    evaluator, cost = build(cfg.table, "table")
+    lookup, cost = build(cfg.table, "table")
     rewards: dict[Part, RewardFunction] = {"accuracy": accuracy_reward}
-    reference = _reference(front, evaluator, seeds=front.num_seeds(settings.seeds))
+    reference = _reference(front, lookup, seeds=front.num_seeds(settings.seeds))
     if reference is not None:
-        rewards["front"] = bound_reward(front.reward, cost, space=space)
+        rewards["front"] = table_costs(front.reward, cost, space=space).reward
     names = dict.fromkeys([*settings.controllers, *(front.controllers if reference is not None else ())])
     nodes = {name: controller_config(name, cfg.controller) for name in names}
     if unknown := set(cfg.controller) - set(names):
@@ -43,14 +43,14 @@ def build_trial_runner(cfg: DictConfig, settings: ComparisonSettings, front: Fro
         settings=settings,
         space=space,
         controllers={name: partial(build, node, f"controller {name}") for name, node in nodes.items()},
-        evaluator=evaluator,
+        lookup=lookup,
         rewards=rewards,
         cost=cost,
         reference=reference,
     )
 
 
-def _reference(front: FrontSettings, evaluator: TabularEvaluator, *, seeds: int) -> Point | None:
+def _reference(front: FrontSettings, lookup: TableLookup, *, seeds: int) -> Point | None:
     """Returns the largest cost and the median report, from which the area of a front is measured.
 
     None if the part with cost is not wanted, or nobody asked for it and the table has no costs or no front.
@@ -58,7 +58,7 @@ def _reference(front: FrontSettings, evaluator: TabularEvaluator, *, seeds: int)
     Raises:
         ValueError: If a cost is not above 0, or the part was asked for by its number of seeds and cannot be.
     """
-    table, reports = evaluator.table, evaluator.table.column("report")
+    table, reports = lookup.table, lookup.table.column("report")
     if not seeds:
         return None
     reason = "no cost column is known, name its column with table.cost=COLUMN"

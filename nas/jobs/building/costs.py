@@ -30,9 +30,10 @@ from nas.models.stacked_cells import StackedCells
 from nas.runs.checkpoints import write_bytes, write_json
 from nas.searching.evaluators import RewardFunction
 from nas.searching.reward_functions import CostReward
-from nas.searching.settings import SearchSettings
+from nas.searching.settings import QuerySettings, SearchSettings
+from nas.searching.table_lookup import TabularCost
 from search_spaces.genotype import Genotype
-from search_spaces.space import WeightSharingSpace
+from search_spaces.space import SearchSpace, WeightSharingSpace
 
 Shape = tuple[int, int, int]
 
@@ -45,14 +46,14 @@ class SearchCosts:
 
     Attributes:
         costs: All that are recorded, by name.
-        chosen: The one of the reward and of the Pareto front.
+        chosen: The one of the reward and of the Pareto front; None if there are no costs.
         reward: Has its cost if it asks for one.
         record: What `cost.json` holds.
         table: What latencies are summed from, if they are.
     """
 
     costs: Mapping[str, Cost]
-    chosen: str
+    chosen: str | None
     reward: RewardFunction
     record: dict[str, Any]
     table: LatencyTable | None
@@ -66,7 +67,7 @@ class SearchCosts:
 
     def write(self, out: Path) -> None:
         """Writes both files into a run folder that does not have them."""
-        if not (out / "cost.json").exists():
+        if self.chosen is not None and not (out / "cost.json").exists():
             write_json(out / "cost.json", self.record)
         if self.table is not None and not (out / "latency_table.json").exists():
             write_json(out / "latency_table.json", self.table.to_dict())
@@ -74,7 +75,7 @@ class SearchCosts:
 
 def build_search_costs(
     cfg: DictConfig,
-    settings: SearchSettings,
+    settings: SearchSettings | QuerySettings,
     *,
     space: WeightSharingSpace,
     network: nn.Module,
@@ -112,8 +113,44 @@ def build_search_costs(
         runtime=runtime,
         measured=None if out is None else out / "latency_table.json",
     )
+    return _bound(reward, costs, chosen=chosen, space=space, table=table, out=out)
+
+
+def table_costs(
+    reward: RewardFunction, cost: TabularCost | None, *, space: SearchSpace, out: Path | None = None
+) -> SearchCosts:
+    """Gives a reward the cost of a table, if it asks for one.
+
+    Args:
+        reward: The reward.
+        cost: The cost of the table, if it has one.
+        space: The search space.
+        out: A run folder, whose target comes before one chosen anew; None if there is none.
+
+    Raises:
+        ValueError: If the reward asks for a cost that the table does not have.
+    """
+    if cost is None:
+        if isinstance(reward, CostReward):
+            raise ValueError(f"the reward asks for the cost {reward.cost}; name its column with table.cost=COLUMN")
+        return SearchCosts({}, None, reward, {}, None)
+    return _bound(reward, {cost.name: cost}, chosen=cost.name, space=space, table=None, out=out)
+
+
+def _bound(
+    reward: RewardFunction,
+    costs: Mapping[str, Cost],
+    *,
+    chosen: str,
+    space: SearchSpace,
+    table: LatencyTable | None,
+    out: Path | None,
+) -> SearchCosts:
+    """Gives a reward the cost that it asks for, and the target of the run folder, its own, or the median."""
     record: dict[str, Any] = {"cost": FIELDS[chosen], "unit": UNITS[chosen]}
     if isinstance(reward, CostReward):
+        if reward.cost not in costs:
+            raise ValueError(f"the reward asks for the cost {reward.cost}, got {', '.join(costs)}")
         file = None if out is None else out / "cost.json"
         if file is not None and file.exists():
             record = json.loads(file.read_text(encoding="utf-8"))
@@ -130,7 +167,7 @@ def build_search_costs(
 
 
 def share_search_costs(
-    cfg: DictConfig, settings: SearchSettings, *, runtime: Runtime, out: Path | None, **parts: Any
+    cfg: DictConfig, settings: SearchSettings | QuerySettings, *, runtime: Runtime, out: Path | None, **parts: Any
 ) -> SearchCosts:
     """Builds what `build_search_costs` does, where several ranks search with what the first of them measured.
 
@@ -157,7 +194,7 @@ def share_search_costs(
 
 def _costs(
     cfg: DictConfig,
-    settings: SearchSettings,
+    settings: SearchSettings | QuerySettings,
     *,
     with_latency: bool,
     space: WeightSharingSpace,

@@ -19,7 +19,7 @@ from nas.compute.distributed.joining import join, own_device
 from nas.compute.distributed.launch import read_launch
 from nas.compute.distributed.settings import DistributedSettings
 from nas.data.named import ImageData, check_batches
-from nas.jobs.building.config import build
+from nas.jobs.building.config import build, import_extensions
 from nas.jobs.multirun import is_multirun, runs_alone
 from nas.models.derived import count_multiply_adds, count_parameters
 from nas.models.genotype_files import load_genotype
@@ -60,6 +60,12 @@ def member_device(device: str) -> str:
     return f"cuda:{HydraConfig.get().job.num % torch.cuda.device_count()}"
 
 
+def process_runtime(cfg: DictConfig) -> Runtime:
+    """Prepares a worker process that has not imported the extensions of its job."""
+    import_extensions(cfg)
+    return build_runtime(cfg)
+
+
 def build_data(cfg: DictConfig, runtime: Runtime) -> ImageData:
     """Loads the data set of `cfg.data` onto the device.
 
@@ -67,14 +73,22 @@ def build_data(cfg: DictConfig, runtime: Runtime) -> ImageData:
         ValueError: If what `cfg.search` or `cfg.retrain` says of batches does not fit the images or the ranks.
         FileNotFoundError: If the data set is not there.
     """
-    splits: dict[str, Literal["train", "full"]] = {"search": "train", "retrain": "full"}
-    # An experiment may set keys of other commands too.
-    groups = [group for group in splits if OmegaConf.select(cfg, f"{group}._target_") is not None]
-    for group in groups:
-        runtime.ranks.check_batch_size(cfg[group].batch_size, where=group)
+    splits: dict[str, Literal["train", "full"]] = {
+        "search": "train",
+        "evaluator.training": "train",
+        "retrain": "full",
+    }
+    found = {group: OmegaConf.select(cfg, group) for group in splits}
+    # An experiment may set keys of other commands too, and not every search has batches.
+    groups = {
+        group: settings
+        for group, settings in found.items()
+        if settings is not None and "_target_" in settings and "batch_size" in settings
+    }
+    for group, settings in groups.items():
+        runtime.ranks.check_batch_size(settings.batch_size, where=group)
     data: ImageData = build(cfg.data, "data", device=runtime.device)
-    for group in groups:
-        settings = cfg[group]
+    for group, settings in groups.items():
         check_batches(data, split=splits[group], where=group, batch_size=settings.batch_size, cutout=settings.cutout)
     return data
 

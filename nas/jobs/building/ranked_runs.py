@@ -12,11 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 from nas.compute.device import Runtime
 from nas.jobs.building.config import import_extensions, plain
 from nas.jobs.building.recorded import recorded_config
-from nas.jobs.building.search_parts import build_search_with_costs
+from nas.jobs.building.search_parts import build_supernet_search
 from nas.runs.checkpoints import load_checkpoint
 from nas.runs.console import shown
 from nas.runs.seeds import derive_seed
 from nas.searching.search import Search
+from nas.searching.shared_weights import SharedWeights
 from nas.studies.ranking.chosen_cells import ChosenCell, choose_cells
 from nas.studies.ranking.correlations import Array
 from nas.studies.ranking.figures import FRACTIONS
@@ -44,7 +45,7 @@ class RankedRun:
     name: str
     path: Path
     cfg: DictConfig
-    search: Search
+    search: Search[SharedWeights]
     epochs: int
 
     def described(self) -> dict[str, Any]:
@@ -93,8 +94,8 @@ def run_config(folder: Path, cfg: DictConfig) -> DictConfig:
     needed = ("search", "search_space", "controller", "network", "data", "reward", "seed")
     if any(OmegaConf.select(read, key) is None for key in needed):
         raise ValueError(f"{shown(folder)} is not the run folder of `nas search` or `nas pipeline`")
-    if OmegaConf.select(read, "table") is not None:
-        raise ValueError(f"{shown(folder)} searched a table; it has no shared weights to rank")
+    if OmegaConf.select(read, "table") is not None or OmegaConf.select(read, "evaluator") is not None:
+        raise ValueError(f"{shown(folder)} searched without shared weights; there is nothing to rank")
     import_extensions(read)
     joined = OmegaConf.merge(read, {"data": plain(cfg.data, "data")})
     assert isinstance(joined, DictConfig)
@@ -117,7 +118,7 @@ def read_runs(cfg: DictConfig, runtime: Runtime) -> list[RankedRun]:
     for run in runs[1:]:
         if _meaning(run.search.space) != _meaning(first.space):
             raise ValueError(f"{run.name} searches another space than {names[0]}; rank them one by one")
-        if run.search.data.record != first.data.record:
+        if run.search.evaluator.data.record != first.evaluator.data.record:
             raise ValueError(f"{run.name} has other images, or another split, than {names[0]}; rank them one by one")
     return runs
 
@@ -133,9 +134,9 @@ def _read_run(name: str, folder: Path, cfg: DictConfig, runtime: Runtime) -> Ran
     state = load_checkpoint(folder / "checkpoint.pt")
     if state is None or not {"network", "controller", "rows"} <= set(state):
         raise FileNotFoundError(f"no shared weights at {shown(folder / 'checkpoint.pt')}; `nas search` writes them")
-    search, _ = build_search_with_costs(own, runtime, out=folder)
+    search, _ = build_supernet_search(own, runtime, out=folder)
     try:
-        search.trainer.network.load_state_dict(state["network"])
+        search.evaluator.trainer.network.load_state_dict(state["network"])
         search.controller.load_state_dict(state["controller"])
     except (RuntimeError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0]
@@ -175,8 +176,8 @@ def predict(cfg: DictConfig, settings: RankSettings, runs: Sequence[RankedRun]) 
         equal = np.ones(len(pool))
         thresholds = {name: best_threshold(scores, equal, fraction=part) for name, part in FRACTIONS.items()}
         described[one.name] = {**one.described(), "mode": modes[0].name, "thresholds": thresholds}
-    images = {"reward_images": len(first.data.reward), "uniform_draws": len(pool)}
-    return {"runs": described, **images, "data": first.data.record, "cells": cells}
+    images = {"reward_images": len(first.evaluator.data.reward), "uniform_draws": len(pool)}
+    return {"runs": described, **images, "data": first.evaluator.data.record, "cells": cells}
 
 
 def _own_scores(ranked: RankedRun, genotypes: Sequence[Genotype], *, title: str) -> Array:

@@ -1,48 +1,67 @@
-"""The parts of a search with shared weights, built from the config."""
+"""Builds searches from the config: the loop with one of its three evaluators."""
 
-import math
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
-from torch import nn
+from omegaconf import DictConfig, OmegaConf
 
-from nas.compute.cuda_graphs import Recorder
 from nas.compute.device import Runtime
 from nas.compute.distributed.batch_norms import check_norms
-from nas.data.named import ImageData
-from nas.jobs.building.config import build
-from nas.jobs.building.costs import SearchCosts, share_search_costs
-from nas.jobs.building.parts import build_data, build_network
+from nas.compute.worker_pool import WorkerPool, num_processes
+from nas.jobs.building.config import build, plain
+from nas.jobs.building.costs import SearchCosts, share_search_costs, table_costs
+from nas.jobs.building.derived_models import derived_network_config, initial_network
+from nas.jobs.building.parts import build_data, build_network, process_runtime
 from nas.jobs.watching import build_controller
 from nas.runs.seeds import derive_seed, seed_everything
-from nas.searching.evaluators import SupernetEvaluator
-from nas.searching.reward_functions import RecordedReward
+from nas.searching.finals import finals_data
 from nas.searching.search import Search
-from nas.searching.settings import SearchSettings
+from nas.searching.settings import QuerySettings, SearchSettings, StandAloneSettings
+from nas.searching.shared_weights import SharedWeights
+from nas.searching.stand_alone import CellTrainer, Protocol, StandAlone
+from nas.searching.supernet_scorer import SupernetScorer
+from nas.searching.table_lookup import TableEvaluator
 from nas.training.trainers import make_trainer
-from search_spaces.space import WeightSharingSpace
+from search_spaces.space import SearchSpace, WeightSharingSpace
+
+TRAININGS_FOLDER = "trainings"
+"""The folder of a run with the results of its stand-alone trainings."""
 
 
-def build_search(cfg: DictConfig, runtime: Runtime) -> Search:
-    """Builds all parts of a search from the config."""
-    return build_search_with_costs(cfg, runtime, out=None)[0]
-
-
-def build_search_with_costs(cfg: DictConfig, runtime: Runtime, *, out: Path | None) -> tuple[Search, SearchCosts]:
-    """Builds all parts of a search from the config, cheap ones first so that mistakes show early.
+def build_search(cfg: DictConfig, runtime: Runtime, *, out: Path | None = None) -> tuple[Search[Any], SearchCosts]:
+    """Builds a search with the evaluator that the config asks for, cheap parts first so that mistakes show early.
 
     Args:
-        cfg: Of the job.
-        runtime: Device, number format and memory format.
+        cfg: Config of the job.
+        runtime: Device, number format, memory format and ranks.
         out: The run folder, which may hold costs measured before.
 
     Returns:
         The search, and what it counts as cost.
+
+    Raises:
+        ValueError: If a setting is out of range, or settings do not fit the evaluator.
+        FileNotFoundError: If the data or the table are not there.
     """
+    looked_up, alone = (OmegaConf.select(cfg, key) is not None for key in ("table", "evaluator"))
+    if (looked_up or alone) and not runtime.ranks.alone:
+        raise ValueError("a search without shared weights has no use for torchrun; start it without")
+    if looked_up:
+        return _build_table_search(cfg, out)
+    return _build_stand_alone_search(cfg, runtime, out) if alone else build_supernet_search(cfg, runtime, out=out)
+
+
+def build_supernet_search(
+    cfg: DictConfig, runtime: Runtime, *, out: Path | None = None
+) -> tuple[Search[SharedWeights], SearchCosts]:
+    """Builds a search with shared weights; see `build_search`."""
     settings = build(cfg.search, "search")
     if not isinstance(settings, SearchSettings):
-        raise ValueError("trainer@search=tabular looks cells up: experiment=nasbench201 table.path=FILE names a table")
+        raise ValueError(
+            "trainer@search=queries is for exact rewards: evaluator=stand_alone trains every cell, "
+            "experiment=nasbench201 table.path=FILE looks cells up"
+        )
     space: WeightSharingSpace = build(cfg.search_space, "search_space")
     controller = build_controller(cfg, space)
     data = build_data(cfg, runtime)
@@ -51,6 +70,7 @@ def build_search_with_costs(cfg: DictConfig, runtime: Runtime, *, out: Path | No
         build_network(cfg, space.candidates(), image_shape=data.image_shape, num_classes=data.num_classes)
     )
     check_norms(network, runtime.ranks)
+    runtime.ranks.copy_first(network)
     recorder = runtime.recorder()
     trainer = make_trainer(network, settings, runtime, recorder=recorder)
     costs = share_search_costs(
@@ -63,43 +83,110 @@ def build_search_with_costs(cfg: DictConfig, runtime: Runtime, *, out: Path | No
         runtime=runtime,
         out=out,
     )
-    reward = RecordedReward(costs.reward)
-    search = Search(
-        settings=settings,
-        seed=cfg.seed,
-        space=space,
-        controller=controller,
-        data=data,
-        trainer=trainer,
-        evaluator=_evaluator(network, settings, runtime, data=data, reward=reward, recorder=recorder),
-        reward=reward,
-        costs=costs.costs,
-        rows=[],
-        scored=[],
-        best=(-math.inf, []),
-        renew=partial(build_controller, cfg, space),
-    )
-    return search, costs
-
-
-def _evaluator(
-    network: nn.Module,
-    settings: SearchSettings,
-    runtime: Runtime,
-    *,
-    data: ImageData,
-    reward: RecordedReward,
-    recorder: Recorder | None,
-) -> SupernetEvaluator:
-    return SupernetEvaluator(
+    scorer = SupernetScorer(
         network,
         train=data.train,
         reward=data.reward,
         batch_size=settings.batch_size,
-        reward_function=reward,
         bn=settings.bn,
         calibration_batches=settings.calibration_batches,
         autocast=runtime.autocast,
         recorder=recorder,
         ranks=runtime.ranks,
     )
+    evaluator = SharedWeights(
+        settings=settings,
+        seed=cfg.seed,
+        data=data,
+        trainer=trainer,
+        scorer=scorer,
+        reward=costs.reward,
+        costs=costs.costs,
+    )
+    search = Search(
+        settings=settings,
+        seed=cfg.seed,
+        space=space,
+        controller=controller,
+        evaluator=evaluator,
+        renew=partial(build_controller, cfg, space),
+    )
+    return search, costs
+
+
+def _build_table_search(cfg: DictConfig, out: Path | None) -> tuple[Search[TableEvaluator], SearchCosts]:
+    settings = _query_settings(cfg, evaluator="table")
+    space: SearchSpace = build(cfg.search_space, "search_space")
+    controller = build_controller(cfg, space)
+    reward = build(cfg.reward, "reward")
+    lookup, cost = build(cfg.table, "table")
+    costs = table_costs(reward, cost, space=space, out=out)
+    search = Search(
+        settings=settings,
+        seed=cfg.seed,
+        space=space,
+        controller=controller,
+        evaluator=TableEvaluator(lookup=lookup, reward=costs.reward, cost=cost),
+        renew=partial(build_controller, cfg, space),
+    )
+    return search, costs
+
+
+def _build_stand_alone_search(
+    cfg: DictConfig, runtime: Runtime, out: Path | None
+) -> tuple[Search[StandAlone], SearchCosts]:
+    settings = _query_settings(cfg, evaluator="stand_alone")
+    alone: StandAloneSettings = build(cfg.evaluator, "evaluator")
+    space: WeightSharingSpace = build(cfg.search_space, "search_space")
+    controller = build_controller(cfg, space)
+    data = build_data(cfg, runtime)
+    shape, num_classes = data.image_shape, data.num_classes
+    derived = derived_network_config(cfg, alone.training)
+    costs = share_search_costs(
+        cfg,
+        settings,
+        space=space,
+        network=build_network(derived, space.candidates(), image_shape=shape, num_classes=num_classes),
+        image_shape=shape,
+        num_classes=num_classes,
+        runtime=runtime,
+        out=out,
+    )
+    evaluator = StandAlone(
+        pool=WorkerPool(
+            CellTrainer(
+                settings=alone.training,
+                make_runtime=partial(process_runtime, derived),
+                load_data=partial(_search_data, derived),
+                make_network=partial(initial_network, cfg=derived, settings=alone.training),
+            ),
+            num_processes(settings.samples_per_update, workers=alone.workers, device=runtime.device.type),
+        ),
+        protocol=Protocol(network=plain(derived.network, "network"), data=data.record, settings=alone.training),
+        folder=Path() if out is None else out / TRAININGS_FOLDER,
+        space=space,
+        seed=derive_seed(cfg.seed, "stand-alone"),
+        reward=costs.reward,
+        costs=costs.costs,
+    )
+    search = Search(
+        settings=settings,
+        seed=cfg.seed,
+        space=space,
+        controller=controller,
+        evaluator=evaluator,
+        renew=partial(build_controller, cfg, space),
+    )
+    return search, costs
+
+
+def _query_settings(cfg: DictConfig, *, evaluator: str) -> QuerySettings:
+    settings = build(cfg.search, "search")
+    if not isinstance(settings, QuerySettings):
+        raise ValueError(f"a search with evaluator={evaluator} needs trainer@search=queries, which that has set")
+    return settings
+
+
+def _search_data(cfg: DictConfig, runtime: Runtime) -> Any:
+    """Loads the images of a search in the places where a training looks for them: its test images are out of reach."""
+    return finals_data(build_data(cfg, runtime))

@@ -10,7 +10,7 @@ from torch import Tensor
 from nas.compute.cuda_graphs import WARMUP
 from nas.models.derived import count_parameters
 from nas.studies.benchmarks.workbench import Work, Workbench
-from nas.training.step import WeightTrainer
+from nas.training.weight_trainer import WeightTrainer
 from search_spaces.genotype import Genotype
 
 
@@ -25,7 +25,7 @@ def measure_memory(bench: Workbench) -> dict[str, Any]:
     figures: dict[str, Any] = {"how": peak_method(device)}
     if device.type == "cuda":
         figures["max_allocated"] = torch.cuda.max_memory_allocated(device)  # before it is reset for the steps
-    networks = {"supernet": bench.search.trainer.network, "derived": bench.derived(genotype)}
+    networks = {"supernet": bench.search.evaluator.trainer.network, "derived": bench.derived(genotype)}
     for name, network in networks.items():
         figures[name] = training_memory(bench, bench.search_trainer(network), genotype)
     return figures

@@ -64,13 +64,13 @@ def measure_roofline(bench: Workbench) -> dict[str, Any]:
     """
     genotype = bench.cells(1)[0]
     network = bench.derived(genotype)
-    recording = record_operations(network, genotype, image_shape=bench.search.data.image_shape)
+    recording = record_operations(network, genotype, image_shape=bench.search.evaluator.data.image_shape)
     costs = training_costs(
         recording.operations,
-        batch_size=bench.search.settings.batch_size,
+        batch_size=bench.search.evaluator.settings.batch_size,
         element_bytes=4 if bench.runtime.autocast is None else bench.runtime.autocast.itemsize,
     )
-    work = {"step": bench.search_steps(bench.search.trainer, genotype), **ceiling_work(bench.runtime)}
+    work = {"step": bench.search_steps(bench.search.evaluator.trainer, genotype), **ceiling_work(bench.runtime)}
     medians = {name: statistics.median(times) / 1000 for name, times in bench.time(work).items()}
     ceilings = Ceilings(
         flops_per_second=2 * MATMUL_SIDE[bench.runtime.device.type] ** 3 / medians["matmul"],

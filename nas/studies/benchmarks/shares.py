@@ -71,10 +71,10 @@ def measure_shares(bench: Workbench, *, throughput: Mapping[str, Any], controlle
         of the shared-weight and reward passes together; and how many steps either epoch has.
     """
     search = bench.search
-    batch_size = search.settings.batch_size
+    batch_size = search.evaluator.settings.batch_size
     return {
         "measured": {
-            "steps": search.data.train.num_batches(batch_size, drop_last=True),
+            "steps": search.evaluator.data.train.num_batches(batch_size, drop_last=True),
             **shares(timed_epoch(bench)),
         },
         "extrapolated": {
@@ -110,10 +110,14 @@ def timed_epoch(bench: Workbench) -> dict[str, float]:
 
     timed = replace(
         search,
-        trainer=watched(search.trainer, train_epoch=WEIGHTS),
-        evaluator=watched(search.evaluator, rewards=REWARDS),
+        evaluator=replace(
+            search.evaluator,
+            trainer=watched(search.evaluator.trainer, train_epoch=WEIGHTS),
+            scorer=watched(search.evaluator.scorer, batch_scores=REWARDS),
+        ),
         controller=watched(search.controller, sample=SAMPLE, observe=UPDATE),
         rows=[],
+        scored=[],
     )
     wait()
     started = perf_counter()
@@ -126,7 +130,7 @@ def extrapolated_epoch(
     bench: Workbench, *, throughput: Mapping[str, Any], controller: Mapping[str, Any]
 ) -> dict[str, float]:
     """Returns the seconds of an epoch at the size of the settings, by name, from times of single pieces."""
-    settings = bench.search.settings
+    settings = bench.search.evaluator.settings
     steps = bench.search_batches
     cells = 1 if settings.resample == "epoch" else steps
     rewarded = settings.controller_samples

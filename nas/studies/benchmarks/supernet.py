@@ -32,8 +32,8 @@ def measure_ratio(bench: Workbench) -> dict[str, Any]:
 
 def _cell_work(bench: Workbench, genotype: Genotype) -> Mapping[str, Work]:
     plain = bench.derived(genotype)
-    copy_shared_weights(plain, bench.search.trainer.network.state_dict())
+    copy_shared_weights(plain, bench.search.evaluator.trainer.network.state_dict())
     return {
-        "supernet": bench.search_steps(bench.search.trainer, genotype),
+        "supernet": bench.search_steps(bench.search.evaluator.trainer, genotype),
         "plain": bench.search_steps(bench.search_trainer(plain), genotype),
     }

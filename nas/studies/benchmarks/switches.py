@@ -27,7 +27,7 @@ def measure_switches(bench: Workbench) -> dict[str, Any]:
     work: dict[str, Work] = {}
     for name, runtime in variants.items():
         derived = runtime.place(bench.build.network(genotype_candidates(genotype)))
-        work[f"{SEARCH}, {name}"] = bench.search_steps(bench.build.search(runtime).trainer, genotype)
+        work[f"{SEARCH}, {name}"] = bench.search_steps(bench.build.search(runtime).evaluator.trainer, genotype)
         work[f"{RETRAIN}, {name}"] = bench.retrain_steps(bench.retrainer(derived, runtime=runtime), genotype)
     times = bench.time(work)
     return {

@@ -40,7 +40,7 @@ def search_minutes(bench: Workbench, epoch: Mapping[str, float], *, reward_ms: f
         epoch: Seconds of an epoch by name.
         reward_ms: Of scoring a batch; at the end every sampled cell is scored on all reward images.
     """
-    settings = bench.search.settings
+    settings = bench.search.evaluator.settings
     batches = -(-bench.settings.reward_images // settings.batch_size)
     batches += settings.calibration_batches if settings.bn == "recalibrate" else 0
     cells = 1 + settings.final_samples + settings.random_cells
@@ -84,7 +84,7 @@ def _reference_times(bench: Workbench) -> dict[str, Any]:
     """Times a training step of the reference model and a batch of test images."""
     network, genotype = bench.build.reference()
     trainer = bench.retrainer(bench.runtime.place(network))
-    batch_size, test_split = bench.retraining.batch_size, bench.search.data.test
+    batch_size, test_split = bench.retraining.batch_size, bench.search.evaluator.data.test
     num_batches = min(bench.steps, test_split.num_batches(batch_size))
 
     def test() -> object:

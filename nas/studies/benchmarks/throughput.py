@@ -1,6 +1,5 @@
 """Images a second of the three passes that searching and retraining are made of, beside a straightforward loop."""
 
-import copy
 import itertools
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +11,6 @@ from torch import nn
 
 from nas.compute.device import num_cores
 from nas.compute.timing import median_ratio
-from nas.searching.evaluators import SupernetEvaluator, accuracy_reward
 from nas.studies.benchmarks.eager.loop import EagerSettings
 from nas.studies.benchmarks.eager.process import EagerProcess
 from nas.studies.benchmarks.workbench import Work, Workbench
@@ -38,7 +36,7 @@ def measure_throughput(bench: Workbench, *, eager: bool) -> dict[str, Any]:
     """
     timed = bench.time_cells("throughput", partial(_cell_work, bench, eager=eager))
     units = {REWARD: bench.settings.rewards}
-    images = {REWARD: bench.search.evaluator.batch_size}
+    images = {REWARD: bench.search.evaluator.scorer.batch_size}
     images |= dict.fromkeys((RETRAIN, EAGER[RETRAIN]), bench.retraining.batch_size)
     figures: dict[str, Any] = {}
     for name in timed[0].times:
@@ -46,7 +44,7 @@ def measure_throughput(bench: Workbench, *, eager: bool) -> dict[str, Any]:
         milliseconds = [ms / number for cell in timed for ms in cell.times[name]]
         first = [max(0.0, cell.first[name] - statistics.median(cell.times[name])) for cell in timed]
         figures[name] = {
-            **summary(milliseconds, images=images.get(name, bench.search.settings.batch_size)),
+            **summary(milliseconds, images=images.get(name, bench.search.evaluator.settings.batch_size)),
             "setup_ms": statistics.median(first),
         }
     if eager:
@@ -84,24 +82,17 @@ def speedup(name: str, cells: Sequence[Mapping[str, list[float]]]) -> dict[str, 
 def _cell_work(bench: Workbench, genotype: Genotype, *, eager: bool) -> Mapping[str, Work]:
     """Returns the pieces of work for one cell; each baseline follows what it is compared with."""
     search = bench.search
-    evaluator, rewarded = plain_evaluator(bench), reward_batches(bench)
-    work: dict[str, Work] = {SEARCH: bench.search_steps(search.trainer, genotype)}
+    rewarded = reward_batches(bench)
+    work: dict[str, Work] = {SEARCH: bench.search_steps(search.evaluator.trainer, genotype)}
     if eager:
         supernet = bench.build.network(bench.space.candidates())
-        work[EAGER[SEARCH]] = eager_epoch(bench, supernet, genotype, settings=search.settings)
-    work[REWARD] = lambda: evaluator.rewards(next(rewarded), seed=0)
+        work[EAGER[SEARCH]] = eager_epoch(bench, supernet, genotype, settings=search.evaluator.settings)
+    work[REWARD] = lambda: search.evaluator.scorer.batch_scores(next(rewarded), seed=0)
     work[RETRAIN] = bench.retrain_steps(bench.retrainer(bench.derived(genotype)), genotype)
     if eager:
         derived = bench.build.network(genotype_candidates(genotype))
         work[EAGER[RETRAIN]] = eager_epoch(bench, derived, genotype, settings=bench.retraining)
     return work
-
-
-def plain_evaluator(bench: Workbench) -> SupernetEvaluator:
-    """Returns the search's evaluator with accuracy as reward, so that the search records nothing of what is timed."""
-    evaluator = copy.copy(bench.search.evaluator)
-    evaluator.reward_function = accuracy_reward
-    return evaluator
 
 
 def reward_batches(bench: Workbench) -> Iterator[list[Genotype]]:
@@ -119,7 +110,7 @@ def eager_epoch(bench: Workbench, network: nn.Module, genotype: Genotype, *, set
 
 def eager_settings(bench: Workbench, settings: TrainingSettings) -> EagerSettings:
     """Returns what the straightforward loop needs to take the steps of a search or of a retraining."""
-    data, middle = bench.search.data, settings.epochs // 2
+    data, middle = bench.search.evaluator.data, settings.epochs // 2
     return EagerSettings(
         image_shape=data.image_shape,
         num_classes=data.num_classes,

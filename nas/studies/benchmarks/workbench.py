@@ -16,10 +16,11 @@ from nas.data.splits import Split
 from nas.runs.console import progress
 from nas.runs.seeds import derive_seed, seed_everything
 from nas.searching.search import Search
+from nas.searching.shared_weights import SharedWeights
 from nas.studies.benchmarks.settings import BenchSettings
 from nas.training.retrain_settings import RetrainSettings
-from nas.training.step import WeightTrainer
 from nas.training.trainers import make_optimizer, make_retrainer
+from nas.training.weight_trainer import WeightTrainer
 from search_spaces.cells import CellCandidates, genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.space import WeightSharingSpace
@@ -31,7 +32,7 @@ Work = Callable[[], object]
 class Builders(Protocol):
     """Makes what a benchmark compares, from the settings of the command and a few others in their place."""
 
-    def search(self, runtime: Runtime) -> Search:
+    def search(self, runtime: Runtime) -> Search[SharedWeights]:
         """Returns a search as `nas search` builds it."""
 
     def space(self, **changed: object) -> WeightSharingSpace:
@@ -65,7 +66,7 @@ class Workbench:
     runtime: Runtime
     seed: int
     space: WeightSharingSpace
-    search: Search
+    search: Search[SharedWeights]
     retraining: RetrainSettings
     build: Builders
 
@@ -74,13 +75,15 @@ class Workbench:
         """Training steps in a timed piece."""
         if self.settings.steps is not None:
             return self.settings.steps
-        passes = 3 * self.search.data.train.num_batches(self.search.settings.batch_size, drop_last=True)
+        passes = 3 * self.search.evaluator.data.train.num_batches(
+            self.search.evaluator.settings.batch_size, drop_last=True
+        )
         return 2 if self.runtime.device.type == "cpu" else passes
 
     @property
     def search_batches(self) -> int:
         """Training steps in an epoch of the search that times are extrapolated to."""
-        return self.settings.train_images // self.search.settings.batch_size
+        return self.settings.train_images // self.search.evaluator.settings.batch_size
 
     @property
     def retrain_batches(self) -> int:
@@ -103,8 +106,10 @@ class Workbench:
 
     def search_trainer(self, network: nn.Module) -> WeightTrainer:
         """Returns the search's trainer for another network."""
-        optimizer = make_optimizer(network, self.search.settings)
-        return replace(self.search.trainer, network=network, optimizer=optimizer, recorder=self.runtime.recorder())
+        optimizer = make_optimizer(network, self.search.evaluator.settings)
+        return replace(
+            self.search.evaluator.trainer, network=network, optimizer=optimizer, recorder=self.runtime.recorder()
+        )
 
     def retrainer(self, network: nn.Module, *, runtime: Runtime | None = None) -> WeightTrainer:
         """Returns the trainer of a derived model, as retraining has it."""
@@ -114,7 +119,7 @@ class Workbench:
         self, trainer: WeightTrainer, genotype: Genotype, *, steps: int | None = None, batch_size: int | None = None
     ) -> Work:
         """Returns work: training steps of a search in the middle of its epochs, augmentation included."""
-        settings, data = self.search.settings, self.search.data
+        settings, data = self.search.evaluator.settings, self.search.evaluator.data
         batches = endless_batches(
             data.train,
             batch_size=batch_size or settings.batch_size,
@@ -124,7 +129,7 @@ class Workbench:
 
     def retrain_steps(self, trainer: WeightTrainer, genotype: Genotype) -> Work:
         """Returns work: training steps of a retraining in the middle of its epochs, augmentation included."""
-        settings, data = self.retraining, self.search.data
+        settings, data = self.retraining, self.search.evaluator.data
         batches = endless_batches(
             data.full,
             batch_size=settings.batch_size,

@@ -16,9 +16,9 @@ from nas.costs.pareto import Point, hypervolume, nondominated
 from nas.costs.settings import FIELDS
 from nas.runs.seeds import derive_seed, seed_everything
 from nas.searching.evaluators import RewardFunction
-from nas.searching.table_lookup import TabularCost, TabularEvaluator
-from nas.searching.tabular_search import TabularSearch
-from nas.searching.tabular_settings import TabularSearchSettings
+from nas.searching.search import Search
+from nas.searching.settings import QuerySettings
+from nas.searching.table_lookup import TableEvaluator, TableLookup, TabularCost
 from nas.studies.controller_comparison.settings import ComparisonSettings
 from search_spaces.genotype import Decision
 from search_spaces.space import SearchSpace
@@ -49,7 +49,7 @@ class TrialRunner:
         settings: The protocol.
         space: What is searched.
         controllers: Make the controllers, by name.
-        evaluator: Looks cells up.
+        lookup: Looks cells up.
         rewards: By part.
         cost: Of the part `front`.
         reference: Cost and report from which the area of a front is measured; None without that part.
@@ -58,7 +58,7 @@ class TrialRunner:
     settings: ComparisonSettings
     space: SearchSpace
     controllers: Mapping[str, Callable[[Sequence[Decision]], Controller]]
-    evaluator: TabularEvaluator
+    lookup: TableLookup
     rewards: Mapping[Part, RewardFunction]
     cost: TabularCost | None = None
     reference: Point | None = None
@@ -74,16 +74,16 @@ class TrialRunner:
         settings = self.settings
         with_cost = trial.part == "front"
         seed_everything(derive_seed(trial.seed, "controller"))
-        search = TabularSearch(
-            settings=TabularSearchSettings(
+        search = Search(
+            settings=QuerySettings(
                 queries=settings.budget, samples_per_update=settings.batch(trial.controller), top_k=1
             ),
             seed=trial.seed,
             space=self.space,
             controller=self.controllers[trial.controller](self.space.decisions),
-            evaluator=self.evaluator,
-            reward=self.rewards[trial.part],
-            cost=self.cost if with_cost else None,
+            evaluator=TableEvaluator(
+                lookup=self.lookup, reward=self.rewards[trial.part], cost=self.cost if with_cost else None
+            ),
         )
         start = time.perf_counter()
         while not search.finished:

@@ -9,7 +9,6 @@ Modules:
     selection: What retraining k cells yields: the k predicted best, or k drawn at random, at the same cost.
     settings: How many cells are ranked, how they are scored, and what is reported.
     shared_scores: What a search's shared weights, and its policy, say of cells.
-    stand_alone: The truth that a prediction is held against: cells trained stand-alone for a short budget.
     strata: Which cells are ranked: uniform draws, stratified by what the shared weights predict of them.
     tables: What a person sees of a ranking.
 """

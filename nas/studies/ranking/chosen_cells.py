@@ -6,6 +6,7 @@ from typing import Any
 
 from nas.runs.seeds import derive_seed
 from nas.searching.search import Search
+from nas.searching.shared_weights import SharedWeights
 from nas.studies.ranking.correlations import Array
 from nas.studies.ranking.settings import RankSettings
 from nas.studies.ranking.shared_scores import policy_cells
@@ -46,7 +47,7 @@ class ChosenCell:
 
 
 def choose_cells(
-    searches: Sequence[Search],
+    searches: Sequence[Search[SharedWeights]],
     pool: Sequence[Genotype],
     predictions: Sequence[Array],
     *,

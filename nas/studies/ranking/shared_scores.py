@@ -12,8 +12,9 @@ from controllers.protocol import Controller
 from controllers.uniform import Uniform
 from nas.runs.console import progress
 from nas.runs.seeds import seed_everything
-from nas.searching.evaluators import BN_MODES, SupernetEvaluator
 from nas.searching.search import Search
+from nas.searching.shared_weights import SharedWeights
+from nas.searching.supernet_scorer import BN_MODES, SupernetScorer
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
 
@@ -26,7 +27,7 @@ class BatchNormMode:
     """How batch norm is treated when a cell is scored.
 
     Attributes:
-        bn: One of `nas.searching.evaluators.BN_MODES`.
+        bn: One of `nas.searching.supernet_scorer.BN_MODES`.
         calibration_batches: Of training images, for `recalibrate`.
     """
 
@@ -39,12 +40,12 @@ class BatchNormMode:
         return self.bn if self.bn == "batch" else f"{self.bn}-{self.calibration_batches}"
 
 
-def own_mode(search: Search) -> BatchNormMode:
+def own_mode(search: Search[SharedWeights]) -> BatchNormMode:
     """Returns the mode with which a search scores its candidates: its scores are the run's prediction."""
-    return BatchNormMode(search.evaluator.bn, search.evaluator.calibration_batches)
+    return BatchNormMode(search.evaluator.scorer.bn, search.evaluator.scorer.calibration_batches)
 
 
-def scoring_modes(search: Search, calibration_batches: Sequence[int]) -> list[BatchNormMode]:
+def scoring_modes(search: Search[SharedWeights], calibration_batches: Sequence[int]) -> list[BatchNormMode]:
     """Returns the modes in which cells are scored, the run's own first, each once."""
     recalibrated, batch = BN_MODES
     modes = [own_mode(search), BatchNormMode(batch, 1)]
@@ -53,7 +54,7 @@ def scoring_modes(search: Search, calibration_batches: Sequence[int]) -> list[Ba
 
 
 def score_cells(
-    search: Search, genotypes: Sequence[Genotype], modes: Sequence[BatchNormMode], *, title: str
+    search: Search[SharedWeights], genotypes: Sequence[Genotype], modes: Sequence[BatchNormMode], *, title: str
 ) -> list[dict[str, float]]:
     """Scores cells on all reward images, which never trained a weight.
 
@@ -67,21 +68,21 @@ def score_cells(
         For each cell its accuracy in [0, 1] by name of mode; with learned mixers and more than one mode also
         `hardened`.
     """
-    evaluators = {mode.name: _evaluator(search.evaluator, mode) for mode in modes}
-    hardened = search.evaluator.hardened() if len(modes) > 1 else None
+    scorers = {mode.name: _with_mode(search.evaluator.scorer, mode) for mode in modes}
+    hardened = search.evaluator.scorer.hardened() if len(modes) > 1 else None
     if hardened is not None:
-        evaluators[HARDENED] = hardened
+        scorers[HARDENED] = hardened
     scored = []
     with progress(title, total=len(genotypes)) as bar:
         for genotype in genotypes:
-            scored.append({name: evaluator.score(genotype).accuracy for name, evaluator in evaluators.items()})
+            scored.append({name: scorer.score(genotype).accuracy for name, scorer in scorers.items()})
             bar.advance()
     return scored
 
 
-def _evaluator(evaluator: SupernetEvaluator, mode: BatchNormMode) -> SupernetEvaluator:
-    """Returns the same evaluator with another mode."""
-    other = copy.copy(evaluator)
+def _with_mode(scorer: SupernetScorer, mode: BatchNormMode) -> SupernetScorer:
+    """Returns the same scorer with another mode."""
+    other = copy.copy(scorer)
     other.bn, other.calibration_batches = mode.bn, mode.calibration_batches
     return other
 
@@ -98,7 +99,7 @@ def uniform_cells(space: SearchSpace, *, count: int, seed: int) -> list[Genotype
     return _distinct(space, Uniform(space.decisions).sample(count).actions)
 
 
-def policy_cells(search: Search, *, count: int, seed: int) -> list[Genotype]:
+def policy_cells(search: Search[SharedWeights], *, count: int, seed: int) -> list[Genotype]:
     """Samples different cells from a run's controller, at most `count` of them; a settled policy gives fewer."""
     if count == 0:
         return []

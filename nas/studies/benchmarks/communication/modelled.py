@@ -64,7 +64,7 @@ def gradient_bytes(bench: Workbench) -> dict[str, int]:
         "search": statistics.median_low(paths),
         "least": min(paths),
         "most": max(paths),
-        "supernet": held_bytes(bench.search.trainer.network.parameters()),
+        "supernet": held_bytes(bench.search.evaluator.trainer.network.parameters()),
         "reference": held_bytes(bench.build.reference()[0].parameters()),
     }
 

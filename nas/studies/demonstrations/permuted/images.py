@@ -37,7 +37,7 @@ from nas.studies.demonstrations.permuted.total_variation import (
 )
 from nas.training.evaluation import evaluate
 from nas.training.sgd import make_sgd
-from nas.training.step import WeightTrainer
+from nas.training.weight_trainer import WeightTrainer
 from search_spaces.permutations import inverse_permutation, permutation_matrix
 
 PICTURES = 6

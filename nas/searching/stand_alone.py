@@ -1,29 +1,38 @@
-"""The truth that a prediction is held against: cells trained stand-alone for a short budget.
+"""Cells trained from scratch for a short budget: the truth of a ranking, and rewards of a search.
 
-A training is that of `nas retrain` with the same settings and seed: all training images, from scratch, the accuracy on
-the test images the mean over the last epochs. Test images have no part in a search, so that the truth shares no image
-with the prediction. A finished training is a file, named after all that decides its result; so any ranking that needs
-the same training can take it over.
+A training is that of `nas retrain` with the same settings and seed: from scratch, on `data.full`, its accuracy the mean
+over the last epochs on `data.test`. For a ranking these are all training images and the test images; for a search,
+which must not look at test images, its train and reward images. A finished training is a file, named after all that
+decides its result; so whoever needs the same training can take it over.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from torch import nn
 
 from nas.compute.device import Runtime
+from nas.compute.distributed.ranks import ALONE, Ranks
+from nas.compute.worker_pool import WorkerPool
+from nas.costs.counting import Cost, cost_fields
 from nas.data.named import ImageData
 from nas.runs.checkpoints import previous_checkpoint, write_json
+from nas.runs.seeds import seed_cpu
+from nas.searching.evaluators import Evaluation, Propose, RewardFunction, finite_reward
 from nas.training.epoch_totals import DivergedError
+from nas.training.evaluation import Score
 from nas.training.member import Member
 from nas.training.retrain_settings import RetrainSettings
 from nas.training.retraining import final_accuracy, train_member
 from search_spaces.genotype import Genotype
+from search_spaces.space import SearchSpace
 
 OF_OTHER_JOBS = ("seeds", "random_seeds", "random_turns", "warm_start", "checkpoint_seconds", "evaluate_every")
 """Settings of `nas retrain` that do not change what a training of a given seed comes to."""
@@ -124,10 +133,15 @@ class Protocol:
     data: Mapping[str, Any]
     settings: RetrainSettings
 
-    def file_name(self, genotype: Genotype, *, seed: int) -> str:
-        """Returns the name of a result's file: a digest of protocol and cell, and the seed."""
+    def file_name(self, cell: object, *, seed: int) -> str:
+        """Returns the name of a result's file: a digest of protocol and cell, and the seed.
+
+        Args:
+            cell: What tells cells apart, of types that JSON has.
+            seed: Of the training.
+        """
         settings = {key: value for key, value in asdict(self.settings).items() if key not in OF_OTHER_JOBS}
-        text = json.dumps([genotype.to_dict(), self.network, self.data, settings], sort_keys=True, default=list)
+        text = json.dumps([cell, self.network, self.data, settings], sort_keys=True, default=list)
         return f"{hashlib.sha256(text.encode()).hexdigest()[:20]}-seed{seed}.json"
 
 
@@ -158,3 +172,88 @@ def take_over(folder: Path, trainings: Iterable[Training]) -> None:
     targets = {replace(one, file=folder / one.file.name): one.file for one in trainings if not one.file.exists()}
     for source, result in read_results(targets).items():
         write_json(targets[source], result)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandAlone:
+    """An evaluator that trains every cell from scratch for a few epochs; the same function is never trained twice.
+
+    Attributes:
+        pool: Trains cells, several side by side.
+        protocol: Names the files of results.
+        folder: Holds them. A search that is resumed takes them from there.
+        space: Tells which cells compute the same function.
+        seed: Of all trainings.
+        reward: Makes a reward of an accuracy.
+        costs: Recorded of every cell, by name.
+    """
+
+    pool: WorkerPool[Training]
+    protocol: Protocol
+    folder: Path
+    space: SearchSpace
+    seed: int
+    reward: RewardFunction
+    costs: Mapping[str, Cost]
+    ranks: ClassVar[Ranks] = ALONE
+
+    @property
+    def device(self) -> torch.device:
+        """The CPU: whatever trains is seeded by its own seed."""
+        return torch.device("cpu")
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What is known of the images."""
+        return self.protocol.data
+
+    def train(self, epoch: int, propose: Propose) -> dict[str, float]:  # noqa: ARG002
+        """Does nothing: cells share no weights."""
+        return {}
+
+    def evaluate(self, genotypes: Sequence[Genotype], *, seed: int) -> list[Evaluation]:
+        """Trains what has not been trained yet, and rewards every cell by its accuracy.
+
+        A training that diverged has accuracy 0.
+
+        Raises:
+            ValueError: If a reward is not finite, or the file of a result is damaged.
+            OSError: If a worker process was killed.
+        """
+        trainings = [self._training(genotype) for genotype in genotypes]
+        first: dict[Path, Training] = {}
+        for training in trainings:
+            first.setdefault(training.file, training)
+        missing = [training for training in first.values() if not training.file.exists()]
+        for _ in self.pool.run(missing):
+            pass
+        seed_cpu(seed)  # the controller's random stream must not depend on which process trained
+        results = {training.file: result for training, result in read_results(first.values()).items()}
+        return [self._evaluation(training.genotype, results[training.file]) for training in trainings]
+
+    def _training(self, genotype: Genotype) -> Training:
+        cell = self.space.canonical(genotype)
+        return Training(genotype, self.seed, self.folder / self.protocol.file_name(cell, seed=self.seed))
+
+    def _evaluation(self, genotype: Genotype, result: Mapping[str, Any]) -> Evaluation:
+        accuracy = result["test_accuracy"]
+        figures = {"accuracy": accuracy, **cost_fields(self.costs, genotype), "train_seconds": result["seconds"]}
+        return Evaluation(finite_reward(self.reward, Score(loss=math.nan, accuracy=accuracy), genotype), figures)
+
+    def score(self, genotypes: Sequence[Genotype]) -> list[dict[str, Any]]:
+        """Returns what the trainings of genotypes came to."""
+        return [
+            {"genotype": genotype.to_dict(), "reward": found.reward, **found.figures}
+            for genotype, found in zip(genotypes, self.evaluate(genotypes, seed=0), strict=True)
+        ]
+
+    def learning_rate_scale(self, epoch: int) -> float:  # noqa: ARG002
+        """Returns 1: no weights are shared."""
+        return 1.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns nothing: results are files of the run folder."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Has nothing to restore."""

@@ -1,0 +1,127 @@
+"""Scores of architectures under the weights that they share in a supernet, on images that never train these."""
+
+import copy
+import itertools
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nas.compute.cuda_graphs import Recorder
+from nas.compute.distributed.ranks import ALONE, Ranks
+from nas.data.splits import Split
+from nas.models.hardening import harden_mixers, soft_mixers
+from nas.training.evaluation import Score, batch_statistics, evaluate, evaluate_paths, recalibrate_batch_norm
+from search_spaces.genotype import Genotype
+
+BN_MODES = ("recalibrate", "batch")
+
+Batch = tuple[Tensor, Tensor]
+"""Images (N, C, H, W) and labels (N,)."""
+
+
+class SupernetScorer:
+    """Scores genotypes with shared weights, on images that never train them.
+
+    Args:
+        network: The supernet.
+        train: Images for recalibrating batch norm.
+        reward: Images for scoring.
+        batch_size: Of both.
+        bn: For whole-split scores: `recalibrate` sets the running statistics of each path from training images,
+            `batch` takes those of each batch. Rewards on single batches always take the batch's, as ENAS does.
+        calibration_batches: Batches of training images for `recalibrate`.
+        autocast: Data type of the forward pass; None stays in float32.
+        recorder: Records the forward pass of a path that is scored on many batches; a reward is of one batch, and to
+            record that would cost as much as it does.
+        ranks: Who reward together; each scores some of the cells.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        train: Split,
+        reward: Split,
+        batch_size: int,
+        bn: str = "recalibrate",
+        calibration_batches: int = 4,
+        autocast: torch.dtype | None = None,
+        recorder: Recorder | None = None,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        if bn not in BN_MODES:
+            raise ValueError(f"bn must be one of {', '.join(BN_MODES)}, got {bn!r}")
+        if calibration_batches < 1:
+            raise ValueError(f"calibration_batches must be at least 1, got {calibration_batches}")
+        self.network = network
+        self.train = train
+        self.reward = reward
+        self.batch_size = min(batch_size, len(reward))
+        self.calibration_batch_size = min(batch_size, len(train))
+        self.bn = bn
+        self.calibration_batches = calibration_batches
+        self.autocast = autocast
+        self.recorder = recorder
+        self.ranks = ranks
+
+    def batch_scores(self, genotypes: Sequence[Genotype], *, seed: int) -> list[Score]:
+        """Scores each genotype on one batch of reward images, a different one each until they are used up.
+
+        Args:
+            genotypes: N of them.
+            seed: Shuffles the images.
+
+        Returns:
+            N scores. A genotype whose outputs are not finite has accuracy 0.
+        """
+
+        def scored(numbers: Sequence[int]) -> list[Score]:
+            batches = enumerate(_endless(self.reward, batch_size=self.batch_size, seed=seed))
+            own = ((genotypes[number], [_of_number(number, batches)]) for number in numbers)
+            with batch_statistics(self.network):
+                return evaluate_paths(self.network, own, autocast=self.autocast)
+
+        return self.ranks.spread(range(len(genotypes)), scored)
+
+    def hardened(self) -> "SupernetScorer | None":
+        """Returns the same evaluator of a copy whose learned mixers are exact; None if there are none to harden."""
+        if not soft_mixers(self.network):
+            return None
+        evaluator = copy.copy(self)
+        evaluator.network = copy.deepcopy(self.network)
+        harden_mixers(evaluator.network)
+        return evaluator
+
+    def score(self, genotype: Genotype) -> Score:
+        """Scores a genotype on all reward images."""
+        batches = self.reward.batches(self.batch_size)
+        if self.bn == "batch":
+            with batch_statistics(self.network):
+                return evaluate(self.network, batches, genotype, autocast=self.autocast, recorder=self.recorder)
+        calibration = self.train.batches(self.calibration_batch_size, seed=0)
+        recalibrate_batch_norm(
+            self.network,
+            itertools.islice(calibration, self.calibration_batches),
+            genotype,
+            autocast=self.autocast,
+        )
+        training = self.network.training
+        score = evaluate(self.network.eval(), batches, genotype, autocast=self.autocast, recorder=self.recorder)
+        self.network.train(training)
+        return score
+
+
+def _of_number(number: int, numbered: Iterator[tuple[int, Batch]]) -> Batch:
+    """Returns the batch of a number, those before it left out."""
+    return next(batch for place, batch in numbered if place == number)
+
+
+def _endless(split: Split, *, batch_size: int, seed: int) -> "itertools.chain[Batch]":
+    """Full batches of a split, shuffled anew each time it has been gone through."""
+    return itertools.chain.from_iterable(
+        split.batches(batch_size, seed=seed + turn, drop_last=True) for turn in itertools.count()
+    )

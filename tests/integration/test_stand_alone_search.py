@@ -1,0 +1,110 @@
+"""One loop: every controller searches with every evaluator; searches that train each cell, as a user starts them."""
+
+import csv
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.commands import nas, started
+
+ROOT = Path(__file__).parents[2]
+TOY = ("experiment=toy", "network.stages=2", "search_space.blocks=2")
+ALONE = ("evaluator=stand_alone", *TOY, "evaluator.training.epochs=1")
+EVALUATORS = {
+    "shared_weights": TOY,
+    "table": ("evaluator=table", f"table.path={ROOT}/tests/data/nasbench201_cifar10.csv.gz", "search.queries=12"),
+    "stand_alone": (*ALONE, "search.queries=4", "evaluator.workers=1", "search.random_cells=0"),
+}
+CONTROLLERS = sorted(file.stem for file in (ROOT / "conf/controller").glob("*.yaml") if file.stem != "reinforce")
+
+
+def rows_of(file: Path, *left_out: str) -> list[dict[str, str]]:
+    with file.open() as lines:
+        return [{key: value for key, value in row.items() if key not in left_out} for row in csv.DictReader(lines)]
+
+
+@pytest.mark.parametrize("controller", CONTROLLERS)
+@pytest.mark.parametrize("evaluator", EVALUATORS)
+def test_every_controller_searches_with_every_evaluator(evaluator, controller, tmp_path):
+    done = nas("search", *EVALUATORS[evaluator], f"controller={controller}", "name=found", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "results" / "runs" / "found"
+    scored, rows = rows_of(run / "scored.csv"), rows_of(run / "search.csv")
+    assert int(rows[-1]["queries"]) == len(scored)
+    assert float(rows[-1]["best"]) == max(float(row["reward"]) for row in scored)
+    assert json.loads((run / "candidates.json").read_text())[0]["reward"] >= 0
+    assert "next: nas " in done.stderr
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A pipeline whose search trained every cell, in one process."""
+    folder = tmp_path_factory.mktemp("whole")
+    done = nas("pipeline", *ALONE, "search.queries=8", "evaluator.workers=1", "name=alone", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "stand-alone accuracy" in done.stdout
+    return folder / "results" / "runs" / "alone"
+
+
+def test_what_a_pipeline_found_is_what_its_trainings_came_to(whole):
+    results = [json.loads(file.read_text()) for file in (whole / "trainings").glob("*.json")]
+    scored = rows_of(whole / "scored.csv")
+    best = json.loads((whole / "candidates.json").read_text())[0]
+    assert best["accuracy"] == pytest.approx(max(float(row["accuracy"]) for row in scored), abs=1e-6)
+    random_cells = json.loads((whole / "random.json").read_text())
+    assert len(random_cells) == 2
+    trained = {one["test_accuracy"] for one in results}
+    assert {best["accuracy"], *(cell["accuracy"] for cell in random_cells)} <= trained
+    assert not list((whole / "trainings").glob("*.pt"))
+    assert "found" in json.loads((whole / "metrics.json").read_text())
+
+
+def test_the_number_of_processes_changes_nothing(whole, tmp_path):
+    arguments = ("search", *ALONE, "search.queries=8", "evaluator.workers=2", "name=alone")
+    assert nas(*arguments, cwd=tmp_path).returncode == 0
+    run = tmp_path / "results" / "runs" / "alone"
+    for name in ("search.csv", "scored.csv"):
+        assert rows_of(run / name, "train_seconds") == rows_of(whole / name, "train_seconds")
+
+
+def test_a_killed_search_goes_on_and_trains_nothing_twice(whole, tmp_path):
+    arguments = ("search", *ALONE, "search.queries=8", "evaluator.workers=1", "name=alone")
+    run = tmp_path / "results" / "runs" / "alone"
+    with started(*arguments, cwd=tmp_path):
+        deadline = time.monotonic() + 120
+        while len(list(run.glob("trainings/*.json"))) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert not (run / "candidates.json").exists()
+    before = {file: file.stat().st_mtime_ns for file in run.glob("trainings/*.json")}
+    done = nas(*arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(before) >= 3
+    assert before == {file: file.stat().st_mtime_ns for file in before}
+    for name in ("search.csv", "scored.csv"):
+        assert rows_of(run / name, "train_seconds") == rows_of(whole / name, "train_seconds")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((*ALONE, "search.epochs=3"), "search.epochs is unknown; nas.searching.settings.QuerySettings takes queries"),
+        ((*ALONE, "evaluator.workers=0"), "evaluator.workers must be at least 1, got 0"),
+        ((*ALONE, "evaluator.training.epochs=0"), "epochs must be at least 1, got 0"),
+        ((*ALONE, "evaluator.training.batch_size=500"), "evaluator.training.batch_size"),
+        ((*TOY, "evaluator=standalone"), "did you mean stand_alone?"),
+        ((*TOY, "trainer@search=queries"), "evaluator=stand_alone trains every cell"),
+    ],
+)
+def test_a_mistake_is_told_with_its_cure(arguments, said, tmp_path):
+    done = nas("search", *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert said in done.stderr, done.stderr
+    assert not list(tmp_path.glob("results/runs/*"))
+
+
+def test_several_ranks_are_refused(tmp_path):
+    done = nas("search", *ALONE, "name=two", cwd=tmp_path, ranks=2)
+    assert done.returncode != 0
+    assert done.stderr.count("a search without shared weights has no use for torchrun") == 1, done.stderr
