@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -189,7 +190,7 @@ def report(search: Search[Any], cfg: DictConfig, out: Path) -> dict[str, Any]:
     if len(candidates) > 1:
         note(f"{len(candidates)} candidates in {shown(out / 'candidates.json')}, the others as candidates.json#1 …")
     if isinstance(search.evaluator, TableEvaluator):
-        next_command(command_line("compare", f"table.path={cfg.table.path}"))
+        next_command(shlex.join(["nas", "compare", f"table.path={cfg.table.path}"]))
         return best
     baseline = [f"random_cells={shown(out / 'random.json')}"] if cfg.search.random_cells else []
     next_command(command_line("retrain", f"genotype={shown(out)}", *baseline))

@@ -106,8 +106,7 @@ class Search(Generic[EvaluatorT]):
         costs = (FIELDS[name] for name in self.evaluator.costs)
         row = {
             "epoch": step.epoch,
-            "queries": len(self.scored),
-            **step.trained,
+            **(step.trained or {"queries": len(self.scored)}),
             "reward": rewards.mean().item(),
             "reward_max": rewards.max().item(),
             **({"report": self.incumbent["report"]} if "report" in self.incumbent else {}),

@@ -147,9 +147,10 @@ def test_initial_weights_samples_and_batches_do_not_depend_on_the_number_of_thre
         cfg = config("search", *SMALL, *SEARCH, *SHORT, f"runtime.threads={threads}")
         made = build_supernet_search(cfg, build_runtime(cfg))[0]
         seed_everything(derive_seed(0, "epoch", 0))
-        batches = made.data.train.batches(32, seed=5, augmentation=made.data.augmentation, drop_last=True)
+        data = made.evaluator.data
+        batches = data.train.batches(32, seed=5, augmentation=data.augmentation, drop_last=True)
         return {
-            "network": made.trainer.network.state_dict(),
+            "network": made.evaluator.trainer.network.state_dict(),
             "actions": made.controller.sample(8).actions,
             "batches": [list(batch) for batch in batches],
         }

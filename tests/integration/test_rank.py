@@ -130,7 +130,7 @@ def test_a_prediction_is_what_the_search_itself_gives_the_cell(runs, ranked):
     for one in read:
         mode = report["runs"][one.name]["mode"]
         genotypes = [Genotype.from_dict(cell["genotype"]) for cell in report["cells"][:3]]
-        own = [entry["shared_accuracy"] for entry in one.search.score(genotypes)]
+        own = [entry["shared_accuracy"] for entry in one.search.evaluator.score(genotypes)]
         assert own == [cell["shared"][one.name][mode] for cell in report["cells"][:3]]
 
 
