@@ -1,10 +1,10 @@
 """A data set ready for a search: its splits, their normalisation, and a record of what was held out."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import torch
 from nas.data.augmentation import Augmentation, channel_statistics
 from nas.data.decoding import Decoders
 from nas.data.splits import ResidentSplit, Split
-from nas.data.stratified_split import Indices, Partition
+from nas.data.stratified_split import Indices, Partition, partition
 from nas.data.streaming import StreamingSplit
 
 MAX_LISTED_INDICES = 100_000
@@ -54,6 +54,70 @@ class ImageData:
     std: tuple[float, ...]
     augmentation: Augmentation
     record: dict[str, Any]
+
+
+class SplitOptions(TypedDict, total=False):
+    """Arguments that all data sets have.
+
+    Attributes:
+        device: Where images, or batches of streamed images, live; the CPU by default.
+        split_seed: Drives the division, in [0, 2³²); 0 by default.
+        held_out: Training images kept as reward images: a fraction in (0, 1), or their number; 0.1 by default.
+        crop_padding: Pixels that a random crop may shift a training image by; 0 by default.
+        flip: Whether training images are mirrored at random; not by default.
+        max_train: At most so many train and reward images, a stratified sample; None, the default, keeps all.
+        max_test: At most so many test images, likewise.
+    """
+
+    device: torch.device | str
+    split_seed: int
+    held_out: float
+    crop_padding: int
+    flip: bool
+    max_train: int | None
+    max_test: int | None
+
+
+class OwnSplitOptions(SplitOptions, total=False):
+    """The same for data sets that may lack a test split of their own.
+
+    Attributes:
+        test_fraction: Share of all images kept for the test where there is no such split, in (0, 1); 0.25 by default.
+    """
+
+    test_fraction: float
+
+
+def divided(
+    labels: Indices, *, class_names: tuple[str, ...], options: Mapping[str, Any], num_train: int | None = None
+) -> tuple[Partition, dict[str, Any]]:
+    """Divides a data set.
+
+    Args:
+        labels: (N,) class of every image.
+        class_names: Name of each label.
+        options: `SplitOptions`.
+        num_train: The number of images before the first test image, where there is a test split.
+
+    Returns:
+        How the data set is divided; and the arguments `split_seed`, `augmentation` and `device` of `resident_data`.
+
+    Raises:
+        ValueError: If an option is out of range, or a class has too few images to be divided.
+    """
+    seed = options.get("split_seed", 0)
+    parts = partition(
+        labels,
+        class_names=class_names,
+        num_train=num_train,
+        split_seed=seed,
+        held_out=options.get("held_out", 0.1),
+        test_fraction=options.get("test_fraction", 0.25),
+        max_train=options.get("max_train"),
+        max_test=options.get("max_test"),
+    )
+    augmentation = Augmentation(crop_padding=options.get("crop_padding", 0), flip=options.get("flip", False))
+    return parts, {"split_seed": seed, "augmentation": augmentation, "device": options.get("device", "cpu")}
 
 
 def resident_data(

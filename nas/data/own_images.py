@@ -1,24 +1,22 @@
 """A user's own images as a data set: arrays in an .npz file, or files in folders.
 
-The arguments both share with all data sets are told in `nas.data.named`.
+The arguments that both share with all data sets are `nas.data.image_data.SplitOptions`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from nas.data.augmentation import Augmentation
 from nas.data.cropping import Framing
 from nas.data.decoding import Decoders, ImageSource
-from nas.data.image_data import ImageData, resident_data, streaming_data
+from nas.data.image_data import ImageData, OwnSplitOptions, divided, resident_data, streaming_data
 from nas.data.image_files import ImageFiles, scan_folder
 from nas.data.npz import Images, Labels, as_images, as_label_names, read_npz
-from nas.data.stratified_split import partition
 from nas.runs.console import note
 
 FRAMED = ("nas.data.named.image_folder", "nas.data.own_images.image_folder")
@@ -26,18 +24,7 @@ FRAMED = ("nas.data.named.image_folder", "nas.data.own_images.image_folder")
 MAX_NAMED = 1000  # unreadable files in a record
 
 
-def arrays(
-    *,
-    path: str | Path,
-    device: torch.device | str = "cpu",
-    split_seed: int = 0,
-    held_out: float = 0.1,
-    test_fraction: float = 0.25,
-    crop_padding: int = 0,
-    flip: bool = False,
-    max_train: int | None = None,
-    max_test: int | None = None,
-) -> ImageData:
+def arrays(*, path: str | Path, **options: Unpack[OwnSplitOptions]) -> ImageData:
     """Anyone's images in an .npz file.
 
     It holds `images`, (N, C, H, W), (N, H, W, C) or (N, H, W) with 1 or 3 channels, uint8 or floats in [0, 1]; and
@@ -45,14 +32,7 @@ def arrays(
 
     Args:
         path: The file.
-        device: Where the images live.
-        split_seed: Drives the division, in [0, 2³²).
-        held_out: Training images kept as reward images: a fraction in (0, 1), or their number.
-        test_fraction: Share of all images kept for the test, in (0, 1); unused where the file holds test images.
-        crop_padding: Pixels a random crop may shift a training image by.
-        flip: Whether training images are mirrored at random.
-        max_train: At most so many train and reward images, a stratified sample; None keeps all.
-        max_test: At most so many test images, likewise.
+        options: The arguments that all data sets share.
 
     Returns:
         The data set.
@@ -63,25 +43,14 @@ def arrays(
     """
     file = Path(path).expanduser()
     images, labels, class_names, num_train = _read_arrays(file)
-    parts = partition(
-        labels,
-        class_names=class_names,
-        split_seed=split_seed,
-        held_out=held_out,
-        num_train=num_train,
-        test_fraction=test_fraction,
-        max_train=max_train,
-        max_test=max_test,
-    )
+    parts, common = divided(labels, class_names=class_names, num_train=num_train, options=options)
     return resident_data(
         parts.select(images),
         labels,
         name=file.stem,
         class_names=class_names,
         parts=parts,
-        split_seed=split_seed,
-        augmentation=Augmentation(crop_padding=crop_padding, flip=flip),
-        device=device,
+        **common,
     )
 
 
@@ -94,17 +63,10 @@ def image_folder(
     skip_bad: bool = False,
     resident: bool | Literal["auto"] = "auto",
     resident_mb: float = 2048,
-    device: torch.device | str = "cpu",
-    split_seed: int = 0,
-    held_out: float = 0.1,
-    test_fraction: float = 0.25,
     resize: int | None = None,
     crop_scale: Sequence[float] | None = None,
     crop_ratio: Sequence[float] = (3 / 4, 4 / 3),
-    crop_padding: int = 4,
-    flip: bool = True,
-    max_train: int | None = None,
-    max_test: int | None = None,
+    **options: Unpack[OwnSplitOptions],
 ) -> ImageData:
     """A folder with one folder of images a class, or with `train` and `test` (else `val`) that hold such folders.
 
@@ -122,19 +84,13 @@ def image_folder(
         resident: Whether to decode everything once onto the device; else batches are decoded as they are
             needed. `auto` does what `resident_mb` allows.
         resident_mb: MiB that the decoded images may take up for `auto`.
-        device: Where the images live.
-        split_seed: Drives the division, in [0, 2³²).
-        held_out: Training images kept as reward images: a fraction in (0, 1), or their number.
-        test_fraction: Share of all images kept for the test, in (0, 1); unused where there is a test folder.
         resize: Pixels that the shorter side of a picture is scaled to before its central square of `image_size` is cut
             out, where no random part is taken; None takes all of that side.
         crop_scale: Least and greatest share of a picture that a training image shows, a random part each time; None
             takes the middle. Such pictures are streamed.
         crop_ratio: Least and greatest width / height of the random part.
-        crop_padding: Pixels a random crop may shift a training image by.
-        flip: Whether training images are mirrored at random.
-        max_train: At most so many train and reward images, a stratified sample; None keeps all.
-        max_test: At most so many test images, likewise.
+        options: The arguments that all data sets share; by default images are cropped after a padding of 4 and
+            mirrored.
 
     Returns:
         The data set, with resident or streaming splits.
@@ -161,26 +117,15 @@ def image_folder(
     skipped: dict[str, Any] = {}
     if skip_bad:
         files, skipped = _readable(files, folder, channels=channels, workers=workers)
-    parts = partition(
+    parts, common = divided(
         files.labels,
         class_names=files.class_names,
-        split_seed=split_seed,
-        held_out=held_out,
         num_train=files.num_train,
-        test_fraction=test_fraction,
-        max_train=max_train,
-        max_test=max_test,
+        options={"crop_padding": 4, "flip": True, **options},
     )
     source = ImageSource(files.paths, files.labels, image_size=image_size, channels=channels, framing=framing)
-    decoders = Decoders(source, workers=workers, pin_memory=torch.device(device).type == "cuda")
-    common: dict[str, Any] = {
-        "name": folder.resolve().name,
-        "class_names": files.class_names,
-        "parts": parts,
-        "split_seed": split_seed,
-        "augmentation": Augmentation(crop_padding=crop_padding, flip=flip),
-        "device": device,
-    }
+    decoders = Decoders(source, workers=workers, pin_memory=torch.device(options.get("device", "cpu")).type == "cuda")
+    common |= {"name": folder.resolve().name, "class_names": files.class_names, "parts": parts}
     if resident == "auto":
         resident = crop_scale is None and len(parts.used) * channels * image_size**2 <= resident_mb * 2**20
     if resident:

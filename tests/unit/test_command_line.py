@@ -1,6 +1,5 @@
 """What is typed after a command: read in any order, quoted for Hydra, explained where it is wrong, and completed."""
 
-import inspect
 import json
 import os
 import shlex
@@ -9,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import get_type_hints
 
 import pytest
 from hydra import compose, initialize_config_module
@@ -25,7 +23,7 @@ from nas.command_line.conf_files import HIDDEN, read_command
 from nas.command_line.help import COMMANDS, command_help, usage
 from nas.command_line.mistakes import REFUSED, check, check_files, explain
 from nas.command_line.words import Words, quote, read_words
-from nas.jobs.building.config import _fits
+from nas.jobs.building.config import _fits, arguments
 
 EXPERIMENTS = {"pipeline": ("toy", "nasbench201", "cifar10_small"), "search": ("nasbench201",), "retrain": ("toy",)}
 
@@ -300,8 +298,7 @@ def annotations(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, object
     """The annotation that each key is checked against when it is built."""
     target = OmegaConf.select(cfg, "_target_")
     if target is not None:
-        function = get_object(target)
-        hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
+        hints = arguments(get_object(target)) or {}
         yield from ((f"{prefix}{key}", hints[key]) for key in cfg if key in hints)
     for key in cfg:
         node = None if OmegaConf.is_missing(cfg, key) else cfg._get_node(key)

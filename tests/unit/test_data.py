@@ -1,7 +1,6 @@
 """Built-in data sets: divided without overlap, described by their record, normalised by their train images."""
 
 import hashlib
-import inspect
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from omegaconf import OmegaConf
 
 import nas.data.named
 from nas.data.named import digits, synthetic
+from nas.jobs.building.config import arguments
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "data").glob("*.yaml"))
 
@@ -125,4 +125,4 @@ def test_a_config_sets_every_argument_but_the_device(path):
         config = OmegaConf.to_container(compose(f"data/{path.stem}").data)
     module, name = config.pop("_target_").rsplit(".", 1)
     assert module == "nas.data.named"
-    assert set(config) == set(inspect.signature(getattr(nas.data.named, name)).parameters) - {"device"}
+    assert set(config) == set(arguments(getattr(nas.data.named, name))) - {"device"}

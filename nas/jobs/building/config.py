@@ -10,7 +10,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -127,27 +127,48 @@ def _check_types(settings: Mapping[str, Any], where: str, *, num_positional: int
     if target is None:
         raise ValueError(f"{where} has no _target_ to build")
     try:
-        function = get_object(target)
-        parameters = dict(list(inspect.signature(function).parameters.items())[num_positional:])
-        hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+        known = arguments(get_object(target), num_positional=num_positional)
     except (TypeError, NameError):  # not introspectable: the call itself will tell
         return
     except Exception as error:
         raise ValueError(f"{where}: cannot import {target!r}: {error}") from error
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+    if known is None:
         return
     for key, value in settings.items():
         if key in ("_target_", "_partial_"):
             continue
-        if key not in parameters:
-            near = difflib.get_close_matches(key, parameters, n=2)
-            known = [*list(parameters)[:MOST_SHOWN], *(["..."] if len(parameters) > MOST_SHOWN else [])]
-            hint = f"did you mean {' or '.join(near)}?" if near else f"{target} takes {', '.join(known)}"
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=2)
+            some = [*list(known)[:MOST_SHOWN], *(["..."] if len(known) > MOST_SHOWN else [])]
+            hint = f"did you mean {' or '.join(near)}?" if near else f"{target} takes {', '.join(some)}"
             raise ValueError(f"{where}.{key} is unknown; {hint}")
         if isinstance(value, dict) and "_target_" in value:
             _check_types(value, f"{where}.{key}", num_positional=1 if value.get("_partial_") else 0)
-        elif not _fits(value, hints.get(key, Any)):
-            raise ValueError(f"{where}.{key} must be {_describe(hints[key])}, got {value!r}")
+        elif not _fits(value, known[key]):
+            raise ValueError(f"{where}.{key} must be {_describe(known[key])}, got {value!r}")
+
+
+def arguments(function: Callable[..., Any], *, num_positional: int = 0) -> dict[str, Any] | None:
+    """Returns the annotations of the arguments that a class or function takes by name, Any where there is none.
+
+    Args:
+        function: Its `**options` count as the keys of their `TypedDict`.
+        num_positional: Arguments that are left out, the first ones.
+
+    Returns:
+        By name; None if it takes any name.
+    """
+    hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    found: dict[str, Any] = {}
+    for parameter in list(inspect.signature(function).parameters.values())[num_positional:]:
+        hint = hints.get(parameter.name, Any)
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+            found[parameter.name] = hint
+        elif typing.get_origin(hint) is typing.Unpack:
+            found |= typing.get_type_hints(typing.get_args(hint)[0])
+        else:
+            return None
+    return found
 
 
 def _fits(value: Any, hint: Any) -> bool:
