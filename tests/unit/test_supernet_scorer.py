@@ -1,0 +1,64 @@
+"""Scores under shared weights: which statistics normalise, and what is left as it was."""
+
+import copy
+import itertools
+
+import pytest
+import torch
+
+from nas.data.named import synthetic
+from nas.models.shufflenasnet import ShuffleNASNet
+from nas.searching.supernet_scorer import SupernetScorer
+from nas.training.evaluation import evaluate, recalibrate_batch_norm
+from search_spaces.shufflenas import ShuffleNASSpace
+
+SPACE = ShuffleNASSpace(blocks=2)
+GENOTYPE = SPACE.decode([0, 1, 0, 2, 0, 1, 1, 2])
+DATA = synthetic(num_images=120, image_size=8, num_classes=3, held_out=0.3)
+
+
+@pytest.fixture
+def network() -> ShuffleNASNet:
+    """A supernet in training, whose running statistics fit no path."""
+    made = ShuffleNASNet(SPACE.candidates(), in_channels=3, num_classes=3, filters=8, cells_per_stage=1, stages=2)
+    for batch_norm in (module for module in made.modules() if hasattr(module, "running_mean")):
+        batch_norm.running_mean.fill_(5.0)
+    return made.train()
+
+
+def scorer(network, **options) -> SupernetScorer:
+    return SupernetScorer(network, train=DATA.train, reward=DATA.reward, **{"batch_size": 8, **options})
+
+
+def test_a_recalibrated_path_is_scored_with_its_running_statistics(network):
+    expected = copy.deepcopy(network)
+    recalibrate_batch_norm(expected, itertools.islice(DATA.train.batches(8, seed=0), 4), GENOTYPE)
+    in_one_batch = evaluate(expected.eval(), DATA.reward.batches(len(DATA.reward)), GENOTYPE)
+    score = scorer(network).score(GENOTYPE)
+    assert score.loss == pytest.approx(in_one_batch.loss, rel=1e-5)  # whatever the batches: no statistics of theirs
+    assert score.accuracy == pytest.approx(in_one_batch.accuracy)
+    assert network.training
+
+
+def test_with_statistics_of_the_batch_the_batches_count_and_nothing_is_kept(network):
+    before = copy.deepcopy(network.state_dict())
+    losses = {scorer(network, bn="batch", batch_size=size).score(GENOTYPE).loss for size in (8, 12)}
+    assert len(losses) == 2
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_every_genotype_gets_a_batch_of_its_own_until_they_are_used_up(network):
+    number = len(DATA.reward) // 8
+    cells = [GENOTYPE] * (number + 1)
+    scores = [score.loss for score in scorer(network).batch_scores(cells, seed=3)]
+    assert len(set(scores[:number])) == number
+    assert scores == [score.loss for score in scorer(network).batch_scores(cells, seed=3)]
+    assert scores != [score.loss for score in scorer(network).batch_scores(cells, seed=4)]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"), [({"bn": "none"}, "bn must be"), ({"calibration_batches": 0}, "least 1")]
+)
+def test_options_out_of_range_are_refused(network, option, message):
+    with pytest.raises(ValueError, match=message):
+        scorer(network, **option)
