@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
-from nas.compute.distributed.ranks import Ranks
+from nas.compute.distributed.ranks import ALONE, Ranks
 from nas.costs.counting import Cost
 from nas.training.evaluation import Score
 from search_spaces.genotype import Genotype
@@ -73,6 +73,28 @@ class Evaluator(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned."""
+
+
+class WithoutWeights:
+    """The part of an evaluator that has no weights to train and whose rewards stay what they are."""
+
+    device = torch.device("cpu")
+    ranks = ALONE
+
+    def train(self, epoch: int, propose: Propose) -> dict[str, float]:  # noqa: ARG002
+        """Does nothing."""
+        return {}
+
+    def learning_rate_scale(self, epoch: int) -> float:  # noqa: ARG002
+        """Returns 1."""
+        return 1.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns nothing."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Has nothing to restore."""
 
 
 class RewardFunction(Protocol):

@@ -13,19 +13,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import torch
 from torch import nn
 
 from nas.compute.device import Runtime
-from nas.compute.distributed.ranks import ALONE, Ranks
 from nas.compute.worker_pool import WorkerPool
 from nas.costs.counting import Cost, cost_fields
 from nas.data.named import ImageData
 from nas.runs.checkpoints import previous_checkpoint, write_json
 from nas.runs.seeds import seed_cpu
-from nas.searching.evaluators import Evaluation, Propose, RewardFunction, finite_reward
+from nas.searching.evaluators import Evaluation, RewardFunction, WithoutWeights, finite_reward
 from nas.training.epoch_totals import DivergedError
 from nas.training.evaluation import Score
 from nas.training.member import Member
@@ -175,7 +173,7 @@ def take_over(folder: Path, trainings: Iterable[Training]) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StandAlone:
+class StandAlone(WithoutWeights):
     """An evaluator that trains every cell from scratch for a few epochs; the same function is never trained twice.
 
     Attributes:
@@ -195,21 +193,11 @@ class StandAlone:
     seed: int
     reward: RewardFunction
     costs: Mapping[str, Cost]
-    ranks: ClassVar[Ranks] = ALONE
-
-    @property
-    def device(self) -> torch.device:
-        """The CPU: whatever trains is seeded by its own seed."""
-        return torch.device("cpu")
 
     @property
     def record(self) -> Mapping[str, Any]:
         """What is known of the images."""
         return self.protocol.data
-
-    def train(self, epoch: int, propose: Propose) -> dict[str, float]:  # noqa: ARG002
-        """Does nothing: cells share no weights."""
-        return {}
 
     def evaluate(self, genotypes: Sequence[Genotype], *, seed: int) -> list[Evaluation]:
         """Trains what has not been trained yet, and rewards every cell by its accuracy.
@@ -246,14 +234,3 @@ class StandAlone:
             {"genotype": genotype.to_dict(), "reward": found.reward, **found.figures}
             for genotype, found in zip(genotypes, self.evaluate(genotypes, seed=0), strict=True)
         ]
-
-    def learning_rate_scale(self, epoch: int) -> float:  # noqa: ARG002
-        """Returns 1: no weights are shared."""
-        return 1.0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns nothing: results are files of the run folder."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Has nothing to restore."""

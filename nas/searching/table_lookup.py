@@ -8,14 +8,11 @@ the test accuracy after full training.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-import torch
-
-from nas.compute.distributed.ranks import ALONE, Ranks
 from nas.costs.counting import Cost
 from nas.costs.settings import FIELDS, check_cost
-from nas.searching.evaluators import Evaluation, Propose, RewardFunction, accuracy_reward, finite_reward
+from nas.searching.evaluators import Evaluation, RewardFunction, WithoutWeights, accuracy_reward, finite_reward
 from nas.searching.table_files import Table, brief
 from nas.training.evaluation import Score
 from search_spaces.genotype import Genotype
@@ -98,7 +95,7 @@ class TabularCost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TableEvaluator:
+class TableEvaluator(WithoutWeights):
     """An evaluator that looks rewards up; nothing trains and nothing is random.
 
     Attributes:
@@ -110,8 +107,6 @@ class TableEvaluator:
     lookup: TableLookup
     reward: RewardFunction = accuracy_reward
     cost: TabularCost | None = None
-    device: ClassVar[torch.device] = torch.device("cpu")
-    ranks: ClassVar[Ranks] = ALONE
 
     @property
     def costs(self) -> dict[str, Cost]:
@@ -122,10 +117,6 @@ class TableEvaluator:
     def record(self) -> Mapping[str, Any]:
         """What is known of the table."""
         return self.lookup.table.record
-
-    def train(self, epoch: int, propose: Propose) -> dict[str, float]:  # noqa: ARG002
-        """Does nothing: the table is complete."""
-        return {}
 
     def evaluate(self, genotypes: Sequence[Genotype], *, seed: int) -> list[Evaluation]:  # noqa: ARG002
         """Looks the genotypes up, their report too, which a search records and never looks at.
@@ -152,17 +143,6 @@ class TableEvaluator:
             key = self.lookup.key_of(genotype)
             entries.append({"genotype": genotype.to_dict(), "key": key, "reward": found.reward, **found.figures})
         return entries
-
-    def learning_rate_scale(self, epoch: int) -> float:  # noqa: ARG002
-        """Returns 1: nothing trains."""
-        return 1.0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns nothing: a table does not change."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Has nothing to restore."""
 
 
 def open_table(
