@@ -74,6 +74,20 @@ def test_logits_are_bounded_as_in_enas():
         assert log_probs[:, t].exp().min() >= least - 1e-6
 
 
+@pytest.mark.parametrize("at", [2, 7], ids=["input", "op"])
+def test_a_temperature_divides_the_log_odds_of_the_choices(at):
+    actions = torch.zeros(2, 8, dtype=torch.long)
+    actions[1, at] = 1
+    odds = []
+    for temperature in (1.0, 2.0):
+        torch.manual_seed(0)
+        policy = LSTMPolicy(SMALL.decisions, hidden_size=8, init_range=1.0, tanh_constant=None, temperature=temperature)
+        first, second = policy.evaluate_decisions(actions)[1][:, at].tolist()
+        odds.append(first - second)
+    assert abs(odds[0]) > 0.01
+    assert odds[1] == pytest.approx(odds[0] / 2, rel=1e-4)
+
+
 def test_state_flows_from_the_normal_into_the_reduction_cell():
     policy = LSTMPolicy(SMALL.decisions, hidden_size=8, init_range=1.0)
     first, second = torch.zeros(1, 8, dtype=torch.long), torch.zeros(1, 8, dtype=torch.long)
