@@ -84,7 +84,7 @@ def test_a_resumed_search_sees_the_crops_of_one_that_was_not_stopped(pictures):
         build_supernet_search(config("search", *SEARCH, f"data.root={pictures}", f"data.workers={workers}"), runtime)[0]
         for workers in (0, WORKERS)
     )
-    assert isinstance(alone.data.train, StreamingSplit)
+    assert isinstance(alone.evaluator.data.train, StreamingSplit)
     alone.epoch()
     resumed.load_state_dict(copy.deepcopy(alone.state_dict()))
     expected, found = alone.epoch(), resumed.epoch()

@@ -12,13 +12,15 @@ from nas.training.retrain_settings import RetrainSettings
 THROUGHPUT = {"search step": {"ms": 500.0, "setup_ms": 1000.0}, "reward": {"ms": 200.0}}
 CONTROLLER = {"sample": {"ms": 2.0}, "decode": {"ms": 1.0}, "update": {"ms": 5.0}}
 
+SEARCH = {"epochs": 10, "batch_size": 20, "controller_samples": 4}
+
 
 def bench_of(**search: object) -> SimpleNamespace:
     return SimpleNamespace(
         search_batches=450 // 20,
         retrain_batches=500 // 20,
         settings=BenchSettings(train_images=450, reward_images=50, test_images=100),
-        search=SimpleNamespace(settings=SearchSettings(epochs=10, batch_size=20, controller_samples=4, **search)),
+        search=SimpleNamespace(evaluator=SimpleNamespace(settings=SearchSettings(**{**SEARCH, **search}))),
         retraining=RetrainSettings(epochs=12, batch_size=20, last_epochs=3, evaluate_every=5),
     )
 

@@ -211,7 +211,7 @@ def test_a_line_that_was_cut_off_is_forgotten(tmp_path):
 
 @pytest.fixture(scope="module")
 def runner() -> TrialRunner:
-    evaluator, cost = open_table(
+    lookup, cost = open_table(
         path=str(FILE),
         key="arch",
         key_of=arch_string,
@@ -225,7 +225,7 @@ def runner() -> TrialRunner:
         settings=ComparisonSettings(budget=30, at=[10], last=5, samples_per_update={"default": 4}),
         space=NASBench201Space(),
         controllers={"evolution": partial(Evolution, population_size=5), "uniform": Uniform},
-        evaluator=evaluator,
+        lookup=lookup,
         rewards={"accuracy": accuracy_reward, "front": latency_aware().bind(cost, target=20.0)},
         cost=cost,
         reference=(40.0, 50.0),
