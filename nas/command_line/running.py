@@ -126,9 +126,10 @@ def _leave_out_weights(cfg: DictConfig, words: Words) -> None:
     """
     if OmegaConf.select(cfg, "search._target_") == "nas.searching.settings.QuerySettings":
         foreign = {field.name for field in fields(SearchSettings)} - {field.name for field in fields(QuerySettings)}
+        typed = {key.lstrip("+") for key in words.values}
         with open_dict(cfg):
             for key in foreign & set(cfg.search):
-                if f"search.{key}" not in words.values:
+                if f"search.{key}" not in typed:
                     del cfg.search[key]
 
 

@@ -3,12 +3,16 @@
 A task's result depends on the task alone, not on the process that runs it.
 """
 
+import contextlib
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.synchronize import Event
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -70,9 +74,9 @@ class WorkerPool(Generic[Task]):
         if self._pool is None:
             context = process_context()
             self._ended = context.Event()
-            self._pool = ProcessPoolExecutor(
-                self.workers, context, initializer=_start, initargs=(self.runner, self._ended)
-            )
+            lives, self._lives = context.Pipe(duplex=False)
+            initial = (self.runner, self._ended, lives)
+            self._pool = ProcessPoolExecutor(self.workers, context, initializer=_start, initargs=initial)
         try:
             for future in as_completed([self._pool.submit(_run, task) for task in tasks]):
                 yield future.result()
@@ -85,6 +89,8 @@ class WorkerPool(Generic[Task]):
     def __exit__(self, *error: object) -> None:
         if self._pool is not None:
             self._ended.set()  # the pool hands out a few tasks ahead of time, which can no longer be cancelled
+            if error[0] is not None:
+                self._lives.close()  # ends the processes at once: what they do has checkpoints of its own
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
 
@@ -114,11 +120,19 @@ _ended: Event | None = None
 """Whether a worker process is to begin no more tasks."""
 
 
-def _start(runner: Runner[Any], ended: Event) -> None:
+def _start(runner: Runner[Any], ended: Event, lives: Connection) -> None:
     global _runner, _ended
+    threading.Thread(target=_end_with, args=(lives,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process stops the others
     torch.set_num_threads(1)
     _runner, _ended = runner, ended
+
+
+def _end_with(lives: Connection) -> None:
+    """Ends this process with the first one, even if that was killed: else it would wait for tasks forever."""
+    with contextlib.suppress(EOFError, OSError):
+        lives.recv()
+    os._exit(1)
 
 
 def _run(task: Any) -> dict[str, Any]:

@@ -105,6 +105,8 @@ def divided(
     Raises:
         ValueError: If an option is out of range, or a class has too few images to be divided.
     """
+    if unknown := set(options) - set(OwnSplitOptions.__annotations__) - set(SplitOptions.__annotations__):
+        raise TypeError(f"a data set has no argument {', '.join(sorted(unknown))}")
     seed = options.get("split_seed", 0)
     parts = partition(
         labels,

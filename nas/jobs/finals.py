@@ -17,10 +17,10 @@ from nas.searching.finals import (
     Finals,
     Row,
     by_stand_alone_reward,
+    check_accuracy_reward,
     finals_data,
     finals_seed,
     finals_settings,
-    stand_alone_reward,
 )
 from nas.searching.search import Search
 from nas.searching.shared_weights import SharedWeights
@@ -41,8 +41,7 @@ def check_reward(search: Search[SharedWeights]) -> None:
     Raises:
         ValueError: If the reward function asks for the loss.
     """
-    genotype = search.space.decode([0] * len(search.space.decisions))
-    stand_alone_reward(search.evaluator.reward, 0.5, genotype)
+    check_accuracy_reward(search.evaluator.reward, search.space.decode([0] * len(search.space.decisions)))
 
 
 def run(

@@ -41,8 +41,9 @@ def write_front(out: Path, search: Search[Any], *, candidates: Rows, random_cell
             "candidates": points,
         }
     else:
-        value, points, front = "accuracy", rewarded, search.front(field)
-        groups = {"rewarded": rewarded, "random": _points(random_cells, field, "accuracy")}
+        points, front = rewarded, search.front(field)
+        value = "accuracy" if "accuracy" in front[0] else "stand_alone_accuracy"
+        groups = {"rewarded": rewarded, "random": _points(random_cells, field, value)}
     pareto_plot(
         groups,
         front=_points(front, field, value),

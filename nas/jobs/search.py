@@ -80,7 +80,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
 def _run_epochs(search: Search[Any], cfg: DictConfig, out: Path, *, tracker: Tracker) -> None:
     """Runs the epochs that are left, and logs, shows and saves each."""
     settings, checkpoint = search.settings, out / "checkpoint.pt"
-    every = max(1, settings.epochs // ROWS_OF_A_TABLE_SEARCH) if isinstance(search.evaluator, TableEvaluator) else 1
+    every = max(1, settings.epochs // ROWS_OF_A_TABLE_SEARCH) if search.evaluator.is_instant else 1
     table: Table | None = None
     with (
         dashboard("searching", search.rows, total=settings.epochs, best=search.best_cell, merge=merge_name(cfg)) as bar,
@@ -207,7 +207,7 @@ def _looked_up(best: Mapping[str, Any], evaluator: TableEvaluator, cfg: DictConf
 
 
 def _measured(best: Mapping[str, Any]) -> list[str]:
-    alone = best.get("stand_alone_accuracy", best.get("accuracy"))
+    alone = best.get("stand_alone_accuracy")
     figures = [] if alone is None else [f"stand-alone accuracy {100 * alone:.2f} % on reward images"]
     if "shared_accuracy" in best:
         figures.append(f"shared-weight accuracy {100 * best['shared_accuracy']:.2f} %")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nas.runs.checkpoints import load_checkpoint, load_weights
 
-TIMES = frozenset({"seconds", "compile_seconds"})
+TIMES = frozenset({"seconds", "compile_seconds", "train_seconds"})
 """Keys of what is measured with a clock."""
 
 

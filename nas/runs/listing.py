@@ -5,7 +5,8 @@ A run that is done has the digests of what it made; one that is at work holds th
 
 import fcntl
 import json
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -145,6 +146,14 @@ def job_of(folder: Path) -> str:
     return next((job for job in ("search", "retrain", "latency", "compare", "bench") if job in config), "?")
 
 
+def _search_epochs(config: Mapping[str, Any]) -> Any:
+    """Returns the epochs of a search; with a budget of queries one per update of the controller."""
+    queries, each = (_at(config, "search", key) for key in ("queries", "samples_per_update"))
+    if isinstance(queries, int) and isinstance(each, int) and each > 0:
+        return math.ceil(queries / each)
+    return _at(config, "search", "epochs")
+
+
 def progress_of(folder: Path) -> str:
     """Returns how many epochs of which part are done, such as `search 12/30`; of a retraining, whole trainings only.
 
@@ -157,7 +166,7 @@ def progress_of(folder: Path) -> str:
         return f"rank {len(list((folder / 'stand_alone').glob('*.json')))}/{len(own)}"
     found = (folder / "candidates.json").exists()
     searches = job_of(folder) in ("search", "pipeline")
-    if searches and (total := _at(config, "search", "epochs")) and not found:
+    if searches and (total := _search_epochs(config)) and not found:
         if isinstance(candidates := read_json(folder / FINALS_FOLDER / "candidates.json"), list):
             epochs = min(_count(config, "search", "finalists"), len(candidates))
             epochs *= _count(config, "search", "finalist_epochs")

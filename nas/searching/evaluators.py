@@ -7,7 +7,7 @@ Three are here: weights shared in a supernet (`nas.searching.shared_weights`), a
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 
@@ -45,6 +45,10 @@ class Evaluator(Protocol):
         """The processes that evaluate together."""
 
     @property
+    def is_instant(self) -> bool:
+        """Whether an epoch takes milliseconds, so that its time is not logged and few rows are shown."""
+
+    @property
     def costs(self) -> Mapping[str, Cost]:
         """The costs among the figures, by name."""
 
@@ -80,6 +84,7 @@ class WithoutWeights:
 
     device = torch.device("cpu")
     ranks = ALONE
+    is_instant: ClassVar[bool] = False
 
     def train(self, epoch: int, propose: Propose) -> dict[str, float]:  # noqa: ARG002
         """Does nothing."""

@@ -99,15 +99,20 @@ def stand_alone_reward(reward: RewardFunction, accuracy: float, genotype: Genoty
     """Returns what a reward function makes of an accuracy alone.
 
     Raises:
-        ValueError: If that is not finite: it asks for the loss, which is not measured in the finals.
+        ValueError: If that is not finite: it asks for the loss, which is not measured.
     """
     value = reward(Score(loss=math.nan, accuracy=accuracy), genotype)
     if not math.isfinite(value):
         raise ValueError(
-            f"the reward function made {value} of a stand-alone accuracy of {accuracy}; with search.finalists it must "
-            "be finite and may not ask for the loss, which is not measured there"
+            f"the reward function made {value} of a stand-alone accuracy of {accuracy}; of such trainings it must be "
+            "finite and may not ask for the loss, which is not measured"
         )
     return value
+
+
+def check_accuracy_reward(reward: RewardFunction, genotype: Genotype) -> None:
+    """Checks before any work that a reward gets along with the accuracy alone; raises ValueError if it does not."""
+    stand_alone_reward(reward, 0.5, genotype)
 
 
 def finals_settings(settings: SearchSettings) -> RetrainSettings:

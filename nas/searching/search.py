@@ -117,7 +117,7 @@ class Search(Generic[EvaluatorT]):
             **{cost: statistics.fmean(entry[cost] for entry in rewarded) for cost in costs},
             **choice_shares(self.space.decisions, torch.cat([samples.actions for samples in step.samples])),
         }
-        if step.trained:
+        if not self.evaluator.is_instant:
             row["seconds"] = time.perf_counter() - started
         self.rows.append(row)
         self.controller = self.watch.act(self.controller)

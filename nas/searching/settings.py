@@ -140,7 +140,8 @@ class StandAloneSettings:
 
     Attributes:
         training: The protocol of a training.
-        workers: Processes that train side by side; None: one per core on the CPU, one on an accelerator.
+        workers: Processes that train side by side, at most as many as cells in an update; None: one per core on the
+            CPU, one on an accelerator.
     """
 
     training: RetrainSettings

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -41,6 +41,7 @@ class SharedWeights:
     scorer: SupernetScorer
     reward: RewardFunction
     costs: Mapping[str, Cost]
+    is_instant: ClassVar[bool] = False
 
     @property
     def device(self) -> torch.device:

@@ -9,8 +9,8 @@ decides its result; so whoever needs the same training can take it over.
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from nas.compute.worker_pool import WorkerPool
 from nas.costs.counting import Cost, cost_fields
 from nas.data.named import ImageData
 from nas.runs.checkpoints import previous_checkpoint, write_json
+from nas.runs.console import note
 from nas.runs.seeds import seed_cpu
 from nas.searching.evaluators import Evaluation, RewardFunction, WithoutWeights, finite_reward
 from nas.training.epoch_totals import DivergedError
@@ -135,7 +136,7 @@ class Protocol:
         """Returns the name of a result's file: a digest of protocol and cell, and the seed.
 
         Args:
-            cell: What tells cells apart, of types that JSON has.
+            cell: The cell, of types that JSON has.
             seed: Of the training.
         """
         settings = {key: value for key, value in asdict(self.settings).items() if key not in OF_OTHER_JOBS}
@@ -193,6 +194,7 @@ class StandAlone(WithoutWeights):
     seed: int
     reward: RewardFunction
     costs: Mapping[str, Cost]
+    _first: dict[Hashable, Genotype] = field(default_factory=dict, init=False)  # of the cells that compute the same
 
     @property
     def record(self) -> Mapping[str, Any]:
@@ -217,11 +219,14 @@ class StandAlone(WithoutWeights):
             pass
         seed_cpu(seed)  # the controller's random stream must not depend on which process trained
         results = {training.file: result for training, result in read_results(first.values()).items()}
+        for training in missing:
+            if why := results[training.file].get("diverged"):
+                note(f"warning: the training of a cell diverged, and its accuracy counts as 0: {why}")
         return [self._evaluation(training.genotype, results[training.file]) for training in trainings]
 
     def _training(self, genotype: Genotype) -> Training:
-        cell = self.space.canonical(genotype)
-        return Training(genotype, self.seed, self.folder / self.protocol.file_name(cell, seed=self.seed))
+        cell = self._first.setdefault(self.space.canonical(genotype), genotype)
+        return Training(genotype, self.seed, self.folder / self.protocol.file_name(cell.to_dict(), seed=self.seed))
 
     def _evaluation(self, genotype: Genotype, result: Mapping[str, Any]) -> Evaluation:
         accuracy = result["test_accuracy"]
@@ -230,7 +235,17 @@ class StandAlone(WithoutWeights):
 
     def score(self, genotypes: Sequence[Genotype]) -> list[dict[str, Any]]:
         """Returns what the trainings of genotypes came to."""
-        return [
-            {"genotype": genotype.to_dict(), "reward": found.reward, **found.figures}
-            for genotype, found in zip(genotypes, self.evaluate(genotypes, seed=0), strict=True)
-        ]
+        entries = []
+        for genotype, found in zip(genotypes, self.evaluate(genotypes, seed=0), strict=True):
+            figures = dict(found.figures)
+            accuracy = figures.pop("accuracy")
+            entries.append(
+                {"genotype": genotype.to_dict(), "stand_alone_accuracy": accuracy, "reward": found.reward, **figures}
+            )
+        return entries
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Learns from what was rewarded before which of the cells that compute the same was trained."""
+        for entry in state["scored"]:
+            genotype = self.space.decode([int(action) for action in entry["actions"].split()])
+            self._first.setdefault(self.space.canonical(genotype), genotype)

@@ -8,7 +8,7 @@ the test accuracy after full training.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from nas.costs.counting import Cost
 from nas.costs.settings import FIELDS, check_cost
@@ -107,6 +107,7 @@ class TableEvaluator(WithoutWeights):
     lookup: TableLookup
     reward: RewardFunction = accuracy_reward
     cost: TabularCost | None = None
+    is_instant: ClassVar[bool] = True
 
     @property
     def costs(self) -> dict[str, Cost]:

@@ -25,8 +25,9 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 CORE = (
-    *("nas/training/step.py", "nas/training/member.py", "nas/searching/search.py"),
-    *("nas/searching/evaluators.py", "nas/training/evaluation.py", "controllers/reinforce.py"),
+    *("nas/training/step.py", "nas/training/weight_trainer.py", "nas/training/member.py", "nas/searching/search.py"),
+    *("nas/searching/shared_weights.py", "nas/searching/supernet_scorer.py", "nas/searching/stand_alone.py"),
+    *("nas/searching/table_lookup.py", "nas/training/evaluation.py", "controllers/reinforce.py"),
     *("controllers/policy_gradients.py", "controllers/best_architectures.py", "nas/runs/checkpoints.py"),
     *("nas/jobs/building/run_folder.py", "nas/training/autosave.py", "nas/training/schedules.py"),
     *("nas/training/sgd.py", "nas/training/weight_average.py", "nas/models/hardening.py"),

@@ -43,8 +43,10 @@ def reward(score, genotype):
 def until_row(command: Command, number: int) -> float:
     """Returns the time at which a search has printed the row of an epoch."""
     row = re.compile(rf"^ *{number} ", re.MULTILINE)
+    deadline = time.monotonic() + 200
     while not row.search(command.stderr):
         assert command.process.is_alive(), command.stderr
+        assert time.monotonic() < deadline, command.stderr
         time.sleep(0.01)
     return time.monotonic()
 

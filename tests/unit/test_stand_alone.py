@@ -72,7 +72,9 @@ def test_a_function_is_trained_once_whatever_its_name(tmp_path):
 def test_a_search_that_is_resumed_trains_nothing_anew(tmp_path):
     evaluator(tmp_path, Trainings()).evaluate([FIRST, OTHER], seed=0)
     runner = Trainings()
-    found = evaluator(tmp_path, runner).evaluate([OTHER, SECOND], seed=0)
+    resumed = evaluator(tmp_path, runner)
+    resumed.load_state_dict({"scored": [{"actions": " ".join(map(str, SPACE.encode(FIRST)))}]})
+    found = resumed.evaluate([OTHER, SECOND], seed=0)
     assert runner.trained == []
     assert [one.reward for one in found] == [0.2, 0.1]
 
@@ -113,7 +115,7 @@ def test_entries_of_candidates_hold_what_the_trainings_came_to(tmp_path):
     alone = evaluator(tmp_path, Trainings())
     (entry,) = alone.score([FIRST])
     assert Genotype.from_dict(entry["genotype"]) == FIRST
-    assert (entry["reward"], entry["accuracy"], entry["parameters"]) == (0.1, 0.1, 4)
+    assert (entry["reward"], entry["stand_alone_accuracy"], entry["parameters"]) == (0.1, 0.1, 4)
     assert alone.train(0, lambda count: pytest.fail("nothing is shared")) == {}
     assert math.isclose(alone.learning_rate_scale(5), 1.0)
 

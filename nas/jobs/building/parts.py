@@ -61,16 +61,19 @@ def member_device(device: str) -> str:
 
 
 def process_runtime(cfg: DictConfig) -> Runtime:
-    """Prepares a worker process that has not imported the extensions of its job."""
+    """Prepares a worker process that has not imported the extensions of its job; it computes with one thread."""
     import_extensions(cfg)
-    return build_runtime(cfg)
+    runtime = build_runtime(cfg)
+    torch.set_num_threads(1)
+    return runtime
 
 
 def build_data(cfg: DictConfig, runtime: Runtime) -> ImageData:
     """Loads the data set of `cfg.data` onto the device.
 
     Raises:
-        ValueError: If what `cfg.search` or `cfg.retrain` says of batches does not fit the images or the ranks.
+        ValueError: If what `cfg.search`, `cfg.evaluator.training` or `cfg.retrain` says of batches does not fit the
+            images or the ranks.
         FileNotFoundError: If the data set is not there.
     """
     splits: dict[str, Literal["train", "full"]] = {

@@ -2,10 +2,11 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
+from controllers.protocol import Controller
 from nas.compute.device import Runtime
 from nas.compute.distributed.batch_norms import check_norms
 from nas.compute.worker_pool import WorkerPool, num_processes
@@ -15,7 +16,8 @@ from nas.jobs.building.derived_models import derived_network_config, initial_net
 from nas.jobs.building.parts import build_data, build_network, process_runtime
 from nas.jobs.watching import build_controller
 from nas.runs.seeds import derive_seed, seed_everything
-from nas.searching.finals import finals_data
+from nas.searching.evaluators import Evaluator
+from nas.searching.finals import check_accuracy_reward, finals_data
 from nas.searching.search import Search
 from nas.searching.settings import QuerySettings, SearchSettings, StandAloneSettings
 from nas.searching.shared_weights import SharedWeights
@@ -25,6 +27,7 @@ from nas.searching.table_lookup import TableEvaluator
 from nas.training.trainers import make_trainer
 from search_spaces.space import SearchSpace, WeightSharingSpace
 
+EvaluatorT = TypeVar("EvaluatorT", bound=Evaluator)
 TRAININGS_FOLDER = "trainings"
 """The folder of a run with the results of its stand-alone trainings."""
 
@@ -103,15 +106,7 @@ def build_supernet_search(
         reward=costs.reward,
         costs=costs.costs,
     )
-    search = Search(
-        settings=settings,
-        seed=cfg.seed,
-        space=space,
-        controller=controller,
-        evaluator=evaluator,
-        renew=partial(build_controller, cfg, space),
-    )
-    return search, costs
+    return _search(cfg, settings, space, controller, evaluator), costs
 
 
 def _build_table_search(cfg: DictConfig, out: Path | None) -> tuple[Search[TableEvaluator], SearchCosts]:
@@ -121,20 +116,19 @@ def _build_table_search(cfg: DictConfig, out: Path | None) -> tuple[Search[Table
     reward = build(cfg.reward, "reward")
     lookup, cost = build(cfg.table, "table")
     costs = table_costs(reward, cost, space=space, out=out)
-    search = Search(
-        settings=settings,
-        seed=cfg.seed,
-        space=space,
-        controller=controller,
-        evaluator=TableEvaluator(lookup=lookup, reward=costs.reward, cost=cost),
-        renew=partial(build_controller, cfg, space),
-    )
-    return search, costs
+    if settings.cost not in (None, costs.chosen):
+        raise ValueError(f"search.cost={settings.cost} is not in the table; table.cost names its column of costs")
+    if settings.random_parameters is not None and "parameters" not in costs.costs:
+        raise ValueError("search.random_parameters must be null: the table does not say how many parameters a cell has")
+    return _search(
+        cfg, settings, space, controller, TableEvaluator(lookup=lookup, reward=costs.reward, cost=cost)
+    ), costs
 
 
 def _build_stand_alone_search(
     cfg: DictConfig, runtime: Runtime, out: Path | None
 ) -> tuple[Search[StandAlone], SearchCosts]:
+    assert out is not None, "the results of trainings are kept in the run folder"
     settings = _query_settings(cfg, evaluator="stand_alone")
     alone: StandAloneSettings = build(cfg.evaluator, "evaluator")
     space: WeightSharingSpace = build(cfg.search_space, "search_space")
@@ -142,8 +136,9 @@ def _build_stand_alone_search(
     data = build_data(cfg, runtime)
     shape, num_classes = data.image_shape, data.num_classes
     derived = derived_network_config(cfg, alone.training)
+    derived.device = str(runtime.device)  # that of this member of a multirun, for the processes too
     costs = share_search_costs(
-        cfg,
+        derived,
         settings,
         space=space,
         network=build_network(derived, space.candidates(), image_shape=shape, num_classes=num_classes),
@@ -152,32 +147,40 @@ def _build_stand_alone_search(
         runtime=runtime,
         out=out,
     )
+    check_accuracy_reward(costs.reward, space.decode([0] * len(space.decisions)))
+    workers = num_processes(settings.samples_per_update, workers=alone.workers, device=runtime.device.type)
+    in_process = workers == 1  # with the images that are here
     evaluator = StandAlone(
         pool=WorkerPool(
             CellTrainer(
                 settings=alone.training,
-                make_runtime=partial(process_runtime, derived),
-                load_data=partial(_search_data, derived),
+                make_runtime=(lambda: runtime) if in_process else partial(process_runtime, derived),
+                load_data=(lambda _: finals_data(data)) if in_process else partial(_search_data, derived),
                 make_network=partial(initial_network, cfg=derived, settings=alone.training),
             ),
-            num_processes(settings.samples_per_update, workers=alone.workers, device=runtime.device.type),
+            workers,
         ),
         protocol=Protocol(network=plain(derived.network, "network"), data=data.record, settings=alone.training),
-        folder=Path() if out is None else out / TRAININGS_FOLDER,
+        folder=out / TRAININGS_FOLDER,
         space=space,
         seed=derive_seed(cfg.seed, "stand-alone"),
         reward=costs.reward,
         costs=costs.costs,
     )
-    search = Search(
-        settings=settings,
-        seed=cfg.seed,
-        space=space,
-        controller=controller,
-        evaluator=evaluator,
-        renew=partial(build_controller, cfg, space),
+    return _search(cfg, settings, space, controller, evaluator), costs
+
+
+def _search(
+    cfg: DictConfig,
+    settings: SearchSettings | QuerySettings,
+    space: SearchSpace,
+    controller: Controller,
+    evaluator: EvaluatorT,
+) -> Search[EvaluatorT]:
+    renew = partial(build_controller, cfg, space)
+    return Search(
+        settings=settings, seed=cfg.seed, space=space, controller=controller, evaluator=evaluator, renew=renew
     )
-    return search, costs
 
 
 def _query_settings(cfg: DictConfig, *, evaluator: str) -> QuerySettings:

@@ -7,7 +7,7 @@ from nas.reporting.figures.figures import Axis, Chart, Series
 from nas.reporting.figures.series import curve, joined
 from nas.reporting.page.records import Row, RunRecord
 
-TEMPO = {"epoch": "epoch of the search", "queries": "cells looked up"}
+TEMPO = {"epoch": "epoch of the search", "queries": "cells rewarded"}
 COLOURS = {"found cell": 0, "random cells": 6}
 SINGLE = {
     "loss": ("Training loss of the shared weights", "cross-entropy (nats)", 1.0),

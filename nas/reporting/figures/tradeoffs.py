@@ -15,15 +15,16 @@ DOTS = (
     "Small dots were rewarded during the search, on one batch each, with the weights of their epoch; the others are "
     "scored on all reward images."
 )
-TABLE_DOTS = "Small dots were looked up during the search."
+EXACT_DOTS = "Small dots were rewarded during the search."
 FRONT = "The line joins the cells that no other beats in both."
+EXACT = ("accuracy", "stand_alone_accuracy")
 OTHER_FRONT = "The front shown is that of another cost: cells on it need not be the best here."
 
 
 def front_charts(run: RunRecord) -> list[Chart]:
     """Draws the cells of a search, accuracy against each cost that is known, with the Pareto front."""
     sources = [
-        ("rewarded, on one batch", "scored.csv", "accuracy", True),
+        ("rewarded", "scored.csv", "accuracy", True),
         ("candidates", "candidates.json", "shared_accuracy", False),
         ("random", "random.json", "shared_accuracy", False),
         ("Pareto front", "pareto.json", "shared_accuracy", False),
@@ -34,14 +35,16 @@ def front_charts(run: RunRecord) -> list[Chart]:
         with run.reading(file):
             given = run.rows(file) if file.endswith(".csv") else _entries(run, file)
             cells[name] = [
-                {**cell, "shown_accuracy": number(cell.get(accuracy, cell.get("accuracy")))} for cell in given
+                {**cell, "shown_accuracy": number(next((cell[key] for key in (accuracy, *EXACT) if key in cell), None))}
+                for cell in given
             ]
     if not cells["candidates"] and not cells["Pareto front"]:
         return []
     chosen, in_table = "multiply_adds", "table" in run.config
+    kind = "accuracy in the table" if in_table else "stand-alone accuracy" if run.config.get("evaluator") else ""
     with run.reading("pareto.json"):
         chosen = _chosen_cost(run)
-    dots = TABLE_DOTS if in_table else DOTS
+    dots = EXACT_DOTS if kind else DOTS
     charts = []
     for cost, (words, unit, scale) in COSTS.items():
         series = []
@@ -55,7 +58,7 @@ def front_charts(run: RunRecord) -> list[Chart]:
             title=f"Accuracy and {words} of the cells",
             caption=CELLS_CAPTION.format(cost=words, dots=dots, front=FRONT if cost == chosen else OTHER_FRONT),
             x=Axis(title=("predicted " if cost == "latency_ms" and not in_table else "") + unit),
-            y=Axis(title="accuracy in the table (%)" if in_table else "shared-weight accuracy (%)"),
+            y=Axis(title=f"{kind or 'shared-weight accuracy'} (%)"),
             series=tuple(series),
         )
         if any(one.name in ("candidates", "Pareto front") for one in chart.series):

@@ -149,7 +149,7 @@ def _measured(folder: Path) -> Record:
         "random_accuracy": random,
         "gain": None if random is None else found["test_accuracy"]["mean"] - random,
         "comparison": metrics.get("comparison"),
-        "shared_accuracy": candidate["shared_accuracy"],
+        "shared_accuracy": candidate.get("shared_accuracy"),
         "stand_alone_accuracy": candidate.get("stand_alone_accuracy"),
         "parameters": found["parameters"],
         "multiply_adds": found["multiply_adds"],
@@ -165,7 +165,7 @@ def _seconds(file: Path) -> float:
     if not file.exists():
         return 0.0
     with file.open(encoding="utf-8") as rows:
-        return sum(float(row["seconds"]) for row in csv.DictReader(rows))
+        return sum(float(row.get("seconds") or 0) for row in csv.DictReader(rows))
 
 
 def _figures(members: Sequence[Record]) -> Record:
