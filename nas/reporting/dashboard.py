@@ -32,7 +32,6 @@ def dashboard(
     *,
     total: int,
     best: Callable[[], Genotype | None],
-    done: int | None = None,
     merge: str = "sum",
     console: Console = stderr,
 ) -> Iterator["Dashboard"]:
@@ -43,12 +42,11 @@ def dashboard(
         rows: One an epoch or update, with `reward`, `best` and `entropy` (nats); the list that the search adds to.
         total: What counts as all of it.
         best: Returns the best cell so far, None before there is one; asked after every epoch.
-        done: How much of it is done; None means as much as there are rows.
         merge: What joins the loose ends of a cell, `"sum"` or `"concat"`.
         console: Where it is shown.
     """
     bar = progress_bar(console)
-    task = bar.add_task(description, total=total, completed=len(rows) if done is None else done)
+    task = bar.add_task(description, total=total, completed=len(rows))
     view = Dashboard(Bar(bar, task), rows, best=best, merge=merge, console=console)
     if not console.is_interactive:
         yield view

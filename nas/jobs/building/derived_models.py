@@ -39,7 +39,7 @@ def initial_network(
     seed_everything(derive_seed(member.seed, "retrain weights"))
     network = build_derived(cfg, member.genotype, image_shape=data.image_shape, num_classes=data.num_classes)
     if settings.auxiliary_weight > 0 and getattr(network, "auxiliary", None) is None:
-        raise ValueError("retrain.auxiliary_weight needs network=enas or darts with network.auxiliary=true")
+        raise ValueError("auxiliary_weight needs network=enas or darts with network.auxiliary=true")
     if settings.warm_start is not None:
         run = Path(settings.warm_start)
         copy_shared_weights(network, ranks.from_first(lambda: shared_weights(run)))

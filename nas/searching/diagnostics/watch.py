@@ -1,6 +1,6 @@
 """A watch over a search: records every epoch, says what it finds, and acts on it.
 
-Searches of both kinds hold one. All that it knows follows from its rows, its findings and the architectures rewarded,
+All that it knows follows from its rows, its findings and the architectures rewarded,
 so that a resumed search finds what an uninterrupted one would have found.
 """
 
