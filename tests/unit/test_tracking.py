@@ -5,6 +5,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,8 +134,11 @@ def test_a_line_cut_short_by_a_kill_is_no_step(tmp_path):
     assert _read_journal(tmp_path / "absent") == []
 
 
-def test_tensorboard_shows_each_step_of_a_resumed_run_once_as_it_was_done_last(tmp_path):
+def test_tensorboard_shows_each_step_of_a_resumed_run_once_as_it_was_done_last(tmp_path, monkeypatch):
+    now = time.time
     for start, (first, last) in enumerate([(0, 4), (2, 6)]):
+        # Within a second the files would be in the order of a counter read as text, 10 before 9.
+        monkeypatch.setattr(time, "time", lambda start=start: now() + 10 * start)
         tracker = TensorBoardTracker()
         tracker.start({"seed": 0}, out=tmp_path)
         for step in range(first, last):
