@@ -92,6 +92,7 @@ class WorkerPool(Generic[Task]):
             if error[0] is not None:
                 self._lives.close()  # ends the processes at once: what they do has checkpoints of its own
             self._pool.shutdown(cancel_futures=True)
+            self._lives.close()
             self._pool = None
 
 

@@ -108,7 +108,7 @@ def describe(search: Search[Any], cfg: DictConfig, out: Path, runtime: Runtime, 
         "search",
         {
             "run folder": shown(out),
-            **_source(search, cfg),
+            **_source(search),
             "space": f"{search.space.name}: {len(search.space.decisions)} decisions, "
             f"{size(search.space):.3g} genotypes",
             "reward": reward,
@@ -121,21 +121,21 @@ def describe(search: Search[Any], cfg: DictConfig, out: Path, runtime: Runtime, 
     )
 
 
-def _source(search: Search[Any], cfg: DictConfig) -> dict[str, str]:
+def _source(search: Search[Any]) -> dict[str, str]:
     """Returns what the header says of the evaluator."""
     evaluator = search.evaluator
     if isinstance(evaluator, TableEvaluator):
         table = evaluator.lookup.table
         return {"table": f"{shown(table.path)}: {len(table)} rows"}
+    record = evaluator.record
+    data = (
+        f"{record['name']}: {record['num_train']} train, {record['num_reward']} reward images of "
+        f"{'x'.join(map(str, record['image_shape']))}, {len(record['class_names'])} classes"
+    )
     if isinstance(evaluator, StandAlone):
         epochs = evaluator.protocol.settings.epochs
-        trainings = f"of {epochs} epochs from scratch, {evaluator.pool.workers} at a time"
-        return {"data": str(cfg.data._target_).rpartition(".")[2], "trainings": trainings}
-    data = evaluator.data
-    return {
-        "data": f"{data.name}: {len(data.train)} train, {len(data.reward)} reward images of "
-        f"{'x'.join(map(str, data.image_shape))}, {data.num_classes} classes"
-    }
+        return {"data": data, "trainings": f"of {epochs} epochs from scratch, {evaluator.pool.workers} at a time"}
+    return {"data": data}
 
 
 def conclude(
