@@ -1,4 +1,4 @@
-"""The settings of a command as its YAML files state them: keys, values and comments, read without Hydra.
+"""The settings of a command with their descriptions, from YAML files and settings classes, read without Hydra.
 
 Hydra composes what a job gets. This reading is for people: for `--help`, completion, and near misses of a misspelt key.
 A test compares it with Hydra's own for every command.
@@ -7,12 +7,15 @@ A test compares it with Hydra's own for every command.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from nas.command_line.settings_groups import CLASSES, GROUP, descriptions, settings_class, summary
+from nas.settings import config_node
+
+OWN = Path(__file__).parents[2] / "conf"
 GLOBAL = "# @package _global_"
 OVERRIDING = ("experiment", "evaluator")
 """Config groups whose options choose those of other groups, the first also that of the second."""
@@ -61,7 +64,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """A YAML file, read once: its leading comment, its defaults list, and its keys with their comments."""
+    """A YAML file or settings class: its leading comment, its defaults list, and its keys with their comments."""
 
     header: str
     is_global: bool
@@ -92,7 +95,7 @@ def read_command(
     Raises:
         FileNotFoundError: If a chosen option has no file.
     """
-    places = [*map(Path, folders), Path(str(resources.files("conf")))]
+    places = [*map(Path, folders), OWN]
     chosen = {key: value for key, value in (choices or {}).items() if value not in ("null", "")}
     for group in OVERRIDING:
         if group in chosen:
@@ -108,7 +111,7 @@ def lacking_for(command: str, experiment: str, *, folders: Iterable[str] = ()) -
     A command must have every config group whose option the experiment sets; if it sets none, one of its keys: an
     experiment may have settings of several commands.
     """
-    places = [*map(Path, folders), Path(str(resources.files("conf")))]
+    places = [*map(Path, folders), OWN]
     file = _find(places, "experiment", experiment)
     found = read_command(command, folders=folders)
     groups = [key for key in _overrides(file) if not key.startswith("hydra/")]
@@ -129,14 +132,14 @@ def _add_file(
     found: CommandSettings, places: list[Path], *, group: str, option: str, package: str, chosen: Mapping[str, str]
 ) -> None:
     """Adds a file's settings in the order of its defaults list."""
-    file = _read(_find(places, group, option))
+    file = _read_option(places, group, option)
     package = "" if file.is_global else package
     for entry in [*file.defaults, *([] if "_self_" in file.defaults else ["_self_"])]:
         if entry == "_self_":
             _add_own(found, file, package)
         elif isinstance(entry, str):  # a file of the same group, `guard@guard` in the package `guard` below this one
             name, _, place = entry.partition("@")
-            title = _read(_find(places, group, name)).header
+            title = _read_option(places, group, name).header
             found.groups[_joined(package, place)] = Group(_joined(package, place), name, (name,), title)
             _add_file(found, places, group=group, option=name, package=_joined(package, place), chosen=chosen)
         else:
@@ -163,8 +166,9 @@ def _add_group(
     package = relative if absolute else _joined(package, relative)
     typed = key.lstrip("/") if absolute else f"{name}@{package}"
     option = chosen.get(typed, default)
-    names = sorted({path.stem for root in places for path in (root / name).glob("*.yaml")})
-    title = "" if option is None else _read(_find(places, name, option)).header
+    files = {path.stem for root in places for path in (root / name).glob("*.yaml")}
+    names = sorted(files | (CLASSES.keys() if name == GROUP else set()))
+    title = "" if option is None else _read_option(places, name, option).header
     found.groups[typed] = Group(typed, option, tuple(names), title)
     if option is not None:
         _add_file(found, places, group=name, option=option, package=package, chosen=chosen)
@@ -205,6 +209,13 @@ def _overrides(experiment: Path) -> dict[str, str]:
 
 def _joined(package: str, key: str) -> str:
     return f"{package}.{key}".strip(".")
+
+
+def _read_option(places: list[Path], group: str, option: str) -> ConfigFile:
+    if group != GROUP or option not in CLASSES:
+        return _read(_find(places, group, option))
+    settings = settings_class(option)
+    return ConfigFile(summary(settings), False, [], config_node(settings), descriptions(settings))
 
 
 def _find(places: list[Path], group: str, option: str) -> Path:

@@ -1,12 +1,11 @@
-"""What `nas --help` and `nas COMMAND --help` print: from the YAML files alone, so within a moment."""
+"""What `nas --help` and `nas COMMAND --help` print, without loading torch."""
 
 import json
 import shutil
 import textwrap
-from importlib import resources
 from typing import Any
 
-from nas.command_line.conf_files import CommandSettings, Setting, read_command, split_comment
+from nas.command_line.conf_files import OWN, CommandSettings, Setting, read_command, split_comment
 from nas.command_line.words import Words
 
 COMMANDS = (
@@ -64,7 +63,7 @@ def command_help(command: str, words: Words) -> str:
 
 def _summary(command: str) -> str:
     """Returns the first line of a command's config, without parsing it."""
-    with resources.files("conf").joinpath(f"{command}.yaml").open(encoding="utf-8") as file:
+    with (OWN / f"{command}.yaml").open(encoding="utf-8") as file:
         return file.readline().removeprefix("# ").strip().removesuffix(".")
 
 
@@ -74,7 +73,9 @@ def _required(found: CommandSettings) -> list[str]:
 
 
 def _groups(found: CommandSettings) -> list[str]:
-    shown = [group for group in found.groups.values() if len(group.options) > 1 and "trainer" not in group.key]
+    shown = [
+        group for group in found.groups.values() if len(group.options) > 1 and not group.key.startswith("settings@")
+    ]
     lines = [
         _line(group.key, " ".join(f"[{name}]" if name == group.chosen else name for name in group.options))
         for group in shown

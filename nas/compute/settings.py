@@ -1,40 +1,31 @@
-"""Settings of the machine's use: threads, number format, compilation."""
+"""Settings of the machine: threads, number format, compilation."""
 
-from dataclasses import dataclass
+from typing import Literal
 
-AUTOCAST = ("auto", "off", "bf16", "fp16")
+from pydantic import PositiveInt
+from pydantic.dataclasses import dataclass
+
+from nas.settings import STRICT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class RuntimeSettings:
-    """What torch is to do with the device.
+    """How torch uses the device.
 
     Attributes:
-        threads: CPU threads within an op; None leaves torch's choice.
-        autocast: `off`, `bf16`, `fp16`, or `auto`: bf16 on a CUDA device that has it.
-        channels_last: Faster on CPUs and tensor cores alike.
-        graphs: Whether steps are recorded as CUDA graphs; `auto` does so on CUDA devices.
-        compile: Whether retraining compiles the network; `auto` does so for long trainings on CUDA devices.
-        keep_memory: Whether memory once freed is kept for the next step (`nas.compute.allocator`).
-        deterministic: Refuse nondeterministic kernels (slower on a GPU; the CPU needs no flag).
-
-    Raises:
-        ValueError: If a value is unknown or out of range.
+        threads: CPU threads within an op; null leaves torch's choice.
+        autocast: Number format of forward passes: auto (bf16 on a GPU that has it), off, bf16, fp16.
+        channels_last: Store images channels last, with which convolutions are faster on CPUs and tensor cores.
+        graphs: Record steps as CUDA graphs and replay them: auto (on a GPU), true, false.
+        compile: torch.compile for retraining: auto (long trainings on a GPU), true, false.
+        keep_memory: Keep freed memory for the next step instead of giving it back (glibc).
+        deterministic: Refuse nondeterministic kernels (slower on a GPU).
     """
 
-    threads: int | None = None
-    autocast: str = "auto"
+    threads: PositiveInt | None = None
+    autocast: Literal["auto", "off", "bf16", "fp16"] = "auto"
     channels_last: bool = True
-    graphs: bool | str = "auto"
-    compile: bool | str = "auto"
+    graphs: bool | Literal["auto"] = "auto"
+    compile: bool | Literal["auto"] = "auto"
     keep_memory: bool = True
     deterministic: bool = False
-
-    def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"runtime.threads must be at least 1, got {self.threads}")
-        for name, value in (("graphs", self.graphs), ("compile", self.compile)):
-            if value not in (True, False, "auto"):
-                raise ValueError(f"runtime.{name} must be true, false or auto, got {value!r}")
-        if self.autocast not in AUTOCAST:
-            raise ValueError(f"runtime.autocast must be one of {', '.join(AUTOCAST)}, got {self.autocast!r}")

@@ -1,35 +1,39 @@
-"""The costs there are, and how latency is measured where it is one of them."""
+"""Costs of an architecture, and settings of how its latency is measured."""
 
-from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import NonNegativeInt, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from nas.settings import STRICT
 
 FIELDS = {"latency": "latency_ms", "parameters": "parameters", "multiply_adds": "multiply_adds"}
 """The name of each cost in files."""
 
 UNITS = {"latency": "ms", "parameters": "weights", "multiply_adds": "multiply-adds"}
 
+CostName = Literal["latency", "parameters", "multiply_adds"]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class PredictorSettings:
-    """How latencies are measured.
+    """How latencies are measured: from tables of parts, corrected by genotypes measured end to end.
 
     Attributes:
-        folder: Where the tables are kept, one file for each set of conditions.
+        folder: Tables of parts measured once on a device, a file for each set of conditions.
         batch_size: Images in a pass.
-        rounds: How often every part, and every genotype that is measured end to end, is timed.
-        calibration_genotypes: Measured end to end for the correction; 0 leaves the sum as it is.
+        rounds: Timings of every part and network, in turns; the shortest counts.
+        calibration_genotypes: Genotypes measured end to end to correct the sums over parts; 0: no correction.
     """
 
     folder: str = "results/latency_tables"
-    batch_size: int = 1
-    rounds: int = 20
-    calibration_genotypes: int = 12
+    batch_size: PositiveInt = 1
+    rounds: PositiveInt = 20
+    calibration_genotypes: NonNegativeInt = 12
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "rounds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"latency.{name} must be at least 1, got {getattr(self, name)}")
-        if self.calibration_genotypes < 0 or self.calibration_genotypes == 1:
-            raise ValueError(f"latency.calibration_genotypes must be 0 or at least 2, got {self.calibration_genotypes}")
+        if self.calibration_genotypes == 1:
+            raise ValueError("calibration_genotypes must be 0 or at least 2, got 1")
 
 
 def check_cost(name: str) -> str:

@@ -35,7 +35,7 @@ from nas.studies.benchmarks.tables import print_part
 from nas.studies.benchmarks.targets import measure_targets
 from nas.studies.benchmarks.throughput import EAGER, measure_throughput
 from nas.studies.benchmarks.workbench import Workbench
-from nas.training.retrain_settings import RetrainSettings
+from nas.training.settings import RetrainSettings
 from search_spaces.cells import CellCandidates, genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.published import PUBLISHED

@@ -34,7 +34,7 @@ from nas.studies.ranking.figures import Bootstrapping, ranking_figures, stand_al
 from nas.studies.ranking.plots import ranking_plot
 from nas.studies.ranking.settings import RankSettings
 from nas.studies.ranking.tables import print_figures, sentences
-from nas.training.retrain_settings import RetrainSettings
+from nas.training.settings import RetrainSettings
 
 RESULTS = "stand_alone"
 

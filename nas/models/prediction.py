@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from nas.data.cropping import Framing, decode_part
 from nas.data.image_files import SUFFIXES, decode_image, eight_bits, opened_image
-from nas.models.prediction_settings import RESIZES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,12 +132,8 @@ def predict(
         The predictions, and by file why others could not be read.
 
     Raises:
-        ValueError: If `resize` is unknown, a number is below 1, or the model has other than 1 or 3 channels.
+        ValueError: If the model has other than 1 or 3 channels.
     """
-    if resize not in RESIZES:
-        raise ValueError(f"resize must be one of {', '.join(RESIZES)}, got {resize!r}")
-    if top < 1 or batch_size < 1:
-        raise ValueError(f"top and batch_size must be at least 1, got {top} and {batch_size}")
     if image_shape[0] not in (1, 3):
         raise ValueError(f"image files have 1 or 3 channels, the model takes {image_shape[0]}")
     predictions: list[Prediction] = []

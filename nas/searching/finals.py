@@ -22,9 +22,8 @@ from nas.searching.settings import SearchSettings
 from nas.training.epoch_totals import DivergedError
 from nas.training.evaluation import Score
 from nas.training.member import Member
-from nas.training.retrain_settings import RetrainSettings
 from nas.training.retraining import final_accuracy, train_member
-from nas.training.schedules import TrainingSettings
+from nas.training.settings import RetrainSettings, TrainingSettings
 from search_spaces.genotype import Genotype
 
 Row = dict[str, Any]

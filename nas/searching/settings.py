@@ -1,77 +1,84 @@
-"""Settings of searches: with shared weights, whose training they say too, and with exact rewards."""
+"""Settings of searches: with shared weights, whose training they say too, and with rewards that need none."""
 
 import math
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import field
+from typing import ClassVar, Literal
 
-from nas.costs.settings import PredictorSettings, check_cost
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from nas.costs.settings import CostName, PredictorSettings
 from nas.searching.diagnostics.settings import GuardSettings
-from nas.training.retrain_settings import RetrainSettings
-from nas.training.schedules import TrainingSettings
-
-RESAMPLE = ("epoch", "batch")
+from nas.settings import STRICT, BelowOne
+from nas.training.settings import RetrainSettings, TrainingSettings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchSettings(TrainingSettings):
-    """The protocol of a search; an epoch is a turn of training weights and controller (150 in ENAS, 630 in the paper).
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class LoopSettings:
+    """What every search sets.
 
     Attributes:
-        resample: `epoch` trains the weights of one sampled cell for a whole epoch (arXiv:1812.02975, §IV-A), `batch`
-            samples a cell for every batch (ENAS).
-        warmup: Share of the epochs, at the beginning, in which the weights of uniformly drawn cells are trained, one a
-            batch, and the controller learns nothing. What is quick to train, ops without weights above all, would
-            otherwise be rewarded for that, chosen the more and trained the more.
-        controller_samples: Cells rewarded an epoch, one batch each.
-        samples_per_update: Cells averaged in one update of the controller.
-        anneal_controller: Whether the controller's learning rate follows the weights' schedule.
-        bn: Batch norm when whole-split scores are taken: `recalibrate` or `batch`.
-        calibration_batches: Training batches for `recalibrate`.
-        final_samples: Cells sampled at the end, duplicates dropped before scoring.
-        finalists: So many of the best candidates are trained stand-alone before one is called found, see
-            `nas.searching.finals`; 0: the shared weights decide.
-        finalist_epochs: Epochs of such a training, one cosine; all else is as the shared weights were trained.
-        top_k: Cells written to `candidates.json`, all finalists in any case.
-        random_cells: Uniformly drawn cells kept in `random.json`, to be retrained beside the found one.
-        random_parameters: Largest relative difference of their parameters to the found cell's, such as 0.05 for 5 %;
-            None takes cells of any size.
-        cost: The cost of the Pareto front, one of `nas.costs.settings.FIELDS`; None takes the reward's, else
-            multiply-adds.
-        latency: How latency is measured where it is the cost.
-        guard: When to warn of a policy that collapsed, and what to do.
+        samples_per_update: Cells averaged in one update of the controller [ENAS 10].
+        top_k: Cells written to candidates.json.
+        random_cells: Uniformly drawn cells kept in random.json, to be retrained next to the found one.
+        random_parameters: 0.05: their parameters differ from the found cell's by 5 % at most; null: cells of any size.
+        cost: Of the Pareto front: latency, parameters or multiply_adds; null: the reward's, else the table's, else
+            multiply_adds.
+        latency: How latency is measured where it is the cost of the reward or of the front.
+        checkpoint_seconds: Between checkpoints, at least.
+        guard: When a search warns that its policy collapsed, and what it does then.
     """
 
-    lr_min: float = 0.0005
-    weight_decay: float = 2e-4
-    resample: str = "epoch"
-    warmup: float = 0.0
-    controller_samples: int = 10
-    samples_per_update: int = 10
-    anneal_controller: bool = False
-    bn: str = "recalibrate"
-    calibration_batches: int = 4
-    final_samples: int = 100
-    finalists: int = 0
-    finalist_epochs: int = 10
-    top_k: int = 10
-    random_cells: int = 3
-    random_parameters: float | None = None
-    cost: str | None = None
+    samples_per_update: PositiveInt = 5
+    top_k: PositiveInt = 10
+    random_cells: NonNegativeInt = 3
+    random_parameters: NonNegativeFloat | None = None
+    cost: CostName | None = None
     latency: PredictorSettings = field(default_factory=PredictorSettings)
+    checkpoint_seconds: NonNegativeFloat = 10
     guard: GuardSettings = field(default_factory=GuardSettings)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SearchSettings(LoopSettings, TrainingSettings):
+    """How a search with shared weights trains, at the size the digits need; the paper's figures in brackets.
+
+    Attributes:
+        epochs: Turns of training weights and controller [630; ENAS 150].
+        resample: epoch (one cell's weights an epoch, arXiv:1812.02975, §IV-A) or batch (a cell a batch, ENAS).
+        warmup: Share of the epochs that train uniformly drawn cells, one a batch, before the controller learns [0].
+            What is quick to train, ops without weights above all, would otherwise be rewarded for that, chosen more
+            often and trained more.
+        controller_samples: Cells rewarded an epoch, one batch each.
+        anneal_controller: The controller's learning rate follows the weights'.
+        bn: Batch norm when cells are scored on all reward images: recalibrate or batch.
+        calibration_batches: Training batches that batch norm is recalibrated on.
+        final_samples: Cells sampled at the end, duplicates dropped.
+        finalists: Best candidates trained stand-alone before one is called found; 0: shared weights decide.
+        finalist_epochs: Of such a training, one cosine on the train images, all else as the shared weights were
+            trained; the accuracy on the reward images decides.
+    """
+
+    epochs: PositiveInt = 30
+    batch_size: PositiveInt = 32
+    lr_max: PositiveFloat = 0.05
+    lr_min: NonNegativeFloat = 0.0005
+    first_cycle: PositiveFloat = 10
+    weight_decay: NonNegativeFloat = 2e-4
+    resample: Literal["epoch", "batch"] = "batch"
+    warmup: BelowOne = 0.33
+    controller_samples: PositiveInt = 10
+    anneal_controller: bool = False
+    bn: Literal["recalibrate", "batch"] = "recalibrate"
+    calibration_batches: PositiveInt = 4
+    final_samples: PositiveInt = 40
+    finalists: NonNegativeInt = 0
+    finalist_epochs: PositiveInt = 10
 
     def __post_init__(self) -> None:
         TrainingSettings.__post_init__(self)
-        for name in ("controller_samples", "samples_per_update", "final_samples", "finalist_epochs", "top_k"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.resample not in RESAMPLE:
-            raise ValueError(f"resample must be one of {', '.join(RESAMPLE)}, got {self.resample!r}")
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup must be in [0, 1), got {self.warmup}")
-        if self.finalists < 0 or self.finalists == 1:
-            raise ValueError(f"finalists must be 0, or at least 2 to choose from, got {self.finalists}")
-        _check_random_cells(self)
+        if self.finalists == 1:
+            raise ValueError("finalists must be 0, or at least 2 to choose from, got 1")
 
     @property
     def queries(self) -> int:
@@ -84,44 +91,20 @@ class SearchSettings(TrainingSettings):
         return round(self.warmup * self.epochs)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuerySettings:
-    """The protocol of a search whose rewards are exact, such as those of a table: an epoch is an update.
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class QuerySettings(LoopSettings):
+    """How a search without shared weights goes: rewards from a table or from trainings. An epoch is an update.
 
     Attributes:
-        queries: Cells rewarded, repeated ones counted again.
-        samples_per_update: Cells averaged in one update of the controller.
-        top_k: Cells written to `candidates.json`.
-        random_cells: Uniformly drawn cells kept in `random.json`, to be retrained next to the found one.
-        random_parameters: Largest relative difference of their parameters to the found cell's; None: cells of any size.
-        cost: The cost of the Pareto front, one of `nas.costs.settings.FIELDS`; None takes the reward's, else the
-            table's or multiply-adds.
-        latency: How latency is measured where it is the cost.
-        checkpoint_seconds: Time between two checkpoints.
-        guard: When to warn of a policy that collapsed, and what to do.
+        queries: Cells rewarded, those met before counted again.
     """
 
-    queries: int = 500
-    samples_per_update: int = 5
-    top_k: int = 10
-    random_cells: int = 0
-    random_parameters: float | None = None
-    cost: str | None = None
-    latency: PredictorSettings = field(default_factory=PredictorSettings)
-    checkpoint_seconds: float = 10.0
-    guard: GuardSettings = field(default_factory=GuardSettings)
+    queries: PositiveInt = 500
+    random_cells: NonNegativeInt = 0
     warmup_epochs: ClassVar[int] = 0
     final_samples: ClassVar[int] = 0
     finalists: ClassVar[int] = 0
     anneal_controller: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        for name in ("queries", "samples_per_update", "top_k"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.checkpoint_seconds < 0:
-            raise ValueError(f"checkpoint_seconds must be at least 0, got {self.checkpoint_seconds}")
-        _check_random_cells(self)
 
     @property
     def epochs(self) -> int:
@@ -134,30 +117,20 @@ class QuerySettings:
         return self.samples_per_update
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class StandAloneSettings:
-    """How a search trains cells to reward them.
+    """How cells are trained from scratch to reward them.
 
     Attributes:
-        training: The protocol of a training.
-        workers: Processes that train side by side, at most as many as cells in an update; None: one per core on the
-            CPU, one on an accelerator.
+        training: On the train images; the accuracy on the reward images is rewarded.
+        workers: Trainings side by side, search.samples_per_update at most; null: one per core on a CPU, one on a GPU.
     """
 
-    training: RetrainSettings
-    workers: int | None = None
+    training: RetrainSettings = field(
+        default_factory=lambda: RetrainSettings(epochs=3, first_cycle=3, last_epochs=1, evaluate_every=0)
+    )
+    workers: PositiveInt | None = None
 
     def __post_init__(self) -> None:
-        if self.workers is not None and self.workers < 1:
-            raise ValueError(f"workers must be at least 1, got {self.workers}")
         if self.training.warm_start is not None:
             raise ValueError("training.warm_start must be null: a stand-alone training starts from scratch")
-
-
-def _check_random_cells(settings: SearchSettings | QuerySettings) -> None:
-    if settings.random_cells < 0:
-        raise ValueError(f"random_cells must be at least 0, got {settings.random_cells}")
-    if settings.random_parameters is not None and not 0 <= settings.random_parameters < math.inf:
-        raise ValueError(f"random_parameters must be at least 0, got {settings.random_parameters}")
-    if settings.cost is not None:
-        check_cost(settings.cost)

@@ -28,8 +28,8 @@ from nas.searching.evaluators import Evaluation, RewardFunction, WithoutWeights,
 from nas.training.epoch_totals import DivergedError
 from nas.training.evaluation import Score
 from nas.training.member import Member
-from nas.training.retrain_settings import RetrainSettings
 from nas.training.retraining import final_accuracy, train_member
+from nas.training.settings import RetrainSettings
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
 

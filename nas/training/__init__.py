@@ -7,9 +7,9 @@ Modules:
     evaluation: Scoring a network as it stands, and the statistics of its batch norms for that.
     loss_scale: Training in fp16: the loss is scaled so that small gradients do not vanish.
     member: One training of one cell, epoch by epoch: its state and its steps (arXiv:1812.02975, §IV-A).
-    retrain_settings: What a retraining is told: the protocol of a derived model, beside how weights train.
     retraining: Training one derived model to its end, with checkpoints on the way.
-    schedules: What training weights needs to know beforehand: learning rate, drop-path and SGD over the epochs.
+    schedules: Schedules of the learning rate.
+    settings: Settings of training: of weights in a search and afterwards, and of retraining.
     sgd: SGD as ENAS has it: Nesterov momentum, gradients clipped tensor by tensor.
     step: One step of training, to be read from top to bottom.
     trained_path: What one step of a training touches: a path through the network, and the weights on it.

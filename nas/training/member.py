@@ -23,7 +23,7 @@ from nas.models.hardening import harden_mixers, largest_distance, soft_mixers
 from nas.runs.console import note
 from nas.runs.seeds import derive_seed, seed_everything
 from nas.training.evaluation import evaluate, recalibrate_batch_norm
-from nas.training.retrain_settings import RetrainSettings
+from nas.training.settings import RetrainSettings
 from nas.training.trainers import make_retrainer
 from nas.training.weight_average import WeightAverage
 from nas.training.weight_trainer import WeightTrainer

@@ -13,7 +13,7 @@ from nas.data.named import ImageData, check_batches
 from nas.runs.checkpoints import load_checkpoint
 from nas.training.autosave import Saves
 from nas.training.member import Member, MemberTraining
-from nas.training.retrain_settings import RetrainSettings
+from nas.training.settings import RetrainSettings
 
 TIMES = ("seconds", "compile_seconds")  # of a row, each rank having its own
 

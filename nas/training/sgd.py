@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from nas.models.hardening import outermost_mixers
-from nas.training.schedules import check_sgd
 
 
 def make_sgd(
@@ -18,13 +17,7 @@ def make_sgd(
 
     Learned mixers have no weight decay, and a learning rate of `mixer_lr_scale` times their own scale. Parameters that
     a step does not touch have no gradient and stay as they are, momentum included.
-
-    Raises:
-        ValueError: If momentum is not in [0, 1), or weight_decay or mixer_lr_scale below 0.
     """
-    check_sgd(momentum=momentum, weight_decay=weight_decay)
-    if mixer_lr_scale < 0:
-        raise ValueError(f"mixer_lr_scale must be at least 0, got {mixer_lr_scale}")
     scales = {
         id(weight): mixer_lr_scale * mixer.lr_scale
         for mixer in outermost_mixers(network)

@@ -7,8 +7,7 @@ from torch import nn
 
 from nas.compute.cuda_graphs import Recorder
 from nas.compute.device import Runtime
-from nas.training.retrain_settings import RetrainSettings
-from nas.training.schedules import TrainingSettings
+from nas.training.settings import RetrainSettings, TrainingSettings
 from nas.training.sgd import make_sgd
 from nas.training.weight_average import WeightAverage
 from nas.training.weight_trainer import WeightTrainer

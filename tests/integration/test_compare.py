@@ -122,8 +122,8 @@ def test_a_mistake_names_the_key(tmp_path, overrides, message):
 
 
 def test_a_table_needs_the_settings_of_a_tabular_search(tmp_path):
-    cfg = config("search", "experiment=nasbench201", f"table.path={TABLE}", "trainer@search=search")
-    with pytest.raises(ValueError, match="evaluator=table needs trainer@search=queries"):
+    cfg = config("search", "experiment=nasbench201", f"table.path={TABLE}", "settings@search=search")
+    with pytest.raises(ValueError, match="evaluator=table needs settings@search=queries"):
         search.run(cfg, tmp_path)
     with pytest.raises(ValueError, match=r"table.path is not set; add table.path=VALUE"):
         search.run(config("search", "experiment=nasbench201"), tmp_path)

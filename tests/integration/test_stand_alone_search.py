@@ -174,7 +174,7 @@ def test_a_pipeline_that_could_not_end_does_not_begin(arguments, said, tmp_path)
         ((*ALONE, "evaluator.training.epochs=0"), "epochs must be at least 1, got 0"),
         ((*ALONE, "evaluator.training.batch_size=500"), "evaluator.training.batch_size"),
         ((*TOY, "evaluator=standalone"), "did you mean stand_alone?"),
-        ((*TOY, "trainer@search=queries"), "evaluator=stand_alone trains every cell"),
+        ((*TOY, "settings@search=queries"), "evaluator=stand_alone trains every cell"),
     ],
 )
 def test_a_mistake_is_told_with_its_cure(arguments, said, tmp_path):

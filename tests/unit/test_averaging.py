@@ -10,8 +10,8 @@ from nas.models.shufflenasnet import ShuffleNASNet
 from nas.training.autosave import Saves
 from nas.training.evaluation import evaluate
 from nas.training.member import Member
-from nas.training.retrain_settings import RetrainSettings
 from nas.training.retraining import train_member
+from nas.training.settings import RetrainSettings
 from nas.training.weight_average import WeightAverage
 from search_spaces.cells import genotype_candidates
 from tests.taping import TapeRecorder

@@ -7,7 +7,7 @@ from nas.searching.settings import SearchSettings
 from nas.studies.benchmarks.settings import BenchSettings
 from nas.studies.benchmarks.shares import REST, REWARDS, SAMPLE, UPDATE, WEIGHTS, Stopwatch, extrapolated_epoch, shares
 from nas.studies.benchmarks.targets import retrain_minutes, search_minutes
-from nas.training.retrain_settings import RetrainSettings
+from nas.training.settings import RetrainSettings
 
 THROUGHPUT = {"search step": {"ms": 500.0, "setup_ms": 1000.0}, "reward": {"ms": 200.0}}
 CONTROLLER = {"sample": {"ms": 2.0}, "decode": {"ms": 1.0}, "update": {"ms": 5.0}}

@@ -47,7 +47,7 @@ from nas.models.stacked_cells import StackedCells
 from nas.searching.supernet_scorer import SupernetScorer
 from nas.training.evaluation import autocasting, evaluate_paths
 from nas.training.member import Member, MemberTraining
-from nas.training.retrain_settings import RetrainSettings
+from nas.training.settings import RetrainSettings
 from nas.training.sgd import make_sgd
 from nas.training.weight_average import WeightAverage
 from nas.training.weight_trainer import WeightTrainer

@@ -7,7 +7,7 @@ import torch
 from nas.models.hardening import harden_mixers, largest_distance, outermost_mixers, penalty, soft_mixers
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.models.shufflenets import ShuffleNetV2
-from nas.training.schedules import TrainingSettings
+from nas.training.settings import TrainingSettings
 from nas.training.sgd import make_sgd
 from nas.training.weight_trainer import WeightTrainer
 from search_spaces.cells import genotype_candidates

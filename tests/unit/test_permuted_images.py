@@ -7,7 +7,6 @@ import torch
 from nas.studies.demonstrations.permuted.images import Images, run, summarise, train_and_test
 from nas.studies.demonstrations.permuted.pixel_permutations import learn_auto_shuffle, learn_faq, learn_switches
 from nas.studies.demonstrations.permuted.plots import accuracy_plot, film_plot, pictures_plot
-from nas.studies.demonstrations.permuted.settings import PermutedImagesSettings
 from nas.studies.demonstrations.permuted.total_variation import (
     grid_laplacian,
     neighbours_restored,
@@ -17,6 +16,7 @@ from nas.studies.demonstrations.permuted.total_variation import (
     smoothness_kernel,
     total_variation,
 )
+from nas.studies.demonstrations.settings import PermutedImagesSettings
 from search_spaces.mixers import Permutation
 from search_spaces.permutations import inverse_permutation, permutation_matrix, permutation_penalty
 

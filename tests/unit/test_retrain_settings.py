@@ -1,6 +1,6 @@
 import pytest
 
-from nas.training.retrain_settings import RetrainSettings
+from nas.training.settings import RetrainSettings
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from nas.compute.worker_pool import WorkerPool
 from nas.searching.evaluators import accuracy_reward
 from nas.searching.settings import StandAloneSettings
 from nas.searching.stand_alone import Protocol, StandAlone, Training
-from nas.training.retrain_settings import RetrainSettings
+from nas.training.settings import RetrainSettings
 from search_spaces.genotype import Genotype
 from search_spaces.shufflenas import ShuffleNASSpace
 

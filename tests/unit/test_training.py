@@ -7,8 +7,8 @@ from torch import nn
 
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.training.evaluation import batch_statistics, evaluate, recalibrate_batch_norm
-from nas.training.retrain_settings import RetrainSettings
 from nas.training.schedules import CosineRestarts, OneCycle
+from nas.training.settings import RetrainSettings
 from nas.training.sgd import clip_gradients, make_sgd
 from nas.training.weight_trainer import WeightTrainer
 from search_spaces.cells import genotype_candidates

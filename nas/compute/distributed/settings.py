@@ -1,38 +1,32 @@
-"""How the processes of one job share its work; without torchrun there is one, and none of this matters."""
+"""Settings of jobs that several processes share (`torchrun --nproc-per-node=N -m nas search`)."""
 
-import math
-from dataclasses import dataclass
+from typing import Literal
 
-SAMPLING = ("shared", "independent")
-AVERAGES = ("touched", "ranks")
-BATCH_NORMS = ("local", "sync")
+from pydantic import PositiveFloat
+from pydantic.dataclasses import dataclass
+
+from nas.settings import STRICT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class DistributedSettings:
-    """What `distributed` in the config says.
+    """How N processes share the work: torchrun --nproc-per-node=N -m nas search. One process ignores these.
 
     Attributes:
-        sampling: Whether the ranks of a search train the weights of one cell in a step (`shared`), or each those of a
-            cell of its own (`independent`): the M samples of ENAS's Monte Carlo estimate (arXiv:1802.03268, §2.2).
-        average: Whether the gradient of a weight is, with independent cells, the mean over the ranks whose cells use it
-            (`touched`: the expected gradient over such cells), or over all of them (`ranks`: ENAS's own estimate, in
-            which a weight that few cells use moves little).
-        batch_norm: Whether a rank normalises by the statistics of its own images (`local`), or all by those of the
-            whole batch (`sync`), as one process does.
-        timeout: Seconds after which a rank that does not hear of the others gives up.
+        sampling: The cell of a training step: shared (the same on every rank) or independent (each rank its own, the M
+            samples of ENAS's Monte Carlo estimate, arXiv:1802.03268, §2.2).
+        average: With independent cells, gradients are means over the ranks that use a weight (touched: the expected
+            gradient over such cells) or over all (ranks: ENAS's estimate, which moves rarely used weights little).
+        batch_norm: local (each rank's own statistics, averaged every epoch) or sync (those of the whole batch, as one
+            process has them).
+        timeout: Seconds after which a rank that does not hear from the others gives up.
     """
 
-    sampling: str = "shared"
-    average: str = "touched"
-    batch_norm: str = "local"
-    timeout: float = 1800.0
+    sampling: Literal["shared", "independent"] = "shared"
+    average: Literal["touched", "ranks"] = "touched"
+    batch_norm: Literal["local", "sync"] = "local"
+    timeout: PositiveFloat = 1800
 
     def __post_init__(self) -> None:
-        for name, known in (("sampling", SAMPLING), ("average", AVERAGES), ("batch_norm", BATCH_NORMS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
-        if not 0 < self.timeout < math.inf:
-            raise ValueError(f"timeout must be above 0 seconds, got {self.timeout}")
         if self.batch_norm == "sync" and self.sampling == "independent":
-            raise ValueError("batch_norm=sync needs sampling=shared: cells of their own have no statistics in common")
+            raise ValueError("batch_norm=sync needs sampling=shared: independent cells have no statistics in common")

@@ -7,8 +7,7 @@ import dataclasses
 import difflib
 import importlib
 import inspect
-import math
-import types
+import json
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,8 +16,11 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic.dataclasses import is_pydantic_dataclass
 
 from nas.runs.trust import target_modules
+from nas.settings import STRICT, problem
 
 MOST_SHOWN = 8
 """Keys that a message lists."""
@@ -39,11 +41,15 @@ def build(node: DictConfig, where: str, *arguments: Any, **given: Any) -> Any:
         OSError: If it needs a file or folder that cannot be read or made.
     """
     settings = plain(node, where)
-    _check_types(settings, where, num_positional=len(arguments))
+    built = _checked(settings, where, num_positional=len(arguments))
+    if built is not settings:
+        return built
     try:
         return instantiate(settings, *arguments, _convert_="all", **given)
     except InstantiationException as error:
         cause = error.__cause__
+        if isinstance(cause, ValidationError):
+            raise ValueError(problem(cause, where)) from cause
         if isinstance(cause, FileNotFoundError):
             raise FileNotFoundError(str(cause)) from cause
         if isinstance(cause, OSError) and cause.filename is not None:
@@ -121,31 +127,56 @@ def _imports(cfg: DictConfig) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
 
 
-def _check_types(settings: Mapping[str, Any], where: str, *, num_positional: int) -> None:
-    """Raises ValueError for a key the target does not take, or a value of another type than its annotation."""
-    target = settings.get("_target_")
-    if target is None:
+def _checked(settings: Mapping[str, Any], where: str, *, num_positional: int) -> Any:
+    """Checks the keys and values of a node; returns what it builds if that is of a settings class, else the node.
+
+    Raises:
+        ValueError: If the target does not take a key, or a value is not of the annotated type and range.
+    """
+    name = settings.get("_target_")
+    if name is None:
         raise ValueError(f"{where} has no _target_ to build")
     try:
-        known = arguments(get_object(target), num_positional=num_positional)
+        target = get_object(name)
+        known = arguments(target, num_positional=num_positional)
     except (TypeError, NameError):  # not introspectable: the call itself will tell
-        return
+        return settings
     except Exception as error:
-        raise ValueError(f"{where}: cannot import {target!r}: {error}") from error
+        raise ValueError(f"{where}: cannot import {name!r}: {error}") from error
     if known is None:
-        return
-    for key, value in settings.items():
-        if key in ("_target_", "_partial_"):
-            continue
+        return settings
+    values = {key: value for key, value in settings.items() if key not in ("_target_", "_partial_")}
+    for key, value in values.items():
         if key not in known:
             near = difflib.get_close_matches(key, known, n=2)
             some = [*list(known)[:MOST_SHOWN], *(["..."] if len(known) > MOST_SHOWN else [])]
-            hint = f"did you mean {' or '.join(near)}?" if near else f"{target} takes {', '.join(some)}"
+            hint = f"did you mean {' or '.join(near)}?" if near else f"{name} takes {', '.join(some)}"
             raise ValueError(f"{where}.{key} is unknown; {hint}")
         if isinstance(value, dict) and "_target_" in value:
-            _check_types(value, f"{where}.{key}", num_positional=1 if value.get("_partial_") else 0)
-        elif not _fits(value, known[key]):
-            raise ValueError(f"{where}.{key} must be {_describe(known[key])}, got {value!r}")
+            num_nested = 1 if value.get("_partial_") else 0
+            values[key] = _checked(value, f"{where}.{key}", num_positional=num_nested)
+        elif not is_pydantic_dataclass(target):
+            _check_value(value, known[key], f"{where}.{key}")
+    if not is_pydantic_dataclass(target) or any(
+        isinstance(value, dict) and "_target_" in value for value in values.values()
+    ):
+        return settings
+    try:
+        return target(**values)
+    except ValidationError as error:
+        raise ValueError(problem(error, where)) from None
+
+
+def _check_value(value: Any, hint: Any, key: str) -> None:
+    """Raises ValueError for a config value that is not of an annotated type, as far as pydantic knows the type."""
+    try:
+        adapter = TypeAdapter(hint, config=None if dataclasses.is_dataclass(hint) else STRICT)
+    except (PydanticUserError, TypeError, NameError):
+        return
+    try:
+        adapter.validate_json(json.dumps(value))  # as JSON, a list may become a tuple
+    except ValidationError as error:
+        raise ValueError(problem(error, key)) from None
 
 
 def arguments(function: Callable[..., Any], *, num_positional: int = 0) -> dict[str, Any] | None:
@@ -169,48 +200,3 @@ def arguments(function: Callable[..., Any], *, num_positional: int = 0) -> dict[
         else:
             return None
     return found
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a config value is of a plain annotated type; True for annotations that are not plain."""
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, part) for part in inner)
-    if hint is type(None):
-        return value is None
-    if hint is bool:
-        return isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if hint is str:
-        return isinstance(value, str)
-    if dataclasses.is_dataclass(hint):
-        return isinstance(value, hint)  # type: ignore[arg-type]
-    if inspect.isclass(origin) and issubclass(origin, Mapping):
-        return isinstance(value, dict) and all(_fits(item, inner[1]) for item in value.values())
-    if origin is tuple and Ellipsis not in inner:
-        return isinstance(value, list) and len(value) == len(inner) and all(map(_fits, value, inner))
-    if origin is not None and inspect.isclass(origin) and issubclass(origin, list | tuple | typing.Sequence):
-        elements = [part for part in inner if part is not Ellipsis] or [Any]
-        return isinstance(value, list) and all(_fits(item, elements[0]) for item in value)
-    return True
-
-
-def _describe(hint: Any) -> str:
-    names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text", type(None): "null"}
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return " or ".join(_describe(part) for part in typing.get_args(hint))
-    if dataclasses.is_dataclass(hint):
-        return "a group of settings with a _target_"
-    if inspect.isclass(origin := typing.get_origin(hint)) and issubclass(origin, Mapping):
-        return f"keys whose values are {_describe(typing.get_args(hint)[1])}"
-    if origin is tuple and Ellipsis not in typing.get_args(hint):
-        return "a list of " + ", ".join(_describe(part) for part in typing.get_args(hint))
-    if origin is not None:
-        elements = [part for part in typing.get_args(hint) if part is not Ellipsis]
-        several = {"a whole number": "whole numbers", "a finite number": "finite numbers", "a text": "texts"}
-        described = dict.fromkeys(map(_describe, elements))
-        return "a list of " + " or ".join(several.get(one, one) for one in described)
-    return names.get(hint, str(getattr(hint, "__name__", hint)))

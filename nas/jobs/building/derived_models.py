@@ -14,7 +14,7 @@ from nas.models.derived import copy_shared_weights
 from nas.runs.checkpoints import load_checkpoint
 from nas.runs.seeds import derive_seed, seed_everything
 from nas.training.member import Member
-from nas.training.retrain_settings import RetrainSettings
+from nas.training.settings import RetrainSettings
 
 
 def read_settings(cfg: DictConfig) -> RetrainSettings:

@@ -62,7 +62,7 @@ def build_supernet_search(
     settings = build(cfg.search, "search")
     if not isinstance(settings, SearchSettings):
         raise ValueError(
-            "trainer@search=queries is for exact rewards: evaluator=stand_alone trains every cell, "
+            "settings@search=queries is for exact rewards: evaluator=stand_alone trains every cell, "
             "experiment=nasbench201 table.path=FILE looks cells up"
         )
     space: WeightSharingSpace = build(cfg.search_space, "search_space")
@@ -186,7 +186,7 @@ def _search(
 def _query_settings(cfg: DictConfig, *, evaluator: str) -> QuerySettings:
     settings = build(cfg.search, "search")
     if not isinstance(settings, QuerySettings):
-        raise ValueError(f"a search with evaluator={evaluator} needs trainer@search=queries, which that has set")
+        raise ValueError(f"a search with evaluator={evaluator} needs settings@search=queries, which that has set")
     return settings
 
 

@@ -1,42 +1,38 @@
-"""What is exported, and the formats there are."""
+"""Settings of `nas export`, and the formats there are."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from pydantic import PositiveInt
+from pydantic.dataclasses import dataclass
+
+from nas.settings import STRICT, ImageShape
 
 FORMATS = ("onnx", "torch_export", "python")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class ExportSettings:
     """What is written.
 
     Attributes:
-        normalize: Whether the model normalises images itself.
-        uint8: Whether it then takes bytes, not floats in [0, 1].
-        batch_size: The one that it takes; null lets it take any.
+        normalize: Within the model, which then takes images in [0, 1]; false: it takes normalised ones.
+        uint8: With normalize: the model takes bytes.
+        batch_size: Null: any; a number: that one (model.py takes any).
         opset: Of ONNX's operators.
-        test_images: Of the run's data set, that it is compared on; null takes all.
-        image_shape: (C, H, W); null takes the run's.
-        num_classes: Without a run; null takes 10.
+        test_images: Test images that the export is compared on, where the run's data set is there; null: all.
+        image_shape: [channels, height, width]; null: the run's, and 3x32x32 without a run.
+        num_classes: Null: the run's, and 10 without a run.
     """
 
     normalize: bool = True
     uint8: bool = False
-    batch_size: int | None = None
+    batch_size: PositiveInt | None = None
     opset: int = 18
-    test_images: int | None = None
-    image_shape: Sequence[int] | None = None
-    num_classes: int | None = None
+    test_images: PositiveInt | None = None
+    image_shape: ImageShape | None = None
+    num_classes: PositiveInt | None = None
 
     def __post_init__(self) -> None:
         if self.uint8 and not self.normalize:
             raise ValueError("uint8=true needs normalize=true: bytes are not normalised images")
-        for name in ("batch_size", "test_images", "num_classes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1 or null, got {value}")
-        if self.image_shape is not None and (len(self.image_shape) != 3 or min(self.image_shape) < 1):
-            raise ValueError(f"image_shape must be [channels, height, width], got {list(self.image_shape)}")
 
     @property
     def takes(self) -> str:

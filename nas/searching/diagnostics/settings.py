@@ -1,74 +1,52 @@
-"""When a user is warned of a search, and what is done about it."""
+"""Settings of the guard, which warns of a search whose policy collapsed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from nas.settings import STRICT, BelowOne, Fraction, Share
 
 if TYPE_CHECKING:
     from search_spaces.genotype import Decision
 
 
-ACTIONS = ("warn", "restart", "stop")
-SKIP_OPS = ("identity", "skip_connect", "none", "zero")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class GuardSettings:
-    """Thresholds of the rules in `nas.searching.diagnostics.collapse`.
+    """When a search warns that its policy collapsed, and what it does then (`nas.searching.diagnostics.collapse`).
 
     Attributes:
-        action: `warn` says what was found; `restart` also begins anew with a fresh controller, shared weights kept;
-            `stop` ends the search.
-        max_restarts: After these, findings are warned of, and so they are where less than `earliest` of the search is
-            left.
-        entropy: Entropy of the policy, as a share of a uniform policy's, below which it has collapsed or converged, in
-            [0, 1]; 0 is never.
-        skip_share: Share of ops without weights, in (0, 1], above which they took over; half way from what chance gives
-            to 1 if that is higher.
-        skip_ops: Ops that count as such besides those that the op table has as free of weights.
-        repeats: Share of samples seen before, in (0, 1], above which the policy repeats itself. It is judged while less
-            than a tenth of a space's genotypes has been drawn.
-        samples: Least number of samples in the last epochs, of which these shares are taken.
-        reward_samples: Least number of rewards at the start and at the end whose means are compared.
-        reward_after: Rewards after which the mean must have risen, at least twice `reward_samples`; after as many again
-            it must not have fallen.
-        gain: How far the mean reward must have come from its start to the best, in (0, 1], for a policy that is sure of
-            itself to have converged.
-        earliest: Share of a controller's epochs, in [0, 1), before which it cannot have converged.
+        action: What happens: warn; restart (a fresh controller, shared weights kept); stop (the search ends).
+        max_restarts: After these, or with less than `earliest` of the search left, it only warns.
+        entropy: Collapsed or converged below this share of a uniform policy's entropy; 0: never.
+        skip_share: Ops without weights took over above this share, or above half way from chance to 1 if that is more.
+        skip_ops: Ops that count as weight-free besides those of the op table.
+        repeats: The policy repeats itself above this share of samples seen before, judged while less than a tenth of
+            the space has been drawn.
+        samples: Least number of samples, those of the last epochs, that these shares are taken of.
+        reward_samples: First and last rewards whose means are compared.
+        reward_after: Rewards after which the mean must have risen; after as many again, not have fallen.
+        gain: A policy sure of itself has converged if the mean reward came so far from its start to the best.
+        earliest: Share of the controller's epochs before which it cannot have converged.
     """
 
-    action: str = "warn"
-    max_restarts: int = 1
-    entropy: float = 0.2
-    skip_share: float = 0.85
-    skip_ops: Sequence[str] = SKIP_OPS
-    repeats: float = 0.9
-    samples: int = 10
-    reward_samples: int = 50
-    reward_after: int = 250
-    gain: float = 0.5
-    earliest: float = 0.25
+    action: Literal["warn", "restart", "stop"] = "warn"
+    max_restarts: NonNegativeInt = 1
+    entropy: Fraction = 0.2
+    skip_share: Share = 0.85
+    skip_ops: Sequence[str] = ("identity", "skip_connect", "none", "zero")
+    repeats: Share = 0.9
+    samples: PositiveInt = 10
+    reward_samples: Annotated[int, Field(ge=2)] = 50
+    reward_after: PositiveInt = 250
+    gain: Share = 0.5
+    earliest: BelowOne = 0.25
 
     def __post_init__(self) -> None:
-        if self.action not in ACTIONS:
-            raise ValueError(f"guard.action must be one of {', '.join(ACTIONS)}, got {self.action!r}")
-        if self.max_restarts < 0:
-            raise ValueError(f"guard.max_restarts must be at least 0, got {self.max_restarts}")
-        if not 0 <= self.entropy <= 1:
-            raise ValueError(f"guard.entropy must lie in [0, 1], got {self.entropy}")
-        for name in ("skip_share", "repeats", "gain"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"guard.{name} must lie in (0, 1], got {getattr(self, name)}")
-        if not 0 <= self.earliest < 1:
-            raise ValueError(f"guard.earliest must lie in [0, 1), got {self.earliest}")
-        if self.samples < 1:
-            raise ValueError(f"guard.samples must be at least 1, got {self.samples}")
-        if self.reward_samples < 2:
-            raise ValueError(f"guard.reward_samples must be at least 2, got {self.reward_samples}")
         if self.reward_after < 2 * self.reward_samples:
             raise ValueError(
-                f"guard.reward_after must be at least twice guard.reward_samples {self.reward_samples}, "
-                f"got {self.reward_after}"
+                f"reward_after must be at least twice reward_samples {self.reward_samples}, got {self.reward_after}"
             )
 
     def weight_free(self, decisions: "Sequence[Decision]") -> tuple[str, ...]:

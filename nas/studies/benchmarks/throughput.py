@@ -14,7 +14,7 @@ from nas.compute.timing import median_ratio
 from nas.studies.benchmarks.eager.loop import EagerSettings
 from nas.studies.benchmarks.eager.process import EagerProcess
 from nas.studies.benchmarks.workbench import Work, Workbench
-from nas.training.schedules import TrainingSettings
+from nas.training.settings import TrainingSettings
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 

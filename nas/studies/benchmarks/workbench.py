@@ -18,7 +18,7 @@ from nas.runs.seeds import derive_seed, seed_everything
 from nas.searching.search import Search
 from nas.searching.shared_weights import SharedWeights
 from nas.studies.benchmarks.settings import BenchSettings
-from nas.training.retrain_settings import RetrainSettings
+from nas.training.settings import RetrainSettings
 from nas.training.trainers import make_optimizer, make_retrainer
 from nas.training.weight_trainer import WeightTrainer
 from search_spaces.cells import CellCandidates, genotype_candidates

@@ -7,6 +7,7 @@ Modules:
     model_costs: What hardened permutations cost a whole network at inference, beside the fixed channel shuffle.
     permuted/: Images behind an unknown permutation of their pixels.
     relaxation: Minimising over doubly stochastic matrices, many problems at once.
+    settings: Settings of the demonstrations.
     structured: What kaleidoscope matrices write, and what of it gradient descent finds.
     structured_plots: Figures of the demonstration: what is written exactly, what is learned.
     transforms: The transforms that kaleidoscope matrices write exactly.

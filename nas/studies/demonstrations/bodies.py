@@ -6,7 +6,7 @@ parameters and multiply-adds say what the others add.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,75 +20,16 @@ from nas.models.shufflenasnet import ShuffleNASNet
 from nas.models.shufflenets import ShuffleNetV1, ShuffleNetV2
 from nas.runs.intervals import mean_interval, spread
 from nas.runs.seeds import derive_seed, seed_everything
+from nas.studies.demonstrations.settings import BodiesSettings
 from nas.training.member import Member
-from nas.training.retrain_settings import RetrainSettings
 from nas.training.retraining import final_accuracy, train_member
+from nas.training.settings import RetrainSettings
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.published import PUBLISHED
 from search_spaces.shuffles import check_mixer
 
-BODIES = ("shufflenet_v1_g3", "shufflenet_v1_g8", "shufflenet_v2", "shufflenasnet")
 FIXED = "channel_shuffle"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BodiesSettings:
-    """What is compared.
-
-    Attributes:
-        bodies: Of `BODIES`; v1 has 3 or 8 groups, ShuffleNASNet the published cell A and one normal cell a stage.
-        mixers: Names in the mixer table. The fixed shuffle is trained first, since the others are compared with it.
-        v1_width: Of ShuffleNet v1, the factor of its channels.
-        v2_width: Of ShuffleNet v2, likewise.
-        filters: F of ShuffleNASNet.
-        nasnet_macro: Of ShuffleNASNet: `cifar`, or `imagenet` with a stem of stride 4, for short trainings.
-        epochs: Of each training.
-        batch_size: Images in a batch.
-        lr_max: At the start; it falls along one cosine.
-        weight_decay: Of all weights but the learned mixers'.
-        mixer_penalty: λ of the learned mixers, grown quadratically until they are hardened.
-        harden_epoch: When; null takes two thirds of the epochs.
-        trials: Seeds.
-    """
-
-    bodies: tuple[str, ...] = BODIES[:3]
-    mixers: tuple[str, ...] = ("identity", "channel_shuffle", "auto_shuffle", "kaleidoscope")
-    v1_width: float = 0.25
-    v2_width: float = 0.5
-    filters: int = 16
-    nasnet_macro: str = "cifar"
-    epochs: int = 6
-    batch_size: int = 64
-    lr_max: float = 0.05
-    weight_decay: float = 4e-4
-    mixer_penalty: float = 0.05
-    harden_epoch: int | None = None
-    trials: int = 1
-
-    def __post_init__(self) -> None:
-        if unknown := [body for body in self.bodies if body not in BODIES]:
-            raise ValueError(f"unknown body {unknown[0]!r}; known: {', '.join(BODIES)}")
-        for mixer in self.mixers:
-            check_mixer(mixer)
-        if self.trials < 1:
-            raise ValueError(f"trials must be at least 1, got {self.trials}")
-        _ = self.retraining
-
-    @property
-    def retraining(self) -> RetrainSettings:
-        """The protocol of each training."""
-        return RetrainSettings(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            lr_max=self.lr_max,
-            first_cycle=self.epochs,
-            weight_decay=self.weight_decay,
-            mixer_penalty=self.mixer_penalty,
-            harden_epoch=self.harden_epoch,
-            last_epochs=1,
-            evaluate_every=0,
-        )
 
 
 def run(
@@ -116,6 +57,8 @@ def run(
         inference; `accuracies`, every trial's; and what they were measured on.
     """
     rows: list[dict[str, Any]] = []
+    for mixer in settings.mixers:
+        check_mixer(mixer)
     reached: dict[str, dict[str, tuple[float, ...]]] = {body: {} for body in settings.bodies}
     for body in settings.bodies:
         for mixer in sorted(settings.mixers, key=lambda name: name != FIXED):
@@ -194,10 +137,24 @@ def _train(
         member,
         runtime.place(network),
         data=data,
-        settings=settings.retraining,
+        settings=_retraining(settings),
         runtime=runtime,
         checkpoint=folder / f"{member.name}.pt",
         on_epoch=lambda row: None,  # noqa: ARG005
+    )
+
+
+def _retraining(settings: BodiesSettings) -> RetrainSettings:
+    return RetrainSettings(
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        lr_max=settings.lr_max,
+        first_cycle=settings.epochs,
+        weight_decay=settings.weight_decay,
+        mixer_penalty=settings.mixer_penalty,
+        harden_epoch=settings.harden_epoch,
+        last_epochs=1,
+        evaluate_every=0,
     )
 
 

@@ -6,7 +6,7 @@ against the channel shuffle of the same rounds.
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nas.compute.timing import median_ratio, time_in_turns, timing
 from nas.runs.seeds import derive_seed
+from nas.studies.demonstrations.settings import MixerCostSettings
 from search_spaces.mixers import MIXERS, Mixer
 from search_spaces.shuffles import build_mixer, check_mixer
 
@@ -24,49 +25,6 @@ REFERENCE = "channel_shuffle"
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 PRODUCTS = {"mul", "div", "lerp", "addcmul", "_softmax"}
 """Element-wise operations with a multiplication or division for every element that they write."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MixerCostSettings:
-    """What is measured.
-
-    Attributes:
-        mixers: Names in the mixer table; none stands for all of it. The channel shuffle is measured in any case.
-        channels: C of the feature maps.
-        groups: Of the channel shuffle, in whose place the mixers stand; 1 where they do not divide the channels.
-        batch_sizes: Feature maps in a pass.
-        image_size: Height and width of the feature maps.
-        memory_formats: Of the feature maps: "contiguous", "channels_last".
-        rounds: Passes timed for each mixer, each right after one that is not.
-        warmup: Rounds before that.
-        device: On which it is timed, a torch device name. Everything is in float32.
-    """
-
-    mixers: tuple[str, ...] = ()
-    channels: tuple[int, ...] = (16, 64, 256, 512)
-    groups: int = 2
-    batch_sizes: tuple[int, ...] = (1, 64)
-    image_size: int = 8
-    memory_formats: tuple[str, ...] = ("contiguous", "channels_last")
-    rounds: int = 5
-    warmup: int = 1
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        for name in self.mixers:
-            check_mixer(name)
-        for name in ("channels", "batch_sizes", "memory_formats"):
-            if not getattr(self, name):
-                raise ValueError(f"{name} must not be empty")
-        for name in ("channels", "batch_sizes"):
-            if min(getattr(self, name)) < 1:
-                raise ValueError(f"{name} must be at least 1, got {list(getattr(self, name))}")
-        for name, least in (("groups", 1), ("image_size", 1), ("rounds", 1), ("warmup", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        for name in self.memory_formats:
-            if name not in FORMATS:
-                raise ValueError(f"unknown memory format {name!r}; known: {', '.join(FORMATS)}")
 
 
 def run(settings: MixerCostSettings, *, seed: int, on_row: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -88,6 +46,8 @@ def run(settings: MixerCostSettings, *, seed: int, on_row: Callable[[dict[str, A
     """
     device = torch.device(settings.device)
     names = list(dict.fromkeys((REFERENCE, *(settings.mixers or MIXERS))))
+    for name in names:
+        check_mixer(name)
     figures: dict[str, Any] = {"settings": asdict(settings), "threads": torch.get_num_threads(), "rows": []}
     for channels in settings.channels:
         with torch.random.fork_rng():

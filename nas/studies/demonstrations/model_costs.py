@@ -6,7 +6,6 @@ each as it is trained (concatenate, then mix) and as `nas.models.inference.ready
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from typing import Any
@@ -19,44 +18,14 @@ from nas.models.inference.ready import for_inference
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.models.shufflenets import ShuffleNetV2
 from nas.runs.seeds import seed_everything
+from nas.studies.demonstrations.settings import ModelCostSettings
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.mixers import Permutation
 from search_spaces.published import PUBLISHED
 from search_spaces.shuffles import ChannelShuffle
 
-MODELS = ("shufflenasnet_a", "shufflenasnet_b", "shufflenet_v2")
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelCostSettings:
-    """What is timed.
-
-    Attributes:
-        models: Of `MODELS`, each at its smallest published size.
-        batch_sizes: Images in a pass.
-        image_size: Pixels a side.
-        memory_formats: `contiguous` or `channels_last`.
-        rounds: Passes timed of each.
-        warmup: Passes before that.
-        device: Where.
-    """
-
-    models: tuple[str, ...] = ("shufflenasnet_a", "shufflenet_v2")
-    batch_sizes: tuple[int, ...] = (1, 32)
-    image_size: int = 32
-    memory_formats: tuple[str, ...] = ("contiguous", "channels_last")
-    rounds: int = 15
-    warmup: int = 2
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        for given, known in ((self.models, MODELS), (self.memory_formats, FORMATS)):
-            if unknown := [name for name in given if name not in known]:
-                raise ValueError(f"unknown {unknown[0]!r}; known: {', '.join(known)}")
-        if min(self.rounds, self.image_size, *self.batch_sizes) < 1 or self.warmup < 0:
-            raise ValueError("rounds, image_size and batch_sizes must be at least 1, warmup at least 0")
 
 
 @torch.inference_mode()
@@ -99,7 +68,7 @@ def run(settings: ModelCostSettings, *, seed: int, on_row: Callable[[dict[str, A
 
 
 def build_model(name: str) -> tuple[nn.Module, Genotype | None]:
-    """Makes a model of `MODELS` in evaluation mode, with its genotype."""
+    """Makes a model of `ModelCostSettings.models` in evaluation mode, with its genotype."""
     if name == "shufflenet_v2":
         return ShuffleNetV2(num_classes=10, macro="cifar").eval(), None
     cell = PUBLISHED[name]

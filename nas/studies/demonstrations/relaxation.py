@@ -7,13 +7,14 @@ doubly stochastic set, which is not so of the other; and to say what a relaxatio
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import sqrt
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from nas.studies.demonstrations.settings import Descent
 from search_spaces.permutations import nearest_permutation, permutation_matrix, project_doubly_stochastic
 
 Gradient = Callable[[Tensor], Tensor]
@@ -26,39 +27,6 @@ SMALLEST = 1e-12
 LARGEST_EXPONENT = 10.0
 FINAL_NORMALIZATIONS = 50
 START_NORMALIZATIONS = 30
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Descent:
-    """How an objective is descended.
-
-    Attributes:
-        steps: At least 1.
-        step_size: η, above 0, for objectives of order n.
-        momentum: In [0, 1).
-        penalty: λ at the end, at least 0. It grows with the square of the step number; 0 is the plain relaxation.
-        warmup: Share of the steps before λ leaves 0, in [0, 1).
-        normalizations: Of columns and rows after each step, at least 1.
-    """
-
-    steps: int = 300
-    step_size: float = 0.03
-    momentum: float = 0.9
-    penalty: float = 8.0
-    warmup: float = 0.0
-    normalizations: int = 3
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.normalizations < 1:
-            raise ValueError(f"steps and normalizations must be at least 1, got {self.steps}, {self.normalizations}")
-        if self.step_size <= 0 or self.penalty < 0:
-            raise ValueError(f"step_size must be above 0 and penalty at least 0, got {self.step_size}, {self.penalty}")
-        if not 0 <= self.momentum < 1 or not 0 <= self.warmup < 1:
-            raise ValueError(f"momentum and warmup must lie in [0, 1), got {self.momentum}, {self.warmup}")
-
-    def penalty_at(self, step: int) -> float:
-        """Returns λ at a step from 0 to `steps`."""
-        return self.penalty * float(max(0.0, (step / self.steps - self.warmup) / (1 - self.warmup)) ** 2)
 
 
 def penalty_gradient(matrix: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ networks to find planted permutations from data.
 import math
 import statistics
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from nas.runs.seeds import derive_seed
+from nas.studies.demonstrations.settings import StructuredSettings
 from nas.studies.demonstrations.transforms import LEARNED, TRANSFORMS, construct, learnable
 from search_spaces.butterfly import identity_twiddle, kaleidoscope_matrix, random_twiddle
 from search_spaces.switches import SwitchTables, switch_matrix, switch_permutation, switch_tables
@@ -25,63 +26,6 @@ OnRow = Callable[[dict[str, Any]], None]
 STARTS = ("random", "near identity")
 FRAMES = 6
 """Pictures of a descent, the start and the end included."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StructuredSettings:
-    """What is written and learned.
-
-    Attributes:
-        constructed_sizes: n of the matrices that are written down, powers of 2, at least 2.
-        learned_sizes: n of the matrices that are learned, powers of 2, at least 2.
-        restarts: Descents from each kind of start.
-        steps: Of Adam in each descent.
-        learning_rate: At the first step; it falls to 0 along a cosine.
-        start_noise: Of the start near the identity: the factor of the random entries that are added to it.
-        success_rmse: A descent has found its transform if its RMSE is below.
-        shown_transform: Of which the descent is kept as pictures, one of `LEARNED`; at the largest learned size.
-        switch_sizes: Positions of the switch networks, at least 2; any number.
-        planted: Random permutations that are to be found at each size.
-        switch_restarts: Descents for each of them.
-        switch_steps: Of Adam in each descent.
-        switch_learning_rate: Constant.
-        penalty: λ of Σ 4p(1 − p) over the switches at the last step; it grows linearly from 0.
-        samples: Pairs of input and output that the descent is given.
-    """
-
-    constructed_sizes: tuple[int, ...] = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
-    learned_sizes: tuple[int, ...] = (4, 8, 16)
-    restarts: int = 8
-    steps: int = 500
-    learning_rate: float = 0.05
-    start_noise: float = 0.3
-    success_rmse: float = 1e-4
-    shown_transform: str = "fourier, bits reversed"
-    switch_sizes: tuple[int, ...] = (4, 8, 16)
-    planted: int = 10
-    switch_restarts: int = 8
-    switch_steps: int = 300
-    switch_learning_rate: float = 0.1
-    penalty: float = 0.01
-    samples: int = 64
-
-    def __post_init__(self) -> None:
-        for name in ("constructed_sizes", "learned_sizes"):
-            if any(n < 2 or n & (n - 1) for n in getattr(self, name)):
-                raise ValueError(f"{name} must be powers of 2, at least 2, got {list(getattr(self, name))}")
-        if any(n < 2 for n in self.switch_sizes):
-            raise ValueError(f"switch_sizes must be at least 2, got {list(self.switch_sizes)}")
-        for name in ("restarts", "steps", "planted", "switch_restarts", "switch_steps", "samples"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "switch_learning_rate", "success_rmse"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("start_noise", "penalty"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if self.shown_transform not in LEARNED:
-            raise ValueError(f"unknown transform {self.shown_transform!r}; known: {', '.join(LEARNED)}")
 
 
 def run(settings: StructuredSettings, *, seed: int, on_row: OnRow) -> dict[str, Any]:
@@ -95,6 +39,8 @@ def run(settings: StructuredSettings, *, seed: int, on_row: OnRow) -> dict[str, 
     Returns:
         JSON-ready: `settings`, the rows by part, and `film`, the pictures of a descent ({} without learned sizes).
     """
+    if settings.shown_transform not in LEARNED:
+        raise ValueError(f"unknown transform {settings.shown_transform!r}; known: {', '.join(LEARNED)}")
     parts: dict[str, Any] = {"constructed": [], "learned": [], "switches": [], "film": {}}
     figures = {"settings": asdict(settings), **parts}
 

@@ -7,7 +7,7 @@ error of a finite sample. It is not convex in M, so relaxation and penalty both 
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import median
 from typing import Any
@@ -18,7 +18,6 @@ from torch import Tensor
 from nas.runs.seeds import derive_seed
 from nas.studies.demonstrations.relaxation import (
     NEAR,
-    Descent,
     best_of_starts,
     descend,
     film,
@@ -27,57 +26,8 @@ from nas.studies.demonstrations.relaxation import (
     round_all,
     wilson_interval,
 )
+from nas.studies.demonstrations.settings import Descent, TwoLayerSettings
 from search_spaces.permutations import permutation_matrix
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwoLayerSettings:
-    """What is recovered, and how.
-
-    Attributes:
-        sizes: Hidden units n, as many as inputs and outputs, at noise `base_noise` and `base_samples` samples a unit.
-        noises: Standard deviations of the noise on the outputs, whose own is about 1, at `base_size` units.
-        samples_per_unit: Examples over n, at `base_size` units and `base_noise`. Below about 1 the examples are fewer
-            equations than M has free entries.
-        base_size: Hidden units.
-        base_noise: On the outputs.
-        base_samples: Examples over n.
-        instances: Of each setting.
-        starts: Of both descents, beside one; the start whose rounded M has the least loss counts.
-        descent: Of the penalised one; the relaxation takes the same steps with λ = 0.
-        snapshots: Of M over time, for the pictures.
-    """
-
-    sizes: tuple[int, ...] = (4, 8, 16, 32)
-    noises: tuple[float, ...] = (0.0, 0.1, 0.3, 1.0)
-    samples_per_unit: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
-    base_size: int = 16
-    base_noise: float = 0.1
-    base_samples: float = 4.0
-    instances: int = 50
-    starts: int = 8
-    descent: Descent = field(default_factory=lambda: Descent(steps=400, step_size=0.1, penalty=4.0, warmup=0.25))
-    snapshots: int = 6
-
-    def __post_init__(self) -> None:
-        for name in ("instances", "starts"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if min((*self.sizes, self.base_size)) < 2:
-            raise ValueError(f"networks need at least 2 units, got {self.sizes} and base_size {self.base_size}")
-        if min((*self.noises, self.base_noise)) < 0:
-            raise ValueError(f"noises must be at least 0, got {self.noises} and base_noise {self.base_noise}")
-        if min((*self.samples_per_unit, self.base_samples)) <= 0:
-            raise ValueError(f"samples must be above 0, got {self.samples_per_unit} and {self.base_samples}")
-        if self.snapshots < 2:
-            raise ValueError(f"snapshots must be at least 2, got {self.snapshots}")
-
-    @property
-    def conditions(self) -> list[tuple[int, float, float]]:
-        """Every (size, noise, samples a unit) once, in order."""
-        chosen = {(n, self.base_noise, self.base_samples) for n in self.sizes}
-        chosen |= {(self.base_size, noise, self.base_samples) for noise in self.noises}
-        return sorted(chosen | {(self.base_size, self.base_noise, samples) for samples in self.samples_per_unit})
 
 
 @dataclass(frozen=True, slots=True)

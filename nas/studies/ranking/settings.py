@@ -1,46 +1,46 @@
-"""How many cells are ranked, how they are scored, and what is reported."""
+"""Settings of `nas rank`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic.dataclasses import dataclass
 
 from nas.runs.shards import check_portion
+from nas.settings import STRICT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class RankSettings:
-    """The protocol of a ranking.
+    """How a ranking is made.
 
     Attributes:
-        architectures: K, cells trained stand-alone.
-        policy_architectures: Those of them that the runs' controllers sample, as far as they sample different ones;
-            the others are drawn uniformly, within strata of what the shared weights predict.
+        architectures: Cells trained stand-alone.
+        policy_architectures: Those of them that the runs' controllers sample, as far as they sample different ones; the
+            others are uniform, within strata of the shared scores.
         pool: Uniform draws that are scored to find the strata.
-        seeds: Stand-alone trainings of each cell; from 2 on their agreement bounds what any proxy can reach.
-        calibration_batches: Numbers of training batches with which batch norm is recalibrated, to see what they change;
-            the run's own is always among them.
-        top: Numbers of cells k for the best of the top k against the best of k random ones.
+        seeds: Trainings of each cell; from 2 on the report says how close any proxy can come.
+        calibration_batches: For recalibrating batch norm, next to the run's own number and `batch`.
+        top: Best of the top k against the best of k random cells.
         resamples: Of the bootstrap.
-        workers: Processes, one thread each; null: as many as there are cores, and 1 on an accelerator.
-        portion: Which part of the trainings this run does, where they are cut among several runs.
-        portions: How many such parts there are.
+        workers: Processes, one thread each; null: as many as there are cores, and 1 on a GPU.
+        portion: Of the trainings, cut among several runs: -m "rank.portion=range(4)" rank.portions=4
+        portions: How many parts the trainings are cut into.
     """
 
-    architectures: int = 24
-    policy_architectures: int = 6
-    pool: int = 120
-    seeds: int = 1
-    calibration_batches: Sequence[int] = (1, 4, 16)
-    top: Sequence[int] = (1, 3, 5)
-    resamples: int = 2000
-    workers: int | None = None
-    portion: int = 0
-    portions: int = 1
+    architectures: Annotated[int, Field(ge=6)] = 24
+    policy_architectures: NonNegativeInt = 6
+    pool: PositiveInt = 120
+    seeds: PositiveInt = 1
+    calibration_batches: Sequence[PositiveInt] = (1, 4, 16)
+    top: Annotated[Sequence[PositiveInt], Field(min_length=1)] = (1, 3, 5)
+    resamples: Annotated[int, Field(ge=100)] = 2000
+    workers: PositiveInt | None = None
+    portion: NonNegativeInt = 0
+    portions: PositiveInt = 1
 
     def __post_init__(self) -> None:
         check_portion(self.portion, self.portions)
-        for name, least in (("architectures", 6), ("policy_architectures", 0), ("seeds", 1), ("resamples", 100)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if self.policy_architectures >= self.architectures:
             raise ValueError(
                 "policy_architectures must be below architectures "
@@ -48,9 +48,5 @@ class RankSettings:
             )
         if self.pool < self.architectures:
             raise ValueError(f"pool must be at least architectures {self.architectures}, got {self.pool}")
-        if any(number < 1 for number in self.calibration_batches):
-            raise ValueError(f"calibration_batches must be at least 1 each, got {list(self.calibration_batches)}")
-        if not self.top or not all(1 <= k <= self.architectures for k in self.top):
+        if max(self.top) > self.architectures:
             raise ValueError(f"top must hold numbers in 1 … architectures {self.architectures}, got {list(self.top)}")
-        if self.workers is not None and self.workers < 1:
-            raise ValueError(f"workers must be at least 1 or null, got {self.workers}")

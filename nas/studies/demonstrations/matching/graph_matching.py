@@ -7,7 +7,6 @@ permutation. The penalty P(M), added with a growing weight, brings that minimum 
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
 from typing import Any
@@ -21,7 +20,6 @@ from nas.studies.demonstrations.matching.convex import relaxed_matching
 from nas.studies.demonstrations.matching.problems import Matchings, draw_matchings
 from nas.studies.demonstrations.relaxation import (
     NEAR,
-    Descent,
     best_of_starts,
     descend,
     film,
@@ -30,56 +28,10 @@ from nas.studies.demonstrations.relaxation import (
     round_all,
     wilson_interval,
 )
+from nas.studies.demonstrations.settings import Descent, GraphMatchingSettings
 from search_spaces.permutations import permutation_matrix
 
 LARGE = 32
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GraphMatchingSettings:
-    """What is matched, and how.
-
-    Attributes:
-        sizes: Vertices of the graphs, each with every one of `size_noises`.
-        size_noises: Standard deviations of the noise on B; the weights' own is 1.
-        noises: Noises at `noise_size` vertices.
-        noise_size: Vertices.
-        instances: Of each size and noise.
-        large_instances: The same from 32 vertices on.
-        starts: Of the penalised descent and of FAQ, beside one start each.
-        sinkhorn_starts: Of the Sinkhorn descent, the same number of steps each.
-        descent: The penalised one. 300 steps of it and of Sinkhorn are 300 gradients of f; FAQ stops by itself, after
-            at most 30 gradients and 30 linear assignments.
-        snapshots: Of M over time, for the pictures.
-    """
-
-    sizes: tuple[int, ...] = (4, 8, 16, 32)
-    size_noises: tuple[float, ...] = (0.0, 0.5)
-    noises: tuple[float, ...] = (0.0, 0.1, 0.2, 0.5, 1.0)
-    noise_size: int = 8
-    instances: int = 100
-    large_instances: int = 20
-    starts: int = 16
-    sinkhorn_starts: int = 1
-    descent: Descent = field(default_factory=Descent)
-    snapshots: int = 6
-
-    def __post_init__(self) -> None:
-        for name in ("instances", "large_instances", "starts", "sinkhorn_starts"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if min((*self.sizes, self.noise_size)) < 2:
-            raise ValueError(f"graphs need at least 2 vertices, got {self.sizes} and noise_size {self.noise_size}")
-        if min((*self.noises, *self.size_noises), default=0.0) < 0:
-            raise ValueError(f"noises must be at least 0, got {self.noises} and {self.size_noises}")
-        if self.snapshots < 2:
-            raise ValueError(f"snapshots must be at least 2, got {self.snapshots}")
-
-    @property
-    def conditions(self) -> list[tuple[int, float]]:
-        """Every (size, noise) once, in order."""
-        crossed = {(n, float(noise)) for n in self.sizes for noise in self.size_noises}
-        return sorted(crossed | {(self.noise_size, float(noise)) for noise in self.noises})
 
 
 def penalized_matching(

@@ -27,7 +27,6 @@ from nas.data.splits import Split
 from nas.runs.intervals import spread
 from nas.runs.seeds import derive_seed
 from nas.studies.demonstrations.permuted.pixel_permutations import LEARNERS, seeded
-from nas.studies.demonstrations.permuted.settings import PermutedImagesSettings
 from nas.studies.demonstrations.permuted.total_variation import (
     grid_laplacian,
     neighbours_restored,
@@ -35,6 +34,7 @@ from nas.studies.demonstrations.permuted.total_variation import (
     second_moments,
     total_variation,
 )
+from nas.studies.demonstrations.settings import PermutedImagesSettings
 from nas.training.evaluation import evaluate
 from nas.training.sgd import make_sgd
 from nas.training.weight_trainer import WeightTrainer

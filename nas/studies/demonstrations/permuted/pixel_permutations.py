@@ -12,13 +12,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nas.studies.demonstrations.permuted.settings import PermutedImagesSettings
 from nas.studies.demonstrations.permuted.total_variation import (
     grid_laplacian,
     objective_slope,
     smoothness_kernel,
     total_variation,
 )
+from nas.studies.demonstrations.settings import PermutedImagesSettings
 from search_spaces.auto_shuffle import AutoShuffle, start_matrix
 from search_spaces.kaleidoscope import LOGIT_LIMIT, SwitchShuffle
 from search_spaces.permutations import nearest_permutation, permutation_matrix, project_doubly_stochastic

@@ -1,0 +1,87 @@
+"""Settings: dataclasses in which each setting has one default, one range and one description.
+
+A range is an annotation, which pydantic checks; a description is the field's entry under `Attributes` in the docstring.
+The config groups that Hydra composes, `nas COMMAND --help` and the tests of ranges are made from these classes.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Annotated, Any, TypeVar
+
+from annotated_types import Len
+from pydantic import AfterValidator, ConfigDict, Field, PositiveInt, ValidationError
+
+STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True, extra="forbid")
+"""No value is converted to a field's type, and numbers are finite."""
+
+T = TypeVar("T")
+
+
+def _distinct(values: Sequence[T]) -> Sequence[T]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"must not list a value twice, got {list(values)}")
+    return values
+
+
+def _rising(values: Sequence[int]) -> Sequence[int]:
+    if list(values) != sorted(set(values)):
+        raise ValueError(f"must list numbers in rising order, got {list(values)}")
+    return values
+
+
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+"""A probability, decay or share in [0, 1)."""
+Inside = Annotated[float, Field(gt=0, lt=1)]
+"""A share in (0, 1)."""
+Fraction = Annotated[float, Field(ge=0, le=1)]
+"""A share in [0, 1]."""
+Share = Annotated[float, Field(gt=0, le=1)]
+"""A share in (0, 1]."""
+Distinct = Annotated[Sequence[T], Len(1), AfterValidator(_distinct)]
+"""At least one value, each once."""
+Rising = Annotated[Sequence[PositiveInt], Len(1), AfterValidator(_rising)]
+"""Numbers of at least 1 in rising order."""
+ImageShape = Annotated[Sequence[PositiveInt], Len(3, 3)]
+"""[channels, height, width]."""
+
+
+def problem(error: ValidationError, where: str = "") -> str:
+    """Returns what is wrong with the first wrong setting, such as `search.epochs must be greater than 0, got 0`.
+
+    Args:
+        error: Of a settings class, or of the value at the key `where`.
+        where: Key of the settings, put in front of the field's.
+    """
+    first, *others = error.errors(include_url=False)
+    field = first["loc"][0] if first["loc"] and isinstance(first["loc"][0], str) else ""
+    key = ".".join(filter(None, (where, field)))
+    if first["type"] == "value_error":
+        said = str(first["ctx"]["error"])  # a sentence of ours, which names the setting where it is about several
+        return f"{key} {said}" if field else f"{where}.{said}".lstrip(".")
+    same = [first, *(one for one in others if one["loc"][:1] == first["loc"][:1])]  # of a union, one for each type
+    wanted = dict.fromkeys(re.sub(r"^\w+ should (be )?", "", one["msg"]) for one in same)
+    verb = "must be" if "should be" in first["msg"] else "must"
+    return f"{key} {verb} {' or '.join(wanted)}, got {first['input']!r}"
+
+
+def settings_of(settings: type) -> Iterator[tuple[str, Any]]:
+    """Yields name and default of each setting that has a default, nested settings as mappings."""
+    for field in fields(settings):
+        default = field.default if field.default is not MISSING else field.default_factory
+        if default is not MISSING:
+            yield field.name, _plain(default() if field.default is MISSING else default)
+
+
+def config_node(settings: type) -> dict[str, Any]:
+    """Returns the config node of a settings class with its defaults."""
+    return {"_target_": f"{settings.__module__}.{settings.__qualname__}", **dict(settings_of(settings))}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        target = {"_target_": f"{type(value).__module__}.{type(value).__qualname__}"}
+        return {**target, **{field.name: _plain(getattr(value, field.name)) for field in fields(value)}}
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
