@@ -13,6 +13,7 @@ from nas.jobs.building.config import build
 from nas.jobs.building.costs import table_costs
 from nas.runs.console import note
 from nas.searching.evaluators import RewardFunction, accuracy_reward
+from nas.searching.reward_functions import CostReward
 from nas.searching.table_lookup import TableLookup
 from nas.studies.controller_comparison.settings import ComparisonSettings, FrontSettings
 from nas.studies.controller_comparison.trials import Part, TrialRunner
@@ -26,6 +27,8 @@ def build_trial_runner(cfg: DictConfig, settings: ComparisonSettings, front: Fro
         ValueError: If there is no such controller, a setting is out of range, or the table has no front to compare.
         FileNotFoundError: If the table is not there.
     """
+    if not isinstance(front.reward, CostReward):
+        raise ValueError("front.reward must ask for a cost, as latency_aware does")
     space: SearchSpace = build(cfg.search_space, "search_space")
     lookup, cost = build(cfg.table, "table")
     rewards: dict[Part, RewardFunction] = {"accuracy": accuracy_reward}
