@@ -48,7 +48,8 @@ def descriptions(settings: type) -> dict[str, str]:
     for cls in reversed(settings.__mro__):
         entries = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:\n")[2]
         for name, text in re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", entries, flags=re.MULTILINE):
-            found[name] = " ".join(text.split()).removesuffix(".")
+            said = " ".join(text.split()).removesuffix(".")
+            found[name] = said[0].lower() + said[1:] if said[1].islower() else said  # as comments in YAML begin
     for field in fields(settings):
         if is_dataclass(field.type):
             assert isinstance(field.type, type)

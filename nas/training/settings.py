@@ -19,8 +19,8 @@ class TrainingSettings:
         batch_size: Images in a step [144].
         lr_max: Learning rate at the start of a cycle [0.05].
         lr_min: Learning rate at the end of a cycle.
-        first_cycle: T0 of the cosine restarts, in epochs.
-        cycle_factor: Tmul of the cosine restarts.
+        first_cycle: Epochs of the first cycle of the cosine restarts, T0.
+        cycle_factor: Growth of these cycles, Tmul.
         momentum: Of SGD, Nesterov's.
         weight_decay: Of the convolutions' and linear weights; twice ENAS's l2.
         max_grad_norm: Of every gradient tensor; null: none.
