@@ -78,6 +78,26 @@ def test_a_resampled_cell_makes_no_pair_with_itself():
     assert (found["equal size"].low, found["equal size"].high) == (0.0, 1.0)
 
 
+def test_cells_of_one_class_are_drawn_together():
+    """Ten copies of each cell say no more than one: the interval is as wide."""
+    values, scores = RNG.normal(size=30), RNG.normal(size=30)
+    once = ordering(scores, truth_of(values), resamples=400)["tau"]
+    copies = Truth(values=np.repeat(values, 10), groups={}, classes=np.repeat(np.arange(30), 10))
+    tenfold = ordering(np.repeat(scores, 10), copies, resamples=400)["tau"]
+    assert tenfold.value == pytest.approx(once.value, abs=1e-6)
+    assert tenfold.high - tenfold.low == pytest.approx(once.high - once.low, rel=0.2)
+
+
+def test_blocks_of_rows_change_nothing(monkeypatch):
+    values, scores = RNG.normal(size=50), RNG.normal(size=50)
+    groups = {"size": RNG.integers(0, 4, size=50)}
+    whole = ordering(scores, truth_of(values, **groups))
+    monkeypatch.setattr("nas.studies.ranking.ordering.BLOCK", 7)
+    blocks = ordering(scores, truth_of(values, **groups))
+    assert all(blocks[column].value == pytest.approx(whole[column].value, abs=1e-9) for column in whole)
+    assert blocks["equal size"].low == pytest.approx(whole["equal size"].low, abs=1e-9)
+
+
 @pytest.mark.parametrize(("scores", "message"), [([1.0], "3 cells"), ([1, 2, math.nan], "finite")])
 def test_scores_of_other_cells_or_not_finite_are_refused(scores, message):
     with pytest.raises(ValueError, match=message):

@@ -18,12 +18,14 @@ import numpy.typing as npt
 from nas.studies.ranking.intervals import Estimate
 
 Array = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 Signs = npt.NDArray[np.float32]
 
 PARTS = {"tau": 0.0, "better half": 0.5, "best tenth": 0.9}
 """By column, the quantile of the truth from which on cells count."""
 TOP = 0.05
 REGRETS = (1, 10, 50)
+BLOCK = 1024  # cells whose pairs with all others are in memory at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,21 +35,31 @@ class Truth:
     Attributes:
         values: (n,), higher is better.
         groups: By name, (n,) integers: cells of one number are of one group.
+        classes: (n,) integers from 0: cells of one number compute the same function, and a bootstrap draws them
+            together. None: each is its own class.
     """
 
     values: Array
-    groups: Mapping[str, npt.NDArray[np.int64]]
+    groups: Mapping[str, Integers]
+    classes: Integers | None = None
 
     @property
     def columns(self) -> list[str]:
         """The names of all figures."""
         return [*PARTS, "P@5 %", *(f"equal {name}" for name in self.groups), *(f"regret@{k}" for k in REGRETS)]
 
+    def resampled(self, generator: np.random.Generator, resamples: int) -> Signs:
+        """Returns how often each cell is drawn, (1 + resamples, n); in the first row once."""
+        classes = np.arange(len(self.values)) if self.classes is None else self.classes
+        count = int(classes.max()) + 1
+        drawn = generator.multinomial(count, np.full(count, 1 / count), size=resamples)[:, classes]
+        return np.concatenate([np.ones((1, len(classes))), drawn]).astype(np.float32)
+
 
 def ordering(
     scores: npt.ArrayLike, truth: Truth, *, seed: int = 0, resamples: int = 200, confidence: float = 0.95
 ) -> dict[str, Estimate]:
-    """Returns all columns with percentile intervals from a bootstrap over cells and, if there are several, over seeds.
+    """Returns all columns with percentile intervals: a bootstrap over classes and, if there are several, over seeds.
 
     A cell that a resample holds twice makes no pair with itself.
 
@@ -55,7 +67,7 @@ def ordering(
         scores: (n,) or, of several seeds, (S, n), higher is better; the figure is the mean over the seeds.
         truth: Of the n cells.
         seed: The intervals are a function of it.
-        resamples: Of cells and seeds together; at least 1.
+        resamples: Of classes and seeds together; at least 1.
         confidence: Of the intervals, in (0, 1).
 
     Raises:
@@ -68,8 +80,7 @@ def ordering(
     if not np.isfinite(by_seed).all():
         raise ValueError("scores must be finite")
     generator = np.random.default_rng(seed)
-    drawn = generator.multinomial(cells, np.full(cells, 1 / cells), size=resamples)
-    weights = np.concatenate([np.ones((1, cells)), drawn]).astype(np.float32)  # (1 + resamples, n), first the cells
+    weights = truth.resampled(generator, resamples)
     seeds = generator.integers(len(by_seed), size=(resamples, len(by_seed)))
     found = [_of_one_seed(one, truth, weights) for one in by_seed]
     estimates = {}
@@ -84,34 +95,37 @@ def ordering(
 
 def _of_one_seed(scores: Array, truth: Truth, weights: Signs) -> dict[str, Array]:
     """Returns each column for every row of weights, (R,)."""
-    signs, true_signs = _signs(scores), _signs(truth.values)
-    agreement = signs * true_signs
-    found = {}
-    for name, quantile in PARTS.items():
-        chosen = truth.values >= np.quantile(truth.values, quantile)
-        part = np.ix_(chosen, chosen)
-        product, own = weights[:, chosen], np.abs(signs[part])
-        norm = np.sqrt(_pairs(product, own) * _pairs(product, np.abs(true_signs[part])))
-        found[name] = _ratio(_pairs(product, agreement[part]), norm)
-    found["P@5 %"] = np.array([_precision(scores, truth.values, row) for row in weights])
-    for name, group in truth.groups.items():
-        same = (group[:, None] == group).astype(np.float32)
-        np.fill_diagonal(same, 0)
-        found[f"equal {name}"] = _ratio(_pairs(weights, agreement * same), _pairs(weights, same))
-    for k in REGRETS:
-        found[f"regret@{k}"] = np.array([_regret(scores, truth.values, row, k=k) for row in weights])
+    values = truth.values
+    parts = [weights * (values >= np.quantile(values, quantile)) for quantile in PARTS.values()]
+    taus = np.zeros((3, len(parts), len(weights)))  # sums over pairs: agreement, both sides untied
+    equal = np.zeros((2, len(truth.groups), len(weights)))  # agreement, pairs
+    for first in range(0, len(values), BLOCK):
+        rows = slice(first, first + BLOCK)
+        signs, true_signs = _signs(scores, rows), _signs(values, rows)
+        agreement = signs * true_signs
+        for place, matrix in enumerate((agreement, np.abs(signs), np.abs(true_signs))):
+            taus[place] += [_pairs(part, matrix, rows) for part in parts]
+        for number, group in enumerate(truth.groups.values()):
+            same = (group[rows, None] == group).astype(np.float32)
+            np.fill_diagonal(same[:, first:], 0)
+            equal[0, number] += _pairs(weights, agreement * same, rows)
+            equal[1, number] += _pairs(weights, same, rows)
+    found = dict(zip(PARTS, _ratio(taus[0], np.sqrt(taus[1] * taus[2])), strict=True))
+    found["P@5 %"] = np.array([_precision(scores, values, row) for row in weights])
+    found |= dict(zip((f"equal {name}" for name in truth.groups), _ratio(*equal), strict=True))
+    found |= {f"regret@{k}": np.array([_regret(scores, values, row, k=k) for row in weights]) for k in REGRETS}
     return found
 
 
-def _signs(values: Array) -> Signs:
-    """Returns the sign of every difference, (n, n)."""
-    signs: Signs = (values[:, None] > values).astype(np.float32) - (values[:, None] < values)
+def _signs(values: Array, rows: slice) -> Signs:
+    """Returns the signs of the differences of some values from all, (b, n)."""
+    signs: Signs = (values[rows, None] > values).astype(np.float32) - (values[rows, None] < values)
     return signs
 
 
-def _pairs(weights: Signs, matrix: Signs) -> Array:
-    """Returns the sum over pairs of cells of a symmetric matrix, each pair as often as its weights say, (R,)."""
-    sums: Array = ((weights @ matrix) * weights).sum(axis=1, dtype=np.float64) / 2
+def _pairs(weights: Signs, matrix: Signs, rows: slice) -> Array:
+    """Returns the sum of some rows (b, n) of a matrix over pairs, each as often as the weights (R, n) say, (R,)."""
+    sums: Array = ((weights @ matrix.T) * weights[:, rows]).sum(axis=1, dtype=np.float64)
     return sums
 
 
