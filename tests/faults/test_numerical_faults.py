@@ -137,7 +137,8 @@ def data():
 
 def retrained(data, tmp_path, monkeypatch, *, bad: set[tuple[int, int]], **more):
     """Retrains for three epochs; in the steps (epoch, step) of `bad` the images are not finite."""
-    settings = RetrainSettings(epochs=3, batch_size=12, last_epochs=1, checkpoint_seconds=0, **more)
+    given = {"epochs": 3, "batch_size": 12, "lr_max": 0.05, "first_cycle": 10, "last_epochs": 1, "evaluate_every": 1}
+    settings = RetrainSettings(**given, checkpoint_seconds=0, **more)
     genotype, epochs = some_genotype(), itertools.count()
     split_class, original = type(data.full), type(data.full).batches
 

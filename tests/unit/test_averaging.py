@@ -17,6 +17,11 @@ from search_spaces.cells import genotype_candidates
 from tests.taping import TapeRecorder
 from tests.unit.test_graphs import assert_equal, some_genotype, trained
 
+PROTOCOL = {
+    **{"epochs": 4, "batch_size": 12, "lr_max": 0.05, "first_cycle": 10},
+    **{"last_epochs": 2, "evaluate_every": 1, "checkpoint_seconds": 0},
+}
+
 
 def test_means_after_three_steps_by_hand():
     network = nn.Linear(1, 1, bias=False)
@@ -92,7 +97,7 @@ def retrained(data, folder, *, mixer="channel_shuffle", stop_after=None, **setti
             Member(label="found", seed=0, genotype=genotype),
             network,
             data=data,
-            settings=RetrainSettings(epochs=4, batch_size=12, last_epochs=2, checkpoint_seconds=0, **settings),
+            settings=RetrainSettings(**{**PROTOCOL, **settings}),
             runtime=make_runtime(device="cpu"),
             checkpoint=folder / "c.pt",
             on_epoch=on_epoch,

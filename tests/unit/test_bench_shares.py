@@ -12,7 +12,7 @@ from nas.training.settings import RetrainSettings
 THROUGHPUT = {"search step": {"ms": 500.0, "setup_ms": 1000.0}, "reward": {"ms": 200.0}}
 CONTROLLER = {"sample": {"ms": 2.0}, "decode": {"ms": 1.0}, "update": {"ms": 5.0}}
 
-SEARCH = {"epochs": 10, "batch_size": 20, "controller_samples": 4}
+SEARCH = {"epochs": 10, "batch_size": 20, "controller_samples": 4, "samples_per_update": 10, "resample": "epoch"}
 
 
 def bench_of(**search: object) -> SimpleNamespace:

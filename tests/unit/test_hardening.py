@@ -7,7 +7,7 @@ import torch
 from nas.models.hardening import harden_mixers, largest_distance, outermost_mixers, penalty, soft_mixers
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.models.shufflenets import ShuffleNetV2
-from nas.training.settings import TrainingSettings
+from nas.searching.settings import SearchSettings
 from nas.training.sgd import make_sgd
 from nas.training.weight_trainer import WeightTrainer
 from search_spaces.cells import genotype_candidates
@@ -201,7 +201,7 @@ def test_the_mixers_of_a_shufflenet_are_found_without_a_genotype():
     [("constant", [2, 2, 2, 2]), ("linear", [0, 0.5, 1, 2]), ("quadratic", [0, 0.125, 0.5, 2])],
 )
 def test_the_penalty_grows_as_scheduled(schedule, expected):
-    settings = TrainingSettings(epochs=8, mixer_penalty=2.0, mixer_penalty_schedule=schedule)
+    settings = SearchSettings(epochs=8, mixer_penalty=2.0, mixer_penalty_schedule=schedule)
     assert [settings.penalty_weight(epoch) for epoch in (0, 2, 4, 8)] == pytest.approx(expected)
     assert settings.penalty_weight(math.inf) == 2.0
 

@@ -250,21 +250,9 @@ def test_nothing_to_draw_is_an_error(draw, key, figures, tmp_path):
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [
-        ({"data": "mnist"}, "data must be"),
-        ({"methods": ("none", "magic")}, "methods must be"),
-        ({"methods": ("none", "none")}, "each once"),
-        ({"methods": ()}, "methods must be"),
-        ({"side": 5}, "side must be"),
-        ({"trials": 0}, "trials must be at least 1"),
-        ({"stages": 0}, "stages must be at least 1"),
-        ({"rounds": -1}, "rounds must be at least 0"),
-        ({"batch_size": 6000}, "batch_size must lie"),
-        ({"moment_images": 10}, "moment_images must be at least"),
-        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
-    ],
+    [({"batch_size": 6000}, "batch_size .* train_images"), ({"moment_images": 9}, "moment_images")],
 )
-def test_settings_out_of_range_are_refused(wrong, message):
+def test_numbers_of_images_that_do_not_go_together_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         PermutedImagesSettings(**wrong)
 

@@ -86,23 +86,6 @@ def test_the_penaltys_weight_grows_from_0_after_the_warm_up():
     assert all(later > earlier for earlier, later in pairwise(weights[20:]))
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"steps": 0},
-        {"normalizations": 0},
-        {"step_size": 0.0},
-        {"penalty": -1.0},
-        {"momentum": 1.0},
-        {"momentum": -0.1},
-        {"warmup": 1.0},
-    ],
-)
-def test_descents_out_of_range_are_refused(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        Descent(**wrong)
-
-
 def test_starts_are_doubly_stochastic_positive_and_ever_farther_from_the_centre():
     center = permutation_matrix(torch.stack([torch.arange(6), torch.arange(6).flip(0)])).double()
     starts = random_starts(center, starts=4, generator=torch.Generator().manual_seed(0))

@@ -38,7 +38,7 @@ class Trainer:
 
 
 def shared(**settings) -> SharedWeights:
-    given = {"epochs": 4, "batch_size": 16, "lr_max": 0.05, "resample": "batch", **settings}
+    given = {"epochs": 4, "batch_size": 16, "lr_max": 0.05, "resample": "batch", "warmup": 0.0, **settings}
     return SharedWeights(
         settings=SearchSettings(**given),
         seed=0,

@@ -154,20 +154,6 @@ def test_a_table_of_rewards_alone_will_do():
     assert set(search.scored[0]) == {"epoch", "reward", "accuracy", "actions"}
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"queries": 0}, "queries must be at least 1, got 0"),
-        ({"samples_per_update": 0}, "samples_per_update must be at least 1"),
-        ({"top_k": 0}, "top_k must be at least 1"),
-        ({"checkpoint_seconds": -1.0}, "checkpoint_seconds must be at least 0"),
-    ],
-)
-def test_settings_out_of_range_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
-        QuerySettings(**settings)
-
-
 def test_a_reward_that_is_no_number_stops_the_search(table):
     with pytest.raises(ValueError, match="a reward must be finite, the reward function made inf"):
         make(table, reward=lambda score, genotype: math.inf).epoch()

@@ -115,22 +115,6 @@ def test_a_run_repeats_itself_and_reports_each_row():
     assert first != run(TINY, seed=2, on_row=lambda row: None)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"instances": 0}, "instances"),
-        ({"starts": 0}, "starts"),
-        ({"sizes": (1,)}, "2 units"),
-        ({"base_noise": -0.1}, "noises"),
-        ({"samples_per_unit": (0.0,)}, "samples"),
-        ({"snapshots": 1}, "snapshots"),
-    ],
-)
-def test_settings_out_of_range_are_refused(wrong, message):
-    with pytest.raises(ValueError, match=message):
-        TwoLayerSettings(**wrong)
-
-
 def test_plots_are_written(tmp_path):
     figures = run(TINY, seed=1, on_row=lambda row: None)
     where = {"noise": 0.1, "samples_per_unit": 4.0}
