@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -10,6 +12,9 @@ def node(target: str, **keys):
 
 
 COMPARISON = "nas.studies.controller_comparison.settings.ComparisonSettings"
+FRONT = "nas.studies.controller_comparison.settings.FrontSettings"
+GUARD = "nas.searching.diagnostics.settings.GuardSettings"
+SEARCH = "nas.searching.settings.SearchSettings"
 SPACE = "search_spaces.shufflenas.ShuffleNASSpace"
 
 
@@ -21,11 +26,11 @@ def test_build_calls_the_target_with_its_keys():
     ("keys", "message"),
     [
         ({"blocks": 0}, "search_space.blocks must lie in 1 … 64, got 0"),
-        ({"blocks": "abc"}, "search_space.blocks must be a whole number, got 'abc'"),
-        ({"blocks": 2.5}, "search_space.blocks must be a whole number, got 2.5"),
-        ({"blocks": True}, "search_space.blocks must be a whole number, got True"),
-        ({"ops": "conv_1x1"}, "search_space.ops must be a list of texts"),
-        ({"ops": [1]}, "search_space.ops must be a list of texts"),
+        ({"blocks": "abc"}, "search_space.blocks must .*integer, got 'abc'"),
+        ({"blocks": 2.5}, "search_space.blocks must .*integer, got 2.5"),
+        ({"blocks": True}, "search_space.blocks must .*integer, got True"),
+        ({"ops": "conv_1x1"}, "search_space.ops must .*, got 'conv_1x1'"),
+        ({"ops": [1]}, "search_space.ops must .*string, got 1"),
         ({"depth": 3}, "search_space.depth is unknown; .* takes blocks, ops, mixers, output"),
         ({"blocks": "???"}, "search_space.blocks is not set|blocks is not set"),
         ({"blocks": "${nowhere}"}, "search_space: "),
@@ -38,33 +43,29 @@ def test_mistakes_name_key_and_rule(keys, message):
 
 def test_nested_targets_are_checked_too():
     policy = {"_target_": "controllers.lstm.LSTMPolicy", "_partial_": True, "hidden_size": "big"}
-    with pytest.raises(ValueError, match=r"controller\.policy\.hidden_size must be a whole number, got 'big'"):
+    with pytest.raises(ValueError, match=r"controller\.policy\.hidden_size must .*integer, got 'big'"):
         build(node("controllers.reinforce.Reinforce", policy=policy), "controller", [])
 
 
 @pytest.mark.parametrize(
-    ("target", "keys", "message"),
+    ("target", "keys", "key"),
     [
-        ("nas.searching.search.SearchSettings", {"epochs": 1, "guard": None}, r"x\.guard must be a group of settings"),
-        (
-            "nas.searching.search.SearchSettings",
-            {"epochs": 1, "guard": "stop"},
-            r"x\.guard must be a group of settings",
-        ),
-        (COMPARISON, {"published": None}, r"x\.published must be keys whose values are a list of finite numbers"),
-        (COMPARISON, {"published": {"uniform": [94.0, None]}}, r"x\.published must be keys whose values"),
-        (COMPARISON, {"samples_per_update": 5}, r"x\.samples_per_update must be keys whose values are a whole number"),
-        (
-            "controllers.reinforce.Reinforce",
-            {"adam_betas": [0.9]},
-            "must be a list of a finite number, a finite number, got",
-        ),
-        ("controllers.reinforce.Reinforce", {"adam_betas": [0.9, 0.99, 0.5]}, "must be a list of a finite number, a"),
+        (SEARCH, {"guard": None}, "x.guard "),
+        (SEARCH, {"guard": "stop"}, "x.guard "),
+        (SEARCH, {"guard": {"_target_": GUARD, "entropy": 2.0}}, "x.guard.entropy "),
+        (SEARCH, {"guard": {"_target_": GUARD, "entrpy": 0.1}}, "x.guard.entrpy is unknown; did you mean entropy"),
+        (SEARCH, {"epoch": 1}, "x.epoch is unknown; did you mean epochs"),
+        (COMPARISON, {"published": None}, "x.published "),
+        (COMPARISON, {"published": {"uniform": [94.0, None]}}, "x.published"),
+        (COMPARISON, {"samples_per_update": 5}, "x.samples_per_update "),
+        (FRONT, {}, "x.reward "),
+        ("controllers.reinforce.Reinforce", {"adam_betas": [0.9]}, "x.adam_betas "),
+        ("controllers.reinforce.Reinforce", {"adam_betas": [0.9, 0.99, 0.5]}, "x.adam_betas "),
     ],
 )
-def test_groups_mappings_and_pairs_are_checked_too(target, keys, message):
+def test_groups_mappings_and_pairs_are_checked_too(target, keys, key):
     arguments = [[]] if target.endswith("Reinforce") else []
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^{re.escape(key)}"):
         build(node(target, **keys), "x", *arguments)
 
 
@@ -76,10 +77,10 @@ def test_a_target_that_is_not_there_is_named():
 
 
 def test_optional_numbers_take_null():
-    settings = build(node("nas.searching.search.SearchSettings", epochs=1, max_grad_norm=None), "search")
+    settings = build(node(SEARCH, max_grad_norm=None), "search")
     assert settings.max_grad_norm is None
-    with pytest.raises(ValueError, match=r"search\.max_grad_norm must be a finite number or null, got 'x'"):
-        build(node("nas.searching.search.SearchSettings", epochs=1, max_grad_norm="x"), "search")
+    with pytest.raises(ValueError, match=r"search\.max_grad_norm must .*number, got 'x'"):
+        build(node(SEARCH, max_grad_norm="x"), "search")
 
 
 def test_differences_are_named_and_free_keys_left_out():
