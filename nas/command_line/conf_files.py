@@ -135,9 +135,10 @@ def _add_file(
         if entry == "_self_":
             _add_own(found, file, package)
         elif isinstance(entry, str):  # a file of the same group, `guard@guard` in the package `guard` below this one
-            name, _, place = entry.partition("@")
-            title = _read(_find(places, group, name)).header
-            found.groups[_joined(package, place)] = Group(_joined(package, place), name, (name,), title)
+            name, _, place = entry.removesuffix("@_here_").partition("@")
+            if place:
+                title = _read(_find(places, group, name)).header
+                found.groups[_joined(package, place)] = Group(_joined(package, place), name, (name,), title)
             _add_file(found, places, group=group, option=name, package=_joined(package, place), chosen=chosen)
         else:
             for key, default in _choices(entry):
@@ -177,6 +178,9 @@ def _add_own(found: CommandSettings, file: ConfigFile, package: str) -> None:
         comment = file.comments.get(key) or (before.comment if before else "")
         head = dotted.partition(".")[0]
         group = before.group if before else package or (head if head in found.groups else "")
+        for one in list(found.settings):  # null in the place of keys, or keys in the place of null
+            if one.startswith(f"{dotted}.") or dotted.startswith(f"{one}."):
+                del found.settings[one]
         found.settings[dotted] = Setting(dotted, value, comment, group)
 
 

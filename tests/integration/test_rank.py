@@ -29,7 +29,7 @@ SEARCH = (
     "search.final_samples=2",
     "search.calibration_batches=2",
     "search.random_cells=0",
-    "controller.learning_rate=0.5",
+    "controller.optimizer.lr=0.5",
     "name=toy",
     "device=cpu",
 )

@@ -18,6 +18,7 @@ from nas.searching.search import Search
 from nas.searching.settings import QuerySettings
 from nas.searching.table_lookup import TableEvaluator, open_table
 from search_spaces.nasbench201 import SKIP, NASBench201Space, arch_string
+from tests import learners
 
 ROOT = Path(__file__).parents[2]
 SPACE = NASBench201Space()
@@ -30,8 +31,8 @@ def evaluator():
     return open_table(path=str(FILE), key_of=arch_string, reward_scale=0.01, **columns)[0]
 
 
-def learner(**settings) -> Reinforce:
-    return Reinforce(SPACE.decisions, policy=IndependentPolicy, **{"learning_rate": 1e-6, **settings})
+def learner(*, lr: float = 1e-6, **settings) -> Reinforce:
+    return learners.learner(SPACE.decisions, IndependentPolicy, optimizer={"lr": lr}, **settings)
 
 
 def make(
@@ -105,7 +106,7 @@ def test_ops_without_weights_that_are_rewarded_are_reported_though_the_reward_ri
     def skips(score, genotype) -> float:
         return sum(op == SKIP for block in genotype.normal.blocks for op in block.ops) / 6
 
-    search = make(evaluator, learner(learning_rate=0.3, baseline_start=None), reward=skips, queries=300)
+    search = make(evaluator, learner(lr=0.3, baseline={"start": None}), reward=skips, queries=300)
     kinds = finish(search)
     assert "skip_ops" in kinds
     taken_over = next(row["epoch"] for row in search.watch.rows if row["weight_free"] > 0.85)

@@ -11,6 +11,7 @@ def node(target: str, **keys):
 
 COMPARISON = "nas.studies.controller_comparison.settings.ComparisonSettings"
 SPACE = "search_spaces.shufflenas.ShuffleNASSpace"
+ADAM = "controllers.policy_gradients.Adam"
 
 
 def test_build_calls_the_target_with_its_keys():
@@ -42,6 +43,12 @@ def test_nested_targets_are_checked_too():
         build(node("controllers.reinforce.Reinforce", policy=policy), "controller", [])
 
 
+def test_a_value_that_a_nested_target_refuses_is_named_by_its_whole_key():
+    average = {"_target_": "controllers.policy_gradients.MovingAverageBaseline", "decay": 1.0, "start": None}
+    with pytest.raises(ValueError, match=r"^controller\.baseline\.decay must lie in \[0, 1\), got 1\.0"):
+        build(node("controllers.reinforce.Reinforce", baseline=average), "controller", [])
+
+
 @pytest.mark.parametrize(
     ("target", "keys", "message"),
     [
@@ -54,18 +61,18 @@ def test_nested_targets_are_checked_too():
         (COMPARISON, {"published": None}, r"x\.published must be keys whose values are a list of finite numbers"),
         (COMPARISON, {"published": {"uniform": [94.0, None]}}, r"x\.published must be keys whose values"),
         (COMPARISON, {"samples_per_update": 5}, r"x\.samples_per_update must be keys whose values are a whole number"),
+        (ADAM, {"betas": [0.9]}, r"x\.betas must be a list of a finite number, a finite number, got"),
+        (ADAM, {"betas": [0.9, 0.99, 0.5]}, r"x\.betas must be a list of a finite number, a finite number, got"),
         (
             "controllers.reinforce.Reinforce",
-            {"adam_betas": [0.9]},
-            "must be a list of a finite number, a finite number, got",
+            {"decisions": [], "objective": None},
+            r"x\.objective must be a group of settings with a _target_, got None",
         ),
-        ("controllers.reinforce.Reinforce", {"adam_betas": [0.9, 0.99, 0.5]}, "must be a list of a finite number, a"),
     ],
 )
 def test_groups_mappings_and_pairs_are_checked_too(target, keys, message):
-    arguments = [[]] if target.endswith("Reinforce") else []
     with pytest.raises(ValueError, match=message):
-        build(node(target, **keys), "x", *arguments)
+        build(node(target, **keys), "x")
 
 
 def test_a_target_that_is_not_there_is_named():

@@ -18,6 +18,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from nas.runs.old_names import current_key
 from nas.runs.trust import target_modules
 
 MOST_SHOWN = 8
@@ -49,18 +50,21 @@ def build(node: DictConfig, where: str, *arguments: Any, **given: Any) -> Any:
         if isinstance(cause, OSError) and cause.filename is not None:
             raise OSError(cause.errno, cause.strerror, cause.filename) from cause
         if isinstance(cause, ValueError | TypeError | ImportError):
-            raise ValueError(_placed(str(cause), where, settings)) from cause
+            part = str(error).partition("\nfull_key: ")[2]  # of the node, where what it names could not be built
+            raise ValueError(_placed(str(cause), where, node, part=part)) from cause
         if isinstance(cause, MemoryError | RuntimeError | OverflowError) and _is_about_size(cause):
             raise ValueError(f"{where}: does not fit into memory: {str(cause).splitlines()[0]}") from cause
         raise
 
 
-def _placed(message: str, where: str, settings: Mapping[str, Any]) -> str:
-    """Returns a message about a config node with the dotted key that it is about in front."""
+def _placed(message: str, where: str, node: DictConfig, *, part: str) -> str:
+    """Returns a message about a config node, or a part of it, with the dotted key that it is about in front."""
     key = message.partition(" ")[0]
     if key.startswith(f"{where}."):
         return message
-    return f"{where}.{message}" if key.partition(".")[0] in settings else f"{where}: {message}"
+    if part and key in (OmegaConf.select(node, part) or ()):
+        return f"{where}.{part}.{message}"
+    return f"{where}.{message}" if key.partition(".")[0] in node else f"{where}: {message}"
 
 
 def _is_about_size(error: Exception) -> bool:
@@ -138,7 +142,8 @@ def _check_types(settings: Mapping[str, Any], where: str, *, num_positional: int
         if key in ("_target_", "_partial_"):
             continue
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=2)
+            moved = current_key(f"{where}.{key}")
+            near = [moved] if moved else difflib.get_close_matches(key, known, n=2)
             some = [*list(known)[:MOST_SHOWN], *(["..."] if len(known) > MOST_SHOWN else [])]
             hint = f"did you mean {' or '.join(near)}?" if near else f"{target} takes {', '.join(some)}"
             raise ValueError(f"{where}.{key} is unknown; {hint}")
@@ -201,7 +206,7 @@ def _fits(value: Any, hint: Any) -> bool:
 def _describe(hint: Any) -> str:
     names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text", type(None): "null"}
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return " or ".join(_describe(part) for part in typing.get_args(hint))
+        return " or ".join(dict.fromkeys(_describe(part) for part in typing.get_args(hint)))
     if dataclasses.is_dataclass(hint):
         return "a group of settings with a _target_"
     if inspect.isclass(origin := typing.get_origin(hint)) and issubclass(origin, Mapping):
