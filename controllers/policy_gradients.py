@@ -8,9 +8,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-ANNEALINGS = ("linear", "cosine")
-BONUS_PLACES = ("reward", "loss")
-
 
 @dataclass(frozen=True, slots=True)
 class ReinforceObjective:
@@ -143,12 +140,12 @@ class EntropyBonus:
     def __post_init__(self) -> None:
         if self.weight < 0:
             raise ValueError(f"weight must be at least 0, got {self.weight}")
-        if self.part_of not in BONUS_PLACES:
-            raise ValueError(f"part_of must be one of {', '.join(BONUS_PLACES)}, got {self.part_of!r}")
+        if self.part_of not in ("reward", "loss"):
+            raise ValueError(f"part_of must be one of reward, loss, got {self.part_of!r}")
         if self.weight_end is not None and self.weight_end < 0:
             raise ValueError(f"weight_end must be at least 0, got {self.weight_end}")
-        if self.schedule not in ANNEALINGS:
-            raise ValueError(f"schedule must be one of {', '.join(ANNEALINGS)}, got {self.schedule!r}")
+        if self.schedule not in ("linear", "cosine"):
+            raise ValueError(f"schedule must be one of linear, cosine, got {self.schedule!r}")
         if self.updates < 1:
             raise ValueError(f"updates must be at least 1, got {self.updates}")
 

@@ -120,13 +120,7 @@ class Reinforce:
         return logged
 
     def _step(self, samples: Samples, sampled_log_prob: Tensor, advantage: Tensor) -> float:
-        """Takes a step of the optimizer; returns the loss before it.
-
-        Args:
-            samples: N + K of them, the elites last.
-            sampled_log_prob: (N,).
-            advantage: (N,).
-        """
+        """Takes a step on N + K samples, the last K of them elites; returns the loss before it."""
         count = len(advantage)
         loss = self.objective.loss(samples.log_prob[:count], sampled_log_prob, advantage)
         loss = self.entropy.loss(loss, samples.entropy[:count], update=self.updates)

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from controllers.independent import IndependentPolicy
 from controllers.reinforce import Reinforce
 from controllers.uniform import Uniform
+from nas.jobs.building.compared_controllers import controller_config
 from nas.jobs.building.config import build
 from nas.searching.diagnostics.settings import GuardSettings
 from nas.searching.diagnostics.watch import Watch
@@ -147,7 +148,7 @@ def test_random_search_is_left_in_peace(evaluator, seed):
 
 def test_the_default_controller_converges_and_is_not_warned_of(evaluator):
     torch.manual_seed(0)
-    config = OmegaConf.load(ROOT / "conf" / "controller" / "lstm.yaml")
+    config = controller_config("lstm", OmegaConf.create())
     search = make(evaluator, build(config, "controller", SPACE.decisions), queries=500, seed=2)
     assert finish(search) == ["converged"]
     assert search.watch.findings[0].epoch > 25
@@ -220,7 +221,7 @@ def test_a_restart_brings_a_fresh_controller_as_often_as_allowed(evaluator):
     found = run(search, 2)
     assert {action for _, _, action in found} == {"restart"}
     assert search.controller is not first
-    assert search.controller.baseline == 0.0
+    assert search.controller.baseline.value == 0.0
     search.epoch()
     assert search.rows[-1]["entropy_share"] > 0.99
     force(search.controller, 1)

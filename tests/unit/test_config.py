@@ -43,6 +43,12 @@ def test_nested_targets_are_checked_too():
         build(node("controllers.reinforce.Reinforce", policy=policy), "controller", [])
 
 
+@pytest.mark.parametrize("where", ["controller", "controller.lstm"])
+def test_an_old_key_of_a_controller_is_answered_with_the_new_one(where):
+    with pytest.raises(ValueError, match=rf"{where}\.elite_size is unknown; did you mean {where}\.elites\.size\?"):
+        build(node("controllers.reinforce.Reinforce", elite_size=3), where, [])
+
+
 def test_a_value_that_a_nested_target_refuses_is_named_by_its_whole_key():
     average = {"_target_": "controllers.policy_gradients.MovingAverageBaseline", "decay": 1.0, "start": None}
     with pytest.raises(ValueError, match=r"^controller\.baseline\.decay must lie in \[0, 1\), got 1\.0"):
