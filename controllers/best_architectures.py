@@ -5,12 +5,14 @@ Priority queue training (Abolafia et al. 2018, arXiv:1801.03526) also raises the
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 
+@dataclass(eq=False, kw_only=True)
 class Elites:
     """The K best distinct architectures among the last W rewarded.
 
@@ -20,21 +22,26 @@ class Elites:
 
     Args:
         size: K, at least 1.
+        weight: Weight of their mean log-likelihood in what a policy maximises, above 0; on the scale of advantages.
         window: W, at least K.
 
     Raises:
         ValueError: If an argument is out of range.
     """
 
-    def __init__(self, *, size: int, window: int) -> None:
-        if size < 1:
-            raise ValueError(f"size must be at least 1, got {size}")
-        if window < size:
-            raise ValueError(f"window must be at least size {size}, got {window}")
-        self.size = size
-        self.window = window
-        self.actions: Tensor | None = None  # (M, T), oldest first
-        self.rewards = torch.empty(0, dtype=torch.float64)  # (M,)
+    size: int
+    weight: float
+    window: int
+    actions: Tensor | None = field(default=None, init=False)  # (M, T), oldest first
+    rewards: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.float64), init=False)  # (M,)
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"size must be at least 1, got {self.size}")
+        if self.weight <= 0:
+            raise ValueError(f"weight must be above 0, got {self.weight}")
+        if self.window < self.size:
+            raise ValueError(f"window must be at least size {self.size}, got {self.window}")
 
     def observe(self, actions: Tensor, rewards: Tensor) -> None:
         """Takes in architectures (N, T) and their rewards (N,), and forgets those beyond the last W.

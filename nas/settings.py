@@ -46,20 +46,21 @@ ImageShape = Annotated[Sequence[PositiveInt], Len(3, 3)]
 """[channels, height, width]."""
 
 
-def problem(error: ValidationError, where: str = "") -> str:
+def problem(error: ValidationError, where: str = "", *, of_value: bool = False) -> str:
     """Returns what is wrong with the first wrong setting, such as `search.epochs must be greater than 0, got 0`.
 
     Args:
-        error: Of a settings class, or of the value at the key `where`.
-        where: Key of the settings, put in front of the field's.
+        error: Of a settings class, or of one value.
+        where: Key of the settings, put in front of the field's, or of the value.
+        of_value: Whether it is of one value.
     """
     first, *others = error.errors(include_url=False)
-    field = first["loc"][0] if first["loc"] and isinstance(first["loc"][0], str) else ""
+    field = "" if of_value or not first["loc"] else str(first["loc"][0])
     key = ".".join(filter(None, (where, field)))
     if first["type"] == "value_error":
         said = str(first["ctx"]["error"])  # a sentence of ours, which names the setting where it is about several
         return f"{key} {said}" if field else f"{where}.{said}".lstrip(".")
-    same = [first, *(one for one in others if one["loc"][:1] == first["loc"][:1])]  # of a union, one for each type
+    same = [first, *(one for one in others if of_value or one["loc"][:1] == first["loc"][:1])]  # of a union, one a type
     wanted = dict.fromkeys(re.sub(r"^\w+ should (be )?", "", one["msg"]) for one in same)
     verb = "must be" if "should be" in first["msg"] else "must"
     return f"{key} {verb} {' or '.join(wanted)}, got {first['input']!r}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from nas.command_line.settings_groups import CLASSES, GROUP, descriptions, settings_class, summary
+from nas.command_line.settings_groups import CLASSES, GROUP, descriptions, parts, settings_class, summary
 from nas.settings import config_node
 
 OWN = Path(__file__).parents[2] / "conf"
@@ -64,13 +64,18 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """A YAML file or settings class: its leading comment, its defaults list, and its keys with their comments."""
+    """A YAML file or settings class: its leading comment, its defaults list, its keys with their comments.
+
+    Attributes:
+        parts: Nested settings by key, with what they are.
+    """
 
     header: str
     is_global: bool
     defaults: list[Any]
     values: dict[str, Any]
     comments: Mapping[str, str]
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -134,13 +139,16 @@ def _add_file(
     """Adds a file's settings in the order of its defaults list."""
     file = _read_option(places, group, option)
     package = "" if file.is_global else package
+    for part, title in file.parts.items():
+        found.groups[_joined(package, part)] = Group(_joined(package, part), part, (part,), title)
     for entry in [*file.defaults, *([] if "_self_" in file.defaults else ["_self_"])]:
         if entry == "_self_":
             _add_own(found, file, package)
         elif isinstance(entry, str):  # a file of the same group, `guard@guard` in the package `guard` below this one
-            name, _, place = entry.partition("@")
-            title = _read_option(places, group, name).header
-            found.groups[_joined(package, place)] = Group(_joined(package, place), name, (name,), title)
+            name, _, place = entry.removesuffix("@_here_").partition("@")
+            if place:
+                title = _read_option(places, group, name).header
+                found.groups[_joined(package, place)] = Group(_joined(package, place), name, (name,), title)
             _add_file(found, places, group=group, option=name, package=_joined(package, place), chosen=chosen)
         else:
             for key, default in _choices(entry):
@@ -178,9 +186,14 @@ def _add_own(found: CommandSettings, file: ConfigFile, package: str) -> None:
     for key, value in _leaves(file.values):
         dotted = _joined(package, key)
         before = found.settings.get(dotted)
-        comment = file.comments.get(key) or (before.comment if before else "")
+        own = file.comments.get(key) or file.comments.get(key.rpartition(".")[0])
+        comment = own or (before.comment if before else "")
         head = dotted.partition(".")[0]
-        group = before.group if before else package or (head if head in found.groups else "")
+        part = next((one for one in file.parts if key.startswith(f"{one}.")), "")
+        group = before.group if before else _joined(package, part) or (head if head in found.groups else "")
+        for one in list(found.settings):  # null in the place of keys, or keys in the place of null
+            if one.startswith(f"{dotted}.") or dotted.startswith(f"{one}."):
+                del found.settings[one]
         found.settings[dotted] = Setting(dotted, value, comment, group)
 
 
@@ -215,7 +228,8 @@ def _read_option(places: list[Path], group: str, option: str) -> ConfigFile:
     if group != GROUP or option not in CLASSES:
         return _read(_find(places, group, option))
     settings = settings_class(option)
-    return ConfigFile(summary(settings), False, [], config_node(settings), descriptions(settings))
+    titles = {name: summary(nested) for name, nested in parts(settings)}
+    return ConfigFile(summary(settings), False, [], config_node(settings), descriptions(settings), titles)
 
 
 def _find(places: list[Path], group: str, option: str) -> Path:

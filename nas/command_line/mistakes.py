@@ -10,6 +10,7 @@ from nas.command_line.conf_files import CommandSettings, lacking_for, read_comma
 from nas.command_line.help import COMMANDS
 from nas.command_line.words import Words
 from nas.models.exporting.settings import FORMATS
+from nas.runs.old_names import current_key
 from nas.studies.demonstrations import TASKS
 from search_spaces.published import published_names
 
@@ -233,7 +234,8 @@ def _wrong_key(command: str, word: str, found: CommandSettings) -> str | None:
     keys = [*found.settings, *found.groups]
     if key in keys or any(one.startswith(f"{key}.") for one in keys):
         return None
-    near = near_keys(key, keys)
+    moved = current_key(key)
+    near = [moved] if moved else near_keys(key, keys)
     hint = f"did you mean {' or '.join(near)}?" if near else f"nas {command} --help lists the settings"
     return f"no setting {key!r}; {hint}"
 

@@ -50,11 +50,14 @@ def descriptions(settings: type) -> dict[str, str]:
         for name, text in re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", entries, flags=re.MULTILINE):
             said = " ".join(text.split()).removesuffix(".")
             found[name] = said[0].lower() + said[1:] if said[1].islower() else said  # as comments in YAML begin
-    for field in fields(settings):
-        if is_dataclass(field.type):
-            assert isinstance(field.type, type)
-            found |= {f"{field.name}.{name}": text for name, text in descriptions(field.type).items()}
+    for part, nested in parts(settings):
+        found |= {f"{part}.{name}": text for name, text in descriptions(nested).items()}
     return found
+
+
+def parts(settings: type) -> list[tuple[str, type]]:
+    """Returns name and class of the nested settings."""
+    return [(one.name, one.type) for one in fields(settings) if isinstance(one.type, type) and is_dataclass(one.type)]
 
 
 def summary(settings: type) -> str:

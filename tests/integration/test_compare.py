@@ -67,7 +67,7 @@ def test_a_search_in_a_table_leaves_every_file(tmp_path):
     assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
 
-RESTARTED = ("search.guard.action=restart", "search.guard.entropy=0.99", "controller.entropy_weight_end=0")
+RESTARTED = ("search.guard.action=restart", "search.guard.entropy=0.99", "controller.entropy.weight_end=0")
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_constants_of_a_controller_can_be_changed(tmp_path):
     report = compare.run(config("compare", *SMALL, *settings, changed), tmp_path)
     assert report["configs"]["evolution"]["population_size"] == 3
     with pytest.raises(ValueError, match=r"controller.lstm is not compared; compare.controllers names evolution"):
-        compare.run(config("compare", *SMALL, *settings, "+controller.lstm.learning_rate=1"), tmp_path / "other")
+        compare.run(config("compare", *SMALL, *settings, "+controller.lstm.optimizer.lr=1"), tmp_path / "other")
 
 
 def tune(folder: Path, *overrides: str) -> Path:
@@ -343,7 +343,7 @@ def test_optuna_finds_the_best_of_what_it_tried_and_goes_on_where_it_was(tmp_pat
     reports = [json.loads(file.read_text()) for file in folder.glob("*/compare.json")]
     assert len(reports) == 3
     best = OmegaConf.load(folder / "optimization_results.yaml")
-    means = {one["configs"]["lstm"]["learning_rate"]: one["controllers"][0]["mean_at_20"] for one in reports}
+    means = {one["configs"]["lstm"]["optimizer"]["lr"]: one["controllers"][0]["mean_at_20"] for one in reports}
     assert best.best_value == max(means.values())
-    assert means[best.best_params["+controller.lstm.learning_rate"]] == best.best_value
+    assert means[best.best_params["+controller.lstm.optimizer.lr"]] == best.best_value
     assert all(0.002 <= rate <= 0.1 for rate in means)

@@ -3,14 +3,18 @@
 They are in `tests/data/written_by_0.1`.
 """
 
+import copy
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from omegaconf import OmegaConf
 
 import nas
+from nas.jobs.building.compared_controllers import controller_config
 from nas.models.of_runs import trained_network
 from nas.runs.old_names import current_name, with_current_names
 from tests.commands import nas as run_nas
@@ -79,6 +83,27 @@ def test_its_command_again_changes_nothing_of_what_is_done(folder):
     settings = ("experiment=toy", "network.stages=2", "search_space.blocks=2", "name=old")
     assert run_nas("pipeline", *settings, cwd=folder).returncode == 0
     assert (folder / "results/runs/old/candidates.json").read_bytes() == before
+
+
+ENAS = {"learning_rate": 0.0035, "elite_size": 0}
+BOUNDS = {"tanh_constant": 1.1, "op_tanh_reduction": 2.5}
+
+
+@pytest.mark.parametrize(
+    ("name", "policy", "changed"),
+    [
+        ("lstm", {}, {}),
+        ("enas", BOUNDS, {**ENAS, "baseline_decay": 0.99, "baseline_start": 0.0}),
+        ("ppo", BOUNDS, {**ENAS, "ppo_clip": 0.2, "ppo_epochs": 4}),
+    ],
+)
+def test_the_settings_of_its_controller_have_the_keys_of_now(name, policy, changed):
+    """With the values of the file of a name, which have not changed, it is the controller of that file."""
+    old = yaml.safe_load((OLD / "run" / "config.yaml").read_text())["controller"] | changed
+    old["policy"] |= policy
+    now = OmegaConf.to_container(controller_config(name, OmegaConf.create()))
+    assert with_current_names(old) == now
+    assert with_current_names(copy.deepcopy(now)) == now
 
 
 def test_names_are_current():

@@ -29,7 +29,7 @@ SEARCH = (
     "search.final_samples=2",
     "search.calibration_batches=2",
     "search.random_cells=0",
-    "controller.learning_rate=0.5",
+    "controller.optimizer.lr=0.5",
     "name=toy",
     "device=cpu",
 )
@@ -144,6 +144,23 @@ def test_the_log_probability_is_the_trained_policys(runs, ranked):
     untrained = build(one.cfg.controller, "controller", one.search.space.decisions)
     assert untrained.policy.log_prob(actions).item() != pytest.approx(expected, rel=1e-3)
     assert log_probs(one.search.controller, one.search.space, [genotype]) is None  # one cell is told from none
+
+
+def test_a_search_of_version_0_1_is_read_with_its_policy(runs, tmp_path):
+    """Its config has another form: all settings of the controller side by side."""
+    shutil.copytree(runs[0], tmp_path / "old")
+    cfg = OmegaConf.load(runs[0] / "config.yaml")
+    cfg.controller = OmegaConf.load(Path(__file__).parents[1] / "data/written_by_0.1/run/config.yaml").controller
+    cfg.controller.learning_rate = 0.5
+    OmegaConf.save(cfg, tmp_path / "old" / "config.yaml")
+    old, new = (
+        read_runs(config("rank", f"run={folder}"), build_runtime(config("rank")))[0].search.controller
+        for folder in (tmp_path / "old", runs[0])
+    )
+    assert old.optimizer.defaults == new.optimizer.defaults
+    for one, other in zip(old.policy.parameters(), new.policy.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(old.elites.best(), new.elites.best())
 
 
 def test_a_stand_alone_accuracy_is_what_retraining_gives_the_cell(runs, ranked, tmp_path):

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from controllers.independent import IndependentPolicy
 from controllers.reinforce import Reinforce
 from controllers.uniform import Uniform
+from nas.jobs.building.compared_controllers import controller_config
 from nas.jobs.building.config import build
 from nas.searching.diagnostics.settings import GuardSettings
 from nas.searching.diagnostics.watch import Watch
@@ -17,6 +18,7 @@ from nas.searching.search import Search
 from nas.searching.settings import QuerySettings
 from nas.searching.table_lookup import TableEvaluator, open_table
 from search_spaces.nasbench201 import SKIP, NASBench201Space, arch_string
+from tests import learners
 
 ROOT = Path(__file__).parents[2]
 SPACE = NASBench201Space()
@@ -29,8 +31,8 @@ def evaluator():
     return open_table(path=str(FILE), key_of=arch_string, reward_scale=0.01, **columns)[0]
 
 
-def learner(**settings) -> Reinforce:
-    return Reinforce(SPACE.decisions, policy=IndependentPolicy, **{"learning_rate": 1e-6, **settings})
+def learner(*, lr: float = 1e-6, **settings) -> Reinforce:
+    return learners.learner(SPACE.decisions, IndependentPolicy, optimizer={"lr": lr}, **settings)
 
 
 def make(
@@ -104,7 +106,7 @@ def test_ops_without_weights_that_are_rewarded_are_reported_though_the_reward_ri
     def skips(score, genotype) -> float:
         return sum(op == SKIP for block in genotype.normal.blocks for op in block.ops) / 6
 
-    search = make(evaluator, learner(learning_rate=0.3, baseline_start=None), reward=skips, queries=300)
+    search = make(evaluator, learner(lr=0.3, baseline={"start": None}), reward=skips, queries=300)
     kinds = finish(search)
     assert "skip_ops" in kinds
     taken_over = next(row["epoch"] for row in search.watch.rows if row["weight_free"] > 0.85)
@@ -145,7 +147,7 @@ def test_random_search_is_left_in_peace(evaluator, seed):
 
 def test_the_default_controller_converges_and_is_not_warned_of(evaluator):
     torch.manual_seed(0)
-    config = OmegaConf.load(ROOT / "conf" / "controller" / "lstm.yaml")
+    config = controller_config("lstm", OmegaConf.create())
     search = make(evaluator, build(config, "controller", SPACE.decisions), queries=500, seed=2)
     assert finish(search) == ["converged"]
     assert search.watch.findings[0].epoch > 25
@@ -218,7 +220,7 @@ def test_a_restart_brings_a_fresh_controller_as_often_as_allowed(evaluator):
     found = run(search, 2)
     assert {action for _, _, action in found} == {"restart"}
     assert search.controller is not first
-    assert search.controller.baseline == 0.0
+    assert search.controller.baseline.value == 0.0
     search.epoch()
     assert search.rows[-1]["entropy_share"] > 0.99
     force(search.controller, 1)

@@ -25,7 +25,11 @@ from nas.command_line.mistakes import REFUSED, check, check_files, explain
 from nas.command_line.words import Words, quote, read_words
 from nas.jobs.building.config import _check_value, arguments
 
-EXPERIMENTS = {"pipeline": ("toy", "nasbench201", "cifar10_small"), "search": ("nasbench201",), "retrain": ("toy",)}
+CHOICES = {
+    "pipeline": ("experiment=toy", "experiment=nasbench201", "experiment=cifar10_small"),
+    "search": ("experiment=nasbench201", "controller=enas", "controller=ppo", "controller=reinforce"),
+    "retrain": ("experiment=toy",),
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -164,9 +168,9 @@ def leaves(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_settings_read_from_the_files_are_those_that_hydra_composes(command):
-    for choices in ({}, *({"experiment": name} for name in EXPERIMENTS.get(command, ()))):
-        cfg = compose(command, overrides=[f"{key}={value}" for key, value in choices.items()])
-        found = read_command(command, choices=choices).settings
+    for choices in ([], *([choice] for choice in CHOICES.get(command, ()))):
+        cfg = compose(command, overrides=choices)
+        found = read_command(command, choices=read_words(command, choices).values).settings
         assert {key: one.value for key, one in found.items()} == dict(leaves(cfg))
 
 
@@ -182,8 +186,11 @@ def test_help_shows_a_sentence_two_examples_and_every_key_with_its_comment(comma
 
 
 def test_every_key_of_a_command_of_its_own_has_a_comment():
-    lacking = [key for command in COMMANDS for key, one in read_command(command).settings.items() if not one.comment]
-    assert not lacking
+    found = {command: read_command(command).settings for command in COMMANDS}
+    found |= {
+        name: read_command("search", choices={"controller": name}).settings for name in ("enas", "ppo", "reinforce")
+    }
+    assert not [(name, key) for name, settings in found.items() for key, one in settings.items() if not one.comment]
     assert "search.guard: When a search warns" in command_help("search", Words((), ()))
 
 
@@ -216,6 +223,8 @@ def test_required_keys_are_marked_and_chosen_options_followed():
         (("search", "-m", "controller=lstm,evolution", "search.epoch=3"), ("search.epochs",)),
         (("search", "search.epoch=3"), ("search.epochs",)),
         (("search", "epochs=3"), ("search.epochs",)),
+        (("search", "controller.learning_rate=0.01"), ("did you mean controller.optimizer.lr?",)),
+        (("search", "controller=ppo", "controller.ppo_clip=0.1"), ("did you mean controller.objective.clip?",)),
         (("search", "zzz=3"), ("zzz", "nas search --help")),
         (("search", "search.epochs=many"), ("search.epochs", "a number", "many")),
         (("search", "data.flip=maybe"), ("data.flip", "true or false")),

@@ -16,6 +16,7 @@ FRONT = "nas.studies.controller_comparison.settings.FrontSettings"
 GUARD = "nas.searching.diagnostics.settings.GuardSettings"
 SEARCH = "nas.searching.settings.SearchSettings"
 SPACE = "search_spaces.shufflenas.ShuffleNASSpace"
+ADAM = "controllers.policy_gradients.Adam"
 
 
 def test_build_calls_the_target_with_its_keys():
@@ -47,6 +48,18 @@ def test_nested_targets_are_checked_too():
         build(node("controllers.reinforce.Reinforce", policy=policy), "controller", [])
 
 
+@pytest.mark.parametrize("where", ["controller", "controller.lstm"])
+def test_an_old_key_of_a_controller_is_answered_with_the_new_one(where):
+    with pytest.raises(ValueError, match=rf"{where}\.elite_size is unknown; did you mean {where}\.elites\.size\?"):
+        build(node("controllers.reinforce.Reinforce", elite_size=3), where, [])
+
+
+def test_a_value_that_a_nested_target_refuses_is_named_by_its_whole_key():
+    average = {"_target_": "controllers.policy_gradients.MovingAverageBaseline", "decay": 1.0, "start": None}
+    with pytest.raises(ValueError, match=r"^controller\.baseline\.decay must lie in \[0, 1\), got 1\.0"):
+        build(node("controllers.reinforce.Reinforce", baseline=average), "controller", [])
+
+
 @pytest.mark.parametrize(
     ("target", "keys", "key"),
     [
@@ -59,14 +72,14 @@ def test_nested_targets_are_checked_too():
         (COMPARISON, {"published": {"uniform": [94.0, None]}}, "x.published"),
         (COMPARISON, {"samples_per_update": 5}, "x.samples_per_update "),
         (FRONT, {}, "x.reward "),
-        ("controllers.reinforce.Reinforce", {"adam_betas": [0.9]}, "x.adam_betas "),
-        ("controllers.reinforce.Reinforce", {"adam_betas": [0.9, 0.99, 0.5]}, "x.adam_betas "),
+        (ADAM, {"betas": [0.9]}, "x.betas"),
+        (ADAM, {"betas": [0.9, 0.99, 0.5]}, "x.betas"),
+        ("controllers.reinforce.Reinforce", {"decisions": [], "objective": None}, "x.objective "),
     ],
 )
 def test_groups_mappings_and_pairs_are_checked_too(target, keys, key):
-    arguments = [[]] if target.endswith("Reinforce") else []
     with pytest.raises(ValueError, match=f"^{re.escape(key)}"):
-        build(node(target, **keys), "x", *arguments)
+        build(node(target, **keys), "x")
 
 
 def test_a_target_that_is_not_there_is_named():

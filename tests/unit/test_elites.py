@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from controllers.best_architectures import Elites
 from controllers.lstm import LSTMPolicy
+from controllers.policy_gradients import ClippedObjective
 from controllers.reinforce import Reinforce
 from nas.runs.checkpoints import load_checkpoint, save_checkpoint
 from search_spaces.genotype import Decision
+from tests.learners import learner
 
 DECISIONS = [Decision("cell", i, "op", ("a", "b", "c")) for i in range(2)]
 ALL = torch.tensor(list(itertools.product(range(3), repeat=2)))
@@ -20,7 +22,7 @@ REWARDS = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 3)), min_size=1, 
 
 @given(REWARDS, st.integers(1, 4), st.integers(4, 12), st.integers(1, 5))
 def test_the_best_are_those_of_the_highest_mean_among_the_last(observed, size, window, at_once):
-    elites = Elites(size=size, window=window)
+    elites = Elites(size=size, weight=0.02, window=window)
     for first in range(0, len(observed), at_once):
         numbers, rewards = zip(*observed[first : first + at_once], strict=True)
         elites.observe(ALL[list(numbers)], torch.tensor(rewards))
@@ -36,22 +38,23 @@ def test_the_best_are_those_of_the_highest_mean_among_the_last(observed, size, w
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"size": 0, "window": 3}, "size must be at least 1, got 0"),
-        ({"size": 4, "window": 3}, "window must be at least size 4, got 3"),
+        ({"size": 0, "weight": 0.1, "window": 3}, "size must be at least 1, got 0"),
+        ({"size": 3, "weight": 0.0, "window": 3}, "weight must be above 0, got 0.0"),
+        ({"size": 4, "weight": 0.1, "window": 3}, "window must be at least size 4, got 3"),
     ],
 )
-def test_bad_sizes_are_refused(arguments, message):
+def test_bad_settings_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         Elites(**arguments)
 
 
 def test_there_are_none_before_the_first_reward():
     with pytest.raises(ValueError, match="no elites before the first rewards"):
-        Elites(size=1, window=1).best()
+        Elites(size=1, weight=0.02, window=1).best()
 
 
 def test_a_reward_that_is_no_number_never_becomes_the_best():
-    elites = Elites(size=1, window=2)
+    elites = Elites(size=1, weight=0.02, window=2)
     with pytest.raises(ValueError, match="a reward is NaN"):
         elites.observe(ALL[:2], torch.tensor([0.5, float("nan")]))
     elites.observe(ALL[:2], torch.tensor([0.5, -float("inf")]))
@@ -60,77 +63,63 @@ def test_a_reward_that_is_no_number_never_becomes_the_best():
 
 def test_one_update_by_hand():
     """The gradient is that of REINFORCE plus −λ ∇ mean log π of the elites, the new rewards' among them."""
-    learner = Reinforce(DECISIONS, policy=SMALL, entropy_weight=0.0, elite_size=2, elite_weight=0.3, elite_window=9)
-    learner.observe(ALL[:3], torch.tensor([0.1, 0.9, 0.2]))  # elites 1 and 2
-    actions, baseline = ALL[4:5], learner.baseline
+    one = learner(DECISIONS, SMALL, entropy={"weight": 0.0}, elites=Elites(size=2, weight=0.3, window=9))
+    one.observe(ALL[:3], torch.tensor([0.1, 0.9, 0.2]))  # elites 1 and 2
+    actions, baseline = ALL[4:5], one.baseline.value
     advantage = 0.5 - (0.99 * baseline + 0.01 * 0.5)
     elites = ALL[[1, 4]]  # the new one takes the place of 2
-    loss = -advantage * learner.policy.log_prob(actions)[0] - 0.3 * learner.policy.log_prob(elites).mean()
-    expected = torch.autograd.grad(loss, list(learner.policy.parameters()), allow_unused=True)
-    learner.observe(actions, torch.tensor([0.5]))
-    for parameter, gradient in zip(learner.policy.parameters(), expected, strict=True):
+    loss = -advantage * one.policy.log_prob(actions)[0] - 0.3 * one.policy.log_prob(elites).mean()
+    expected = torch.autograd.grad(loss, list(one.policy.parameters()), allow_unused=True)
+    one.observe(actions, torch.tensor([0.5]))
+    for parameter, gradient in zip(one.policy.parameters(), expected, strict=True):
         if gradient is not None:
             assert torch.allclose(parameter.grad, gradient, atol=1e-7)
 
 
 def test_elites_make_a_rare_find_likely_that_reinforce_forgets():
-    def probability(**settings: float) -> float:
+    def probability(elites: Elites | None) -> float:
         torch.manual_seed(0)
-        learner = Reinforce(DECISIONS, policy=SMALL, learning_rate=0.02, baseline_decay=0.9, **settings)
-        learner.observe(ALL[5:6], torch.tensor([1.0]))  # found once
+        one = learner(DECISIONS, SMALL, optimizer={"lr": 0.02}, baseline={"decay": 0.9}, elites=elites)
+        one.observe(ALL[5:6], torch.tensor([1.0]))  # found once
         for _ in range(40):
-            learner.observe(ALL[:1], torch.tensor([0.5]))
-        return learner.policy.log_prob(ALL[5:6]).exp().item()
+            one.observe(ALL[:1], torch.tensor([0.5]))
+        return one.policy.log_prob(ALL[5:6]).exp().item()
 
-    assert probability(elite_size=1, elite_weight=0.1, elite_window=100) > 2 * probability()
-    assert probability(elite_size=1, elite_weight=0.1, elite_window=10) < probability(
-        elite_size=1, elite_weight=0.1, elite_window=100
-    )
+    remembered, forgotten = (probability(Elites(size=1, weight=0.1, window=window)) for window in (100, 10))
+    assert remembered > 2 * probability(None)
+    assert forgotten < remembered
 
 
 def test_without_elites_nothing_is_kept():
-    learner = Reinforce(DECISIONS, policy=SMALL)
-    learner.observe(ALL[:2], torch.rand(2))
-    assert learner.elites is None
-    assert set(learner.state_dict()) == {"policy", "optimizer", "baseline", "updates"}
+    one = learner(DECISIONS, SMALL)
+    one.observe(ALL[:2], torch.rand(2))
+    assert set(one.state_dict()) == {"policy", "optimizer", "baseline", "updates"}
 
 
 def test_the_number_of_elites_may_differ_from_that_of_samples_and_works_with_ppo():
-    learner = Reinforce(DECISIONS, policy=SMALL, elite_size=5, ppo_clip=0.2, ppo_epochs=3)
-    logged = learner.observe(ALL[:2], torch.tensor([0.5, 0.6]))
+    elites, objective = Elites(size=5, weight=0.02, window=100), ClippedObjective(clip=0.2, epochs=3)
+    one = learner(DECISIONS, SMALL, elites=elites, objective=objective)
+    logged = one.observe(ALL[:2], torch.tensor([0.5, 0.6]))
     assert set(logged) == {"baseline", "policy_loss", "entropy", "clipped"}
-    assert len(learner.elites.best()) == 2
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"elite_size": -1}, "elite_size must be at least 0, got -1"),
-        ({"elite_size": 3, "elite_weight": 0.0}, "elite_weight must be above 0, got 0.0"),
-        ({"elite_size": 3, "elite_window": 2}, "elite_window must be at least elite_size 3, got 2"),
-    ],
-)
-def test_bad_settings_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
-        Reinforce(DECISIONS, policy=SMALL, **settings)
+    assert len(elites.best()) == 2
 
 
 def test_a_restored_learner_goes_on_exactly(tmp_path):
-    def step(learner: Reinforce) -> None:
-        actions = learner.sample(3).actions
-        learner.observe(actions, (actions == 2).double().mean(dim=1))
+    def step(one: Reinforce) -> None:
+        actions = one.sample(3).actions
+        one.observe(actions, (actions == 2).double().mean(dim=1))
 
     def make() -> Reinforce:
-        return Reinforce(DECISIONS, policy=SMALL, elite_size=2, elite_weight=0.1, elite_window=5)
+        return learner(DECISIONS, SMALL, elites=Elites(size=2, weight=0.1, window=5))
 
     first, second = make(), make()
     for _ in range(4):
         step(first)
     save_checkpoint(tmp_path / "c.pt", dict(first.state_dict()))
     second.load_state_dict(load_checkpoint(tmp_path / "c.pt"))
-    for learner in (first, second):
+    for one in (first, second):
         torch.manual_seed(7)
         for _ in range(3):
-            step(learner)
+            step(one)
     assert torch.equal(first.policy.log_prob(ALL), second.policy.log_prob(ALL))
     assert torch.equal(first.elites.best(), second.elites.best())

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from controllers.independent import IndependentPolicy
 from controllers.lstm import LSTMPolicy
-from controllers.reinforce import Reinforce
+from controllers.policy_gradients import ClippedObjective
 from nas.compute.device import Runtime
 from nas.compute.distributed import gradients
 from nas.compute.distributed.ranks import Ranks
@@ -60,6 +60,7 @@ from search_spaces.shufflenas import ShuffleNASSpace
 from search_spaces.shuffles import build_mixer
 from tests.conftest import make_cell
 from tests.faking import ACCELERATOR, CPU, CUDA, MixedDevicesError, fake_tensors
+from tests.learners import learner
 
 READ_AT_THE_END = ["EpochTotals.read"]
 AUGMENTATION = Augmentation(crop_padding=2, flip=True, cutout=4)
@@ -222,19 +223,23 @@ def test_a_path_without_images_is_no_matter_of_devices():
     ("policy", "options", "also"),
     [
         (LSTMPolicy, {}, []),
-        (LSTMPolicy, {"ppo_clip": 0.2, "ppo_epochs": 2, "entropy_bonus": "loss"}, ["clipped_share"]),
+        (
+            LSTMPolicy,
+            {"objective": ClippedObjective(clip=0.2, epochs=2), "entropy": {"part_of": "loss"}},
+            ["ClippedObjective.figures"],
+        ),
         (IndependentPolicy, {"max_grad_norm": 1.0}, []),
     ],
 )
 def test_a_controller_reads_rewards_and_what_it_logs(policy, options, also):
     with fake_tensors(CPU) as watch:
-        controller = Reinforce(SPACE.decisions, policy=policy, **options)
+        controller = learner(SPACE.decisions, policy, **options)
         samples = controller.sample(3)
         controller.sample(3, greedy=True)
         assert watch.waits == []
         watch.number = 1  # that of Adam's step, among others
         controller.observe(samples.actions, torch.rand(3))
-    assert watch.waits == ["moving_average", "Reinforce._advantage", "Reinforce._step", "Reinforce.observe", *also]
+    assert watch.waits == ["MovingAverageBaseline.advantage", "Reinforce._step", "Reinforce.observe", *also]
 
 
 TRAINS, SCORES = (True, torch.bfloat16, torch.channels_last), (False, None, torch.contiguous_format)

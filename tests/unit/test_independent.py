@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from controllers.independent import IndependentPolicy
-from controllers.policy_gradients import reinforce_loss
+from controllers.policy_gradients import ReinforceObjective
 from controllers.reinforce import Reinforce
 from search_spaces.genotype import Decision
 from search_spaces.shufflenas import ShuffleNASSpace
+from tests.learners import learner
 
 DECISIONS = [
     Decision("cell", 0, "input", ("0", "1")),
@@ -75,7 +76,8 @@ def test_gradients_agree_with_finite_differences_of_the_expected_reward():
     one = policy(temperature=0.7)
     rewards = torch.rand(len(ACTIONS), dtype=torch.float64)
     log_prob = one.log_prob(ACTIONS)
-    reinforce_loss(log_prob, log_prob.detach().exp() * (rewards - 0.3) * len(ACTIONS)).backward()
+    weighted = log_prob.detach().exp() * (rewards - 0.3) * len(ACTIONS)
+    ReinforceObjective().loss(log_prob, log_prob.detach(), weighted).backward()
 
     def expected_reward() -> float:
         with torch.no_grad():
@@ -108,15 +110,14 @@ def test_a_zero_start_is_exactly_uniform():
 def test_it_solves_a_bandit_under_reinforce():
     """The reward is the share of decisions answered with the last choice."""
     space = ShuffleNASSpace(blocks=2, ops=("conv_1x1", "identity"))
-    learner = Reinforce(
-        space.decisions, policy=IndependentPolicy, learning_rate=0.1, baseline_decay=0.9, baseline_start=None
-    )
+    baseline = {"decay": 0.9, "start": None}
+    one = learner(space.decisions, IndependentPolicy, optimizer={"lr": 0.1}, baseline=baseline)
     best = torch.tensor([len(d.choices) - 1 for d in space.decisions])
     for _ in range(80):
-        actions = learner.sample(10).actions
-        learner.observe(actions, (actions == best).double().mean(dim=1))
-    assert torch.equal(learner.sample(1, greedy=True).actions[0], best)
-    assert (learner.sample(200).actions == best).double().mean() > 0.9
+        actions = one.sample(10).actions
+        one.observe(actions, (actions == best).double().mean(dim=1))
+    assert torch.equal(one.sample(1, greedy=True).actions[0], best)
+    assert (one.sample(200).actions == best).double().mean() > 0.9
 
 
 def test_a_restored_learner_goes_on_exactly():
@@ -127,13 +128,13 @@ def test_a_restored_learner_goes_on_exactly():
             one.observe(actions, actions.double().mean(dim=1))
 
     torch.manual_seed(3)
-    whole = Reinforce(DECISIONS, policy=partial(IndependentPolicy, init_std=0.5))
-    resumed = Reinforce(DECISIONS, policy=IndependentPolicy)
+    whole = learner(DECISIONS, partial(IndependentPolicy, init_std=0.5))
+    resumed = learner(DECISIONS, IndependentPolicy)
     steps(whole, range(3))
     resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
     steps(whole, range(3, 6))
     steps(resumed, range(3, 6))
-    assert resumed.baseline == whole.baseline
+    assert resumed.baseline.value == whole.baseline.value
     for one, other in zip(whole.policy.parameters(), resumed.policy.parameters(), strict=True):
         assert torch.equal(one, other)
 

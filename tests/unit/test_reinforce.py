@@ -9,14 +9,26 @@ from omegaconf import OmegaConf
 
 from controllers.independent import IndependentPolicy
 from controllers.lstm import LSTMPolicy
-from controllers.policy_gradients import annealed, clipped_share, moving_average, ppo_loss, reinforce_loss
+from controllers.policy_gradients import (
+    Adam,
+    ClippedObjective,
+    EntropyBonus,
+    MovingAverageBaseline,
+    ReinforceObjective,
+)
 from controllers.reinforce import Reinforce
+from nas.jobs.building.compared_controllers import controller_config
 from nas.jobs.building.config import build
 from search_spaces.genotype import Decision
 from search_spaces.shufflenas import ShuffleNASSpace
+from tests.learners import ADAM, BASELINE, ENTROPY, learner
 
 SPACE = ShuffleNASSpace(blocks=2, ops=("conv_1x1", "identity"))
 ACTIONS = torch.tensor(list(itertools.product(*(range(len(d.choices)) for d in SPACE.decisions))))
+
+
+def reinforce_loss(log_prob, advantage):
+    return ReinforceObjective().loss(log_prob, log_prob.detach(), advantage)
 
 
 def test_loss_by_hand():
@@ -38,9 +50,13 @@ def test_shapes_must_agree():
         reinforce_loss(torch.zeros(2), torch.zeros(3))
 
 
-def test_baseline_by_hand():
-    after = moving_average(0.0, torch.tensor([1.0, 0.5], dtype=torch.float64), decay=0.9)
-    assert after.tolist() == pytest.approx([0.1, 0.14])
+@pytest.mark.parametrize(("start", "after"), [(0.0, [0.1, 0.14]), (None, [0.775, 0.7475])])
+def test_baseline_by_hand(start, after):
+    """It takes in a reward before the advantage is formed; without a start it begins at the first rewards' mean."""
+    baseline = MovingAverageBaseline(decay=0.9, start=start)
+    advantage = baseline.advantage(torch.tensor([1.0, 0.5], dtype=torch.float64))
+    assert advantage.tolist() == pytest.approx([1.0 - after[0], 0.5 - after[1]])
+    assert baseline.value == pytest.approx(after[1])
 
 
 def test_expected_gradient_is_that_of_the_exact_expected_reward():
@@ -73,54 +89,53 @@ def test_expected_gradient_is_that_of_the_exact_expected_reward():
 
 def test_one_update_by_hand():
     """The policy's gradient is −A ∇log π, with the baseline moved before the advantage is formed."""
-    learner = Reinforce(SPACE.decisions, policy=LSTMPolicy, entropy_weight=0.0, baseline_decay=0.9)
+    one = learner(SPACE.decisions, LSTMPolicy, entropy={"weight": 0.0}, baseline={"decay": 0.9})
     actions = ACTIONS[5:6]
-    learner.policy.log_prob(actions).sum().backward()
-    expected = {name: -(0.5 - 0.05) * parameter.grad for name, parameter in learner.policy.named_parameters()}
-    learner.observe(actions, torch.tensor([0.5]))
-    for name, parameter in learner.policy.named_parameters():
+    one.policy.log_prob(actions).sum().backward()
+    expected = {name: -(0.5 - 0.05) * parameter.grad for name, parameter in one.policy.named_parameters()}
+    one.observe(actions, torch.tensor([0.5]))
+    for name, parameter in one.policy.named_parameters():
         assert torch.allclose(parameter.grad, expected[name], atol=1e-8)
-    assert learner.baseline == pytest.approx(0.05)
+    assert one.baseline.value == pytest.approx(0.05)
 
 
 def test_entropy_joins_the_reward_as_in_enas():
-    learner = Reinforce(SPACE.decisions, policy=LSTMPolicy, entropy_weight=0.1, baseline_decay=0.9)
-    entropy = learner.policy.evaluate(ACTIONS[:1]).entropy.item()
-    learner.observe(ACTIONS[:1], torch.tensor([0.5]))
-    assert learner.baseline == pytest.approx(0.1 * (0.5 + 0.1 * entropy))
+    one = learner(SPACE.decisions, LSTMPolicy, entropy={"weight": 0.1}, baseline={"decay": 0.9})
+    entropy = one.policy.evaluate(ACTIONS[:1]).entropy.item()
+    one.observe(ACTIONS[:1], torch.tensor([0.5]))
+    assert one.baseline.value == pytest.approx(0.1 * (0.5 + 0.1 * entropy))
 
 
 def test_an_entropy_bonus_in_the_loss_spreads_a_peaked_policy():
     peaked = partial(LSTMPolicy, hidden_size=8, tanh_constant=None, init_range=2.0)
-    learner = Reinforce(SPACE.decisions, policy=peaked, entropy_weight=1.0, entropy_bonus="loss", learning_rate=0.01)
-    before = learner.policy.evaluate(ACTIONS).entropy.mean().item()
+    one = learner(SPACE.decisions, peaked, entropy={"weight": 1.0, "part_of": "loss"}, optimizer={"lr": 0.01})
+    before = one.policy.evaluate(ACTIONS).entropy.mean().item()
     for _ in range(30):
-        learner.observe(learner.sample(16).actions, torch.zeros(16))
-    assert learner.policy.evaluate(ACTIONS).entropy.mean().item() > before
+        one.observe(one.sample(16).actions, torch.zeros(16))
+    assert one.policy.evaluate(ACTIONS).entropy.mean().item() > before
 
 
 @pytest.mark.parametrize("decisions", [SPACE.decisions, [Decision("c", i, "op", ("a", "b", "c")) for i in range(3)]])
 def test_a_policy_solves_a_bandit(decisions):
     """The reward is the share of decisions answered with the last choice."""
-    learner = Reinforce(
+    one = learner(
         decisions,
-        policy=partial(LSTMPolicy, tanh_constant=2.5, op_tanh_reduction=1.0),
-        learning_rate=0.02,
-        baseline_decay=0.9,
-        baseline_start=None,
+        partial(LSTMPolicy, tanh_constant=2.5, op_tanh_reduction=1.0),
+        optimizer={"lr": 0.02},
+        baseline={"decay": 0.9, "start": None},
     )
     best = torch.tensor([len(d.choices) - 1 for d in decisions])
     for _ in range(150):
-        actions = learner.sample(10).actions
-        learner.observe(actions, (actions == best).double().mean(dim=1))
-    assert torch.equal(learner.sample(1, greedy=True).actions[0], best)
-    assert (learner.sample(200).actions == best).double().mean() > 0.9
+        actions = one.sample(10).actions
+        one.observe(actions, (actions == best).double().mean(dim=1))
+    assert torch.equal(one.sample(1, greedy=True).actions[0], best)
+    assert (one.sample(200).actions == best).double().mean() > 0.9
 
 
 def test_a_restored_learner_goes_on_exactly():
-    def learner() -> Reinforce:
+    def make() -> Reinforce:
         torch.manual_seed(3)
-        return Reinforce(SPACE.decisions, policy=LSTMPolicy)
+        return learner(SPACE.decisions, LSTMPolicy)
 
     def steps(one: Reinforce, seeds: range) -> None:
         for seed in seeds:
@@ -128,45 +143,46 @@ def test_a_restored_learner_goes_on_exactly():
             actions = one.sample(4).actions
             one.observe(actions, actions.double().mean(dim=1))
 
-    whole, first, second = learner(), learner(), learner()
+    whole, first, second = make(), make(), make()
     steps(whole, range(6))
     steps(first, range(3))
     second.load_state_dict(first.state_dict())
     steps(second, range(3, 6))
-    assert second.baseline == whole.baseline
+    assert second.baseline.value == whole.baseline.value
     for one, other in zip(whole.policy.parameters(), second.policy.parameters(), strict=True):
         assert torch.equal(one, other)
 
 
 def test_learning_rate_scale_is_of_the_configured_rate():
-    learner = Reinforce(SPACE.decisions, policy=LSTMPolicy, learning_rate=0.01)
-    learner.set_learning_rate_scale(0.5)
-    learner.set_learning_rate_scale(0.1)
-    assert learner.optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
+    one = learner(SPACE.decisions, LSTMPolicy, optimizer={"lr": 0.01})
+    one.set_learning_rate_scale(0.5)
+    one.set_learning_rate_scale(0.1)
+    assert one.optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("part", "settings", "message"),
     [
-        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
-        ({"entropy_weight": -1.0}, "entropy_weight must be at least 0"),
-        ({"entropy_weight_end": -1.0}, "entropy_weight_end must be at least 0, got -1.0"),
-        ({"entropy_schedule": "step"}, "entropy_schedule must be one of linear, cosine, got 'step'"),
-        ({"entropy_updates": 0}, "entropy_updates must be at least 1, got 0"),
-        ({"entropy_bonus": "both"}, "entropy_bonus must be one of reward, loss"),
-        ({"baseline_decay": 1.0}, r"baseline_decay must lie in \[0, 1\)"),
-        ({"max_grad_norm": 0.0}, "max_grad_norm must be above 0"),
-        ({"ppo_clip": 0.0}, "ppo_clip must be above 0, got 0.0"),
-        ({"ppo_clip": 0.2, "ppo_epochs": 0}, "ppo_epochs must be at least 1, got 0"),
-        ({"ppo_epochs": 2}, "ppo_epochs above 1 needs ppo_clip, got 2 without it"),
+        (Adam, {**ADAM, "lr": 0.0}, "lr must be above 0, got 0.0"),
+        (Adam, {**ADAM, "eps": 0.0}, "eps must be above 0, got 0.0"),
+        (Adam, {**ADAM, "betas": (0.0, 1.0)}, r"betas must lie in \[0, 1\), got \(0.0, 1.0\)"),
+        (EntropyBonus, {**ENTROPY, "weight": -1.0}, "weight must be at least 0, got -1.0"),
+        (EntropyBonus, {**ENTROPY, "weight_end": -1.0}, "weight_end must be at least 0, got -1.0"),
+        (EntropyBonus, {**ENTROPY, "schedule": "step"}, "schedule must be one of linear, cosine, got 'step'"),
+        (EntropyBonus, {**ENTROPY, "updates": 0}, "updates must be at least 1, got 0"),
+        (EntropyBonus, {**ENTROPY, "part_of": "both"}, "part_of must be one of reward, loss, got 'both'"),
+        (MovingAverageBaseline, {**BASELINE, "decay": 1.0}, r"decay must lie in \[0, 1\), got 1.0"),
+        (ClippedObjective, {"clip": 0.0, "epochs": 1}, "clip must be above 0, got 0.0"),
+        (ClippedObjective, {"clip": 0.2, "epochs": 0}, "epochs must be at least 1, got 0"),
+        (partial(learner, SPACE.decisions, LSTMPolicy), {"max_grad_norm": 0.0}, "max_grad_norm must be above 0"),
     ],
 )
-def test_bad_settings_are_refused(settings, message):
+def test_bad_settings_are_refused(part, settings, message):
     with pytest.raises(ValueError, match=message):
-        Reinforce(SPACE.decisions, policy=LSTMPolicy, **settings)
+        part(**settings)
 
 
-CLIP = 0.2
+PPO = ClippedObjective(clip=0.2, epochs=1)
 
 
 @pytest.mark.parametrize(
@@ -186,14 +202,14 @@ def test_ppo_loss_by_hand(ratio, advantage, objective, slope):
     sampled = torch.tensor([-3.0, -2.0], dtype=torch.float64, requires_grad=True)
     log_prob = torch.tensor([-3.0 + math.log(ratio), -2.0], dtype=torch.float64, requires_grad=True)
     advantages = torch.tensor([advantage, 1.0], dtype=torch.float64, requires_grad=True)
-    loss = ppo_loss(log_prob, sampled, advantages, clip=CLIP)
+    loss = PPO.loss(log_prob, sampled, advantages)
     assert loss.item() == pytest.approx(-(objective + 1.0) / 2)
     loss.backward()
     assert log_prob.grad.tolist() == pytest.approx([-slope / 2, -1.0 / 2])
     assert sampled.grad is None
     assert advantages.grad is None
     share = 0.5 if slope == 0.0 and advantage != 0.0 else 0.0
-    assert clipped_share(log_prob, sampled, advantages, clip=CLIP) == share
+    assert PPO.figures(log_prob, sampled, advantages) == {"clipped": share}
 
 
 def test_ppo_on_a_policy_of_two_decisions_by_hand():
@@ -205,7 +221,7 @@ def test_ppo_on_a_policy_of_two_decisions_by_hand():
         policy.logits[0].copy_(torch.tensor([0.0, math.log(3)]))
     log_prob = policy.log_prob(actions)
     assert (log_prob - sampled).exp().tolist() == pytest.approx([1.5, 0.5])
-    loss = ppo_loss(log_prob, sampled, torch.tensor([1.0, 1.0], dtype=torch.float64), clip=CLIP)
+    loss = PPO.loss(log_prob, sampled, torch.tensor([1.0, 1.0], dtype=torch.float64))
     assert loss.item() == pytest.approx(-(1.2 + 0.5) / 2)
     loss.backward()  # only (a, a) pulls: −1/2 · 0.5 · ∇ log π(a, a), by softmax [1 − p(a), −p(b)] in each decision
     assert policy.logits[0].grad.tolist() == pytest.approx([-0.25 * 0.75, 0.25 * 0.75])
@@ -214,68 +230,67 @@ def test_ppo_on_a_policy_of_two_decisions_by_hand():
 
 def test_ppo_loss_wants_one_shape():
     with pytest.raises(ValueError, match="must be of one shape"):
-        ppo_loss(torch.zeros(2), torch.zeros(3), torch.zeros(2), clip=CLIP)
+        PPO.loss(torch.zeros(2), torch.zeros(3), torch.zeros(2))
 
 
 def after_updates(number: int, **settings) -> tuple[Reinforce, list[dict[str, float]]]:
     torch.manual_seed(5)
-    learner, logged = Reinforce(SPACE.decisions, policy=LSTMPolicy, entropy_bonus="loss", **settings), []
+    one, logged = learner(SPACE.decisions, LSTMPolicy, entropy={"part_of": "loss"}, **settings), []
     for _ in range(number):
-        actions = learner.sample(6).actions
-        logged.append(dict(learner.observe(actions, actions.double().mean(dim=1))))
-    return learner, logged
+        actions = one.sample(6).actions
+        logged.append(dict(one.observe(actions, actions.double().mean(dim=1))))
+    return one, logged
 
 
 def test_ppos_first_step_is_reinforces():
     """At ratio 1 the gradient of eq. 7 is A ∇log π, to the last bit."""
-    reinforce, ppo = after_updates(1)[0], after_updates(1, ppo_clip=CLIP)[0]
+    reinforce, ppo = after_updates(1)[0], after_updates(1, objective=PPO)[0]
     for one, other in zip(reinforce.policy.parameters(), ppo.policy.parameters(), strict=True):
         assert torch.equal(one.grad, other.grad)
         assert torch.equal(one, other)
-    assert ppo.baseline == reinforce.baseline
+    assert ppo.baseline.value == reinforce.baseline.value
 
 
 def test_more_epochs_take_more_steps_on_the_probabilities_that_sampled():
     """Against a loop written out here, each epoch with ratios to the first probabilities."""
-    ppo = after_updates(1, ppo_clip=CLIP, ppo_epochs=3, learning_rate=0.05)[0]
+    ppo = after_updates(1, objective=ClippedObjective(clip=0.2, epochs=3), optimizer={"lr": 0.05})[0]
     torch.manual_seed(5)
-    other = Reinforce(SPACE.decisions, policy=LSTMPolicy, entropy_bonus="loss", learning_rate=0.05)
+    other = learner(SPACE.decisions, LSTMPolicy, optimizer={"lr": 0.05})
     actions = other.sample(6).actions
     rewards = actions.double().mean(dim=1)
-    advantage = (rewards - moving_average(0.0, rewards, decay=0.99)).float()
+    advantage = other.baseline.advantage(rewards).float()
     sampled = other.policy.log_prob(actions).detach()
     for _ in range(3):
         samples = other.policy.evaluate(actions)
-        loss = ppo_loss(samples.log_prob, sampled, advantage, clip=CLIP) - 1e-4 * samples.entropy.mean()
+        loss = PPO.loss(samples.log_prob, sampled, advantage) - 1e-4 * samples.entropy.mean()
         other.optimizer.zero_grad()
         loss.backward()
         other.optimizer.step()
     for one, expected in zip(ppo.policy.parameters(), other.policy.parameters(), strict=True):
         assert torch.equal(one, expected)
-    assert ppo.baseline == moving_average(0.0, rewards, decay=0.99)[-1].item()
+    assert ppo.baseline.value == other.baseline.value
 
 
 def test_ppo_logs_the_clipped_share_and_reinforce_does_not():
     assert all(set(row) == {"baseline", "policy_loss", "entropy"} for row in after_updates(2)[1])
-    assert [row["clipped"] for row in after_updates(2, ppo_clip=CLIP)[1]] == [0.0, 0.0]
-    rows = after_updates(5, ppo_clip=0.05, ppo_epochs=8, learning_rate=0.05)[1]
+    assert [row["clipped"] for row in after_updates(2, objective=PPO)[1]] == [0.0, 0.0]
+    rows = after_updates(5, objective=ClippedObjective(clip=0.05, epochs=8), optimizer={"lr": 0.05})[1]
     assert all(0 < row["clipped"] <= 1 for row in rows)
 
 
 def test_a_clipped_ratio_stops_moving_where_an_unclipped_one_goes_on():
     """One architecture, many steps: with the clip its probability stays near 1.2 times the first, to a step's size."""
 
-    def ratio(**settings) -> float:
+    def ratio(clip: float) -> float:
         torch.manual_seed(2)
-        learner = Reinforce(
-            SPACE.decisions, policy=IndependentPolicy, entropy_weight=0.0, adam_epsilon=1e-8, **settings
-        )
-        before = learner.policy.log_prob(ACTIONS[3:4]).item()
-        learner.observe(ACTIONS[3:4], torch.ones(1))
-        return math.exp(learner.policy.log_prob(ACTIONS[3:4]).item() - before)
+        settings = {"entropy": {"weight": 0.0}, "optimizer": {"eps": 1e-8}}
+        one = learner(SPACE.decisions, IndependentPolicy, objective=ClippedObjective(clip=clip, epochs=100), **settings)
+        before = one.policy.log_prob(ACTIONS[3:4]).item()
+        one.observe(ACTIONS[3:4], torch.ones(1))
+        return math.exp(one.policy.log_prob(ACTIONS[3:4]).item() - before)
 
-    assert 1.2 < ratio(ppo_clip=CLIP, ppo_epochs=100) < 1.4
-    assert ratio(ppo_clip=100.0, ppo_epochs=100) > 3.0
+    assert 1.2 < ratio(0.2) < 1.4
+    assert ratio(100.0) > 3.0
 
 
 @pytest.mark.parametrize(
@@ -286,21 +301,19 @@ def test_a_clipped_ratio_stops_moving_where_an_unclipped_one_goes_on():
     ],
 )
 def test_ppo_solves_a_bandit(policy, learning_rate):
-    learner = Reinforce(
+    one = learner(
         SPACE.decisions,
-        policy=policy,
-        learning_rate=learning_rate,
-        baseline_decay=0.9,
-        baseline_start=None,
-        ppo_clip=CLIP,
-        ppo_epochs=4,
+        policy,
+        optimizer={"lr": learning_rate},
+        baseline={"decay": 0.9, "start": None},
+        objective=ClippedObjective(clip=0.2, epochs=4),
     )
     best = torch.tensor([len(d.choices) - 1 for d in SPACE.decisions])
     for _ in range(60):
-        actions = learner.sample(10).actions
-        learner.observe(actions, (actions == best).double().mean(dim=1))
-    assert torch.equal(learner.sample(1, greedy=True).actions[0], best)
-    assert (learner.sample(200).actions == best).double().mean() > 0.9
+        actions = one.sample(10).actions
+        one.observe(actions, (actions == best).double().mean(dim=1))
+    assert torch.equal(one.sample(1, greedy=True).actions[0], best)
+    assert (one.sample(200).actions == best).double().mean() > 0.9
 
 
 @pytest.mark.parametrize(
@@ -311,22 +324,28 @@ def test_ppo_solves_a_bandit(policy, learning_rate):
     ],
 )
 def test_a_weight_on_its_way_from_start_to_end(schedule, expected):
-    got = [annealed(0.4, 0.0, progress=i / 4, schedule=schedule) for i in range(5)]
-    assert got == pytest.approx(expected)
-    assert annealed(0.4, 0.1, progress=7.0, schedule=schedule) == 0.1
-    assert annealed(1e-4, 1e-4, progress=0.3, schedule=schedule) == 1e-4  # to the last bit
+    def weight(start: float, end: float | None, update: int) -> float:
+        settings = {"weight": start, "weight_end": end, "schedule": schedule, "updates": 4}
+        return EntropyBonus(part_of="reward", **settings).weight_at(update)
+
+    assert [weight(0.4, 0.0, update) for update in range(5)] == pytest.approx(expected)
+    assert weight(0.4, 0.1, 28) == 0.1
+    assert weight(1e-4, 1e-4, 3) == weight(1e-4, None, 3) == 1e-4  # to the last bit
 
 
-@pytest.mark.parametrize("bonus", ["reward", "loss"])
-def test_the_entropy_weight_of_each_update_is_that_of_its_schedule(bonus):
+@pytest.mark.parametrize("part_of", ["reward", "loss"])
+def test_the_entropy_weight_of_each_update_is_that_of_its_schedule(part_of):
     """Against controllers whose constant weight is the one that the schedule should have come to."""
-    settings = {"policy": partial(LSTMPolicy, hidden_size=8), "entropy_bonus": bonus}
+
+    def make(**entropy) -> Reinforce:
+        return learner(SPACE.decisions, partial(LSTMPolicy, hidden_size=8), entropy={"part_of": part_of, **entropy})
+
     torch.manual_seed(3)
-    learner = Reinforce(SPACE.decisions, entropy_weight=0.4, entropy_weight_end=0.1, entropy_updates=3, **settings)
+    annealed = make(weight=0.4, weight_end=0.1, updates=3)
     for weight in (0.4, 0.3, 0.2, 0.1, 0.1):
-        constant = Reinforce(SPACE.decisions, entropy_weight=weight, **settings)
-        constant.load_state_dict(learner.state_dict())
-        logged = learner.observe(ACTIONS[:4], torch.zeros(4))
+        constant = make(weight=weight)
+        constant.load_state_dict(annealed.state_dict())
+        logged = annealed.observe(ACTIONS[:4], torch.zeros(4))
         expected = constant.observe(ACTIONS[:4], torch.zeros(4))
         assert logged["entropy_weight"] == pytest.approx(weight)
         assert logged["policy_loss"] == pytest.approx(expected["policy_loss"])
@@ -334,14 +353,17 @@ def test_the_entropy_weight_of_each_update_is_that_of_its_schedule(bonus):
 
 
 def test_a_resumed_controller_goes_on_in_its_entropy_schedule():
-    settings = {"policy": partial(LSTMPolicy, hidden_size=8), "entropy_weight_end": 0.0, "entropy_schedule": "cosine"}
-    first = Reinforce(SPACE.decisions, **settings)
+    def make() -> Reinforce:
+        entropy = {"weight_end": 0.0, "schedule": "cosine"}
+        return learner(SPACE.decisions, partial(LSTMPolicy, hidden_size=8), entropy=entropy)
+
+    first, second = make(), make()
     for _ in range(40):
         first.observe(ACTIONS[:2], torch.rand(2))
-    second = Reinforce(SPACE.decisions, **settings)
     second.load_state_dict(first.state_dict())
-    assert second.entropy_weight == first.entropy_weight
-    assert 0 < second.entropy_weight < 1e-4
+    one, other = (which.observe(ACTIONS[:2], torch.ones(2))["entropy_weight"] for which in (first, second))
+    assert one == other
+    assert 0 < one < 1e-4
 
 
 CONTROLLERS = sorted((Path(__file__).parents[2] / "conf" / "controller").glob("*.yaml"))
@@ -350,7 +372,7 @@ CONTROLLERS = sorted((Path(__file__).parents[2] / "conf" / "controller").glob("*
 @pytest.mark.parametrize("path", CONTROLLERS, ids=lambda path: path.stem)
 def test_every_configured_controller_is_resumed_exactly(path):
     def controller():
-        return build(OmegaConf.load(path), "controller", SPACE.decisions)
+        return build(controller_config(path.stem, OmegaConf.create()), "controller", SPACE.decisions)
 
     def steps(one, seeds: range) -> list[list[int]]:
         drawn = []
@@ -370,3 +392,37 @@ def test_every_configured_controller_is_resumed_exactly(path):
     steps(first, range(4))
     again.load_state_dict(first.state_dict())
     assert steps(again, range(4, 8)) == steps(whole, range(4, 8))
+
+
+ANNEALED = {"weight": 0.4, "part_of": "loss", "weight_end": 0.1, "schedule": "cosine", "updates": 4}
+LOGGED = {
+    "lstm": ({}, [0.5345994485912251, 0.3479832410812378, 2.4291164875030518]),
+    "enas": ({}, [0.10108192071401781, 1.3749504089355469, 4.158800029754639]),
+    "reinforce": ({}, [0.37744791174981085, 0.041232991963624954, 4.156389236450195]),
+    "ppo": (
+        {"optimizer": {"lr": 0.05}, "objective": {"clip": 0.05, "epochs": 8}},
+        [0.4739137367682136, -0.13685907423496246, 3.8164382934570313, 0.4],
+    ),
+    "lstm, annealed": (
+        {"entropy": ANNEALED, "max_grad_norm": 0.05},
+        [0.432934336272014, 0.03604442626237869, 4.095778560638427, 0.1],
+    ),
+    "lstm, few elites": (
+        {"elites": {"size": 2, "weight": 0.3, "window": 7}, "entropy": {"weight": 0.1}},
+        [0.8874604557918577, 0.8660445809364319, 3.261157751083374],
+    ),
+}
+"""What controllers logged in their sixth update when all of this was one class, and with which settings."""
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_a_short_run_logs_what_it_always_did(name):
+    changed, expected = LOGGED[name]
+    file = name.partition(",")[0]
+    torch.manual_seed(0)
+    one = build(controller_config(file, OmegaConf.create({file: changed})), "controller", SPACE.decisions)
+    for update in range(6):
+        one.set_learning_rate_scale(1.0 - 0.1 * update)
+        actions = one.sample(5).actions
+        logged = one.observe(actions, actions.double().mean(dim=1))
+    assert list(logged.values()) == pytest.approx(expected, rel=1e-5)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from controllers.best_architectures import Elites
 from controllers.evolution import Evolution
 from controllers.lstm import LSTMPolicy
-from controllers.reinforce import Reinforce
 from controllers.uniform import Uniform
 from nas.searching.evaluators import accuracy_reward
 from nas.searching.reward_functions import latency_aware
@@ -18,6 +18,7 @@ from nas.searching.table_files import Table
 from nas.searching.table_lookup import TableEvaluator, TableLookup, TabularCost, open_table
 from search_spaces.genotype import Genotype
 from search_spaces.nasbench201 import NASBench201Space, arch_string
+from tests.learners import learner
 
 SPACE = NASBench201Space()
 FILE = Path(__file__).parents[1] / "data" / "nasbench201_cifar10.csv.gz"
@@ -121,7 +122,7 @@ def make_controller(name: str):
     torch.manual_seed(5)
     if name == "evolution":
         return Evolution(SPACE.decisions)
-    return Reinforce(SPACE.decisions, policy=LSTMPolicy, elite_size=3, elite_window=20)
+    return learner(SPACE.decisions, LSTMPolicy, elites=Elites(size=3, weight=0.02, window=20))
 
 
 @pytest.mark.parametrize("name", ["evolution", "lstm"])

@@ -40,12 +40,12 @@ def build_trial_runner(cfg: DictConfig, settings: ComparisonSettings, front: Fro
     if unknown := set(cfg.controller) - set(names):
         raise ValueError(f"controller.{min(unknown)} is not compared; compare.controllers names {', '.join(names)}")
     for name, node in nodes.items():
-        build(node, f"controller {name}", space.decisions)
+        build(node, f"controller.{name}", space.decisions)
         settings.batch(name)
     return TrialRunner(
         settings=settings,
         space=space,
-        controllers={name: partial(build, node, f"controller {name}") for name, node in nodes.items()},
+        controllers={name: partial(build, node, f"controller.{name}") for name, node in nodes.items()},
         lookup=lookup,
         rewards=rewards,
         cost=cost,

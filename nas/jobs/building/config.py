@@ -19,6 +19,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic.dataclasses import is_pydantic_dataclass
 
+from nas.runs.old_names import current_key
 from nas.runs.trust import target_modules
 from nas.settings import STRICT, problem
 
@@ -55,18 +56,21 @@ def build(node: DictConfig, where: str, *arguments: Any, **given: Any) -> Any:
         if isinstance(cause, OSError) and cause.filename is not None:
             raise OSError(cause.errno, cause.strerror, cause.filename) from cause
         if isinstance(cause, ValueError | TypeError | ImportError):
-            raise ValueError(_placed(str(cause), where, settings)) from cause
+            part = str(error).partition("\nfull_key: ")[2]  # of the node, where what it names could not be built
+            raise ValueError(_placed(str(cause), where, node, part=part)) from cause
         if isinstance(cause, MemoryError | RuntimeError | OverflowError) and _is_about_size(cause):
             raise ValueError(f"{where}: does not fit into memory: {str(cause).splitlines()[0]}") from cause
         raise
 
 
-def _placed(message: str, where: str, settings: Mapping[str, Any]) -> str:
-    """Returns a message about a config node with the dotted key that it is about in front."""
+def _placed(message: str, where: str, node: DictConfig, *, part: str) -> str:
+    """Returns a message about a config node, or a part of it, with the dotted key that it is about in front."""
     key = message.partition(" ")[0]
     if key.startswith(f"{where}."):
         return message
-    return f"{where}.{message}" if key.partition(".")[0] in settings else f"{where}: {message}"
+    if part and key in (OmegaConf.select(node, part) or ()):
+        return f"{where}.{part}.{message}"
+    return f"{where}.{message}" if key.partition(".")[0] in node else f"{where}: {message}"
 
 
 def _is_about_size(error: Exception) -> bool:
@@ -148,7 +152,8 @@ def _checked(settings: Mapping[str, Any], where: str, *, num_positional: int) ->
     values = {key: value for key, value in settings.items() if key not in ("_target_", "_partial_")}
     for key, value in values.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=2)
+            moved = current_key(f"{where}.{key}")
+            near = [moved] if moved else difflib.get_close_matches(key, known, n=2)
             some = [*list(known)[:MOST_SHOWN], *(["..."] if len(known) > MOST_SHOWN else [])]
             hint = f"did you mean {' or '.join(near)}?" if near else f"{name} takes {', '.join(some)}"
             raise ValueError(f"{where}.{key} is unknown; {hint}")
@@ -176,7 +181,7 @@ def _check_value(value: Any, hint: Any, key: str) -> None:
     try:
         adapter.validate_json(json.dumps(value))  # as JSON, a list may become a tuple
     except ValidationError as error:
-        raise ValueError(problem(error, key)) from None
+        raise ValueError(problem(error, key, of_value=True)) from None
 
 
 def arguments(function: Callable[..., Any], *, num_positional: int = 0) -> dict[str, Any] | None:
@@ -189,7 +194,8 @@ def arguments(function: Callable[..., Any], *, num_positional: int = 0) -> dict[
     Returns:
         By name; None if it takes any name.
     """
-    hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    has_init = inspect.isclass(function) and not dataclasses.is_dataclass(function)
+    hints = typing.get_type_hints(function.__init__ if has_init else function, include_extras=True)
     found: dict[str, Any] = {}
     for parameter in list(inspect.signature(function).parameters.values())[num_positional:]:
         hint = hints.get(parameter.name, Any)

@@ -17,7 +17,7 @@ CONVERGED = "converged"
 """The only kind of finding that is no fault."""
 ROUNDING = 1e-9
 """Rewards that differ by no more are equal."""
-REMEDY = "a higher controller.entropy_weight with controller.entropy_bonus=loss, or a lower learning rate, helps"
+REMEDY = "a higher controller.entropy.weight with controller.entropy.part_of=loss, or a lower learning rate, helps"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
