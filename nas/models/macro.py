@@ -31,7 +31,12 @@ def cells_of_stages(cells_per_stage: int | Sequence[int], stages: int) -> list[i
 
 
 def check_candidates(
-    candidates: Mapping[str, CellCandidates], *, network: str, num_inputs: int, cells: Sequence[str] = CELLS
+    candidates: Mapping[str, CellCandidates],
+    *,
+    network: str,
+    num_inputs: int,
+    spaces: str,
+    cells: Sequence[str] = CELLS,
 ) -> None:
     """Checks that a network can be built of some cells.
 
@@ -39,6 +44,7 @@ def check_candidates(
         candidates: By cell name.
         network: Its name, for the message.
         num_inputs: How many layers its cells read.
+        spaces: Config groups of the spaces that it is for, for the message.
         cells: Names of its cells.
 
     Raises:
@@ -49,9 +55,10 @@ def check_candidates(
         if set(candidates) != set(cells) or cell.num_inputs != num_inputs:
             pairs = "network=enas or network=darts" if cell.num_inputs > 1 else "network=shufflenasnet"
             raise ValueError(
-                f"cells of {network}: {' and '.join(cells)}, inputs {num_inputs}; got {' and '.join(candidates)}, the "
-                f"{name} cell with inputs {cell.num_inputs}; such cells need "
-                f"{pairs if 'reduction' in candidates else 'network=nasbench201'}"
+                f"{network} needs {' and '.join(f'a {one} cell' for one in cells)} with inputs: {num_inputs}; got "
+                f"{' and '.join(candidates)}, the {name} cell with inputs: {cell.num_inputs}; such cells need "
+                f"{pairs if 'reduction' in candidates else 'network=nasbench201'}, and this network "
+                f"search_space={spaces}"
             )
 
 

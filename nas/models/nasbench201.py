@@ -101,7 +101,9 @@ class NASBench201Network(nn.Module):
         affine: bool = True,
     ) -> None:
         super().__init__()
-        check_candidates(candidates, network="NASBench201Network", num_inputs=1, cells=("normal",))
+        check_candidates(
+            candidates, network="NASBench201Network", num_inputs=1, spaces="nasbench201", cells=("normal",)
+        )
         if filters < 1:
             raise ValueError(f"filters must be at least 1, got {filters}")
         self.smallest_image = 2 ** (STAGES - 1)

@@ -153,7 +153,7 @@ class ShuffleNASNet(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_candidates(candidates, network="ShuffleNASNet", num_inputs=1)
+        check_candidates(candidates, network="ShuffleNASNet", num_inputs=1, spaces="shufflenas")
         if filters < 4 or filters % 2:
             raise ValueError(f"filters must be even and at least 4 (half of them pass a cell), got {filters}")
         if macro not in MACROS:

@@ -145,7 +145,7 @@ class StackedCells(nn.Module):
         auxiliary: bool = False,
     ) -> None:
         super().__init__()
-        check_candidates(candidates, network="StackedCells", num_inputs=2)
+        check_candidates(candidates, network="StackedCells", num_inputs=2, spaces="nasnet or darts")
         if filters < 2:
             raise ValueError(f"filters must be at least 2, got {filters}")
         if macro not in MACROS:

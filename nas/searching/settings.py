@@ -10,6 +10,7 @@ from nas.training.retrain_settings import RetrainSettings
 from nas.training.schedules import TrainingSettings
 
 RESAMPLE = ("epoch", "batch")
+SAMPLING = ("strings", "classes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,8 @@ class SearchSettings(TrainingSettings):
         warmup: Share of the epochs, at the beginning, in which the weights of uniformly drawn cells are trained, one a
             batch, and the controller learns nothing. What is quick to train, ops without weights above all, would
             otherwise be rewarded for that, chosen the more and trained the more.
+        sampling: What is equally likely in the warm-up: `strings`, each genotype; or `classes`, each function, see
+            `search_spaces.classes`.
         controller_samples: Cells rewarded an epoch, one batch each.
         samples_per_update: Cells averaged in one update of the controller.
         anneal_controller: Whether the controller's learning rate follows the weights' schedule.
@@ -45,6 +48,7 @@ class SearchSettings(TrainingSettings):
     weight_decay: float = 2e-4
     resample: str = "epoch"
     warmup: float = 0.0
+    sampling: str = "strings"
     controller_samples: int = 10
     samples_per_update: int = 10
     anneal_controller: bool = False
@@ -67,6 +71,8 @@ class SearchSettings(TrainingSettings):
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.resample not in RESAMPLE:
             raise ValueError(f"resample must be one of {', '.join(RESAMPLE)}, got {self.resample!r}")
+        if self.sampling not in SAMPLING:
+            raise ValueError(f"sampling must be one of {', '.join(SAMPLING)}, got {self.sampling!r}")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup must be in [0, 1), got {self.warmup}")
         if self.finalists < 0 or self.finalists == 1:
@@ -111,6 +117,7 @@ class QuerySettings:
     checkpoint_seconds: float = 10.0
     guard: GuardSettings = field(default_factory=GuardSettings)
     warmup_epochs: ClassVar[int] = 0
+    sampling: ClassVar[str] = "strings"
     final_samples: ClassVar[int] = 0
     finalists: ClassVar[int] = 0
     anneal_controller: ClassVar[bool] = False
