@@ -25,14 +25,19 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N, C, H, W)."""
-        trains = self.training and self.affine and self.momentum is not None
+        trains = self.training and self.momentum is not None
         if not (trains and (self.group is not None or normalizes_by_rows(x))):
             out: Tensor = super().forward(x)
             return out
+        weight, bias = (
+            (self.weight, self.bias)
+            if self.affine
+            else (torch.ones(self.num_features, device=x.device), torch.zeros(self.num_features, device=x.device))
+        )
         if self.group is not None:
-            out, mean, variance = NormalizeTogether.apply(x, self.weight, self.bias, self.eps, self.group)
+            out, mean, variance = NormalizeTogether.apply(x, weight, bias, self.eps, self.group)
         else:
-            out, mean, variance = _NormalizeRows.apply(x, self.weight, self.bias, self.eps)
+            out, mean, variance = _NormalizeRows.apply(x, weight, bias, self.eps)
         if self.track_running_stats:
             assert self.momentum is not None
             assert self.running_mean is not None
@@ -44,6 +49,15 @@ class BatchNorm2d(nn.BatchNorm2d):
                 self.running_mean.lerp_(mean, self.momentum)
                 self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
         return out
+
+
+def remove_scale_and_shift(module: nn.Module) -> None:
+    """Takes the weight and the bias out of every batch norm within a module: it normalises and no more."""
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.affine = False
+            norm.register_parameter("weight", None)
+            norm.register_parameter("bias", None)
 
 
 BATCH_NORMS = (nn.BatchNorm2d, BatchNorm2d)

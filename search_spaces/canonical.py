@@ -8,7 +8,7 @@ certificate.
 
 from collections.abc import Hashable, Iterable
 
-from search_spaces.genotype import CellGenotype
+from search_spaces.genotype import IDENTITIES, NONE, CellGenotype
 from search_spaces.graph_canonical import Arcs, LabelledGraph, canonical_certificate
 from search_spaces.ops import find_op
 
@@ -26,6 +26,9 @@ def canonical_cell(cell: CellGenotype, *, strided: bool, merge: str = "sum") -> 
     1 adds its source's value itself. Weight-free ops on one value are one; a weighted op has weights of its own on each
     edge, shared where identities carry its result to several sums. A strided identity is a factorized reduction, with
     weights, and so is what an input passes that is an output of a strided cell.
+
+    The op `none` takes its edge away. A block or output that no edge reaches is zero, and so is an op of zero, which
+    for convolutions holds as long as their batch norm does not shift.
 
     An op counts as an arbitrary function of its input: nothing is identified that holds only because of what an op
     computes. So average pooling of a sum differs from the sum of average pools, max pooling of x + x from twice that
@@ -85,8 +88,10 @@ class _Terms:
 
     def _add(self, total: dict[int, int], source: int, op: str) -> None:
         """Adds what an edge yields, the op applied to node `source`."""
+        if op == NONE or not self.values[self.nodes[source]]:
+            return
         weight_free = find_op(op).weight_free
-        if op == "identity":
+        if op in IDENTITIES:
             if source >= self._reducing:
                 for term, count in self.values[self.nodes[source]]:
                     total[term] = total.get(term, 0) + count

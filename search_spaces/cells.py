@@ -11,18 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from search_spaces.genotype import MAX_BLOCKS, CellGenotype, Genotype
+from search_spaces.batch_norm import remove_scale_and_shift
+from search_spaces.genotype import IDENTITIES, MAX_BLOCKS, NONE, CellGenotype, Edge, Genotype
 from search_spaces.gradients import with_dense_gradient
-from search_spaces.nasbench201 import check_has_network
 from search_spaces.ops import FactorizedReduction, batch_norm, find_op
 from search_spaces.shuffles import check_mixer
 
 MERGES = ("sum", "concat", "concat_conv1x1")
 
 SHARING = ("op", "edge")
-
-Edge = tuple[int, int, int, str]
-"""(block, slot, input node, op)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +69,17 @@ def genotype_candidates(genotype: Genotype) -> dict[str, CellCandidates]:
     """Returns what a derived model holds: the genotype's own edges and mixers, by cell name.
 
     Raises:
-        ValueError: If an op is unknown, or the genotype is of a tabular space.
+        ValueError: If an op is unknown.
     """
-    check_has_network(genotype)
     return {name: _own_candidates(cell) for name, cell in genotype.cells.items()}
 
 
 def _own_candidates(cell: CellGenotype) -> CellCandidates:
-    edges = {
-        (number, slot, source, op)
-        for number, block in enumerate(cell.blocks)
-        for slot, (source, op) in enumerate(zip(block.inputs, block.ops, strict=True))
-    }
+    edges = frozenset(edge for edge in cell.edges if edge[3] != NONE)
     for _, _, _, op in edges:
         find_op(op)
     return CellCandidates(
-        edges=frozenset(edges),
+        edges=edges,
         outputs=frozenset(cell.output_nodes),
         mixers=frozenset((cell.mixer,)),
         num_inputs=cell.num_inputs,
@@ -99,7 +91,7 @@ def resolve_identities(cell: CellGenotype, *, strided: bool) -> list[int]:
     resolved = list(range(cell.num_inputs))
     for node, block in enumerate(cell.blocks, start=cell.num_inputs):
         source = resolved[block.inputs[0]]
-        plain = block.ops == ("identity",) and not (strided and source < cell.num_inputs)
+        plain = len(block.ops) == 1 and block.ops[0] in IDENTITIES and not (strided and source < cell.num_inputs)
         resolved.append(source if plain else node)
     return resolved
 
@@ -133,8 +125,10 @@ class Cell(nn.Module):
         sharing: `op` reuses an op's weights whatever input its block reads, as long as the stride is the same; `edge`
             holds weights of their own for every input, as ENAS's code does. A derived model has the same number
             either way.
+        affine: Whether batch norm within the ops has a factor and a summand for each channel.
 
-    A cell input that is merged into the output of a strided cell passes a factorized reduction, as in ENAS's code.
+    Only edges on a path from an input to an output are computed; an output that none reaches is zero. A cell input that
+    is merged into the output of a strided cell passes a factorized reduction, as in ENAS's code.
 
     Raises:
         ValueError: If `merge` or `sharing` is unknown, or `concat` meets a varying number of outputs.
@@ -149,6 +143,7 @@ class Cell(nn.Module):
         merge: str = "sum",
         merge_batch_norm: bool = False,
         sharing: str = "op",
+        affine: bool = True,
     ) -> None:
         super().__init__()
         if sharing not in SHARING:
@@ -168,6 +163,8 @@ class Cell(nn.Module):
         for edge in sorted(candidates.edges):
             if self._key(edge) not in self.ops:
                 self.ops[self._key(edge)] = find_op(edge[3]).build(channels, 2 if self._reduces(edge) else 1)
+        if not affine:
+            remove_scale_and_shift(self.ops)
         self.merge_weights: nn.ParameterDict | None = None
         if merge == "concat_conv1x1":
             self.merge_weights = nn.ParameterDict(
@@ -197,27 +194,24 @@ class Cell(nn.Module):
         Returns:
             (N, C, H, W), or half the resolution for a strided cell; with `concat`, kC channels for k outputs.
         """
-        nodes = list(inputs)
+        nodes = dict(enumerate(inputs))
         resolved = resolve_identities(cell, strided=self.strided)
-        for number, block in enumerate(cell.blocks):
-            total: Tensor | None = None
-            for slot, (source, op) in enumerate(zip(block.inputs, block.ops, strict=True)):
-                value = self._op_output((number, slot, source, op), nodes[source], drop_prob=drop_prob)
-                total = value if total is None else total + value
-            assert total is not None
-            nodes.append(total)
+        for edge in cell.live_edges:
+            node = self.num_inputs + edge[0]
+            value = self._op_output(edge, nodes[edge[2]], drop_prob=drop_prob)
+            nodes[node] = nodes[node] + value if node in nodes else value
+        stride = 2 if self.strided else 1
         # Ordered by the node whose value it is, so that a cell padded with identities adds in the same order.
         outputs = sorted(cell.output_nodes, key=lambda node: (resolved[node], node))
-        return self._merge([self._passed(node, nodes[node]) for node in outputs], outputs)
+        values = [
+            self._passed(node, nodes[node]) if node in nodes else torch.zeros_like(inputs[0][:, :, ::stride, ::stride])
+            for node in outputs
+        ]
+        return self._merge(values, outputs)
 
     def path_ops(self, cell: CellGenotype) -> list[nn.Module]:
-        """Returns the ops that `forward` would compute, those without a module left out."""
-        edges = [
-            (number, slot, source, op)
-            for number, block in enumerate(cell.blocks)
-            for slot, (source, op) in enumerate(zip(block.inputs, block.ops, strict=True))
-        ]
-        return [self.ops[self._key(edge)] for edge in edges]
+        """Returns the ops that `forward` would compute."""
+        return [self.ops[self._key(edge)] for edge in cell.live_edges]
 
     def _passed(self, node: int, value: Tensor) -> Tensor:
         """Returns an output node's value at the cell's output resolution."""
@@ -239,10 +233,10 @@ class Cell(nn.Module):
 
     def _op_output(self, edge: Edge, x: Tensor, *, drop_prob: float | Tensor) -> Tensor:
         op = edge[3]
-        if op == "identity" and not self._reduces(edge):
+        if op in IDENTITIES and not self._reduces(edge):
             return x
         out: Tensor = self.ops[self._key(edge)](x)
-        dropped = op != "identity" and not (isinstance(drop_prob, float) and drop_prob == 0)
+        dropped = op not in IDENTITIES and not (isinstance(drop_prob, float) and drop_prob == 0)
         return drop_path(out, drop_prob) if dropped else out
 
     def _merge(self, values: list[Tensor], outputs: Sequence[int]) -> Tensor:

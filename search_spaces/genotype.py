@@ -12,6 +12,13 @@ from typing import Any, Literal
 MAX_BLOCKS = 64
 MAX_NAME_LENGTH = 64
 MAX_JSON_BYTES = 1_000_000
+NONE = "none"
+"""The op of an edge that is not there."""
+IDENTITIES = ("identity", "skip_connect")
+"""Ops that return their input, except for a cell input that a strided cell reads."""
+
+Edge = tuple[int, int, int, str]
+"""(block, slot, input node, op)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,31 @@ class CellGenotype:
                 raise ValueError(f"outputs must name at least one node, each once, got {self.outputs}")
             if any(not 0 <= node <= last for node in self.outputs):
                 raise ValueError(f"outputs must lie in 0 … {last}, got {self.outputs}")
+
+    @property
+    def edges(self) -> list[Edge]:
+        """All edges, block by block."""
+        return [
+            (number, slot, source, op)
+            for number, block in enumerate(self.blocks)
+            for slot, (source, op) in enumerate(zip(block.inputs, block.ops, strict=True))
+        ]
+
+    @property
+    def live_edges(self) -> list[Edge]:
+        """The edges on a path from an input to an output, in the order of `edges`; the op `none` makes no path."""
+        reached = set(range(self.num_inputs))
+        leading: list[Edge] = []
+        for edge in self.edges:
+            if edge[3] != NONE and edge[2] in reached:
+                reached.add(self.num_inputs + edge[0])
+                leading.append(edge)
+        needed, live = set(self.output_nodes), []
+        for edge in reversed(leading):
+            if self.num_inputs + edge[0] in needed:
+                needed.add(edge[2])
+                live.append(edge)
+        return live[::-1]
 
     @property
     def loose_ends(self) -> tuple[int, ...]:

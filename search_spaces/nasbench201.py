@@ -1,26 +1,24 @@
 """The cell of NAS-Bench-201 (Dong & Yang 2020, arXiv:2001.00326, §2.1): six edges, one of five ops on each.
 
-All 15,625 cells were trained by the authors, so that a search can look up what others must train: the space in which a
-controller is tried out. A cell is known there by its architecture string, `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
+All 15,625 cells were trained by the authors, so that a search can look up what others must train, and shared weights
+(`nas.models.nasbench201`) can be compared with the truth. A cell is known there by its architecture string,
+`|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
 """
 
 from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING
 
-from search_spaces.genotype import Block, CellGenotype, Decision, Genotype
+from search_spaces.genotype import NONE, Block, CellGenotype, Decision, Genotype
 from search_spaces.space import check_actions, index_of
 
-NONE, SKIP = "none", "skip_connect"
+if TYPE_CHECKING:
+    from search_spaces.cells import CellCandidates
+
+SKIP = "skip_connect"
 OPS = (NONE, SKIP, "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 NAME = "nasbench201"
 NUM_BLOCKS = 3
 MAX_TEXT_LENGTH = 256
-# A canonical form asks of an op only its name, whether it has weights and whether it is the identity; these agree.
-STAND_INS = {
-    SKIP: "identity",
-    "nor_conv_1x1": "conv_1x1",
-    "nor_conv_3x3": "sep_conv_3x3",
-    "avg_pool_3x3": "avg_pool_3x3",
-}
 
 
 class NASBench201Space:
@@ -29,9 +27,6 @@ class NASBench201Space:
     Node 0 is the cell's input; each of the three blocks sums an op of every earlier node, and the last is the output.
     As in the paper there is one kind of cell. An LSTM policy shares one vocabulary among the edges, and learns what all
     have in common before it learns what tells them apart.
-
-    The space is tabular: the ops that are only here, `none` and the two convolutions, have no entry in the op table,
-    so that no supernet can be made of it yet.
     """
 
     def __init__(self) -> None:
@@ -63,23 +58,26 @@ class NASBench201Space:
     def canonical(self, genotype: Genotype) -> Hashable:
         """Returns a key that two genotypes share exactly if they compute the same family of functions.
 
-        `none` removes an edge, `skip_connect` is the identity, and the order of blocks does not count. An op makes zero
-        of zero, which for the convolutions holds as long as their batch norm does not shift. There are 5,260 families.
-        `published_topology` tells the 6,466 apart that the paper counts.
+        See `search_spaces.canonical.canonical_cell`. There are 5,260 families. `published_topology` tells the 6,466
+        apart that the paper counts.
 
         Raises:
             ValueError: If the genotype is not in this space.
         """
         from search_spaces.canonical import canonical_cell  # imports torch, which reading a cell needs not
 
-        cell = _without_none(_edge_ops(genotype))
-        return () if cell is None else canonical_cell(cell, strided=False)
+        _edge_ops(genotype)  # only to check it
+        return canonical_cell(genotype.normal, strided=False)
 
-    def candidates(self) -> dict[str, object]:
-        """Raises ValueError: there is nothing to hold the weights of this space's ops."""
-        raise ValueError(
-            f"the space {NAME} is tabular, a supernet of it cannot be trained; look its cells up in a table"
+    def candidates(self) -> "dict[str, CellCandidates]":
+        """Returns what a supernet of this space holds: every op of every edge."""
+        from search_spaces.cells import CellCandidates  # imports torch
+
+        edges = frozenset(
+            (block, source, source, op) for block in range(NUM_BLOCKS) for source in range(block + 1) for op in OPS[1:]
         )
+        outputs, mixers = frozenset((NUM_BLOCKS,)), frozenset(("identity",))
+        return {"normal": CellCandidates(edges=edges, outputs=outputs, mixers=mixers)}
 
 
 def arch_string(genotype: Genotype) -> str:
@@ -112,15 +110,6 @@ def parse_arch_string(text: str) -> Genotype:
                 raise ValueError(f"edge {source} of node {block + 1} must end in ~{source}, got {edge!r} in {text!r}")
             ops.append(OPS[index_of(OPS, op, "op")])
     return _genotype(ops)
-
-
-def check_has_network(genotype: Genotype) -> None:
-    """Raises ValueError for a cell of this space, which is looked up in a table instead of being trained."""
-    if genotype.space == NAME:
-        raise ValueError(
-            f"this is a cell of the table NAS-Bench-201 ({NAME}), which is looked up and has no network here; "
-            "`nas show` draws it, `nas compare` searches the table; a cell of another search space can be trained"
-        )
 
 
 def published_topology(genotype: Genotype) -> str:
@@ -166,19 +155,3 @@ def _edge_ops(genotype: Genotype) -> tuple[str, ...]:
         if op not in OPS:
             raise ValueError(f"the op {op!r} is not in this space; it has {', '.join(OPS)}")
     return ops
-
-
-def _without_none(ops: Sequence[str]) -> CellGenotype | None:
-    """Returns the cell without its edges and blocks that are zero; None if nothing reaches the output."""
-    numbers = {0: 0}  # of each node that is not zero its number in the smaller cell
-    blocks: list[Block] = []
-    edges = iter(ops)
-    for node in range(1, NUM_BLOCKS + 1):
-        of_node = [(source, next(edges)) for source in range(node)]
-        live = [(numbers[source], STAND_INS[op]) for source, op in of_node if op != NONE and source in numbers]
-        if live:
-            blocks.append(Block(inputs=tuple(source for source, _ in live), ops=tuple(op for _, op in live)))
-            numbers[node] = len(blocks)
-    if NUM_BLOCKS not in numbers:
-        return None
-    return CellGenotype(blocks=tuple(blocks), mixer="identity", outputs=(numbers[NUM_BLOCKS],))

@@ -182,13 +182,22 @@ def _avg_pool_3x3(channels: int, stride: int) -> nn.Module:  # noqa: ARG001
 
 
 @register_op("identity", weight_free=True)
+@register_op("skip_connect", weight_free=True)
 def _identity(channels: int, stride: int) -> nn.Module:
     return nn.Identity() if stride == 1 else FactorizedReduction(channels, channels)
 
 
 @register_op("conv_1x1")
+@register_op("nor_conv_1x1")
 def _conv_1x1(channels: int, stride: int) -> nn.Module:
     return relu_conv_bn(channels, channels, stride=stride)
+
+
+@register_op("nor_conv_3x3")
+def _nor_conv_3x3(channels: int, stride: int) -> nn.Module:
+    """A dense 3x3 convolution: relu, convolution, BN (NAS-Bench-201, arXiv:2001.00326, §2.1)."""
+    convolution = nn.Conv2d(channels, channels, 3, stride, padding=1, bias=False)
+    return nn.Sequential(nn.ReLU(), convolution, batch_norm(channels))
 
 
 @register_op("sep_conv_7x7")

@@ -29,7 +29,11 @@ REQUIRED: dict[str, tuple[Mapping[str, str], ...]] = {
     **dict.fromkeys(("retrain", "show"), (GENOTYPE,)),
 }
 """By command, keys of which one must be set, and to what."""
-MADE_OF_CELLS = ("nas.models.shufflenasnet.ShuffleNASNet", "nas.models.stacked_cells.StackedCells")
+MADE_OF_CELLS = (
+    "nas.models.shufflenasnet.ShuffleNASNet",
+    "nas.models.stacked_cells.StackedCells",
+    "nas.models.nasbench201.NASBench201Network",
+)
 """Networks of which it is known without torch that they need a genotype."""
 REFUSED: dict[type, tuple[type, ...]] = {bool: (str, int, float, list), int: (str,), float: (str,)}
 """By the type of a default, types that no value of the key can have; of other defaults the job itself judges."""

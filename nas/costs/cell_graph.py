@@ -4,16 +4,16 @@
 ones. This is the graph alone; no weights, no channels.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search_spaces.genotype import CellGenotype
+from search_spaces.genotype import IDENTITIES, CellGenotype
 
 
 @dataclass(frozen=True, slots=True)
 class CellShape:
-    """The graph of a cell. Identities that return their input are not ops here.
+    """The graph of a cell. Identities that return their input are not ops here, nor are edges on no path to an output.
 
     Attributes:
         num_ops: Ops that compute.
@@ -41,21 +41,20 @@ def cell_shape(cell: CellGenotype, *, strided: bool = False) -> CellShape:
     """
     ancestors: list[int] = []  # by op, a bit for each op that it waits for
     depths: list[int] = []  # by op, ops in the longest chain that ends with it
-    producers: list[list[int]] = [[] for _ in range(cell.num_inputs)]  # by node, ops whose outputs it is the sum of
-    for block in cell.blocks:
-        own: list[int] = []
-        for source, op in zip(block.inputs, block.ops, strict=True):
-            if op == "identity" and not (strided and source < cell.num_inputs):
-                own += producers[source]
-                continue
-            own.append(len(ancestors))
-            waits = 0
-            for producer in producers[source]:
-                waits |= ancestors[producer] | 1 << producer
-            depths.append(1 + max((depths[producer] for producer in producers[source]), default=0))
-            ancestors.append(waits)
-        producers.append(sorted(set(own)))
-    summands = len(cell.output_nodes) + sum(len(block.ops) - 1 for block in cell.blocks)
+    producers: defaultdict[int, set[int]] = defaultdict(set)  # by node, ops whose outputs it is the sum of
+    edges = cell.live_edges
+    for number, _, source, op in edges:
+        own = producers[cell.num_inputs + number]
+        if op in IDENTITIES and not (strided and source < cell.num_inputs):
+            own |= producers[source]
+            continue
+        own.add(len(ancestors))
+        waits = 0
+        for producer in producers[source]:
+            waits |= ancestors[producer] | 1 << producer
+        depths.append(1 + max((depths[producer] for producer in producers[source]), default=0))
+        ancestors.append(waits)
+    summands = len(cell.output_nodes) + len(edges) - len({edge[0] for edge in edges})
     return CellShape(
         num_ops=len(ancestors),
         branches=_largest_antichain(ancestors),

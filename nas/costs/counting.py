@@ -58,12 +58,14 @@ class SummedCost:
         parts: Finds the parts of a genotype.
         values: The cost of every part.
         correction: Applied to the sum.
+        unused: Whether ops that are held and not computed count too.
     """
 
     name: str
     parts: NetworkParts
     values: Mapping[Part, float]
     correction: Correction = Correction()
+    unused: bool = False
 
     def __call__(self, genotype: Genotype) -> float:
         """Returns the cost; raises ValueError if the network does not hold the genotype's ops."""
@@ -71,7 +73,7 @@ class SummedCost:
 
     def sum(self, genotype: Genotype) -> float:
         """Returns the sum before the correction."""
-        return sum(count * self.values[part] for part, count in self.parts.of(genotype).items())
+        return sum(count * self.values[part] for part, count in self.parts.of(genotype, unused=self.unused).items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def size_costs(parts: NetworkParts) -> dict[str, Cost]:
     parameters = {part: float(count_parameters(module)) for part, module in parts.prototypes.items()}
     multiply_adds = {part: _multiply_adds(part, module) for part, module in parts.prototypes.items()}
     return {
-        "parameters": SummedCost("parameters", parts, parameters),
+        "parameters": SummedCost("parameters", parts, parameters, unused=True),
         "multiply_adds": SummedCost("multiply_adds", parts, multiply_adds),
     }
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nas.models.nasbench201 import NASBench201Network, ResidualReduction
 from nas.models.shufflenasnet import ReductionLayer, ShuffleNASNet
 from nas.models.stacked_cells import StackedCells, StackedLayer
 from search_spaces.cells import Cell
@@ -15,7 +16,7 @@ from search_spaces.genotype import Genotype
 Shape = tuple[int, int, int]
 """(C, H, W) of one image or feature map."""
 
-CellNetwork = ShuffleNASNet | StackedCells
+CellNetwork = ShuffleNASNet | StackedCells | NASBench201Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,10 @@ class PlacedCell:
 
 
 def layers_of(network: CellNetwork) -> Iterator[tuple[Any, str]]:
-    """Yields the layers, each with the name of its cell."""
+    """Yields the layers that have cells, each with the name of its cell."""
     for layer in network.layers:
+        if isinstance(layer, ResidualReduction):
+            continue
         reduces = isinstance(layer, ReductionLayer) or (isinstance(layer, StackedLayer) and layer.reducing)
         yield layer, "reduction" if reduces else "normal"
 
@@ -62,6 +65,9 @@ def fixed_modules(network: CellNetwork) -> Iterator[tuple[str, nn.Module]]:
     yield "stem", network.stem
     if isinstance(network, StackedCells):
         yield "stem", network.second_stem
+    if isinstance(network, NASBench201Network):
+        yield "norm", network.norm
+        yield from (("reduction", layer) for layer in network.layers if isinstance(layer, ResidualReduction))
     for layer, _ in layers_of(network):
         if isinstance(layer, StackedLayer):
             yield from (("calibration", one) for one in (layer.calibrate_older, layer.calibrate_newer, layer.base))

@@ -5,7 +5,7 @@ holds wherever it recurs. Parameters and multiply-adds are sums over the parts o
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -25,8 +25,8 @@ from nas.models.inference.ready import permutation_of
 from nas.models.macro import reduction_cell
 from nas.models.shufflenasnet import NormalLayer, ShuffleNASNet
 from nas.models.stacked_cells import StackedCells
-from search_spaces.cells import CellCandidates, Edge
-from search_spaces.genotype import CellGenotype, Genotype
+from search_spaces.cells import CellCandidates
+from search_spaces.genotype import IDENTITIES, NONE, CellGenotype, Edge, Genotype
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Part:
     """A piece of work on one feature map.
 
     Attributes:
-        kind: `op`, `add`, `merge`, `join`, `mixer`, `stem`, `shortcut`, `calibration` or `head`.
+        kind: `op`, `add`, `merge`, `join`, `mixer`, `stem`, `shortcut`, `calibration`, `reduction`, `norm` or `head`.
         name: The op's or mixer's name, or the layers that it is made of.
         reads: (C, H, W) of what it reads; of the first of several.
         channels: Of what it writes.
@@ -58,7 +58,7 @@ class NetworkParts:
     """The parts of a network of cells, and those that a genotype's path takes.
 
     Args:
-        network: A ShuffleNASNet or StackedCells, supernet or derived model. It is run once, in evaluation mode.
+        network: Supernet or derived model, run once, in evaluation mode.
         candidates: What it was built of, by cell name.
         genotype: Any of its genotypes, for that run.
         image_shape: (C, H, W).
@@ -78,9 +78,10 @@ class NetworkParts:
         genotype: Genotype,
         image_shape: Shape,
     ) -> None:
-        if not isinstance(network, ShuffleNASNet | StackedCells):
+        if not isinstance(network, CellNetwork):
             raise ValueError(
-                f"the parts of a {type(network).__name__} are not known; take network=shufflenasnet, enas or darts"
+                f"the parts of a {type(network).__name__} are not known; "
+                "take network=shufflenasnet, enas, darts or nasbench201"
             )
         shapes = shapes_of(network, genotype, image_shape)
         self.folds = isinstance(network, ShuffleNASNet)
@@ -99,8 +100,12 @@ class NetworkParts:
                 self._passed_part(placed, node)
             self._add_part(placed)
 
-    def of(self, genotype: Genotype) -> Counter[Part]:
+    def of(self, genotype: Genotype, *, unused: bool = False) -> Counter[Part]:
         """Returns the parts of a genotype's path, and how often each occurs.
+
+        Args:
+            genotype: The path.
+            unused: Whether ops that the derived model holds and does not compute count too.
 
         Raises:
             ValueError: If the genotype has no reduction cell, or ops or mixers that the network does not hold.
@@ -109,28 +114,29 @@ class NetworkParts:
         try:
             for placed in self.cells:
                 cell = genotype.normal if placed.name == "normal" else reduction_cell(genotype)
-                parts.update(self._cell_parts(placed, cell))
+                parts.update(self._cell_parts(placed, cell, cell.edges if unused else cell.live_edges))
             for name, cell in genotype.cells.items():
                 parts.update(self.mixers[name, cell.mixer])
         except KeyError as error:
             raise ValueError(f"the network does not hold {error} of the genotype") from None
         return parts
 
-    def _cell_parts(self, placed: PlacedCell, cell: CellGenotype) -> Iterator[Part]:
-        for number, block in enumerate(cell.blocks):
-            for slot, (source, op) in enumerate(zip(block.inputs, block.ops, strict=True)):
-                yield from self._edge_part(placed, (number, slot, source, op))
-                if slot > 0:
-                    yield self._add_part(placed)
+    def _cell_parts(self, placed: PlacedCell, cell: CellGenotype, edges: Sequence[Edge]) -> Iterator[Part]:
+        written: set[int] = set()
+        for edge in edges:
+            yield from self._edge_part(placed, edge)
+            if edge[0] in written:
+                yield self._add_part(placed)
+            written.add(edge[0])
         yield from self._merge_parts(placed, len(cell.output_nodes))
         for node in cell.output_nodes:
             yield from self._passed_part(placed, node)
 
     def _edge_part(self, placed: PlacedCell, edge: Edge) -> list[Part]:
-        """Returns the part that an edge computes; none for an identity of stride 1."""
+        """Returns the part that an edge computes; none for an identity of stride 1, or where there is no edge."""
         cell, (_, _, source, op) = placed.module, edge
         reduces = cell._reduces(edge)
-        if op == "identity" and not reduces:
+        if op == NONE or (op in IDENTITIES and not reduces):
             return []
         reads = placed.reads if source < cell.num_inputs else placed.inside
         return [self._held(Part("op", op, reads, reads[0], 2 if reduces else 1), cell.ops[cell._key(edge)])]

@@ -12,6 +12,7 @@ import torch
 
 from nas.data.augmentation import Augmentation, channel_statistics
 from nas.data.decoding import Decoders
+from nas.data.npz import averaged
 from nas.data.splits import ResidentSplit, Split
 from nas.data.stratified_split import Indices, Partition, partition
 from nas.data.streaming import StreamingSplit
@@ -38,8 +39,9 @@ class ImageData:
         augmentation: What suits the training images by default; no cutout.
         record: JSON-ready: `name`, `split_seed`, `num_train`, `num_reward`, `num_test`, `image_shape`, `class_names`,
             `mean`, `std`; as `reward_indices` the reward images by their number in the stored order (a digest of these
-            numbers, `reward_indices_sha256`, where there are more than 100,000); and as `data_sha256` a digest of the
-            data in use: of all pixels (N, C, H, W), then all labels as int64.
+            numbers, `reward_indices_sha256`, where there are more than 100,000); as `data_sha256` a digest of the
+            data in use: of all pixels (N, C, H, W), then all labels as int64; and as `averaged_from` the sides of
+            images that were averaged down.
     """
 
     name: str
@@ -132,6 +134,7 @@ def resident_data(
     split_seed: int,
     augmentation: Augmentation,
     device: torch.device | str,
+    image_size: int | None = None,
 ) -> ImageData:
     """Puts images on the device, once for all splits.
 
@@ -144,11 +147,19 @@ def resident_data(
         split_seed: What `parts` was drawn from.
         augmentation: Default augmentation.
         device: Where the images are to live.
+        image_size: Side to which images are averaged down first, see `nas.data.npz.averaged`; the record then has
+            `averaged_from`, the sides before. None leaves them as they are.
 
     Returns:
         The data set, with resident splits.
+
+    Raises:
+        ValueError: If `image_size` does not divide the sides of the images.
     """
-    used = parts.used
+    used, smaller = parts.used, {}
+    if image_size is not None:
+        smaller["averaged_from"] = list(images.shape[2:])
+        images = averaged(images, side=image_size)
     mean, std = channel_statistics(images, indices=np.searchsorted(used, parts.train))
     digest = hashlib.sha256(np.ascontiguousarray(images).data)
     digest.update(labels[used].astype("<i8").data)
@@ -168,7 +179,7 @@ def resident_data(
         mean=mean,
         std=std,
         augmentation=augmentation,
-        record={"split_seed": split_seed, "data_sha256": digest.hexdigest()},
+        record={"split_seed": split_seed, "data_sha256": digest.hexdigest(), **smaller},
     )
 
 

@@ -69,7 +69,12 @@ def digits(**options: Unpack[OwnSplitOptions]) -> ImageData:
 
 
 def torchvision_images(
-    *, name: str, root: str | Path, download: bool = False, **options: Unpack[SplitOptions]
+    *,
+    name: str,
+    root: str | Path,
+    download: bool = False,
+    image_size: int | None = None,
+    **options: Unpack[SplitOptions],
 ) -> ImageData:
     """CIFAR-10, CIFAR-100 or Fashion-MNIST with their official test split.
 
@@ -80,6 +85,7 @@ def torchvision_images(
         name: `cifar10`, `cifar100` or `fashion_mnist`.
         root: Folder of the cache.
         download: Whether torchvision may fetch what is not there.
+        image_size: Side in pixels to which images are averaged down; it must divide theirs. None leaves them.
         options: The arguments that all data sets share; by default 5,000 images are held out, cropped after a padding
             of 4 and mirrored.
 
@@ -88,7 +94,7 @@ def torchvision_images(
 
     Raises:
         FileNotFoundError: If it is not in `root` and is not, or cannot be, fetched.
-        ValueError: If `name` is unknown, or the cache does not hold that data set.
+        ValueError: If `name` is unknown, the cache does not hold that data set, or `image_size` does not divide.
     """
     if name not in KNOWN_SETS:
         raise ValueError(f"name must be one of {', '.join(KNOWN_SETS)}, got {name!r}")
@@ -106,6 +112,7 @@ def torchvision_images(
         name=name,
         class_names=class_names,
         parts=parts,
+        image_size=image_size,
         **common,
     )
 

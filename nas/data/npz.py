@@ -169,6 +169,29 @@ def as_images(array: npt.NDArray[Any], *, name: str) -> Images:
     return np.rint(array.astype(np.float32) * 255).astype(np.uint8)
 
 
+def averaged(images: Images, *, side: int) -> Images:
+    """Makes images smaller by averaging blocks of pixels.
+
+    Args:
+        images: (N, C, H, W).
+        side: Of the result; H and W are multiples of it.
+
+    Returns:
+        (N, C, side, side), means rounded to the nearest whole number, halves up.
+
+    Raises:
+        ValueError: If `side` is below 1 or H or W is no multiple of it.
+    """
+    n, channels, height, width = images.shape
+    if side < 1 or height % side or width % side:
+        raise ValueError(f"image_size must divide the sides of the images, {height}x{width}, got {side}")
+    blocks = images.reshape(n, channels, side, height // side, side, width // side)
+    pixels = height * width // side**2
+    sums = blocks.sum(axis=(3, 5), dtype=np.uint32)
+    means: Images = ((sums + pixels // 2) // pixels).astype(np.uint8)
+    return means
+
+
 def as_label_names(array: npt.NDArray[Any], *, num_images: int, name: str) -> npt.NDArray[Any]:
     """Checks labels and flattens them.
 

@@ -24,7 +24,7 @@ FRAMED = ("nas.data.named.image_folder", "nas.data.own_images.image_folder")
 MAX_NAMED = 1000  # unreadable files in a record
 
 
-def arrays(*, path: str | Path, **options: Unpack[OwnSplitOptions]) -> ImageData:
+def arrays(*, path: str | Path, image_size: int | None = None, **options: Unpack[OwnSplitOptions]) -> ImageData:
     """Anyone's images in an .npz file.
 
     It holds `images`, (N, C, H, W), (N, H, W, C) or (N, H, W) with 1 or 3 channels, uint8 or floats in [0, 1]; and
@@ -32,6 +32,7 @@ def arrays(*, path: str | Path, **options: Unpack[OwnSplitOptions]) -> ImageData
 
     Args:
         path: The file.
+        image_size: Side in pixels to which images are averaged down; it must divide theirs. None leaves them.
         options: The arguments that all data sets share.
 
     Returns:
@@ -39,7 +40,8 @@ def arrays(*, path: str | Path, **options: Unpack[OwnSplitOptions]) -> ImageData
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If an array is missing or breaks the rules above, or the file has fewer than two classes.
+        ValueError: If an array is missing or breaks the rules above, the file has fewer than two classes, or
+            `image_size` does not divide.
     """
     file = Path(path).expanduser()
     images, labels, class_names, num_train = _read_arrays(file)
@@ -50,6 +52,7 @@ def arrays(*, path: str | Path, **options: Unpack[OwnSplitOptions]) -> ImageData
         name=file.stem,
         class_names=class_names,
         parts=parts,
+        image_size=image_size,
         **common,
     )
 

@@ -54,7 +54,7 @@ def check_settings(cfg: DictConfig) -> None:
     settings = read_settings(cfg)
     latency.read_settings(cfg)
     if OmegaConf.select(cfg, "table") is not None:
-        raise ValueError("evaluator=table is for nas search: cells that are looked up have no network to retrain")
+        raise ValueError("evaluator=table is for nas search; nas retrain genotype=RUN trains the cell that it found")
     if settings.warm_start == "search" and OmegaConf.select(cfg, "evaluator") is not None:
         raise ValueError("retrain.warm_start=search needs shared weights, evaluator=shared_weights")
     derived = derived_network_config(cfg, settings)

@@ -31,27 +31,24 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
 
     Returns:
         `parameters`, `multiply_adds` and `guidelines`, what `cfg.json` holds where it is named; of a cell of
-        NAS-Bench-201, which is looked up and not built, its `architecture`.
+        NAS-Bench-201 also its `architecture`, as the benchmark writes it.
 
     Raises:
         ValueError: If the genotype is not valid or a setting is out of range.
         FileNotFoundError: If the genotype file is not there.
     """
-    genotype = read_genotype(cfg, built=False)
+    genotype = read_genotype(cfg)
     if genotype is None and any(value is not None for value in (cfg.svg, cfg.png, cfg.notation)):
         raise ValueError("svg, png and notation are of the cells of a genotype, and this network has none")
     if cfg.notation not in (None, "darts"):
         raise ValueError(f"notation must be darts or null, got {cfg.notation!r}")
-    if genotype is not None and genotype.space == nasbench201.NAME:
-        figures: dict[str, Any] = {"architecture": nasbench201.arch_string(genotype)}
-        _show_cells(genotype, cfg, merge="sum")
-        result(f"{figures['architecture']}: of the table NAS-Bench-201, for which there is no network to count")
-    elif genotype is not None:
-        network = _counted(cfg, genotype)
+    network, figures = _counted(cfg, genotype), dict[str, Any]()
+    if genotype is not None:
         _show_cells(genotype, cfg, merge=merge_name(cfg))
-        figures = _examine(cfg, network, genotype)
-    else:
-        figures = _examine(cfg, _counted(cfg, None), None)
+        if genotype.space == nasbench201.NAME:
+            figures["architecture"] = nasbench201.arch_string(genotype)
+            result(figures["architecture"])
+    figures |= _examine(cfg, network, genotype)
     if cfg.json is not None:
         write_json(Path(cfg.json), {"genotype": _record(genotype), **figures})
         note(f"figures in {shown(Path(cfg.json))}")

@@ -10,6 +10,7 @@ Modules:
     loading: A trained model in one line: `model = nas.load_model("results/runs/four")`.
     macro: What the macro-architectures have in common: numbers of cells, stems, mixers, initial weights.
     model_card: What there is to know of a trained model beside its weights.
+    nasbench201: The network of NAS-Bench-201 (arXiv:2001.00326, §2.1).
     of_runs: What a run says of the networks of its cells.
     prediction: A trained model on image files.
     prediction_settings: How images are read for a prediction, and what is shown.

@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from nas.runs.old_names import current_name
+from search_spaces import nasbench201
 from search_spaces.genotype import MAX_JSON_BYTES, Genotype, parse_json
 from search_spaces.notation_literals import named_genotypes
 from search_spaces.notations import read_notation
@@ -51,8 +52,8 @@ def load_genotype(reference: str | Path) -> Genotype:
 def network_group(reference: str) -> str | None:
     """Returns the config group of the network that a genotype's cells are made for; None if that is not known.
 
-    Published cells know theirs, and run folders have it in their config; of the pair-block space, DARTS's network is
-    taken for all others.
+    Published cells know theirs, and run folders have it in their config, unless their cells were looked up in a table;
+    of the pair-block space, DARTS's network is taken for all others.
     """
     if is_genotype_itself(reference):
         return _network_of_space(reference)
@@ -61,9 +62,8 @@ def network_group(reference: str) -> str | None:
         return None
     if reference in PUBLISHED and not path.exists():
         return PUBLISHED[reference].models[0].network
-    if used := _network_of_run(path if path.is_dir() else path.parent):
-        return used
-    return _network_of_space(reference)
+    of_space = _network_of_space(reference)
+    return of_space if of_space == nasbench201.NAME else _network_of_run(path) or of_space
 
 
 def _is_path(path: Path) -> bool:
@@ -119,11 +119,12 @@ def _network_of_space(reference: str) -> str | None:
         space = load_genotype(reference).space
     except (ValueError, OSError):  # the job itself will say what is wrong
         return None
-    return {"nasnet": "darts", "shufflenas": "shufflenasnet"}.get(space)
+    return {"nasnet": "darts", "shufflenas": "shufflenasnet", nasbench201.NAME: nasbench201.NAME}.get(space)
 
 
-def _network_of_run(run: Path) -> str | None:
-    """Returns the network group that a run's config was made with."""
+def _network_of_run(path: Path) -> str | None:
+    """Returns the network group that the config of a run, which a path is or lies in, was made with."""
+    run = path if path.is_dir() else path.parent
     try:
         config = yaml.safe_load(_bounded_text(run / "config.yaml"))
         network = config["network"]

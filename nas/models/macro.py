@@ -9,6 +9,7 @@ from search_spaces.genotype import CellGenotype, Genotype
 from search_spaces.mixers import Mixer
 from search_spaces.ops import batch_norm
 from search_spaces.shuffles import build_mixer
+from search_spaces.space import CELLS
 
 MAX_CELLS = 100  # in a stage
 
@@ -29,24 +30,35 @@ def cells_of_stages(cells_per_stage: int | Sequence[int], stages: int) -> list[i
     return cells
 
 
-def check_candidates(candidates: Mapping[str, CellCandidates], *, network: str, num_inputs: int, hint: str) -> None:
+def check_candidates(
+    candidates: Mapping[str, CellCandidates],
+    *,
+    network: str,
+    num_inputs: int,
+    spaces: str,
+    cells: Sequence[str] = CELLS,
+) -> None:
     """Checks that a network can be built of some cells.
 
     Args:
         candidates: By cell name.
         network: Its name, for the message.
         num_inputs: How many layers its cells read.
-        hint: What to choose for other cells.
+        spaces: Config groups of the spaces that it is for, for the message.
+        cells: Names of its cells.
 
     Raises:
-        ValueError: If there is not a normal and a reduction cell, or one reads another number of layers.
+        ValueError: If there are other cells, or one reads another number of layers; the message names the network that
+            is made of such cells.
     """
-    if set(candidates) != {"normal", "reduction"}:
-        raise ValueError(f"{network} needs a normal and a reduction cell, got {', '.join(candidates)}")
     for name, cell in candidates.items():
-        if cell.num_inputs != num_inputs:
+        if set(candidates) != set(cells) or cell.num_inputs != num_inputs:
+            pairs = "network=enas or network=darts" if cell.num_inputs > 1 else "network=shufflenasnet"
             raise ValueError(
-                f"inputs of cells of {network}: {num_inputs}, and the {name} cell reads {cell.num_inputs}; {hint}"
+                f"{network} needs {' and '.join(f'a {one} cell' for one in cells)} with inputs: {num_inputs}; got "
+                f"{' and '.join(candidates)}, the {name} cell with inputs: {cell.num_inputs}; such cells need "
+                f"{pairs if 'reduction' in candidates else 'network=nasbench201'}, and this network "
+                f"search_space={spaces}"
             )
 
 

@@ -12,12 +12,10 @@ from typing import Any
 
 from nas import __version__
 from nas.data.own_images import margin_of
-from nas.models.genotype_files import load_genotype
 from nas.runs.checkpoints import read_metadata, write_json
 from nas.runs.listing import read_config
 from nas.runs.old_names import with_current_names
 from search_spaces.genotype import MAX_JSON_BYTES, Genotype, parse_json
-from search_spaces.nasbench201 import check_has_network
 
 CARD_NAME = "model_card.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -73,8 +71,6 @@ def record_of_run(run: Path) -> ModelRecord:
     """
     weights = run / WEIGHTS_FILE
     if not weights.is_file():
-        if (run / "genotype.json").is_file():
-            check_has_network(load_genotype(run))
         raise FileNotFoundError(f"no trained model in {run}: `nas retrain` and `nas pipeline` write {WEIGHTS_FILE}")
     text = read_metadata(weights).get("model")
     if text is None:

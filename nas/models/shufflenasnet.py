@@ -127,6 +127,7 @@ class ShuffleNASNet(nn.Module):
         merge: `sum` or `concat_conv1x1` (§IV-D).
         merge_batch_norm: Whether batch norm follows the sum (§IV-D).
         sharing: `op` or `edge`: what has shared weights of its own in the supernet, see `Cell`.
+        affine: Whether batch norm within the cells' ops has a factor and a summand for each channel.
         dropout: Probability before the linear layer, in [0, 1).
 
     Raises:
@@ -148,15 +149,11 @@ class ShuffleNASNet(nn.Module):
         merge: str = "sum",
         merge_batch_norm: bool = False,
         sharing: str = "op",
+        affine: bool = True,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_candidates(
-            candidates,
-            network="ShuffleNASNet",
-            num_inputs=1,
-            hint="such cells need network=enas or network=darts",
-        )
+        check_candidates(candidates, network="ShuffleNASNet", num_inputs=1, spaces="shufflenas")
         if filters < 4 or filters % 2:
             raise ValueError(f"filters must be even and at least 4 (half of them pass a cell), got {filters}")
         if macro not in MACROS:
@@ -170,7 +167,7 @@ class ShuffleNASNet(nn.Module):
         if shortcut not in SHORTCUTS:
             raise ValueError(f"shortcut must be one of {', '.join(SHORTCUTS)}, got {shortcut!r}")
         check_dropout(dropout)
-        build_cell = partial(Cell, merge=merge, merge_batch_norm=merge_batch_norm, sharing=sharing)
+        build_cell = partial(Cell, merge=merge, merge_batch_norm=merge_batch_norm, sharing=sharing, affine=affine)
         cells = cells_of_stages(cells_per_stage, stages)
         self.filters = filters
         self.smallest_image = 2 ** (stages - 1 + _stem_halvings(stem, macro))

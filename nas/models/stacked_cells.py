@@ -118,6 +118,7 @@ class StackedCells(nn.Module):
         merge: `concat`, as published; `concat_conv1x1`, as in ENAS's search; or `sum`.
         merge_batch_norm: Whether batch norm follows the merge.
         sharing: `op` or `edge`: what has shared weights of its own in the supernet, see `Cell`.
+        affine: Whether batch norm within the cells' ops has a factor and a summand for each channel.
         dropout: Probability before the linear layer, in [0, 1).
         auxiliary: Whether there is an auxiliary head, after the first layer of the last stage (`enas`) or the second
             reduction layer (`darts`).
@@ -139,16 +140,12 @@ class StackedCells(nn.Module):
         merge: str = "concat",
         merge_batch_norm: bool = False,
         sharing: str = "op",
+        affine: bool = True,
         dropout: float = 0.0,
         auxiliary: bool = False,
     ) -> None:
         super().__init__()
-        check_candidates(
-            candidates,
-            network="StackedCells",
-            num_inputs=2,
-            hint="such cells need network=shufflenasnet, and this network search_space=nasnet or darts",
-        )
+        check_candidates(candidates, network="StackedCells", num_inputs=2, spaces="nasnet or darts")
         if filters < 2:
             raise ValueError(f"filters must be at least 2, got {filters}")
         if macro not in MACROS:
@@ -157,7 +154,7 @@ class StackedCells(nn.Module):
             raise ValueError(f"stem must be one of {', '.join(STEMS)}, got {stem!r}")
         check_dropout(dropout)
         cells = cells_of_stages(cells_per_stage, STAGES)
-        build_cell = partial(Cell, merge=merge, merge_batch_norm=merge_batch_norm, sharing=sharing)
+        build_cell = partial(Cell, merge=merge, merge_batch_norm=merge_batch_norm, sharing=sharing, affine=affine)
         self.macro = macro
         self.smallest_image = 2 ** (STAGES - 1 + (3 if stem == "imagenet" else 0))
         self.stem, self.second_stem, width = _build_stem(stem, in_channels=in_channels, filters=filters)

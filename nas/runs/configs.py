@@ -15,6 +15,9 @@ FREE_TO_CHANGE = ("name", "logger", "runtime", "distributed", "imports", "object
 PLACES = ("device", "data.root", "data.path", "data.download", "table.path", "evaluator.workers")
 """Keys that say where a machine has what a run needs, and may differ as well: the data are known by their digest."""
 
+LATER = {"network.affine": True, "search.sampling": "strings"}
+"""Keys that runs of version 0.1.0 lack, and the values by which they ran."""
+
 
 def read_config_file(file: Path) -> dict[str, Any]:
     """Reads a run's config, in which nothing is resolved or built yet.
@@ -45,7 +48,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], *, fixed: Sequence[str] = ()) -> list[str]:
     """Returns the dotted keys whose values differ between two configs; of those that may change only the `fixed`."""
-    before, after = flatten(old), flatten(new)
+    before, after = {**LATER, **flatten(old)}, {**LATER, **flatten(new)}
     return [
         f"{key} (was {before.get(key, 'absent')}, is {after.get(key, 'absent')})"
         for key in dict.fromkeys([*before, *after])

@@ -22,6 +22,7 @@ from nas.searching.diagnostics.watch import Watch
 from nas.searching.evaluators import Evaluator
 from nas.searching.random_cells import distinct, random_cells
 from nas.searching.settings import QuerySettings, SearchSettings
+from search_spaces.classes import CanonicalClasses
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
 
@@ -59,6 +60,7 @@ class Search(Generic[EvaluatorT]):
         best: The index in `scored` of the highest reward, the first of equal ones; -1 before there is one.
         renew: Makes the controller anew where the guard wants it; see `nas.searching.diagnostics.watch.Watch`.
         watch: Records how the policy moved, and looks out for its collapse.
+        classes: Of the space, where the warm-up draws them; None where it draws genotypes.
     """
 
     settings: SearchSettings | QuerySettings
@@ -71,9 +73,11 @@ class Search(Generic[EvaluatorT]):
     best: int = -1
     renew: Callable[[int], Controller] | None = None
     watch: Watch = field(init=False)
+    classes: CanonicalClasses | None = field(init=False)
 
     def __post_init__(self) -> None:
         settings = self.settings
+        self.classes = CanonicalClasses(self.space) if settings.sampling == "classes" else None
         self.watch = Watch(
             self.space,
             settings=settings.guard,
@@ -148,6 +152,8 @@ class Search(Generic[EvaluatorT]):
     def _propose(self, epoch: int, count: int) -> list[Genotype]:
         """Returns cells whose weights are to be trained, drawn uniformly while the search warms up."""
         warm = epoch >= self.settings.warmup_epochs
+        if self.classes is not None and not warm:
+            return self._decode(self.classes.sample(count))
         return self._decode((self.controller if warm else Uniform(self.space.decisions)).sample(count).actions)
 
     def _evaluate(self, epoch: int, actions: torch.Tensor, *, seed: int) -> torch.Tensor:

@@ -49,6 +49,8 @@ class SearchSettings(LoopSettings, TrainingSettings):
         warmup: Share of the epochs that train uniformly drawn cells, one a batch, before the controller learns [0].
             What is quick to train, ops without weights above all, would otherwise be rewarded for that, chosen more
             often and trained more.
+        sampling: What is equally likely in the warm-up: strings (each genotype) or classes (each function, see
+            search_spaces.classes).
         controller_samples: Cells rewarded an epoch, one batch each.
         anneal_controller: The controller's learning rate follows the weights'.
         bn: Batch norm when cells are scored on all reward images: recalibrate or batch.
@@ -67,6 +69,7 @@ class SearchSettings(LoopSettings, TrainingSettings):
     weight_decay: NonNegativeFloat = 2e-4
     resample: Literal["epoch", "batch"] = "batch"
     warmup: BelowOne = 0.33
+    sampling: Literal["strings", "classes"] = "strings"
     controller_samples: PositiveInt = 10
     anneal_controller: bool = False
     bn: Literal["recalibrate", "batch"] = "recalibrate"
@@ -105,6 +108,7 @@ class QuerySettings(LoopSettings):
     final_samples: ClassVar[int] = 0
     finalists: ClassVar[int] = 0
     anneal_controller: ClassVar[bool] = False
+    sampling: ClassVar[str] = "strings"
 
     @property
     def epochs(self) -> int:

@@ -19,7 +19,6 @@ from nas.jobs.building.parts import measure_size
 from nas.models.genotype_files import load_genotype
 from nas.models.of_runs import network_config
 from nas.runs.checkpoints import save_weights
-from search_spaces.nasbench201 import parse_arch_string
 from search_spaces.published import PUBLISHED
 from search_spaces.shufflenas import ShuffleNASSpace
 from tests.commands import nas
@@ -77,15 +76,14 @@ def test_a_genotype_is_drawn_in_the_terminal_as_svg_and_as_png(tmp_path, capsys,
     assert (tmp_path / "a/cell.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_cell_of_the_table_is_drawn_though_there_is_no_network_of_it(tmp_path, capsys):
-    (tmp_path / "genotype.json").write_text(parse_arch_string(ARCH).to_json())
-    figures = run(f"genotype={tmp_path}", f"png={tmp_path}/cell.png", f"json={tmp_path}/cell.json", out=tmp_path)
-    assert figures == {"architecture": ARCH}
-    assert json.loads((tmp_path / "cell.json").read_text())["architecture"] == ARCH
-    shown = capsys.readouterr().out
-    assert "skip_connect" in shown
-    assert f"{ARCH}: of the table NAS-Bench-201" in shown
-    assert (tmp_path / "cell.png").exists()
+def test_a_cell_of_the_benchmark_is_drawn_named_and_counted(tmp_path, capsys):
+    figures = counted(f"genotype='{ARCH}'", "network.filters=16", "network.cells_per_stage=5", out=tmp_path)
+    assert figures["architecture"] == ARCH
+    assert figures["parameters"] == 73_306 + 28_000 + 243_040  # as the benchmark's table has it
+    shown = capsys.readouterr()
+    assert "skip_connect" in shown.out
+    assert ARCH in shown.out
+    assert "network=nasbench201: the one that the cells of" in shown.err
 
 
 def test_a_cell_with_learned_mixers_and_seven_blocks_is_shown(tmp_path, capsys):

@@ -6,7 +6,7 @@ from torch import nn
 
 from nas.training.evaluation import batch_statistics
 from search_spaces import batch_norm
-from search_spaces.batch_norm import BatchNorm2d, as_images, as_rows, normalizes_by_rows
+from search_spaces.batch_norm import BatchNorm2d, as_images, as_rows, normalizes_by_rows, remove_scale_and_shift
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -45,6 +45,21 @@ def test_output_gradients_and_statistics_are_torchs(shape, seed):
             out = norm(x)
         out.backward(grad)
         results.append([out.detach(), x.grad, norm.weight.grad, norm.bias.grad, *norm.buffers()])
+    for mine, expected in zip(*results, strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [3, 8])
+def test_without_scale_and_shift_it_normalizes_and_no_more(channels):
+    ours, theirs = BatchNorm2d(channels), nn.BatchNorm2d(channels, affine=False)
+    remove_scale_and_shift(nn.Sequential(ours))
+    assert list(ours.parameters()) == []
+    grad, results = images(4, channels, 3, 5), []
+    for norm in (ours, theirs):
+        torch.manual_seed(1)
+        x = images(4, channels, 3, 5).requires_grad_()
+        norm(x).backward(grad)
+        results.append([norm(x).detach(), norm.eval()(x).detach(), x.grad, *norm.buffers()])
     for mine, expected in zip(*results, strict=True):
         torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-4)
 

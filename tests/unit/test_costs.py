@@ -10,10 +10,12 @@ from nas.costs.counting import CountedCost, median_cost, random_genotypes, size_
 from nas.costs.network_parts import NetworkParts, Part
 from nas.models.derived import count_multiply_adds, count_parameters
 from nas.models.hardening import harden_mixers
+from nas.models.nasbench201 import NASBench201Network
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.models.stacked_cells import StackedCells
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
+from search_spaces.nasbench201 import NASBench201Space
 from search_spaces.nasnet import NASNetSpace
 from search_spaces.shufflenas import ShuffleNASSpace
 from tests.conftest import make_cell
@@ -48,12 +50,14 @@ def parts_of(network_class, space, **settings) -> NetworkParts:
         ),
         (StackedCells, NASNetSpace(blocks=3, output="all"), {"filters": 4, "cells_per_stage": 1, "macro": "darts"}),
         (StackedCells, NASNetSpace(blocks=3), {"filters": 4, "cells_per_stage": 1, "macro": "enas", "merge": "sum"}),
+        (NASBench201Network, NASBench201Space(), {"filters": 4, "cells_per_stage": 2}),
+        (NASBench201Network, NASBench201Space(), {"filters": 4, "cells_per_stage": 1, "affine": False}),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else None,
 )
 def test_sizes_are_those_of_the_derived_model_at_inference(network_class, space, settings):
     costs = size_costs(parts_of(network_class, space, **settings))
-    for genotype in random_genotypes(space, 5, stream="test"):
+    for genotype in [*random_genotypes(space, 5, stream="test"), space.decode([0] * len(space.decisions))]:
         derived = network_class(genotype_candidates(genotype), in_channels=3, num_classes=7, **settings)
         harden_mixers(derived, linear_maps=True)
         assert costs["parameters"](genotype) == count_parameters(derived)

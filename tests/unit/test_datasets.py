@@ -51,6 +51,27 @@ def test_a_cache_is_read_with_its_training_images_first(tmp_path, label_shape):
 
 
 @pytest.mark.usefixtures("tiny_cifar")
+def test_images_are_averaged_down_and_the_record_says_so(tmp_path):
+    images = RNG.randint(0, 256, (60, 3, 4, 4)).astype(np.uint8)
+    images[0, 0, :2, :2] = [[1, 2], [2, 1]]  # 1.5 is rounded up
+    images[0, 0, :2, 2:] = [[1, 1], [1, 2]]  # and 1.25 down
+    np.savez(tmp_path / "cifar10.npz", images=images, labels=np.arange(60) % 2)
+    whole, small = (
+        torchvision_images(name="cifar10", root=tmp_path, held_out=4, image_size=side) for side in (None, 2)
+    )
+    assert small.image_shape == (3, 2, 2)
+    assert small.train.images[0, 0, 0].tolist() == [2, 1]
+    exact = torch.nn.functional.avg_pool2d(torch.from_numpy(images).double(), 2)
+    assert (small.train.images - exact).abs().max() <= 0.5
+    assert small.record["averaged_from"] == [4, 4]
+    assert small.record["image_shape"] == [3, 2, 2]
+    assert "averaged_from" not in whole.record
+    assert small.record["reward_indices"] == whole.record["reward_indices"]
+    with pytest.raises(ValueError, match="image_size must divide the sides of the images, 4x4, got 3"):
+        torchvision_images(name="cifar10", root=tmp_path, held_out=4, image_size=3)
+
+
+@pytest.mark.usefixtures("tiny_cifar")
 @pytest.mark.parametrize(("present", "download"), [(True, False), (False, True)])
 def test_torchvision_fills_the_cache_once(tmp_path, monkeypatch, present, download):
     monkeypatch.setattr("torchvision.datasets.CIFAR10", FakeCIFAR10)

@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from nas.jobs import export, latency, retrain
+from nas.jobs import retrain
 from nas.models.genotype_files import load_genotype, network_group
-from nas.models.loading import load_model
-from search_spaces.cells import genotype_candidates
-from search_spaces.nasbench201 import arch_string, parse_arch_string
+from search_spaces.nasbench201 import parse_arch_string
 from search_spaces.notation_literals import named_genotypes
 from search_spaces.notations import darts_notation
 from search_spaces.published import PUBLISHED, published_names
@@ -108,26 +106,14 @@ def test_an_architecture_string_is_a_genotype(tmp_path):
         load_genotype(ARCH.replace("nor_conv_3x3", "nor_conv_7x7"))
 
 
-def test_a_cell_of_the_table_is_looked_up_and_no_command_builds_it(tmp_path):
+def test_a_cell_of_nasbench201_has_the_benchmarks_network_whatever_the_run_that_looked_it_up(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     (run / "genotype.json").write_text(parse_arch_string(ARCH).to_json())
-    given = [f"genotype='{ARCH}'", "name=x"]
-    jobs = {retrain: [], latency: ["latency.image_shape=[3,8,8]", "latency.num_classes=2"], export: ["weights=random"]}
-    for job, more in jobs.items():
-        for reference in (f"genotype='{ARCH}'", f"genotype={run}"):
-            cfg = config(job.__name__.rpartition(".")[2], reference, *more, "name=x")
-            with pytest.raises(ValueError, match=r"NAS-Bench-201.*no network here.*nas compare") as told:
-                job.run(cfg, tmp_path / "out")
-            assert "\n" not in str(told.value)
-    assert not (tmp_path / "out").exists()
-    models = config("latency", f"models=[{run}]", *jobs[latency], *given[1:])
-    with pytest.raises(ValueError, match="NAS-Bench-201"):
-        latency.run(models, tmp_path / "out")
-    for load in (lambda: load_model(run), lambda: genotype_candidates(parse_arch_string(ARCH))):
-        with pytest.raises(ValueError, match="NAS-Bench-201"):
-            load()
-    assert arch_string(load_genotype(run)) == ARCH
+    (run / "config.yaml").write_text("network: {_target_: nas.models.shufflenasnet.ShuffleNASNet, filters: 20}")
+    assert {network_group(reference) for reference in (ARCH, str(run), f"{run}/genotype.json")} == {"nasbench201"}
+    with pytest.raises(ValueError, match="such cells need network=nasbench201"):
+        retrain.run(config("retrain", f"genotype={run}", "data=toy"), tmp_path / "out")
 
 
 MISTAKES = {

@@ -213,6 +213,8 @@ def test_a_cell_can_be_drawn():
     assert "skip_connect" in genotype_svg(cell(*[SKIP] * 6), title="cell", merge="sum")
 
 
-def test_a_supernet_of_it_is_refused_with_a_reason():
-    with pytest.raises(ValueError, match="tabular, a supernet of it cannot be trained"):
-        SPACE.candidates()
+def test_a_supernet_has_every_op_of_every_edge():
+    (candidates,) = SPACE.candidates().values()
+    assert len(candidates.edges) == 6 * 4
+    for genotype in ALL:
+        assert candidates.edges >= {edge for edge in genotype.normal.edges if edge[3] != NONE}

@@ -44,6 +44,14 @@ def test_layout_and_type_of_arrays_are_inferred(tmp_path, layout, dtype):
     assert np.array_equal(data.train.images.numpy(), pixels.transpose(0, 3, 1, 2))
 
 
+def test_arrays_are_averaged_down_whatever_their_layout(tmp_path):
+    pixels = RNG.randint(0, 256, (24, 4, 4, 3)).astype(np.uint8)
+    data = arrays(path=save_arrays(tmp_path / "mine.npz", images=pixels), image_size=1)
+    means = pixels.reshape(24, 16, 3).mean(axis=1)
+    assert np.array_equal(data.train.images.numpy()[:, :, 0, 0], np.floor(means + 0.5))
+    assert data.record["averaged_from"] == [4, 4]
+
+
 @pytest.mark.parametrize(
     ("labels", "class_names"),
     [

@@ -126,7 +126,8 @@ def give_weights(
     harden_mixers(network)
     file = run_of(reference) / "weights.safetensors"
     read_metadata(file)  # a damaged file is no reason for random weights
-    if trained_network(file.parent, genotype) == OmegaConf.to_container(cfg.network):
+    trained = trained_network(file.parent, genotype)
+    if trained is not None and trained.items() <= plain(cfg.network, "network").items():  # what it lacks is newer
         try:
             network.load_state_dict(load_weights(file))
         except RuntimeError:  # of images or classes other than asked for

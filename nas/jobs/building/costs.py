@@ -18,6 +18,7 @@ from nas.compute.device import Runtime
 from nas.costs.counting import Cost, CountedCost, median_cost, size_costs
 from nas.costs.latency_predictor import latency_cost, predictor_of
 from nas.costs.latency_table import LatencyTable, read_table
+from nas.costs.network_layers import CellNetwork
 from nas.costs.network_parts import NetworkParts
 from nas.costs.settings import FIELDS, UNITS, PredictorSettings
 from nas.jobs.building.config import build, plain
@@ -25,8 +26,6 @@ from nas.jobs.building.parts import build_derived, measure_size
 from nas.models.derived import DerivedModel
 from nas.models.inference.batch_norm_folding import fold_batch_norm
 from nas.models.inference.ready import for_inference
-from nas.models.shufflenasnet import ShuffleNASNet
-from nas.models.stacked_cells import StackedCells
 from nas.runs.checkpoints import write_bytes, write_json
 from nas.searching.evaluators import RewardFunction
 from nas.searching.reward_functions import CostReward
@@ -204,7 +203,7 @@ def _costs(
     runtime: Runtime,
     measured: Path | None,
 ) -> tuple[dict[str, Cost], LatencyTable | None]:
-    if not with_latency and not isinstance(network, ShuffleNASNet | StackedCells):
+    if not with_latency and not isinstance(network, CellNetwork):
         return counted_costs(cfg, image_shape=image_shape, num_classes=num_classes), None
     parts = parts_of(network, space, image_shape=image_shape)
     costs = size_costs(parts)

@@ -27,7 +27,6 @@ from nas.models.hardening import harden_mixers, outermost_mixers
 from nas.runs.console import note, shown
 from search_spaces.cells import CellCandidates, genotype_candidates
 from search_spaces.genotype import Genotype
-from search_spaces.nasbench201 import check_has_network
 from search_spaces.published import published_names
 
 
@@ -106,25 +105,18 @@ def takes_genotype(cfg: DictConfig) -> bool:
     return bool(getattr(get_object(cfg.network._target_), "takes_genotype", True))
 
 
-def read_genotype(cfg: DictConfig, *, built: bool = True) -> Genotype | None:
+def read_genotype(cfg: DictConfig) -> Genotype | None:
     """Loads `cfg.genotype`; None for a network without choices.
 
-    Args:
-        cfg: The config.
-        built: Whether a network is to be made of it, which is not possible in every search space.
-
     Raises:
-        ValueError: If the genotype is not set or not valid, cannot be built, or is given to a network that takes none.
+        ValueError: If the genotype is not set or not valid, or is given to a network that takes none.
         FileNotFoundError: If there is no such genotype.
     """
     given = None if OmegaConf.is_missing(cfg, "genotype") else cfg.genotype
     if takes_genotype(cfg):
         if given is None:
             raise ValueError(f"genotype is not set; add genotype=RUN, genotype=FILE.json or one of {published_names()}")
-        genotype = load_genotype(given)
-        if built:
-            check_has_network(genotype)
-        return genotype
+        return load_genotype(given)
     if given is not None:
         raise ValueError(f"{cfg.network._target_} has no cells to choose; leave genotype={given} out")
     return None
@@ -143,7 +135,9 @@ def build_network(
         ValueError: If the network has no cells and candidates are given, or the images are too small for it.
     """
     if candidates is not None and not takes_genotype(cfg):
-        raise ValueError(f"{cfg.network._target_} has no cells to choose; take network=shufflenasnet, enas or darts")
+        raise ValueError(
+            f"{cfg.network._target_} has no cells to choose; take network=shufflenasnet, enas, darts or nasbench201"
+        )
     chosen = [] if candidates is None else [candidates]
     network: nn.Module = build(cfg.network, "network", *chosen, in_channels=image_shape[0], num_classes=num_classes)
     smallest = getattr(network, "smallest_image", 1)

@@ -83,7 +83,7 @@ def _pointwise(layer: Any) -> nn.Module:
 
 
 def _batch_norm(layer: Any) -> nn.Module:
-    plain = nn.BatchNorm2d(layer.num_features, eps=layer.eps, momentum=layer.momentum)
+    plain = nn.BatchNorm2d(layer.num_features, eps=layer.eps, momentum=layer.momentum, affine=layer.affine)
     return _holding(plain, layer.state_dict())
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from search_spaces.batch_norm import BATCH_NORMS
 from search_spaces.cells import Cell
-from search_spaces.genotype import CellGenotype
+from search_spaces.genotype import IDENTITIES, CellGenotype, Edge
 from search_spaces.kaleidoscope import FixedLinear
 from search_spaces.mixers import Permutation
 from search_spaces.ops import FactorizedReduction, PointwiseConv
@@ -80,17 +80,13 @@ class BoundCell(nn.Module):
         out: Tensor = self.module([x], self.genotype)
         return out
 
-    def edges(self) -> list[tuple[int, tuple[int, int, int, str]]]:
+    def edges(self) -> list[tuple[int, Edge]]:
         """Returns the node that each op writes, and its edge."""
-        return [
-            (number + self.genotype.num_inputs, (number, slot, source, op))
-            for number, block in enumerate(self.genotype.blocks)
-            for slot, (source, op) in enumerate(zip(block.inputs, block.ops, strict=True))
-        ]
+        return [(edge[0] + self.genotype.num_inputs, edge) for edge in self.genotype.live_edges]
 
-    def passes(self, edge: tuple[int, int, int, str]) -> bool:
+    def passes(self, edge: Edge) -> bool:
         """Whether an edge hands its input on, without a module."""
-        return edge[3] == "identity" and not self.module._reduces(edge)
+        return edge[3] in IDENTITIES and not self.module._reduces(edge)
 
     def groups(self) -> tuple[list[int], list[Level]]:
         """Finds which nodes must have one order; the cell's output counts as one more node, the last.
