@@ -319,6 +319,9 @@ def test_constants_of_a_controller_can_be_changed(tmp_path):
     assert report["configs"]["evolution"]["population_size"] == 3
     with pytest.raises(ValueError, match=r"controller.lstm is not compared; compare.controllers names evolution"):
         compare.run(config("compare", *SMALL, *settings, "+controller.lstm.optimizer.lr=1"), tmp_path / "other")
+    old = ("compare.controllers=[lstm]", "+controller.lstm.learning_rate=1")
+    with pytest.raises(ValueError, match=r"learning_rate is unknown; did you mean controller\.lstm\.optimizer\.lr"):
+        compare.run(config("compare", *SMALL, *settings, *old), tmp_path / "old")
 
 
 def tune(folder: Path, *overrides: str) -> Path:

@@ -96,6 +96,7 @@ def controller_config(name: str, changed: DictConfig) -> DictConfig:
                 composed = compose(f"controller/{name}")
     except HydraException:
         raise ValueError(f"there is no controller {name!r}; `nas search --help` lists them") from None
+    OmegaConf.set_struct(composed, False)  # an unknown key is for `build` to answer
     node = OmegaConf.merge(composed.controller, changed.get(name, {}))
     assert isinstance(node, DictConfig)
     return node
