@@ -130,6 +130,25 @@ def published_topology(genotype: Genotype) -> str:
     return nodes[-1]
 
 
+def function_text(genotype: Genotype, node: int = NUM_BLOCKS) -> str:
+    """Returns what a node computes as it is written, without edges that no path takes; empty for a node of zeros.
+
+    Sums are sorted and not flattened, so that cells which compute the same may have several texts.
+
+    Raises:
+        ValueError: If the genotype is not in this space.
+    """
+    _edge_ops(genotype)  # only to check it
+    if node == 0:
+        return "x"
+    block = genotype.normal.blocks[node - 1]
+    terms = []
+    for source, op in zip(block.inputs, block.ops, strict=True):
+        if op != NONE and (text := function_text(genotype, source)):
+            terms.append(text if op == SKIP else f"{OPS.index(op)}({text})")
+    return f"[{'+'.join(sorted(terms))}]" if terms else ""
+
+
 def _published_term(op: str, source: str) -> str:
     if op == NONE or source == "#":
         return "#"

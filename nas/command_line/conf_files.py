@@ -17,7 +17,7 @@ from nas.settings import config_node
 
 OWN = Path(__file__).parents[2] / "conf"
 GLOBAL = "# @package _global_"
-OVERRIDING = ("experiment", "evaluator")
+OVERRIDING = ("experiment", "evaluator", "truth")
 """Config groups whose options choose those of other groups, the first also that of the second."""
 HIDDEN = ("_target_", "_partial_", "hydra", "defaults")
 """Keys that are no settings of a user's."""

@@ -23,6 +23,7 @@ CLASSES = {
     "predictor": "nas.jobs.building.settings.PredictorTestSettings",
     "queries": "nas.searching.settings.QuerySettings",
     "rank": "nas.studies.ranking.settings.RankSettings",
+    "rank_table": "nas.studies.ranking.settings.TableRankSettings",
     "report": "nas.jobs.building.settings.ReportSettings",
     "retrain": "nas.training.settings.RetrainSettings",
     "runtime": "nas.compute.settings.RuntimeSettings",

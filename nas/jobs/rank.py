@@ -12,6 +12,7 @@ from nas.compute.device import Runtime
 from nas.compute.environment import environment
 from nas.compute.worker_pool import num_processes, run_tasks
 from nas.data.named import ImageData
+from nas.jobs import rank_table
 from nas.jobs.building.config import build, plain
 from nas.jobs.building.derived_models import derived_network_config, initial_network, read_settings
 from nas.jobs.building.parts import build_data, build_runtime, counted_network, process_runtime
@@ -32,7 +33,7 @@ from nas.searching.stand_alone import (
 from nas.studies.ranking.chosen_cells import ChosenCell
 from nas.studies.ranking.figures import Bootstrapping, ranking_figures, stand_alone
 from nas.studies.ranking.plots import ranking_plot
-from nas.studies.ranking.settings import RankSettings
+from nas.studies.ranking.settings import RankSettings, TableRankSettings
 from nas.studies.ranking.tables import print_figures, sentences
 from nas.training.settings import RetrainSettings
 
@@ -52,7 +53,9 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         ValueError: If a setting is out of range, or the runs cannot be compared.
         FileNotFoundError: If a run, its checkpoint or its data is not there.
     """
-    settings: RankSettings = build(cfg.rank, "rank")
+    settings: RankSettings | TableRankSettings = build(cfg.rank, "rank")
+    if isinstance(settings, TableRankSettings):
+        return rank_table.run(cfg, out, settings)
     training = read_settings(cfg)
     if training.warm_start is not None:
         raise ValueError("retrain.warm_start must be null: a stand-alone training starts from scratch")

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -31,6 +32,7 @@ class SupernetScorer:
         bn: For whole-split scores: `recalibrate` sets the running statistics of each path from training images,
             `batch` takes those of each batch. Rewards on single batches always take the batch's, as ENAS does.
         calibration_batches: Batches of training images for `recalibrate`.
+        max_images: Reward images that a cell is scored on, rounded up to whole batches; None takes all.
         autocast: Data type of the forward pass; None stays in float32.
         recorder: Records the forward pass of a path that is scored on many batches; a reward is of one batch, and to
             record that would cost as much as it does.
@@ -49,6 +51,7 @@ class SupernetScorer:
         batch_size: int,
         bn: str = "recalibrate",
         calibration_batches: int = 4,
+        max_images: int | None = None,
         autocast: torch.dtype | None = None,
         recorder: Recorder | None = None,
         ranks: Ranks = ALONE,
@@ -64,6 +67,7 @@ class SupernetScorer:
         self.calibration_batch_size = min(batch_size, len(train))
         self.bn = bn
         self.calibration_batches = calibration_batches
+        self.max_images = max_images
         self.autocast = autocast
         self.recorder = recorder
         self.ranks = ranks
@@ -97,8 +101,9 @@ class SupernetScorer:
         return evaluator
 
     def score(self, genotype: Genotype) -> Score:
-        """Scores a genotype on all reward images."""
-        batches = self.reward.batches(self.batch_size)
+        """Scores a genotype on all reward images, or the first `max_images`."""
+        count = self.max_images and math.ceil(self.max_images / self.batch_size)
+        batches = itertools.islice(self.reward.batches(self.batch_size), count)
         if self.bn == "batch":
             with batch_statistics(self.network):
                 return evaluate(self.network, batches, genotype, autocast=self.autocast, recorder=self.recorder)

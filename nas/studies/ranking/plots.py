@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.reporting.plots import BLUE, GREY, ORANGE, PALETTE, panels_in_file
+from nas.studies.ranking.correlations import Array
 from nas.studies.ranking.figures import stand_alone
 from nas.studies.ranking.intervals import accuracy_interval
 
@@ -101,3 +102,19 @@ def _modes(axes: "Axes", runs: Mapping[str, Mapping[str, Any]]) -> None:
     axes.set(title="tau by treatment of batch norm")
     if len(runs) > 1:
         axes.legend(fontsize=8)
+
+
+def ordering_plot(truth: Array, scores: Mapping[str, Mapping[str, Array]], path: str | Path) -> None:
+    """Draws for each run the truth of all cells against minus the loss under its shared weights.
+
+    Args:
+        truth: (n,) in percent, as the table has it.
+        scores: By run, `loss`, (n,), higher is better.
+        path: Where the SVG goes.
+    """
+    with panels_in_file(truth.tolist(), path, width=4.0 * len(scores), panels=len(scores)) as all_axes:
+        for axes, (name, found) in zip(all_axes, scores.items(), strict=True):
+            axes.scatter(-found["loss"], truth, s=2, color=BLUE, alpha=0.3, rasterized=True)
+            axes.set_title(name)
+            axes.set_xlabel("shared-weight loss (nats)")
+            axes.set_ylabel("accuracy in the table (%)")

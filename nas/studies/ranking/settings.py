@@ -1,7 +1,7 @@
 """Settings of `nas rank`."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
@@ -50,3 +50,21 @@ class RankSettings:
             raise ValueError(f"pool must be at least architectures {self.architectures}, got {self.pool}")
         if max(self.top) > self.architectures:
             raise ValueError(f"top must hold numbers in 1 … architectures {self.architectures}, got {list(self.top)}")
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TableRankSettings:
+    """How shared weights are held against a table of results: nas rank truth=table.
+
+    Attributes:
+        part: Of the classes of cells that compute the same: development (a tenth, by a digest, on which settings are
+            chosen), reported (the others) or all.
+        images: Reward images that a cell is scored on; null: as the run scores.
+        bn: Batch norm when cells are scored: recalibrate or batch; null: as the run scores.
+        resamples: Of the bootstrap over classes and runs.
+    """
+
+    part: Literal["development", "reported", "all"] = "reported"
+    images: PositiveInt | None = None
+    bn: Literal["recalibrate", "batch"] | None = None
+    resamples: Annotated[int, Field(ge=100)] = 200

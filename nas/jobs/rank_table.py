@@ -1,0 +1,134 @@
+"""Rank with a table as the truth: every cell of a space scored with the shared weights of searches."""
+
+import copy
+import csv
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from nas.compute.environment import environment
+from nas.jobs.building.config import build, plain
+from nas.jobs.building.parts import build_runtime
+from nas.jobs.building.ranked_runs import RankedRun, read_runs
+from nas.jobs.building.run_folder import keep_data
+from nas.runs.checkpoints import write_csv, write_json
+from nas.runs.console import Column, Table, header, note, progress, result, shown
+from nas.studies.ranking.intervals import Estimate
+from nas.studies.ranking.ordering import Array
+from nas.studies.ranking.plots import ordering_plot
+from nas.studies.ranking.settings import TableRankSettings
+from nas.studies.ranking.table_truth import TableCells, ordering_rows, table_cells
+from nas.training.evaluation import Score
+
+SCORES = "scores"
+FIELDS = ["cell", "loss", "accuracy"]
+WRITTEN_EVERY = 50  # cells
+
+
+def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, Any]:
+    """Scores the cells that the folder `out` does not hold yet, and writes how well scores order them.
+
+    Returns:
+        What `rank.json` holds.
+
+    Raises:
+        ValueError: If a setting is out of range, the runs differ in space or images, or a cell is not in the table.
+        FileNotFoundError: If a run, its checkpoint, its data or the table is not there.
+    """
+    runtime = build_runtime(cfg)
+    lookup, _ = build(cfg.table, "table")
+    runs = read_runs(cfg, runtime)
+    first = runs[0].search
+    keep_data(out, lookup.table.record)
+    cells = table_cells(first.space, lookup, first.evaluator.costs, part=settings.part)
+    classes = len(np.unique(cells.truth.classes))  # type: ignore[arg-type]
+    header(
+        "rank",
+        {
+            "run folder": shown(out),
+            "runs": ", ".join(one.name for one in runs),
+            "truth": f"{lookup.table.path.name}: {len(cells.genotypes)} cells of {classes} classes, {settings.part}",
+        },
+    )
+    scores = {one.name: _scores(one, cells, out, settings) for one in runs}
+    rows = ordering_rows(cells, scores, seed=cfg.seed, resamples=settings.resamples)
+    report = {
+        "ordering": {name: {column: one.to_dict() for column, one in row.items()} for name, row in rows.items()},
+        "part": settings.part,
+        "classes": classes,
+        "runs": {one.name: one.described() for one in runs},
+        "settings": plain(cfg.rank, "rank"),
+        "environment": environment(runtime, seed=cfg.seed),
+    }
+    write_csv(out / "ordering.csv", [_csv_row(name, row) for name, row in rows.items()])
+    ordering_plot(cells.truth.values, scores, out / "rank.svg")
+    write_json(out / "rank.json", report)
+    _print(rows)
+    note(f"figures in {shown(out / 'rank.json')}, ordering.csv and rank.svg; scores in {shown(out / SCORES)}")
+    return report
+
+
+def _scores(ranked: RankedRun, cells: TableCells, out: Path, settings: TableRankSettings) -> dict[str, Array]:
+    """Scores what the file of a run's scores does not hold yet; returns (n,) each of minus the loss and of accuracy."""
+    scorer = copy.copy(ranked.search.evaluator.scorer)
+    scorer.bn = settings.bn or scorer.bn
+    scorer.max_images = settings.images or scorer.max_images
+    weights = (ranked.path / "checkpoint.pt").read_bytes()
+    digest = hashlib.sha256(f"{scorer.bn} {scorer.max_images} ".encode() + weights).hexdigest()[:12]
+    file = out / SCORES / f"{ranked.name}-{digest}.csv"
+    known = _read(file)
+    keys = ["".join(map(str, ranked.search.space.encode(genotype))) for genotype in cells.genotypes]
+    left = [place for place, key in enumerate(keys) if key not in known]
+    with progress(f"scoring cells, {ranked.name}", total=len(keys), done=len(keys) - len(left)) as bar:
+        for start in range(0, len(left), WRITTEN_EVERY):
+            for place in left[start : start + WRITTEN_EVERY]:
+                known[keys[place]] = scorer.score(cells.genotypes[place])
+                bar.advance()
+            _append(file, {keys[place]: known[keys[place]] for place in left[start : start + WRITTEN_EVERY]})
+    return {
+        "loss": np.array([-known[key].loss for key in keys]),
+        "accuracy": np.array([known[key].accuracy for key in keys]),
+    }
+
+
+def _read(file: Path) -> dict[str, Score]:
+    """Returns the scores that a file holds, by cell; a line that was not written to its end is left out."""
+    if not file.exists():
+        return {}
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = [row for row in csv.reader(lines) if len(row) == len(FIELDS)]
+    return {cell: Score(loss=float(loss), accuracy=float(accuracy)) for cell, loss, accuracy in rows[1:]}
+
+
+def _append(file: Path, scores: Mapping[str, Score]) -> None:
+    begun = file.exists()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", newline="", encoding="utf-8") as lines:
+        writer = csv.writer(lines)
+        writer.writerows([] if begun else [FIELDS])
+        writer.writerows([cell, score.loss, score.accuracy] for cell, score in scores.items())
+
+
+def _csv_row(name: str, row: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {"scored by": name} | {
+        f"{column}{end}": value
+        for column, one in row.items()
+        for end, value in (("", one.value), (" low", one.low), (" high", one.high))
+    }
+
+
+def _print(rows: Mapping[str, Mapping[str, Estimate]]) -> None:
+    columns = list(next(iter(rows.values())))
+    width = max(map(len, rows))
+    table = Table([Column("scored by", f"{'scored by':>{width}}", ""), *(Column(one, one, ".3f") for one in columns)])
+    for name, row in rows.items():
+        table.row({"scored by": name} | {column: one.value for column, one in row.items()})
+    own = rows["shared loss"]
+    said = ", ".join(
+        f"{column} {own[column].value:.3f} ({own[column].low:.3f} … {own[column].high:.3f})" for column in columns
+    )
+    result(f"scored by the shared weights' loss (95 % interval over classes and runs): {said}")

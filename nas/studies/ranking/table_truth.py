@@ -1,0 +1,129 @@
+"""Cells whose truth a table holds, and how well shared scores order them: nothing is trained.
+
+Cells of one class compute the same function. A tenth of the classes, chosen by a digest, is for choosing settings; the
+figures that are reported are of the others.
+"""
+
+import hashlib
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from nas.costs.counting import Cost
+from nas.searching.table_lookup import TableLookup
+from nas.studies.ranking.intervals import Estimate
+from nas.studies.ranking.ordering import Array, Integers, Truth, ordering
+from search_spaces.genotype import Genotype
+from search_spaces.nasbench201 import NAME, OPS, function_text
+from search_spaces.space import SearchSpace, size
+
+Part = Literal["development", "reported", "all"]
+MAX_CELLS = 100_000
+FORMULA = {"nor_conv_3x3": 3.0, "nor_conv_1x1": 1.0, "avg_pool_3x3": -1.5, "skip_connect": 0.5}
+DEPTH = 0.3
+"""What live operations, and convolutions on the longest path, count in the row of NAS-Bench-201 that trains nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableCells:
+    """Cells that a table knows, n of them.
+
+    Attributes:
+        genotypes: The cells.
+        truth: Their quality, groups and classes.
+        rows: By name, scores (n,) that need no training of shared weights, next to which shared scores stand.
+    """
+
+    genotypes: list[Genotype]
+    truth: Truth
+    rows: Mapping[str, Array]
+
+
+def table_cells(space: SearchSpace, lookup: TableLookup, costs: Mapping[str, Cost], *, part: Part) -> TableCells:
+    """Returns the cells of a part of the classes.
+
+    Args:
+        space: Small enough to be enumerated.
+        lookup: Its table; the truth is its report column, or else what a search sees of it.
+        costs: Counted of every cell; `parameters` among them.
+        part: Of the classes.
+
+    Raises:
+        ValueError: If the space is too large, or a cell is not in the table.
+    """
+    if size(space) > MAX_CELLS:
+        raise ValueError(f"truth=table needs a space of at most {MAX_CELLS} cells, {space.name} has {size(space)}")
+    classes: dict[Any, list[Genotype]] = {}
+    for actions in itertools.product(*(range(len(decision.choices)) for decision in space.decisions)):
+        genotype = space.decode(actions)
+        classes.setdefault(space.canonical(genotype), []).append(genotype)
+    wanted = {"development": (True,), "reported": (False,), "all": (True, False)}[part]
+    chosen = [members for members in classes.values() if is_development(members) in wanted]
+    genotypes = [genotype for members in chosen for genotype in members]
+    numbers = np.repeat(np.arange(len(chosen)), [len(members) for members in chosen])
+    reported = lookup.table.report is not None
+    seen = np.array([lookup.accuracy(genotype) for genotype in genotypes])
+    truth = np.array([lookup.report(genotype) for genotype in genotypes]) if reported else seen
+    counted = {name.replace("_", " "): _values(genotypes, cost) for name, cost in costs.items()}
+    groups = {"parameters": _numbers(counted["parameters"][:, None])}
+    rows: dict[str, Array] = dict(counted)
+    if space.name == NAME:
+        live = np.array([live_counts(genotype) for genotype in genotypes])
+        alone = np.where(live[:, :-1].any(axis=1), 0, np.arange(len(live)))  # a dead cell is a group of its own
+        groups["live operations"] = _numbers(np.column_stack([alone, live[:, :-1]]))
+        rows["live operations"] = live @ np.array([*(FORMULA[op] for op in OPS[1:]), DEPTH])
+    if reported:
+        rows["what a search of the table sees"] = seen
+    rows["random"] = np.random.default_rng(0).permutation(len(genotypes)).astype(np.float64)
+    return TableCells(genotypes=genotypes, truth=Truth(values=truth, groups=groups, classes=numbers), rows=rows)
+
+
+def is_development(members: Sequence[Genotype]) -> bool:
+    """Whether a class is for choosing: about a tenth of what cells compute as they are written, twins together."""
+    return any(int(hashlib.sha256(_text(one).encode()).hexdigest(), 16) % 10 == 0 for one in members)
+
+
+def _text(genotype: Genotype) -> str:
+    return function_text(genotype) if genotype.space == NAME else repr(genotype.to_dict())
+
+
+def live_counts(genotype: Genotype) -> list[int]:
+    """Returns the live edges of each op of NAS-Bench-201 but `none`, and the convolutions on the longest path."""
+    edges = genotype.normal.live_edges
+    depths = {0: 0}
+    for block, _, source, op in edges:
+        depths[block + 1] = max(depths.get(block + 1, 0), depths[source] + op.startswith("nor_conv"))
+    return [*(sum(edge[-1] == op for edge in edges) for op in OPS[1:]), depths.get(len(genotype.normal.blocks), 0)]
+
+
+def _values(genotypes: Sequence[Genotype], cost: Callable[[Genotype], float]) -> Array:
+    return np.array([cost(genotype) for genotype in genotypes])
+
+
+def _numbers(rows: Array) -> Integers:
+    """Returns a number for each row, equal where rows are equal."""
+    return np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def ordering_rows(
+    cells: TableCells, scores: Mapping[str, Mapping[str, Array]], *, seed: int, resamples: int
+) -> dict[str, dict[str, Estimate]]:
+    """Returns the columns of `nas.studies.ranking.ordering` for each way of scoring.
+
+    Args:
+        cells: Scored.
+        scores: By run, by kind of score such as `loss`, (n,), higher is better.
+        seed: Of the bootstrap.
+        resamples: Of the bootstrap.
+
+    Returns:
+        By row: of each kind the mean over the runs and, with several, each run; then the rows that train nothing.
+    """
+    kinds = next(iter(scores.values()))
+    several = {f"shared {kind}": np.stack([found[kind] for found in scores.values()]) for kind in kinds}
+    single = {f"{run}, {kind}": found[kind] for run, found in scores.items() for kind in kinds if len(scores) > 1}
+    every: dict[str, Array] = {**several, **single, **cells.rows}
+    return {name: ordering(one, cells.truth, seed=seed, resamples=resamples) for name, one in every.items()}
