@@ -2,8 +2,7 @@
 
 from hydra.core.config_store import ConfigStore
 
-from nas.command_line.settings_groups import CLASSES, GROUP, settings_class
-from nas.settings import config_node
+from nas.settings import CLASSES, GROUP, config_node, settings_class
 
 for _option in CLASSES:
     ConfigStore.instance().store(_option, config_node(settings_class(_option)), group=GROUP)

@@ -12,8 +12,7 @@ from typing import Any
 
 import yaml
 
-from nas.command_line.settings_groups import CLASSES, GROUP, descriptions, parts, settings_class, summary
-from nas.settings import config_node
+from nas.settings import CLASSES, GROUP, config_node, descriptions, parts, settings_class, summary
 
 OWN = Path(__file__).parents[2] / "conf"
 GLOBAL = "# @package _global_"

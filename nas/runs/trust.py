@@ -4,6 +4,7 @@ Two kinds may: what this project's own configs name, and what is defined in modu
 """
 
 import importlib
+import itertools
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from importlib import resources
@@ -14,6 +15,7 @@ from typing import Any
 import yaml
 
 from nas.runs.listing import LOADER
+from nas.settings import CLASSES, config_node, settings_class
 
 PACKAGES = ("nas", "search_spaces", "controllers")
 GET_METHOD = "hydra.utils.get_method"
@@ -117,13 +119,13 @@ def _find(module: str, name: str) -> Any:
 
 @cache
 def _configured_names() -> frozenset[str]:
-    """Returns every dotted name of this project that its configs name."""
-    return frozenset(
-        str(target)
-        for file in _yaml_files(resources.files("conf"))
-        for _, target in _targets(yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER), "")
-        if str(target).partition(".")[0] in PACKAGES
+    """Returns every dotted name of this project that its configs and settings name."""
+    files = (
+        yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER) for file in _yaml_files(resources.files("conf"))
     )
+    nodes = itertools.chain(files, map(config_node, map(settings_class, CLASSES)))
+    named = (str(target) for node in nodes for _, target in _targets(node, ""))
+    return frozenset(target for target in named if target.partition(".")[0] in PACKAGES)
 
 
 def _yaml_files(folder: Traversable) -> Iterator[Traversable]:

@@ -12,12 +12,11 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 from pydantic import TypeAdapter, ValidationError
 
-from nas.command_line.settings_groups import CLASSES, GROUP, descriptions, settings_class, summary
 from nas.compute.settings import RuntimeSettings
 from nas.jobs.building.config import build
 from nas.searching.diagnostics.settings import GuardSettings
 from nas.searching.settings import SearchSettings
-from nas.settings import Distinct, Rising, config_node, problem
+from nas.settings import CLASSES, GROUP, Distinct, Rising, config_node, descriptions, problem, settings_class, summary
 from nas.training.settings import TrainingSettings
 
 SAMPLES = {
