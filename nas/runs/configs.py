@@ -12,7 +12,15 @@ from nas.runs.old_names import with_current_names
 
 FREE_TO_CHANGE = ("name", "logger", "runtime", "distributed", "imports", "objective")
 """Top-level keys in which a resumed run may differ from the one it continues."""
-PLACES = ("device", "data.root", "data.path", "data.download", "table.path", "evaluator.workers")
+PLACES = (
+    "device",
+    "data.root",
+    "data.path",
+    "data.download",
+    "table.path",
+    "evaluator.workers",
+    "search.finals_workers",
+)
 """Keys that say where a machine has what a run needs, and may differ as well: the data are known by their digest."""
 
 

@@ -31,6 +31,8 @@ class SearchSettings(TrainingSettings):
         finalists: So many of the best candidates are trained stand-alone before one is called found, see
             `nas.searching.finals`; 0: the shared weights decide.
         finalist_epochs: Epochs of such a training, one cosine; all else is as the shared weights were trained.
+        finals_workers: Processes that train finalists side by side; None: one per core on the CPU, one on an
+            accelerator.
         top_k: Cells written to `candidates.json`, all finalists in any case.
         random_cells: Uniformly drawn cells kept in `random.json`, to be retrained beside the found one.
         random_parameters: Largest relative difference of their parameters to the found cell's, such as 0.05 for 5 %;
@@ -53,6 +55,7 @@ class SearchSettings(TrainingSettings):
     final_samples: int = 100
     finalists: int = 0
     finalist_epochs: int = 10
+    finals_workers: int | None = None
     top_k: int = 10
     random_cells: int = 3
     random_parameters: float | None = None
@@ -65,6 +68,8 @@ class SearchSettings(TrainingSettings):
         for name in ("controller_samples", "samples_per_update", "final_samples", "finalist_epochs", "top_k"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.finals_workers is not None and self.finals_workers < 1:
+            raise ValueError(f"finals_workers must be at least 1 or null, got {self.finals_workers}")
         if self.resample not in RESAMPLE:
             raise ValueError(f"resample must be one of {', '.join(RESAMPLE)}, got {self.resample!r}")
         if not 0 <= self.warmup < 1:
