@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_all_start_methods, get_context
@@ -148,28 +148,23 @@ def _start(runner: Runner[Any], stops: Connection, lives: Connection) -> None:
     silence()  # the first process says it all
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C reaches all, and the first passes it on
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # but within a task
-    for pipe, answer in ((stops, _stop), (lives, _end)):
-        threading.Thread(target=_when_closed, args=(pipe, answer), daemon=True).start()
+    threading.Thread(target=_follow, args=(stops, lives), daemon=True).start()
     torch.set_num_threads(1)
     _runner = runner
 
 
-def _when_closed(pipe: Connection, answer: Callable[[], None]) -> None:
-    """Waits for the first process to close a pipe, or to be killed, and calls `answer`."""
-    with contextlib.suppress(EOFError, OSError):
-        pipe.recv()
-    answer()
+def _follow(stops: Connection, lives: Connection) -> None:
+    """Stops the task that is running when the first process closes `stops`, and ends this process with `lives`.
 
-
-def _stop() -> None:
-    """Stops the task that is running, and begins no other."""
+    If the first is killed, both are closed: else this process would wait for tasks forever.
+    """
     global _ended
+    with contextlib.suppress(EOFError, OSError):
+        stops.recv()
     _ended = True
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _end() -> None:
-    """Ends this process with the first one, even if that was killed: else it would wait for tasks forever."""
+    with contextlib.suppress(EOFError, OSError):
+        lives.recv()
     os._exit(1)
 
 

@@ -24,7 +24,7 @@ from nas.data.named import ImageData
 from nas.runs.checkpoints import previous_checkpoint, write_json
 from nas.runs.console import note
 from nas.runs.seeds import seed_cpu
-from nas.searching.evaluators import Evaluation, RewardFunction, WithoutWeights
+from nas.searching.evaluators import Evaluation, RewardFunction, WithoutWeights, finite_reward
 from nas.training.epoch_totals import DivergedError
 from nas.training.evaluation import Score
 from nas.training.member import Member
@@ -177,18 +177,8 @@ def take_over(folder: Path, trainings: Iterable[Training]) -> None:
 
 
 def stand_alone_reward(reward: RewardFunction, accuracy: float, genotype: Genotype) -> float:
-    """Returns what a reward function makes of an accuracy alone.
-
-    Raises:
-        ValueError: If that is not finite: it asks for the loss, which is not measured.
-    """
-    value = reward(Score(loss=math.nan, accuracy=accuracy), genotype)
-    if not math.isfinite(value):
-        raise ValueError(
-            f"the reward function made {value} of a stand-alone accuracy of {accuracy}; of such trainings it must be "
-            "finite and may not ask for the loss, which is not measured"
-        )
-    return value
+    """Returns what a reward function makes of an accuracy alone; see `finite_reward`."""
+    return finite_reward(reward, Score(loss=math.nan, accuracy=accuracy), genotype)
 
 
 def check_accuracy_reward(reward: RewardFunction, space: SearchSpace) -> None:
