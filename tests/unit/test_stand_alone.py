@@ -99,7 +99,7 @@ def test_the_random_stream_afterwards_depends_on_the_seed_alone(tmp_path):
 
 
 def test_a_reward_that_asks_for_the_loss_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="made nan of .*; it may not ask for the loss"):
+    with pytest.raises(ValueError, match=r"made nan of .*; it may not ask for the loss"):
         evaluator(tmp_path, Trainings(), reward=lambda score, genotype: -score.loss).evaluate([FIRST], seed=0)
 
 
