@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nas.command_line.mistakes import check
 from nas.command_line.words import Words
 from nas.compute.distributed.launch import read_launch
+from nas.compute.stopping import only_here, stop_at_once
 from nas.jobs.building.config import build, import_extensions, plain
 from nas.jobs.failures import OUT_OF_MEMORY, explained, kept_of
 from nas.jobs.multirun import current_member, is_multirun, objective, runs_alone
@@ -167,8 +168,6 @@ def _run_job(command: str, cfg: DictConfig, out: Path) -> Any:
 
 def _heed_sigterm() -> None:
     """Has SIGTERM end a job as Ctrl-C does."""
-    from nas.training.autosave import only_here, stop_at_once
-
     with contextlib.suppress(ValueError):  # a launcher may run jobs in threads, where signals cannot be handled
         signal.signal(signal.SIGTERM, only_here(stop_at_once))
 

@@ -8,6 +8,7 @@ Modules:
     environment: A record of what a run happened in: machine, versions, code.
     processor_time: Timing in turns by the clock that other programs disturb least.
     settings: Settings of the machine's use: threads, number format, compilation.
+    stopping: Signals that ask a process to stop: Ctrl-C, and SIGTERM from a scheduler.
     timing: Timing pieces of work side by side, in turns, so that a drifting machine hits all alike.
     worker_pool: A pool of worker processes for independent tasks.
 """

@@ -1,6 +1,8 @@
 """A pool of worker processes for independent tasks: searches in a table, stand-alone trainings.
 
-A task's result depends on the task alone, not on the process that runs it.
+A task's result depends on the task alone, not on the process that runs it. A signal to the first process is passed on:
+each task ends as it would in a process of its own, a training when its checkpoint is written. A second one ends them
+all at once.
 """
 
 import contextlib
@@ -14,12 +16,13 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
-from multiprocessing.synchronize import Event
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
 
 from nas.compute.device import num_cores
+from nas.compute.stopping import Stopped, say, signals_to, stop_at_once
+from nas.runs.console import silence
 
 Task = TypeVar("Task")
 Task_contra = TypeVar("Task_contra", contravariant=True)
@@ -62,33 +65,52 @@ class WorkerPool(Generic[Task]):
 
         Raises:
             OSError: If a process was killed.
+            Stopped: If this process or one of them was asked to stop; no task is running any more then.
         """
         if self.workers == 1:
             threads = torch.get_num_threads()
             torch.set_num_threads(1)
             try:
-                yield from map(self.runner.run, tasks)
+                with signals_to(stop_at_once):
+                    yield from map(self.runner.run, tasks)
             finally:
                 torch.set_num_threads(threads)
             return
         if self._pool is None:
             context = process_context()
-            self._ended = context.Event()
+            stops, self._stops = context.Pipe(duplex=False)
             lives, self._lives = context.Pipe(duplex=False)
-            initial = (self.runner, self._ended, lives)
+            initial = (self.runner, stops, lives)
             self._pool = ProcessPoolExecutor(self.workers, context, initializer=_start, initargs=initial)
-        try:
-            for future in as_completed([self._pool.submit(_run, task) for task in tasks]):
-                yield future.result()
-        except BrokenProcessPool:
-            raise OSError("a worker process was killed; the same command goes on with what is left") from None
+        asked: list[int] = []
+
+        def stop(number: int) -> None:
+            if asked:
+                raise Stopped(number)
+            say("stopping; once more stops at once")
+            asked.append(number)
+            self._stops.close()
+
+        with signals_to(stop):
+            try:
+                for future in as_completed([self._pool.submit(_run, task) for task in tasks]):
+                    if isinstance(stopped := future.exception(), Stopped):
+                        if not asked:
+                            stop(stopped.number)
+                    elif result := future.result():  # empty: the task was not begun
+                        yield result
+            except BrokenProcessPool:
+                if not asked:
+                    raise OSError("a worker process was killed; the same command goes on with what is left") from None
+        if asked:
+            raise Stopped(asked[0])
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._pool is not None:
-            self._ended.set()  # the pool hands out a few tasks ahead of time, which can no longer be cancelled
+            self._stops.close()  # the pool hands out a few tasks ahead of time, which can no longer be cancelled
             if error[0] is not None:
                 self._lives.close()  # ends the processes at once: what they do has checkpoints of its own
             self._pool.shutdown(cancel_futures=True)
@@ -117,20 +139,30 @@ def process_context() -> BaseContext:
 
 _runner: Runner[Any] | None = None
 """Of a worker process."""
-_ended: Event | None = None
+_ended = False
 """Whether a worker process is to begin no more tasks."""
 
 
-def _start(runner: Runner[Any], ended: Event, lives: Connection) -> None:
-    global _runner, _ended
-    threading.Thread(target=_end_with, args=(lives,), daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process stops the others
+def _start(runner: Runner[Any], stops: Connection, lives: Connection) -> None:
+    global _runner
+    silence()  # the first process says it all
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C reaches all, and the first passes it on
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # but within a task
+    threading.Thread(target=_follow, args=(stops, lives), daemon=True).start()
     torch.set_num_threads(1)
-    _runner, _ended = runner, ended
+    _runner = runner
 
 
-def _end_with(lives: Connection) -> None:
-    """Ends this process with the first one, even if that was killed: else it would wait for tasks forever."""
+def _follow(stops: Connection, lives: Connection) -> None:
+    """Stops the task that is running when the first process closes `stops`, and ends this process with `lives`.
+
+    If the first is killed, both are closed: else this process would wait for tasks forever.
+    """
+    global _ended
+    with contextlib.suppress(EOFError, OSError):
+        stops.recv()
+    _ended = True
+    os.kill(os.getpid(), signal.SIGTERM)
     with contextlib.suppress(EOFError, OSError):
         lives.recv()
     os._exit(1)
@@ -138,5 +170,5 @@ def _end_with(lives: Connection) -> None:
 
 def _run(task: Any) -> dict[str, Any]:
     assert _runner is not None
-    assert _ended is not None
-    return {} if _ended.is_set() else _runner.run(task)
+    with signals_to(stop_at_once):
+        return {} if _ended else _runner.run(task)

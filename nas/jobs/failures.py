@@ -12,7 +12,6 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from nas.runs.console import shown
-from nas.runs.listing import FINALS_FOLDER
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 CURES = {
@@ -66,11 +65,16 @@ def kept_of(command: str, out: Path, *, again: str) -> str:
         out: Its run folder.
         again: The command that goes on with it.
     """
-    files = [out / "checkpoint.pt", *out.glob("members/*.pt"), *out.glob(f"{FINALS_FOLDER}/*.pt")]
+    files = [out / "checkpoint.pt", *out.glob("members/*.pt"), *out.glob("*/*-seed*.pt")]
     written = [file for file in files if file.is_file() and not file.stem.endswith((".previous", ".diverged"))]
+    results = len(list(out.glob("*/*-seed*.json")))  # of stand-alone trainings, whose checkpoints are gone
+    trainings = "1 finished training" if results == 1 else f"{results} finished trainings"
     if written:
         last = max(written, key=lambda file: file.stat().st_mtime_ns)
-        return f"The last checkpoint, {shown(last)}{_progress(last)}, is kept; to go on: {again}"
+        more = f", {trainings} too" if results else ""
+        return f"The last checkpoint, {shown(last)}{_progress(last)}, is kept{more}; to go on: {again}"
+    if results:
+        return f"There is no checkpoint, but {trainings}; to go on: {again}"
     if command in TRAINING:
         return f"There is no checkpoint yet, the run starts at its beginning again: {again}"
     if command in PIECEWISE:

@@ -1,29 +1,27 @@
 """The finals of a search: its best candidates trained stand-alone, each resumable, then put in order by that."""
 
+import itertools
 import json
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from nas.compute.device import Runtime
-from nas.jobs.building.derived_models import initial_network
+from nas.compute.distributed.ranks import Ranks
+from nas.compute.worker_pool import WorkerPool, num_processes
+from nas.jobs.building.config import plain
+from nas.jobs.building.derived_models import training_pool
 from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import write_csv, write_json
 from nas.runs.console import Column, Table, header, note, progress
 from nas.runs.listing import FINALS_FOLDER
-from nas.searching.finals import (
-    Finals,
-    Row,
-    by_stand_alone_reward,
-    check_accuracy_reward,
-    finals_data,
-    finals_seed,
-    finals_settings,
-)
+from nas.searching.finals import by_stand_alone_reward, epochs_of, finals_data, finals_seed, finals_settings, outcome
 from nas.searching.search import Search
 from nas.searching.shared_weights import SharedWeights
+from nas.searching.stand_alone import Protocol, Training, read_results
 from search_spaces.genotype import Genotype
 
 COLUMNS = (
@@ -35,19 +33,12 @@ COLUMNS = (
 )
 
 
-def check_reward(search: Search[SharedWeights]) -> None:
-    """Checks before a search that its finals will get along with the accuracy alone.
-
-    Raises:
-        ValueError: If the reward function asks for the loss.
-    """
-    check_accuracy_reward(search.evaluator.reward, search.space.decode([0] * len(search.space.decisions)))
-
-
 def run(
     search: Search[SharedWeights], cfg: DictConfig, out: Path, runtime: Runtime, *, tracker: Tracker
 ) -> list[dict[str, Any]]:
-    """Trains the finalists, or goes on with those not done, and writes their epochs to `finals.csv`.
+    """Trains the finalists, several side by side, or goes on with those not done; writes their epochs to `finals.csv`.
+
+    Several ranks train one finalist after the other, each of them together.
 
     The candidates are scored once: a search that goes on elsewhere has the same finalists, though another machine might
     have put them in another order.
@@ -55,7 +46,7 @@ def run(
     Returns:
         All candidates, the finalists first.
     """
-    ranks = search.evaluator.ranks
+    ranks, settings = search.evaluator.ranks, finals_settings(search.evaluator.settings)
     file = out / FINALS_FOLDER / "candidates.json"
     candidates = ranks.from_first(lambda: _read(file))
     if candidates is None:
@@ -66,50 +57,59 @@ def run(
     if count < 2:
         note("the candidates are one and the same cell: there is nothing to choose in finals")
         return candidates
-    finals = _finals(search, cfg, file.parent, runtime)
-    each = finals.settings.epochs
+    data, seed = finals_data(search.evaluator.data), finals_seed(search.seed)
     header(
         "finals",
         {
-            "cells": f"the best {count} of {len(candidates)} candidates, {each} epochs each from scratch",
-            "data": f"{finals.data.name}: {len(finals.data.full)} train, {len(finals.data.test)} reward images",
+            "cells": f"the best {count} of {len(candidates)} candidates, {settings.epochs} epochs each from scratch",
+            "data": f"{data.name}: {len(data.full)} train, {len(data.test)} reward images",
         },
     )
-    epochs: list[Row] = []
+    protocol = Protocol(network=plain(cfg.network, "network"), data=data.record, settings=settings)
+    trainings = [
+        Training(Genotype.from_dict(cell), seed, file.with_name(protocol.file_name(cell, seed=seed)))
+        for cell in (candidate["genotype"] for candidate in candidates[:count])
+    ]
+
+    finished = ranks.from_first(lambda: len(read_results(trainings)))
+    wanted = search.evaluator.settings.finals_workers if ranks.alone else 1
+    workers = num_processes(count - finished, workers=wanted, device=runtime.device.type)
+    epochs: list[dict[str, Any]] = []
     table = Table(COLUMNS)
-    with progress("training finalists", total=count * each) as bar:
-        for number, candidate in enumerate(candidates[:count]):
-            before = len(epochs)
-
-            def on_epoch(row: Row, offset: int = number * each) -> None:
-                epochs.append(row)
+    with (
+        training_pool(cfg, settings, data, runtime, workers=workers) as pool,
+        progress("training finalists", total=count) as bar,
+    ):
+        for number, result in enumerate(_trained(pool, trainings, ranks)):
+            candidate = candidates[number]
+            candidate |= {"label": f"candidate-{number}", **outcome(result, search.evaluator.reward)}
+            rows = epochs_of(result, label=candidate["label"])
+            for row in rows:
+                tracker.log(row, step=number * settings.epochs + row["epoch"], section="finals")
+            epochs += rows
+            if epochs:
                 write_csv(out / "finals.csv", epochs)
-                tracker.log(row, step=offset + row["epoch"], section="finals")
-                bar.advance()
-
-            result, rows = finals.train(number, Genotype.from_dict(candidate["genotype"]), on_epoch=on_epoch)
-            candidate.update(result)
-            if rows:  # with those of an earlier start; of what diverged, those that were logged stay
-                epochs[before:] = rows
-                write_csv(out / "finals.csv", epochs)
-            table.row({**candidate, "seconds": sum(row["seconds"] for row in rows)})
+            table.row({**candidate, "seconds": result["seconds"]})
             if "diverged" in result:
-                note(f"warning: {result['label']} diverged, and counts as the last: {result['diverged']}")
-            bar.reach((number + 1) * each)
+                note(f"warning: {candidate['label']} diverged, and counts as the last: {result['diverged']}")
+            bar.advance()
     return by_stand_alone_reward(candidates)
 
 
-def _finals(search: Search[SharedWeights], cfg: DictConfig, folder: Path, runtime: Runtime) -> Finals:
-    settings, data = finals_settings(search.evaluator.settings), finals_data(search.evaluator.data)
-    return Finals(
-        settings=settings,
-        data=data,
-        runtime=runtime,
-        make_network=lambda member: initial_network(member, cfg, data, settings),
-        reward=search.evaluator.reward,
-        seed=finals_seed(search.seed),
-        folder=folder,
-    )
+def _trained(pool: WorkerPool[Training], trainings: Sequence[Training], ranks: Ranks) -> Iterator[dict[str, Any]]:
+    """Yields the results of trainings in their order, each as soon as those before it are there, too."""
+
+    def results() -> list[dict[str, Any]]:
+        found = read_results(trainings)
+        return [found.get(training, {}) for training in trainings]
+
+    found = ranks.from_first(results)
+    left = [training for training, result in zip(trainings, found, strict=True) if not result]
+    shown = 0
+    for _ in itertools.chain([None], pool.run(left)):  # first what an earlier start has finished
+        ready = list(itertools.takewhile(bool, ranks.from_first(results)[shown:]))
+        yield from ready
+        shown += len(ready)
 
 
 def remove_checkpoints(out: Path) -> None:

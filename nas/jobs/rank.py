@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from nas.compute.device import Runtime
 from nas.compute.environment import environment
-from nas.compute.worker_pool import num_processes, run_tasks
+from nas.compute.worker_pool import num_processes
 from nas.data.named import ImageData
 from nas.jobs import rank_table
 from nas.jobs.building.config import build, plain
-from nas.jobs.building.derived_models import derived_network_config, initial_network, read_settings
-from nas.jobs.building.parts import build_data, build_runtime, counted_network, process_runtime
+from nas.jobs.building.derived_models import derived_network_config, read_settings, training_pool
+from nas.jobs.building.parts import build_data, build_runtime, counted_network
 from nas.jobs.building.ranked_runs import PREDICTIONS, predict, read_runs, run_config, run_folders
 from nas.models.derived import count_parameters
 from nas.reporting.trackers import Tracker
@@ -23,13 +22,7 @@ from nas.runs.checkpoints import write_csv, write_json
 from nas.runs.console import header, note, progress, result, shown
 from nas.runs.listing import PORTION_FILE
 from nas.runs.shards import JOIN, portion_of
-from nas.searching.stand_alone import (
-    CellTrainer,
-    Protocol,
-    Training,
-    read_results,
-    take_over,
-)
+from nas.searching.stand_alone import Protocol, Training, read_results, take_over
 from nas.studies.ranking.chosen_cells import ChosenCell
 from nas.studies.ranking.figures import Bootstrapping, ranking_figures, stand_alone
 from nas.studies.ranking.plots import ranking_plot
@@ -120,16 +113,13 @@ def _train(
     left = [one for one in trainings if one not in finished]
     workers = num_processes(len(left), workers=settings.workers, device=runtime.device.type)
     _describe(cfg, out, data, training, cells=len(cells), done=len(finished), total=len(trainings), workers=workers)
-    trainer = CellTrainer(
-        settings=training,
-        make_runtime=partial(process_runtime, network_cfg),
-        load_data=partial(build_data, network_cfg),
-        make_network=partial(initial_network, cfg=network_cfg, settings=training),
-    )
-    with progress("training cells", total=len(trainings), done=len(finished)) as bar:
-        for _ in run_tasks(trainer, left, workers=workers):
+    with (
+        training_pool(network_cfg, training, data, runtime, workers=workers, load_data=build_data) as pool,
+        progress("training cells", total=len(trainings), done=len(finished)) as bar,
+    ):
+        for _ in pool.run(left):
             bar.advance()
-    return [one["test_accuracy"] for one in read_results(trainings).values()]
+    return [one["accuracy"] for one in read_results(trainings).values()]
 
 
 def _describe(

@@ -26,7 +26,7 @@ from nas.reporting.trackers import FilesOnly, Tracker
 from nas.runs.checkpoints import load_checkpoint, write_csv, write_json, write_text
 from nas.runs.console import Column, Table, header, next_command, note, result, shown
 from nas.searching.search import Search
-from nas.searching.stand_alone import StandAlone
+from nas.searching.stand_alone import StandAlone, check_accuracy_reward
 from nas.searching.table_lookup import TableEvaluator
 from nas.training.autosave import Saves
 from search_spaces.genotype import Genotype
@@ -65,7 +65,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     tracker = tracker or FilesOnly()
     search, costs = build_search(cfg, runtime, out=out)
     if search.settings.finalists:
-        finals.check_reward(search)
+        check_accuracy_reward(search.evaluator.reward, search.space)
     ranks.from_first(lambda: keep_data(out, search.evaluator.record))
     state = ranks.from_first(lambda: load_checkpoint(out / "checkpoint.pt"))
     if state is not None:

@@ -12,8 +12,10 @@ from nas.runs.old_names import with_current_names
 
 FREE_TO_CHANGE = ("name", "logger", "runtime", "distributed", "imports", "objective")
 """Top-level keys in which a resumed run may differ from the one it continues."""
-PLACES = ("device", "data.root", "data.path", "data.download", "table.path", "evaluator.workers")
+PLACES = ("device", "data.root", "data.path", "data.download", "table.path")
 """Keys that say where a machine has what a run needs, and may differ as well: the data are known by their digest."""
+WORKERS = ("evaluator.workers", "search.finals_workers")
+"""Numbers of processes, on which no result depends."""
 
 LATER = {"network.affine": True, "search.sampling": "strings"}
 """Keys that runs of version 0.1.0 lack, and the values by which they ran."""
@@ -59,7 +61,7 @@ def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], *, fixed: Seq
 def may_change(key: str) -> bool:
     """Whether a resumed run may have another value of this dotted key, perhaps with Hydra's `+`, than before."""
     key = key.lstrip("+")
-    return key.split(".")[0] in FREE_TO_CHANGE or key in PLACES
+    return key.split(".")[0] in FREE_TO_CHANGE or key in PLACES + WORKERS
 
 
 def check_resumable(

@@ -122,5 +122,6 @@ def finite_reward(reward: RewardFunction, score: Score, genotype: Genotype) -> f
     """
     value = reward(score, genotype)
     if not math.isfinite(value):
-        raise ValueError(f"a reward must be finite, the reward function made {value} of {score}")
+        unknown = "; it may not ask for the loss where that is not known" if math.isnan(score.loss) else ""
+        raise ValueError(f"a reward must be finite, the reward function made {value} of {score}{unknown}")
     return value

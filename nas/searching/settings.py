@@ -59,6 +59,7 @@ class SearchSettings(LoopSettings, TrainingSettings):
         finalists: Best candidates trained stand-alone before one is called found; 0: shared weights decide.
         finalist_epochs: Of such a training, one cosine on the train images, all else as the shared weights were
             trained; the accuracy on the reward images decides.
+        finals_workers: Processes that train finalists side by side; null: one per core on a CPU, one on a GPU.
     """
 
     epochs: PositiveInt = 30
@@ -77,6 +78,7 @@ class SearchSettings(LoopSettings, TrainingSettings):
     final_samples: PositiveInt = 40
     finalists: NonNegativeInt = 0
     finalist_epochs: PositiveInt = 10
+    finals_workers: PositiveInt | None = None
 
     def __post_init__(self) -> None:
         TrainingSettings.__post_init__(self)

@@ -1,4 +1,4 @@
-"""Cells trained from scratch for a short budget: the truth of a ranking, and rewards of a search.
+"""Cells trained from scratch for a short budget: the truth of a ranking, rewards of a search, and its finals.
 
 A training is that of `nas retrain` with the same settings and seed: from scratch, on `data.full`, its accuracy the mean
 over the last epochs on `data.test`. For a ranking these are all training images and the test images; for a search,
@@ -82,8 +82,12 @@ class CellTrainer:
         """Trains a cell, or goes on where its checkpoint stands, and writes its result.
 
         Returns:
-            The result: `genotype`, `seed`, `test_accuracy` in [0, 1], `seconds` of training. A training that diverges
-            has accuracy 0 and says so in `diverged`: one bad cell does not keep all others from being ranked.
+            The result: `genotype`, `seed`, `accuracy` in [0, 1], `seconds` of training, and `rows`, one an epoch, as of
+            `nas retrain`, but with `accuracy` for `test_accuracy`. A training that diverges has accuracy 0 and says so
+            in `diverged`: one bad cell does not keep all others from being ranked.
+
+        Raises:
+            Stopped: If the process was asked to stop; the state is saved.
         """
         member = Member(label="stand-alone", seed=training.seed, genotype=training.genotype)
         checkpoint = training.file.with_suffix(".pt")
@@ -97,25 +101,23 @@ class CellTrainer:
                 settings=self.settings,
                 runtime=self.runtime,
                 checkpoint=checkpoint,
-                on_epoch=_say_nothing,
+                on_epoch=rows.append,
             )
-            outcome = {"test_accuracy": final_accuracy(rows, last_epochs=self.settings.last_epochs)}
+            outcome = {"accuracy": final_accuracy(rows, last_epochs=self.settings.last_epochs)}
         except DivergedError as error:
-            outcome = {"test_accuracy": 0.0, "diverged": str(error)}
+            outcome = {"accuracy": 0.0, "diverged": str(error)}
         result = {
             "genotype": training.genotype.to_dict(),
             "seed": training.seed,
             **outcome,
             "seconds": sum(row["seconds"] for row in rows),
+            "rows": [{key.replace("test_accuracy", "accuracy"): row[key] for key in row} for row in rows],
         }
-        write_json(training.file, result)
-        for file in (checkpoint, previous_checkpoint(checkpoint)):
-            file.unlink(missing_ok=True)
+        if self.runtime.ranks.first:
+            write_json(training.file, result)
+            for file in (checkpoint, previous_checkpoint(checkpoint)):
+                file.unlink(missing_ok=True)
         return result
-
-
-def _say_nothing(row: Mapping[str, Any]) -> None:
-    """Many cells train side by side, and each is one step of the progress bar."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,8 +158,9 @@ def read_results(trainings: Iterable[Training]) -> dict[Training, dict[str, Any]
             continue
         try:
             result = json.loads(training.file.read_text(encoding="utf-8"))
-            results[training] = {**result, "test_accuracy": float(result["test_accuracy"])}
-        except (ValueError, LookupError, TypeError) as error:
+            result.setdefault("accuracy", result.pop("test_accuracy", None))  # its name in files of earlier versions
+            results[training] = {**result, "accuracy": float(result["accuracy"])}
+        except (ValueError, AttributeError, TypeError) as error:
             raise ValueError(f"{training.file} is damaged, remove it to train the cell anew: {error}") from error
     return results
 
@@ -171,6 +174,16 @@ def take_over(folder: Path, trainings: Iterable[Training]) -> None:
     targets = {replace(one, file=folder / one.file.name): one.file for one in trainings if not one.file.exists()}
     for source, result in read_results(targets).items():
         write_json(targets[source], result)
+
+
+def stand_alone_reward(reward: RewardFunction, accuracy: float, genotype: Genotype) -> float:
+    """Returns what a reward function makes of an accuracy alone; see `finite_reward`."""
+    return finite_reward(reward, Score(loss=math.nan, accuracy=accuracy), genotype)
+
+
+def check_accuracy_reward(reward: RewardFunction, space: SearchSpace) -> None:
+    """Checks before any work that a reward gets along with the accuracy alone; raises ValueError if it does not."""
+    stand_alone_reward(reward, 0.5, space.decode([0] * len(space.decisions)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,9 +242,9 @@ class StandAlone(WithoutWeights):
         return Training(genotype, self.seed, self.folder / self.protocol.file_name(cell.to_dict(), seed=self.seed))
 
     def _evaluation(self, genotype: Genotype, result: Mapping[str, Any]) -> Evaluation:
-        accuracy = result["test_accuracy"]
+        accuracy = result["accuracy"]
         figures = {"accuracy": accuracy, **cost_fields(self.costs, genotype), "train_seconds": result["seconds"]}
-        return Evaluation(finite_reward(self.reward, Score(loss=math.nan, accuracy=accuracy), genotype), figures)
+        return Evaluation(stand_alone_reward(self.reward, accuracy, genotype), figures)
 
     def score(self, genotypes: Sequence[Genotype]) -> list[dict[str, Any]]:
         """Returns what the trainings of genotypes came to."""

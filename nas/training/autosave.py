@@ -4,36 +4,16 @@ A signal (Ctrl-C, or SIGTERM from a scheduler) does not interrupt a step: the lo
 there, and stops. A second signal stops it at once, and the run goes on from the checkpoint before.
 """
 
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 from nas.compute.distributed.ranks import ALONE, Ranks
+from nas.compute.stopping import Stopped, say, signals_to
 from nas.runs.checkpoints import save_checkpoint
 from nas.training.epoch_totals import DivergedError
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Stopped(KeyboardInterrupt):
-    """The process was asked to stop.
-
-    Args:
-        number: Of the signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
-        self.exit_code = 128 + number
-
-    def __reduce__(self) -> tuple[type[Self], tuple[int]]:
-        return type(self), (self.number,)  # made anew from its number where it comes from another process
 
 
 class Saves:
@@ -58,7 +38,7 @@ class Saves:
         self.seconds = seconds
         self._saved = time.monotonic()
         self._asked: int | None = None
-        self._handlers: dict[signal.Signals, Any] = {}
+        self._signals = signals_to(self._on_signal)
 
     def reached(self, *, last: bool = False) -> None:
         """Tells that the loop is at a boundary, where its state is whole; saves if it is time to.
@@ -82,16 +62,13 @@ class Saves:
         return self.ranks.largest(self._asked or 0) or None
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():  # only there signals can be handled
-            handler = only_here(self._on_signal)
-            self._handlers = {number: signal.signal(number, handler) for number in SIGNALS}
+        self._signals.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+        self._signals.__exit__(None, None, None)
         if isinstance(error, DivergedError) and self.ranks.first:
             save_checkpoint(self.path.with_name(f"{self.path.stem}.diverged{self.path.suffix}"), self.state())
         if error is None and (asked := self._agreed()) is not None:  # the signal came after the last boundary
@@ -101,26 +78,5 @@ class Saves:
         if self._asked is not None and self.ranks.alone:
             raise Stopped(number)
         if self._asked is None and self.ranks.first:
-            # Not through the console: the signal may have come while that was writing, and it would write that again.
-            once_more = b"; once more stops at once" if self.ranks.alone else b""
-            os.write(2, b"\nstopping after this epoch" + once_more + b"\n")
+            say(f"stopping after this epoch{'; once more stops at once' if self.ranks.alone else ''}")
         self._asked = number
-
-
-def stop_at_once(number: int) -> None:
-    """Answers a signal outside of such loops."""
-    raise Stopped(number)
-
-
-def only_here(answer: Callable[[int], None]) -> Callable[[int, FrameType | None], None]:
-    """Makes a handler of signals that workers, which inherit it, do not answer: Ctrl-C is for their parent alone."""
-    process = os.getpid()
-
-    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        if os.getpid() == process:
-            answer(number)
-        elif number != signal.SIGINT:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-
-    return handle

@@ -16,11 +16,12 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from nas.compute.device import make_runtime
+from nas.compute.stopping import SIGNALS, Stopped, only_here
 from nas.jobs import retrain
 from nas.jobs.building.run_folder import opened_run
 from nas.runs.checkpoints import load_checkpoint
 from nas.runs.comparison import compare_runs
-from nas.training.autosave import SIGNALS, Saves, Stopped, only_here
+from nas.training.autosave import Saves
 from nas.training.epoch_totals import DivergedError
 from search_spaces.genotype import Genotype
 from tests.conftest import make_cell

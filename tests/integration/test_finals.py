@@ -2,11 +2,14 @@
 
 import csv
 import json
+import shutil
+import signal
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-import nas.searching.finals
 from nas.compute.device import make_runtime
 from nas.compute.settings import RuntimeSettings
 from nas.data.named import synthetic
@@ -14,22 +17,23 @@ from nas.jobs import search
 from nas.jobs.building.derived_models import initial_network
 from nas.jobs.building.run_folder import opened_run
 from nas.models.genotype_files import load_genotype
+from nas.runs.checkpoints import load_checkpoint
 from nas.runs.comparison import compare_runs
 from nas.runs.listing import FINALS_FOLDER, progress_of
-from nas.searching.evaluators import accuracy_reward
-from nas.searching.finals import Finals, by_stand_alone_reward, finals_data, finals_seed, finals_settings
+from nas.searching.finals import by_stand_alone_reward, finals_data, finals_seed, finals_settings, outcome
 from nas.searching.search import Search
 from nas.searching.settings import SearchSettings
-from nas.training.epoch_totals import DivergedError
 from nas.training.member import Member
 from nas.training.retraining import train_member
 from search_spaces.genotype import Genotype
+from tests.commands import nas, started
 from tests.integration.test_jobs import TINY, config
 from tests.integration.test_joint_jobs import run as run_jointly
 
 SETTINGS = (
     *(setting for setting in TINY if setting.startswith(("data", "network", "search"))),
-    *("name=x", "search.final_samples=6", "search.finalists=3", "search.finalist_epochs=2", "search.top_k=4"),
+    *("name=x", "search.final_samples=6", "search.finalists=3", "search.finalist_epochs=2", "search.top_k=40"),
+    "search.finals_workers=1",
 )
 
 
@@ -111,22 +115,36 @@ def test_the_finals_have_another_seed_than_the_retrainings():
     assert len({finals_seed(seed) for seed in range(100)} | set(range(200))) == 300
 
 
-@pytest.mark.parametrize("stopped_after", [0, 1, 2])
-def test_a_search_cut_off_in_the_finals_goes_on_to_the_same_end(whole, tmp_path, monkeypatch, stopped_after):
-    out, given = tmp_path / "x", []
+@pytest.fixture
+def cut_off(trained, tmp_path):
+    """A search that was cut off when its finalists were trained, and the files of their results in their order."""
+    out = shutil.copytree(trained, tmp_path / "x")
+    candidates = json.loads((out / FINALS_FOLDER / "candidates.json").read_text())
+    found = {cells([json.loads(file.read_text())])[0]: file for file in (out / FINALS_FOLDER).glob("*-seed*.json")}
+    return out, [found[cell] for cell in cells(candidates[:3])]
 
-    def cut_off(member, *args, **kwargs):
-        if len(given) == stopped_after:
-            raise KeyboardInterrupt
-        given.append(member)
-        return train_member(member, *args, **kwargs)
 
-    monkeypatch.setattr(nas.searching.finals, "train_member", cut_off)
-    with pytest.raises(KeyboardInterrupt):
-        searched(out)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    def cut(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    out = tmp_path_factory.mktemp("trained") / "x"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nas.jobs.search.write_front", cut)
+        with pytest.raises(KeyboardInterrupt):
+            searched(out)
     assert not (out / "candidates.json").exists()
-    assert progress_of(out) == f"finals {2 * stopped_after}/6"
-    monkeypatch.undo()
+    assert progress_of(out) == "finals 6/6"
+    return out
+
+
+@pytest.mark.parametrize("finished", [(), (0,), (1,), (0, 1, 2)])
+def test_a_search_cut_off_in_the_finals_goes_on_to_the_same_end(whole, cut_off, monkeypatch, finished):
+    out, files = cut_off
+    for number, file in enumerate(files):
+        if number not in finished:
+            file.unlink()
     monkeypatch.setattr("nas.searching.search.Search.candidates", lambda search: pytest.fail("scored once more"))
     searched(out)
     compared = compare_runs(whole[0], out)
@@ -135,63 +153,88 @@ def test_a_search_cut_off_in_the_finals_goes_on_to_the_same_end(whole, tmp_path,
     assert not (out / FINALS_FOLDER).exists()
 
 
-def test_damaged_candidates_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(nas.searching.finals, "train_member", lambda *args, **kwargs: pytest.fail("cut off"))
-    with pytest.raises(pytest.fail.Exception, match="cut off"):
-        searched(tmp_path)
-    monkeypatch.undo()
-    file = tmp_path / FINALS_FOLDER / "candidates.json"
+def changed(file, **values):
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+def test_a_finished_finalist_is_not_trained_again(cut_off):
+    out, files = cut_off
+    changed(files[1], accuracy=2.0)
+    first = searched(out)[0]
+    assert (first["label"], first["stand_alone_accuracy"]) == ("candidate-1", 2.0)
+
+
+def test_two_processes_train_the_same(whole, tmp_path):
+    searched(tmp_path / "x", "search.finals_workers=2")
+    assert [one for one in compare_runs(whole[0], tmp_path / "x") if one.difference is not None] == []
+
+
+def test_sigterm_ends_the_processes_after_a_checkpoint_and_the_finals_go_on_to_the_same_end(tmp_path):
+    more = ("search.finalist_epochs=30", "search.checkpoint_seconds=0", "runtime.threads=1", "device=cpu")
+    settings = ("search", *SETTINGS, *more)
+    out, whole = (tmp_path / name / "results" / "runs" / "x" for name in ("stopped", "whole"))
+    for folder in ("stopped", "whole"):
+        (tmp_path / folder).mkdir()
+    with started(*settings, "search.finals_workers=2", cwd=tmp_path / "stopped") as command:
+        deadline = time.monotonic() + 120
+        while not list(out.glob(f"{FINALS_FOLDER}/*.pt")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        command.process.terminate()
+        done = command.wait()
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert done.stderr.count("stopping; once more stops at once") == 1
+    assert "stopped; to go on: nas search name=x" in done.stderr
+    assert "Traceback" not in done.stderr
+    checkpoints = [file for file in out.glob(f"{FINALS_FOLDER}/*.pt") if file.stem[-9:] != ".previous"]
+    assert checkpoints
+    assert all(0 < len(load_checkpoint(file)["rows"]) < 30 for file in checkpoints)
+    for folder in ("stopped", "whole"):
+        done = nas(*settings, cwd=tmp_path / folder)
+        assert done.returncode == 0, done.stderr
+    assert [one for one in compare_runs(whole, out) if one.difference is not None] == []
+
+
+def test_damaged_candidates_are_named(cut_off):
+    file = cut_off[0] / FINALS_FOLDER / "candidates.json"
     file.write_text(file.read_text()[:40])
     with pytest.raises(ValueError, match=r"finals/candidates.json is damaged, remove its folder"):
-        searched(tmp_path)
+        searched(cut_off[0])
     file.unlink()
-    assert "stand_alone_accuracy" in searched(tmp_path)[0]
+    assert "stand_alone_accuracy" in searched(cut_off[0])[0]
 
 
-def finals(folder, *, reward=accuracy_reward):
-    cfg, data = config("search", *SETTINGS), finals_data(synthetic(num_images=120, image_size=8))
-    settings = finals_settings(SearchSettings(epochs=1, batch_size=16, finalist_epochs=1))
-    return Finals(
-        settings=settings,
-        data=data,
-        runtime=make_runtime(RuntimeSettings(threads=1)),
-        make_network=lambda member: initial_network(member, cfg, data, settings),
-        reward=reward,
-        seed=0,
-        folder=folder,
-    )
+def diverged(file: Path) -> None:
+    changed(file, accuracy=0.0, diverged="the loss is not finite", rows=[])
 
 
-def test_a_finalist_that_diverges_comes_last_whatever_the_reward(tmp_path, monkeypatch, capsys):
-    def diverge_first(member, *args, **kwargs):
-        if member.label == "candidate-0":
-            raise DivergedError("the loss is not finite")
-        return train_member(member, *args, **kwargs)
-
-    monkeypatch.setattr(nas.searching.finals, "train_member", diverge_first)
-    entries = searched(tmp_path, "search.top_k=40")
+def test_a_finalist_that_diverges_comes_last_whatever_the_reward(cut_off, capsys):
+    out, files = cut_off
+    diverged(files[0])
+    entries = searched(out)
+    assert entries[-1]["label"] == "candidate-0"
     assert entries[-1]["diverged"] == "the loss is not finite"
     assert "stand_alone_reward" not in entries[-1]
     assert [("stand_alone_reward" in entry) for entry in entries[:3]] == [True, True, False]
     assert "candidate-0 diverged, and counts as the last" in capsys.readouterr().err
 
 
-def test_if_all_finalists_diverge_the_next_best_by_shared_weights_is_found(tmp_path, monkeypatch):
-    def diverge(*args, **kwargs):
-        raise DivergedError("the loss is not finite")
-
-    monkeypatch.setattr(nas.searching.finals, "train_member", diverge)
-    entries = searched(tmp_path, "search.top_k=40")
+def test_if_all_finalists_diverge_the_next_best_by_shared_weights_is_found(cut_off):
+    out, files = cut_off
+    (out / "finals.csv").unlink()
+    for file in files:
+        diverged(file)
+    entries = searched(out)
     assert not any({"diverged", "stand_alone_reward"} & set(entry) for entry in entries[:-3])
     assert all("diverged" in entry for entry in entries[-3:])
-    assert not (tmp_path / "finals.csv").exists()
+    assert not (out / "finals.csv").exists()
 
 
-def test_the_reward_function_decides(tmp_path, genotype):
-    small = lambda score, genotype: score.accuracy - 10  # noqa: E731
-    result, rows = finals(tmp_path, reward=small).train(0, genotype, on_epoch=lambda row: None)
-    assert result["stand_alone_reward"] == result["stand_alone_accuracy"] - 10
-    assert len(rows) == 1
+def test_the_reward_function_decides(genotype):
+    result = {"genotype": genotype.to_dict(), "accuracy": 0.75}
+    assert outcome(result, lambda score, cell: score.accuracy - 10 if cell == genotype else 0) == {
+        "stand_alone_accuracy": 0.75,
+        "stand_alone_reward": -9.25,
+    }
     entries = [{"cell": 0, "stand_alone_reward": 0.3, "stand_alone_accuracy": 0.9}, {"cell": 1}]
     entries.insert(1, {"cell": 2, "stand_alone_reward": 0.4, "stand_alone_accuracy": 0.5})
     entries.insert(0, {"cell": 3, "diverged": "why"})
@@ -221,7 +264,7 @@ def test_a_run_below_another_of_the_name_finals_is_left_alone(tmp_path):
 def test_what_a_kill_at_the_very_end_leaves_is_cleared_away(tmp_path, monkeypatch):
     monkeypatch.setattr("nas.jobs.finals.remove_checkpoints", lambda out: None)
     searched(tmp_path)
-    assert (tmp_path / FINALS_FOLDER / "candidate-0.pt").exists()
+    assert len(list((tmp_path / FINALS_FOLDER).glob("*-seed*.json"))) == 3
     monkeypatch.undo()
     searched(tmp_path)
     assert not (tmp_path / FINALS_FOLDER).exists()
@@ -262,8 +305,9 @@ def test_two_ranks_train_the_finalists_together(tmp_path):
 def test_one_candidate_has_no_finals(tmp_path, monkeypatch, capsys):
     candidates = Search.candidates
     monkeypatch.setattr(Search, "candidates", lambda search: candidates(search)[:1])
-    monkeypatch.setattr(nas.searching.finals, "train_member", lambda *args, **kwargs: pytest.fail("trained"))
-    assert len(searched(tmp_path)) == 1
+    (entry,) = searched(tmp_path)
+    assert "stand_alone_accuracy" not in entry
+    assert not (tmp_path / "finals.csv").exists()
     assert "nothing to choose" in capsys.readouterr().err
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import pickle
 import shutil
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
+from nas.compute.worker_pool import WorkerPool
 from nas.jobs import rank, retrain, search
 from nas.jobs.building.config import build
 from nas.jobs.building.parts import build_runtime
@@ -57,7 +57,7 @@ def config(command: str, *overrides: str) -> DictConfig:
 
 def trainings(folder: Path) -> dict[str, float]:
     files = sorted((folder / "stand_alone").iterdir())
-    return {file.name: json.loads(file.read_text())["test_accuracy"] for file in files}
+    return {file.name: json.loads(file.read_text())["accuracy"] for file in files}
 
 
 @pytest.fixture(scope="module")
@@ -191,15 +191,15 @@ def test_a_ranking_that_was_stopped_trains_only_what_is_left_in_any_process(runs
     for name in lost:
         (tmp_path / "stand_alone" / name).unlink()
     left = []
-    run_tasks = rank.run_tasks
+    run_pool = WorkerPool.run
 
-    def counting(trainer, some, **keys):
+    def counting(pool, some):
         left.extend(some)
-        return run_tasks(pickle.loads(pickle.dumps(trainer)), some, **keys)  # as another process gets it
+        return run_pool(pool, some)
 
     monkeypatch.setattr(rank, "read_runs", None)  # nothing is scored again
-    monkeypatch.setattr(rank, "run_tasks", counting)
-    again = rank.run(config("rank", f"runs=[{runs[0]},{runs[1]}]", *SMALL), tmp_path)
+    monkeypatch.setattr(WorkerPool, "run", counting)
+    again = rank.run(config("rank", f"runs=[{runs[0]},{runs[1]}]", *SMALL, "rank.workers=2"), tmp_path)
     assert {one.file.name for one in left} == lost
     assert trainings(tmp_path) == whole
     assert again["cells"] == report["cells"]
@@ -303,7 +303,7 @@ def test_a_training_that_diverges_counts_as_accuracy_zero_and_the_others_go_on(r
     rank.run(config("rank", f"run={runs[0]}", *SMALL), tmp_path)
     results = [json.loads(file.read_text()) for file in (tmp_path / "stand_alone").iterdir()]
     assert len(calls) == len(results) == 6
-    assert [(one["test_accuracy"], one["diverged"]) for one in results if "diverged" in one] == [
+    assert [(one["accuracy"], one["diverged"]) for one in results if "diverged" in one] == [
         (0.0, "epoch 0: not finite")
     ]
 
@@ -326,7 +326,7 @@ def test_portions_come_to_the_same_as_the_whole(runs, ranked, tmp_path, monkeypa
         assert done["trainings"] == len(trainings(below)) == 3
         assert state_of(below) == "finished"
         assert not (below / "rank.json").exists()
-    monkeypatch.setattr(rank, "run_tasks", lambda trainer, left, **keys: [1 / 0 for _ in left])  # none is left
+    monkeypatch.setattr(WorkerPool, "run", lambda pool, left: [1 / 0 for _ in left])  # none is left
     joined = rank.run(config("rank", *chosen), tmp_path)
     assert joined["cells"] == report["cells"]
     assert joined["figures"] == report["figures"]

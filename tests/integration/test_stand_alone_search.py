@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 import torch
 
 from nas.jobs.building.parts import process_runtime
+from nas.runs.checkpoints import load_checkpoint
+from nas.runs.comparison import compare_runs
 from tests.commands import nas, started
 from tests.integration.test_jobs import config
 
@@ -62,7 +65,7 @@ def test_what_a_pipeline_found_is_what_its_trainings_came_to(whole):
     assert best["stand_alone_accuracy"] == pytest.approx(max(float(row["accuracy"]) for row in scored), abs=1e-6)
     random_cells = json.loads((whole / "random.json").read_text())
     assert len(random_cells) == 2
-    trained = {one["test_accuracy"] for one in results}
+    trained = {one["accuracy"] for one in results}
     assert {best["stand_alone_accuracy"], *(cell["stand_alone_accuracy"] for cell in random_cells)} <= trained
     assert not list((whole / "trainings").glob("*.pt"))
     assert "found" in json.loads((whole / "metrics.json").read_text())
@@ -91,6 +94,30 @@ def test_a_killed_search_goes_on_and_trains_nothing_twice(whole, tmp_path):
     assert before == {file: file.stat().st_mtime_ns for file in before}
     for name in ("search.csv", "scored.csv"):
         assert rows_of(run / name, *TIMES) == rows_of(whole / name, *TIMES)
+
+
+def test_sigterm_ends_an_update_after_the_trainings_checkpoints_and_the_search_goes_on_to_the_same_end(tmp_path):
+    more = ("search.queries=4", "search.random_cells=0", "evaluator.workers=1", "name=alone")
+    arguments = ("search", *ALONE, *more, "evaluator.training.epochs=30", "evaluator.training.checkpoint_seconds=0")
+    stopped, whole = (tmp_path / name / "results" / "runs" / "alone" for name in ("stopped", "whole"))
+    for folder in ("stopped", "whole"):
+        (tmp_path / folder).mkdir()
+    with started(*arguments, "evaluator.workers=2", cwd=tmp_path / "stopped") as command:
+        deadline = time.monotonic() + 120
+        while not list(stopped.glob("trainings/*.pt")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        command.process.terminate()
+        done = command.wait()
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert "stopped; to go on: nas search name=alone" in done.stderr
+    assert "Traceback" not in done.stderr
+    checkpoints = [file for file in stopped.glob("trainings/*.pt") if file.stem[-9:] != ".previous"]
+    assert checkpoints
+    assert all(0 < len(load_checkpoint(file)["rows"]) < 30 for file in checkpoints)
+    for folder in ("stopped", "whole"):
+        done = nas(*arguments, cwd=tmp_path / folder)
+        assert done.returncode == 0, done.stderr
+    assert [one for one in compare_runs(whole, stopped) if one.difference is not None] == []
 
 
 def test_it_is_repeated_to_the_bit(whole):

@@ -13,7 +13,8 @@ from nas.compute.distributed.launch import Launch, check_command, own_place, rea
 from nas.compute.distributed.ranks import ALONE, LostRankError, Ranks, digest
 from nas.compute.distributed.settings import DistributedSettings
 from nas.compute.distributed.shares import Share
-from nas.training.autosave import Saves, Stopped
+from nas.compute.stopping import Stopped
+from nas.training.autosave import Saves
 from tests.ranks import together
 
 ENVIRONMENT = {"TORCHELASTIC_RUN_ID": "x", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}

@@ -38,7 +38,7 @@ class Trainings:
     def run(self, training: Training) -> dict[str, object]:
         self.trained.append(training.genotype)
         torch.manual_seed(0)  # as a training does
-        result = {"test_accuracy": len(self.trained) / 10, "seconds": 2.0}
+        result = {"accuracy": len(self.trained) / 10, "seconds": 2.0}
         training.file.parent.mkdir(exist_ok=True)
         training.file.write_text(json.dumps(result))
         return result
@@ -99,8 +99,16 @@ def test_the_random_stream_afterwards_depends_on_the_seed_alone(tmp_path):
 
 
 def test_a_reward_that_asks_for_the_loss_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="a reward must be finite, the reward function made nan"):
+    with pytest.raises(ValueError, match=r"made nan of .*; it may not ask for the loss"):
         evaluator(tmp_path, Trainings(), reward=lambda score, genotype: -score.loss).evaluate([FIRST], seed=0)
+
+
+def test_a_result_of_an_earlier_version_is_read(tmp_path):
+    evaluator(tmp_path, Trainings()).evaluate([FIRST], seed=0)
+    (file,) = (tmp_path / "trainings").iterdir()
+    file.write_text(json.dumps({"test_accuracy": 0.7, "seconds": 1.0}))
+    (found,) = evaluator(tmp_path, Trainings()).evaluate([FIRST], seed=0)
+    assert found.figures["accuracy"] == 0.7
 
 
 def test_a_damaged_result_is_named(tmp_path):

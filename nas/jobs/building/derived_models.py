@@ -1,18 +1,24 @@
-"""Derived models as the config has them: their settings, their size, and the weights that they start with."""
+"""Derived models as the config has them: settings, size, the weights they start with, and the pool that trains them."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from nas.compute.device import Runtime
 from nas.compute.distributed.ranks import ALONE, Ranks
+from nas.compute.worker_pool import WorkerPool
 from nas.data.named import ImageData
 from nas.jobs.building.config import build
-from nas.jobs.building.parts import build_derived
+from nas.jobs.building.parts import build_data, build_derived, process_runtime
 from nas.models.derived import copy_shared_weights
 from nas.runs.checkpoints import load_checkpoint
 from nas.runs.seeds import derive_seed, seed_everything
+from nas.searching.finals import finals_data
+from nas.searching.stand_alone import CellTrainer, Training
 from nas.training.member import Member
 from nas.training.settings import RetrainSettings
 
@@ -57,3 +63,38 @@ def shared_weights(run: Path) -> dict[str, torch.Tensor]:
         raise FileNotFoundError(f"no shared weights at {run / 'checkpoint.pt'}; `nas search` writes them")
     weights: dict[str, torch.Tensor] = state["network"]
     return weights
+
+
+def search_data(cfg: DictConfig, runtime: Runtime) -> ImageData:
+    """Loads the images of a search in the places where a training looks for them: its test images are out of reach."""
+    return finals_data(build_data(cfg, runtime))
+
+
+def training_pool(
+    cfg: DictConfig,
+    settings: RetrainSettings,
+    data: ImageData,
+    runtime: Runtime,
+    *,
+    workers: int,
+    load_data: Callable[[DictConfig, Runtime], ImageData] = search_data,
+) -> WorkerPool[Training]:
+    """Returns what trains cells stand-alone, several side by side.
+
+    Args:
+        cfg: Config of the models and the data.
+        settings: Of a training.
+        data: What is trained and looked at if there is one worker: that is this process.
+        runtime: Its device, number format and ranks.
+        workers: Number of processes.
+        load_data: Returns the same data in another process.
+    """
+    own = OmegaConf.merge(cfg, {"device": str(runtime.device)})  # that of this member of a multirun, for processes too
+    assert isinstance(own, DictConfig)
+    trainer = CellTrainer(
+        settings=settings,
+        make_runtime=(lambda: runtime) if workers == 1 else partial(process_runtime, own),
+        load_data=(lambda _: data) if workers == 1 else partial(load_data, own),
+        make_network=partial(initial_network, cfg=own, settings=settings),
+    )
+    return WorkerPool(trainer, workers)

@@ -9,19 +9,19 @@ from omegaconf import DictConfig, OmegaConf
 from controllers.protocol import Controller
 from nas.compute.device import Runtime
 from nas.compute.distributed.batch_norms import check_norms
-from nas.compute.worker_pool import WorkerPool, num_processes
+from nas.compute.worker_pool import num_processes
 from nas.jobs.building.config import build, plain
 from nas.jobs.building.costs import SearchCosts, share_search_costs, table_costs
-from nas.jobs.building.derived_models import derived_network_config, initial_network
-from nas.jobs.building.parts import build_data, build_network, process_runtime
+from nas.jobs.building.derived_models import derived_network_config, training_pool
+from nas.jobs.building.parts import build_data, build_network
 from nas.jobs.watching import build_controller
 from nas.runs.seeds import derive_seed, seed_everything
 from nas.searching.evaluators import Evaluator
-from nas.searching.finals import check_accuracy_reward, finals_data
+from nas.searching.finals import finals_data
 from nas.searching.search import Search
 from nas.searching.settings import QuerySettings, SearchSettings, StandAloneSettings
 from nas.searching.shared_weights import SharedWeights
-from nas.searching.stand_alone import CellTrainer, Protocol, StandAlone
+from nas.searching.stand_alone import Protocol, StandAlone, check_accuracy_reward
 from nas.searching.supernet_scorer import SupernetScorer
 from nas.searching.table_lookup import TableEvaluator
 from nas.training.trainers import make_trainer
@@ -136,7 +136,6 @@ def _build_stand_alone_search(
     data = build_data(cfg, runtime)
     shape, num_classes = data.image_shape, data.num_classes
     derived = derived_network_config(cfg, alone.training)
-    derived.device = str(runtime.device)  # that of this member of a multirun, for the processes too
     costs = share_search_costs(
         derived,
         settings,
@@ -147,19 +146,10 @@ def _build_stand_alone_search(
         runtime=runtime,
         out=out,
     )
-    check_accuracy_reward(costs.reward, space.decode([0] * len(space.decisions)))
+    check_accuracy_reward(costs.reward, space)
     workers = num_processes(settings.samples_per_update, workers=alone.workers, device=runtime.device.type)
-    in_process = workers == 1  # with the images that are here
     evaluator = StandAlone(
-        pool=WorkerPool(
-            CellTrainer(
-                settings=alone.training,
-                make_runtime=(lambda: runtime) if in_process else partial(process_runtime, derived),
-                load_data=(lambda _: finals_data(data)) if in_process else partial(_search_data, derived),
-                make_network=partial(initial_network, cfg=derived, settings=alone.training),
-            ),
-            workers,
-        ),
+        pool=training_pool(derived, alone.training, finals_data(data), runtime, workers=workers),
         protocol=Protocol(network=plain(derived.network, "network"), data=data.record, settings=alone.training),
         folder=out / TRAININGS_FOLDER,
         space=space,
@@ -188,8 +178,3 @@ def _query_settings(cfg: DictConfig, *, evaluator: str) -> QuerySettings:
     if not isinstance(settings, QuerySettings):
         raise ValueError(f"a search with evaluator={evaluator} needs settings@search=queries, which that has set")
     return settings
-
-
-def _search_data(cfg: DictConfig, runtime: Runtime) -> Any:
-    """Loads the images of a search in the places where a training looks for them: its test images are out of reach."""
-    return finals_data(build_data(cfg, runtime))
