@@ -189,7 +189,8 @@ def arguments(function: Callable[..., Any], *, num_positional: int = 0) -> dict[
     Returns:
         By name; None if it takes any name.
     """
-    hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    has_init = inspect.isclass(function) and not dataclasses.is_dataclass(function)
+    hints = typing.get_type_hints(function.__init__ if has_init else function, include_extras=True)  # type: ignore[misc]
     found: dict[str, Any] = {}
     for parameter in list(inspect.signature(function).parameters.values())[num_positional:]:
         hint = hints.get(parameter.name, Any)
