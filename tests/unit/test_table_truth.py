@@ -1,0 +1,104 @@
+"""Cells of NAS-Bench-201 with the truth of the table, and the rows next to which shared scores stand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+
+from nas.searching.table_lookup import open_table
+from nas.studies.ranking.table_truth import is_development, live_counts, ordering_rows, table_cells
+from search_spaces.nasbench201 import NASBench201Space, arch_string, function_text, parse_arch_string
+from search_spaces.shufflenas import ShuffleNASSpace
+
+TABLE = Path(__file__).parents[1] / "data" / "nasbench201_cifar10.csv.gz"
+SPACE = NASBench201Space()
+WEIGHTS = {"nor_conv_1x1": 1, "nor_conv_3x3": 9}
+
+
+def parameters(genotype):
+    return sum(WEIGHTS.get(op, 0) for *_, op in genotype.normal.edges)
+
+
+@pytest.fixture(scope="module")
+def lookup():
+    return open_table(
+        path=str(TABLE), key="arch", key_of=arch_string, reward="cifar10_valid_12", report="cifar10_test_200"
+    )[0]
+
+
+@pytest.fixture(scope="module")
+def development(lookup):
+    return table_cells(SPACE, lookup, {"parameters": parameters}, part="development")
+
+
+@pytest.fixture(scope="module")
+def reported(lookup):
+    return table_cells(SPACE, lookup, {"parameters": parameters}, part="reported")
+
+
+CHAIN = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|none~0|none~1|skip_connect~2|"
+SIDE = "|nor_conv_3x3~0|+|none~0|none~1|+|avg_pool_3x3~0|skip_connect~1|nor_conv_1x1~2|"
+
+
+@pytest.mark.parametrize(
+    ("text", "counts", "function"),
+    [  # skips, 1x1, 3x3, pools, convolutions on the longest path
+        (CHAIN, [1, 1, 1, 0, 2], "[[2([3(x)])]]"),
+        (SIDE, [1, 0, 1, 1, 1], "[4(x)+[3(x)]]"),  # node 2 has no input, so its 1x1 convolution is dead
+        ("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|", [0, 0, 0, 0, 0], ""),
+    ],
+)
+def test_live_operations_and_functions_by_hand(text, counts, function):
+    genotype = parse_arch_string(text)
+    assert live_counts(genotype) == counts
+    assert function_text(genotype) == function
+
+
+def test_cells_that_compute_the_same_are_chosen_together(development, reported):
+    """An edge that no path takes changes neither function nor part."""
+    dead = SIDE.replace("nor_conv_1x1", "nor_conv_3x3")
+    assert function_text(parse_arch_string(dead)) == function_text(parse_arch_string(SIDE))
+    assert is_development([parse_arch_string(dead)]) == is_development([parse_arch_string(SIDE)])
+    classes = [{SPACE.canonical(one) for one in cells.genotypes} for cells in (development, reported)]
+    assert not classes[0] & classes[1]
+    assert [len(one) for one in classes] == [764, 4496]
+    assert len(development.genotypes) + len(reported.genotypes) == 15625
+
+
+def test_rows_that_train_nothing_are_those_of_the_table(lookup, development):
+    values = development.truth.values
+    assert values.tolist() == [lookup.report(one) for one in development.genotypes]
+    sizes = [parameters(one) for one in development.genotypes]
+    rows = ordering_rows(development, {"run": {"loss": -values}}, seed=0, resamples=1)
+    assert rows["shared loss"]["tau"].value == pytest.approx(-1, abs=1e-6)
+    assert rows["parameters"]["tau"].value == pytest.approx(kendalltau(sizes, values).statistic, abs=1e-6)
+    assert rows["parameters"]["equal parameters"].value == 0
+    seen = rows["what a search of the table sees"]
+    expected = kendalltau([lookup.accuracy(one) for one in development.genotypes], values).statistic
+    assert seen["tau"].value == pytest.approx(expected, abs=1e-6)
+    assert rows["live operations"]["tau"].value > rows["parameters"]["tau"].value > abs(rows["random"]["tau"].value)
+
+
+def test_groups_hold_equal_counts_and_dead_cells_are_alone(reported):
+    counts = [tuple(live_counts(one)[:-1]) for one in reported.genotypes]
+    group = reported.truth.groups["live operations"]
+    by_counts = {}
+    for count, number in zip(counts, group.tolist(), strict=True):
+        by_counts.setdefault(count, []).append(number)
+    dead = by_counts.pop((0, 0, 0, 0))
+    assert len(set(dead)) == len(dead) > 1
+    assert all(len(set(numbers)) == 1 for numbers in by_counts.values())
+    assert len(np.unique(group)) == len(by_counts) + len(dead)
+
+
+def test_several_runs_have_their_mean_and_a_row_each(development):
+    values = development.truth.values
+    rows = ordering_rows(development, {"a": {"loss": values}, "b": {"loss": -values}}, seed=0, resamples=1)
+    assert rows["shared loss"]["tau"].value == pytest.approx(0, abs=1e-6)
+    assert [rows[f"{run}, loss"]["tau"].value for run in "ab"] == pytest.approx([1, -1], abs=1e-6)
+
+
+def test_a_space_too_large_to_be_enumerated_is_refused(lookup):
+    with pytest.raises(ValueError, match="at most 100000 cells"):
+        table_cells(ShuffleNASSpace(), lookup, {}, part="all")
