@@ -186,48 +186,37 @@ class StackedCells(nn.Module):
         self.classifier = nn.Linear(widths[1], num_classes, bias=macro == "darts")
         initialise(self)
 
-    def forward(self, images: Tensor, genotype: Genotype, *, drop_prob: float | Tensor = 0.0) -> Tensor:
+    def forward(
+        self, images: Tensor, genotype: Genotype, *, drop_prob: float | Tensor = 0.0, auxiliary: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Classifies images with the genotype's path.
 
         Args:
             images: (N, in_channels, H, W), normalised.
             genotype: Among the candidates.
             drop_prob: Drop-path probability; 0.0 switches it off, a tensor of shape () is read on the device.
+            auxiliary: Whether the auxiliary head classifies them too.
 
         Returns:
-            Logits, (N, num_classes).
-        """
-        logits, _ = self._classify(images, genotype, drop_prob=drop_prob, with_auxiliary=False)
-        return logits
-
-    def forward_auxiliary(
-        self, images: Tensor, genotype: Genotype, *, drop_prob: float | Tensor = 0.0
-    ) -> tuple[Tensor, Tensor]:
-        """Returns the logits and those of the auxiliary head, both (N, num_classes); arguments as in `forward`.
+            Logits, (N, num_classes); with `auxiliary` also those of the auxiliary head.
 
         Raises:
-            ValueError: If the network has no auxiliary head.
+            ValueError: If `auxiliary` and the network has no auxiliary head.
         """
-        logits, auxiliary = self._classify(images, genotype, drop_prob=drop_prob, with_auxiliary=True)
-        if auxiliary is None:
+        if auxiliary and self.auxiliary is None:
             raise ValueError("the network has no auxiliary head; add network.auxiliary=true")
-        return logits, auxiliary
-
-    def _classify(
-        self, images: Tensor, genotype: Genotype, *, drop_prob: float | Tensor, with_auxiliary: bool
-    ) -> tuple[Tensor, Tensor | None]:
         older = self.stem(images)
         newer = self.second_stem(older)
-        auxiliary: Tensor | None = None
+        auxiliary_logits: Tensor | None = None
         depth = len(self.layers) + 2
         for i, layer in enumerate(self.layers):
             layer_drop_prob = drop_prob * ((i + 1) / depth) if self.macro == "enas" else drop_prob
             older, newer = newer, layer(older, newer, genotype, drop_prob=layer_drop_prob)
-            if with_auxiliary and self.auxiliary is not None and i == self.auxiliary_layer:
-                auxiliary = self.auxiliary(newer)
+            if auxiliary and self.auxiliary is not None and i == self.auxiliary_layer:
+                auxiliary_logits = self.auxiliary(newer)
         x = F.relu(newer) if self.macro == "enas" else newer
         logits: Tensor = self.classifier(self.dropout(x.mean(dim=(2, 3))))
-        return logits, auxiliary
+        return logits if auxiliary_logits is None else (logits, auxiliary_logits)
 
 
 def _build_stem(stem: str, *, in_channels: int, filters: int) -> tuple[nn.Module, nn.Module, int]:

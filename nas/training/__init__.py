@@ -5,7 +5,6 @@ Modules:
     dials: What changes from one training step to the next.
     epoch_totals: What the steps of an epoch come to, added up on the device, and which of them were no use.
     evaluation: Scoring a network as it stands, and the statistics of its batch norms for that.
-    loss_scale: Training in fp16: the loss is scaled so that small gradients do not vanish.
     member: One training of one cell, epoch by epoch: its state and its steps (arXiv:1812.02975, §IV-A).
     retraining: Training one derived model to its end, with checkpoints on the way.
     schedules: Schedules of the learning rate.

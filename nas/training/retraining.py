@@ -51,10 +51,10 @@ def train_member(
         that skipped steps, how many.
     """
     check_batches(data, split="full", where="retrain", batch_size=settings.batch_size, cutout=settings.cutout)
-    training = MemberTraining(member=member, network=network, data=data, settings=settings, runtime=runtime)
     ranks = runtime.ranks
     check_norms(network, ranks)
     ranks.copy_first(network)
+    training = MemberTraining(member=member, network=network, data=data, settings=settings, runtime=runtime)
     state = ranks.from_first(lambda: load_checkpoint(checkpoint))
     if state is not None:
         if state["genotype"] != member.record:

@@ -29,7 +29,7 @@ class TrainedPath:
         drops: Whether there is drop-path.
         mixers: The soft mixers on the path.
         weights: Those with a gradient, by group of the optimizer; None before the first step.
-        bucket: What several ranks add up; None for one alone, and before the first step.
+        bucket: What several ranks add up in a step of two halves; None before the first.
     """
 
     genotype: Genotype | None

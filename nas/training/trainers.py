@@ -59,12 +59,17 @@ def make_retrainer(
     batches_per_epoch: int,
     average: WeightAverage | None = None,
 ) -> WeightTrainer:
-    """Makes the trainer of a derived model, compiled where that many steps are worth it."""
+    """Makes the trainer of a derived model, compiled where that many steps are worth it.
+
+    With several ranks no step is recorded: a CUDA graph with messages in it needs NCCL's error handling switched off
+    (torch's notes on CUDA graphs), after which a rank that is lost, or that alone fails to record, hangs the others.
+    """
     return make_trainer(
         network,
         settings,
         runtime,
-        recorder=runtime.recorder(),
+        recorder=runtime.recorder() if runtime.ranks.alone else None,
+        one_path=True,
         label_smoothing=settings.label_smoothing,
         auxiliary_weight=settings.auxiliary_weight,
         compile=runtime.compiles(steps=settings.epochs * batches_per_epoch),

@@ -1,6 +1,8 @@
 """Training the weights of a network, one epoch at a time; what a step does is in `nas.training.step`.
 
-A step on the same path as before may be recorded and replayed, or compiled; several ranks take it in two halves.
+A step on the same path as before may be recorded and replayed, or compiled. Where all steps use the same weights,
+several ranks average gradients by `DistributedDataParallel`. In a search they do not: there a step has two halves, and
+between them the ranks add up a `nas.compute.distributed.gradients.Bucket`.
 """
 
 import contextlib
@@ -12,19 +14,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 
 from nas.compute.cuda_graphs import Recorder, Repeated
 from nas.compute.distributed.batch_norms import average_running_statistics, synchronized
 from nas.compute.distributed.gradients import Bucket
-from nas.compute.distributed.ranks import ALONE, Ranks
-from nas.compute.distributed.steps import JointStep
+from nas.compute.distributed.ranks import ALONE, Ranks, heard
+from nas.compute.distributed.steps import JointStep, data_parallel
 from nas.data.splits import Batches
 from nas.models.hardening import soft_mixers
 from nas.runs.console import note
 from nas.training.dials import Dials
 from nas.training.epoch_totals import EpochTotals
 from nas.training.evaluation import NO_BATCHES, Score
-from nas.training.loss_scale import LossScale
 from nas.training.step import TrainingStep
 from nas.training.trained_path import Cells, TrainedPath
 from nas.training.weight_average import WeightAverage
@@ -35,8 +37,8 @@ class WeightTrainer:
     """Trains a network's weights.
 
     Attributes:
-        network: `network(images, genotype, drop_prob=…)` returns logits; with an auxiliary head,
-            `network.forward_auxiliary` returns both.
+        network: `network(images, genotype, drop_prob=…)` returns logits, with `auxiliary=True` also those of the
+            auxiliary head.
         optimizer: Of its weights.
         learning_rate: From the time in epochs.
         drop_prob: From the time in epochs, drop-path probability in [0, 1).
@@ -51,7 +53,8 @@ class WeightTrainer:
         max_bad_steps: Steps of an epoch that may be skipped because their loss or gradients were not finite.
         average: Takes the weights in after every step; None keeps no mean of them.
         ranks: Who train it together; each is given its share of every batch.
-        loss_scale: The loss's factor in fp16; None in other number formats.
+        one_path: Whether all steps use the same weights of the network.
+        scaler: Of the loss, enabled in fp16.
     """
 
     network: nn.Module
@@ -69,8 +72,9 @@ class WeightTrainer:
     max_bad_steps: int = 10
     average: WeightAverage | None = None
     ranks: Ranks = ALONE
+    one_path: bool = False
     compile_seconds: float | None = field(default=None, init=False)
-    loss_scale: LossScale | None = field(default=None, init=False)
+    scaler: GradScaler = field(init=False)
     _own_step: TrainingStep | None = field(default=None, init=False)
     _compiled: bool = field(default=False, init=False)
     _totals: EpochTotals | None = field(default=None, init=False)
@@ -78,8 +82,8 @@ class WeightTrainer:
     _path: TrainedPath | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        if self.autocast == torch.float16:
-            self.loss_scale = LossScale(next(self.network.parameters()).device)
+        device = next(self.network.parameters()).device
+        self.scaler = GradScaler(device.type, enabled=self.autocast == torch.float16)
 
     def train_epoch(self, batches: Batches, genotypes: Iterator[Cells], *, epoch: int, num_batches: int) -> Score:
         """Takes one step a batch.
@@ -106,6 +110,7 @@ class WeightTrainer:
             self.recorder.stream() if self.recorder is not None else contextlib.nullcontext(),
             synchronized(self.network, self.ranks),
             self.ranks.own_randomness(),
+            heard(),
         ):
             if self._totals is not None:
                 self._totals.clear()
@@ -121,15 +126,22 @@ class WeightTrainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what a resumed training needs beside the network: the optimizer's state, and what else there is."""
-        scale = {} if self.loss_scale is None else {"loss_scale": self.loss_scale.state_dict()}
+        scale = {"loss_scale": self.scaler.state_dict()} if self.scaler.is_enabled() else {}
         average = {} if self.average is None else {"average": self.average.state_dict()}
         return {"optimizer": self.optimizer.state_dict(), **scale, **average}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` returned; a run that was not in fp16 before begins with the first scale."""
+        """Restores what `state_dict` returned, now or before the loss was scaled by torch.
+
+        A run that was not in fp16 before begins with the first scale.
+        """
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.loss_scale is not None and "loss_scale" in state:
-            self.loss_scale.load_state_dict(state["loss_scale"])
+        if "loss_scale" in state:
+            scale = state["loss_scale"]
+            if "good_steps" in scale:
+                old = {"scale": scale["scale"].item(), "_growth_tracker": scale["good_steps"].item()}
+                scale = self.scaler.state_dict() | old
+            self.scaler.load_state_dict(scale)
         if self.average is not None:
             self.average.take_over(state["average"])
 
@@ -143,7 +155,7 @@ class WeightTrainer:
             steady = device.type == "cpu" and self.recorder is None and not self.compile
             self._totals = EpochTotals(device)
             self._own_step = TrainingStep(
-                compute=self._uncompiled,
+                compute=self._computed(compiled=self.compile),
                 optimizer=self.optimizer,
                 dials=Dials(None if steady else device),
                 totals=self._totals,
@@ -152,8 +164,9 @@ class WeightTrainer:
                 auxiliary_weight=self.auxiliary_weight,
                 mixer_lr_scale=self.mixer_lr_scale,
                 autocast=self.autocast,
-                loss_scale=self.loss_scale,
+                scaler=self.scaler,
                 average=self.average,
+                ranks=self.ranks,
             )
         self._own_step.dials.turn(
             learning_rate=self.learning_rate(now), drop_prob=self.drop_prob(now), mixer_penalty=self.mixer_penalty(now)
@@ -175,19 +188,16 @@ class WeightTrainer:
 
     def _new_step(self, path: TrainedPath) -> Repeated | JointStep:
         assert self._own_step is not None
-        take = self._own_step.take if self.ranks.alone else self._fill_bucket
-        if self.compile and not self._compiled:
-            take = functools.partial(self._compile_and_take, take)
-        find = functools.partial(take, path=path)
-        if self.ranks.alone:
-            return Repeated(find, recorder=self.recorder)
-        move = functools.partial(self._move_together, path)
+        if self.ranks.alone or self.one_path:
+            take = self._compile_and_take if self.compile and not self._compiled else self._own_step.take
+            return Repeated(functools.partial(take, path=path), recorder=self.recorder)
+        find, move = functools.partial(self._fill_bucket, path=path), functools.partial(self._move_together, path)
         return JointStep(find, path=path, move=move, ranks=self.ranks, recorder=self.recorder)
 
     def _fill_bucket(self, images: Tensor, labels: Tensor, *, path: TrainedPath) -> None:
         """Takes the first half of a step with others: all up to the sums over the ranks."""
         assert self._own_step is not None
-        _, totals = self._own_step.find_gradients(images, labels, path=path)
+        totals = self._own_step.find_gradients(images, labels, path=path)
         if path.bucket is None:
             groups = [group["params"] for group in self.optimizer.param_groups]
             path.bucket = Bucket(groups, ranks=self.ranks, num_scores=len(totals))
@@ -199,30 +209,26 @@ class WeightTrainer:
         assert path.bucket is not None
         assert self._own_step is not None
         path.bucket.average()
-        totals = path.bucket.scores
-        self._own_step.move(path, loss=totals[0], totals=totals, num_images=path.bucket.num_images)
+        self._own_step.move(path, totals=path.bucket.scores, num_images=path.bucket.num_images)
 
-    @property
-    def _uncompiled(self) -> Callable[..., Any]:
-        compute: Callable[..., Any] = self.network.forward_auxiliary if self.auxiliary_weight > 0 else self.network  # type: ignore[assignment]
-        return compute
+    def _computed(self, *, compiled: bool) -> nn.Module:
+        """Returns the network as a step computes it."""
+        network: nn.Module = torch.compile(self.network, dynamic=False) if compiled else self.network  # type: ignore[assignment]
+        return data_parallel(network) if self.one_path and not self.ranks.alone else network
 
-    def _compile_and_take(
-        self, take: Callable[..., None], images: Tensor, labels: Tensor, *, path: TrainedPath
-    ) -> None:
-        """Takes a step, or its first half, and compiles it the first time; goes on without where that cannot be."""
-        if self._compiled:
-            take(images, labels, path=path)
-            return
+    def _compile_and_take(self, images: Tensor, labels: Tensor, *, path: TrainedPath) -> None:
+        """Takes a step, which the first time compiles the network; goes on without where that cannot be."""
         assert self._own_step is not None
+        if self._compiled:
+            self._own_step.take(images, labels, path=path)
+            return
         started = time.perf_counter()
         self._compiled = True
-        self._own_step.compute = torch.compile(self._uncompiled, dynamic=False)
         try:
-            take(images, labels, path=path)
+            self._own_step.take(images, labels, path=path)
         except (RuntimeError, OSError) as error:  # no compiler here, or a network that it does not take
             note(f"the network is not compiled, it runs as it stands: {str(error).splitlines()[0]}")
-            self._own_step.compute = self._uncompiled
-            take(images, labels, path=path)
+            self._own_step.compute = self._computed(compiled=False)
+            self._own_step.take(images, labels, path=path)
         self._own_step.totals.wait()
         self.compile_seconds = time.perf_counter() - started

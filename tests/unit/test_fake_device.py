@@ -12,6 +12,7 @@ device, and number formats and controllers on the CPU. What torch 2.14 cannot fa
 - Streams, and so the capture of CUDA graphs (the same error); `tests.unit.test_graphs` replays steps on the CPU.
 - Pinned memory (`NYI: aten._pin_memory`), hence a loader's copies to the device.
 - Messages between ranks: NCCL needs a device ("no GPUs found"); here nothing is sent, what is around the sums is run.
+  `DistributedDataParallel` is left out for the same reason.
 - Compiled networks: among fake tensors `torch.compile` leaves a network as it stands.
 - All that is in the kernels: numbers, repeatability, the memory formats that they return (shown are those of torch's
   reference implementations), launch limits, memory and time. Also what a kernel itself waits for, and 0-dimensional
@@ -144,17 +145,23 @@ def test_steps_with_an_auxiliary_head_wait_for_nothing():
 
 
 @pytest.mark.parametrize(
-    ("settings", "cells"),
-    [({}, CELLS[:1]), ({"sampling": "independent"}, [tuple(CELLS)]), ({"batch_norm": "sync"}, CELLS[:1])],
+    ("settings", "cells", "options"),
+    [
+        ({}, CELLS[:1], {}),
+        ({"sampling": "independent"}, [tuple(CELLS)], {}),
+        ({"batch_norm": "sync"}, CELLS[:1], {}),
+        ({}, CELLS[:1], {"one_path": True}),
+        ({}, CELLS[:1], {"one_path": True, "autocast": torch.float16}),
+    ],
 )
-def test_steps_of_several_ranks_wait_for_nothing(monkeypatch, settings, cells):
+def test_steps_of_several_ranks_wait_for_nothing(monkeypatch, settings, cells, options):
     sent = []
+    monkeypatch.setattr("nas.training.weight_trainer.data_parallel", lambda network: network)
     monkeypatch.setattr("torch.distributed.all_reduce", lambda tensor: sent.append(tensor.device))
     monkeypatch.setattr(gradients, "count_touching", lambda groups, ranks: [[1 for _ in group] for group in groups])
     ranks = Ranks(rank=1, size=2, settings=DistributedSettings(**settings))
-    assert (
-        waits_of_training(ACCELERATOR, network_of(SPACE.candidates(), stages=1), cells, ranks=ranks) == READ_AT_THE_END
-    )
+    network = network_of(SPACE.candidates(), stages=1)
+    assert waits_of_training(ACCELERATOR, network, cells, ranks=ranks, **options) == READ_AT_THE_END
     assert ACCELERATOR in sent
 
 

@@ -95,7 +95,7 @@ def test_forward_and_backward_at_every_option(macro, stem, merge, auxiliary):
     )
     images = torch.randn(2, 3, 32, 32)
     if auxiliary:
-        logits, second = network.forward_auxiliary(images, genotype, drop_prob=0.2)
+        logits, second = network(images, genotype, drop_prob=0.2, auxiliary=True)
         assert second.shape == (2, 10)
         (logits.sum() + second.sum()).backward()
     else:
@@ -158,7 +158,7 @@ def test_the_auxiliary_head_is_darts_own_at_8_pixels_and_does_not_count():
 def test_the_auxiliary_head_trains_the_layers_before_it_and_only_those():
     genotype = genotype_of(POOLS)
     network = build(genotype, auxiliary=True)
-    network.forward_auxiliary(torch.randn(2, 3, 32, 32), genotype)[1].sum().backward()
+    network(torch.randn(2, 3, 32, 32), genotype, auxiliary=True)[1].sum().backward()
     assert network.layers[3].calibrate_newer[1].weight.grad is not None
     assert network.layers[4].calibrate_newer[1].weight.grad is None
 
@@ -195,7 +195,7 @@ def test_a_supernet_of_loose_ends_cannot_concatenate():
 
 def test_a_network_without_auxiliary_head_says_so():
     with pytest.raises(ValueError, match=r"network\.auxiliary=true"):
-        build(genotype_of(POOLS)).forward_auxiliary(torch.randn(1, 3, 8, 8), genotype_of(POOLS))
+        build(genotype_of(POOLS))(torch.randn(1, 3, 8, 8), genotype_of(POOLS), auxiliary=True)
 
 
 def test_a_supernet_of_all_blocks_gives_its_weights_to_a_concatenating_model():

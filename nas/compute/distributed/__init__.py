@@ -3,7 +3,7 @@
 Modules:
     batch_norms: Batch norm on several ranks.
     failures: How a failure of one of several processes ends them all, and is told once.
-    gradients: One tensor for all that the ranks tell one another in a step.
+    gradients: One tensor for all that the ranks tell one another in a step of a search.
     joining: Joining the other processes that torchrun started, on a device of one's own, and leaving them.
     launch: What torchrun tells the processes that it starts.
     ranks: The processes of a job as each of them sees the others: who it is, and what they tell one another.

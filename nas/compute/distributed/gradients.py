@@ -1,7 +1,8 @@
 """One tensor for all that the ranks tell one another in a step: the gradients of a path, and the scores of its images.
 
-A path has some hundred weight tensors. To send each by itself would take as long as the step; end to end they are one
-message. With a cell of its own on every rank, a weight is stepped on all ranks if it is used on any.
+For a search: the weights used differ from step to step and from rank to rank, for which `DistributedDataParallel` is
+not made. A path has some hundred weight tensors. To send each by itself would take as long as the step; end to end they
+are one message. With a cell of its own on every rank, a weight is stepped on all ranks if it is used on any.
 """
 
 from collections.abc import Sequence

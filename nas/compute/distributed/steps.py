@@ -1,13 +1,31 @@
-"""A training step of several ranks: each finds its gradients, they are added up, and each takes the same step."""
+"""A training step of several ranks: each finds its gradients, they are averaged, and each takes the same step."""
 
+import warnings
 from collections.abc import Callable
 from typing import Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from nas.compute.cuda_graphs import Recorder, Repeated
 from nas.compute.distributed.gradients import Bucket
 from nas.compute.distributed.ranks import Ranks
+
+
+def data_parallel(network: nn.Module) -> nn.Module:
+    """Wraps a network so that a backward pass averages its gradients over the ranks; all ranks call it.
+
+    Every pass must use the same weights. Those that the first one does not use, such as an auxiliary head that is left
+    out, get no gradient. Running statistics stay each rank's own. State dicts are taken of the network itself.
+
+    Args:
+        network: On its device; compiled already if it is to be.
+    """
+    # Strides of dimensions of size 1 are compared as well, as those of depthwise convolutions.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view")
+    wrapped = DistributedDataParallel(network, gradient_as_bucket_view=True, static_graph=True)
+    wrapped.broadcast_buffers = False  # as an argument it is deprecated since torch 2.13, and had no successor before
+    return wrapped
 
 
 class Path(Protocol):
