@@ -17,8 +17,8 @@ from nas.models.stacked_cells import StackedCells
 from nas.runs.checkpoints import load_checkpoint
 from nas.training.epoch_totals import DivergedError
 from nas.training.member import Member
-from nas.training.retrain_settings import RetrainSettings
 from nas.training.retraining import train_member
+from nas.training.settings import RetrainSettings
 from nas.training.sgd import make_sgd
 from nas.training.trainers import make_retrainer
 from nas.training.weight_average import WeightAverage
