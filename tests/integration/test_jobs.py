@@ -71,7 +71,7 @@ def test_every_command_composes(command):
     [
         f"{path.parent.name}={path.stem}"
         for path in sorted(CONF.glob("*/*.yaml"))
-        if path.parent.name not in ("trainer", "hydra")
+        if path.parent.name not in ("hydra", "table", "truth")
     ],
 )
 def test_every_option_of_every_group_composes(override):
@@ -128,7 +128,7 @@ def test_the_controller_learns_nothing_while_the_weights_of_uniform_cells_warm_u
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])
 def test_a_warmup_that_leaves_no_epoch_to_learn_in_is_refused(share, tmp_path):
-    with pytest.raises(ValueError, match=r"warmup must be in \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"^search\.warmup "):
         search.run(config("search", f"search.warmup={share}"), tmp_path)
 
 
@@ -265,7 +265,7 @@ def test_a_comparison_without_a_backend_that_works_is_refused(tmp_path):
 
 
 def test_a_wrong_retrain_setting_shows_before_the_search(tmp_path):
-    with pytest.raises(ValueError, match=r"retrain.epochs must be at least 1"):
+    with pytest.raises(ValueError, match=r"^retrain\.epochs .* got 0"):
         pipeline.run(config("pipeline", *TINY[:-5], "retrain.epochs=0"), tmp_path)
     assert not (tmp_path / "search.csv").exists()
 
@@ -305,7 +305,7 @@ def test_a_run_of_another_seed_retrains_with_other_seeds(tmp_path, genotype):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("retrain.momentum=2", "retrain.momentum must lie in"),
+        ("retrain.momentum=2", r"^retrain\.momentum .* got 2"),
         ("retrain.filters=7", "network.filters must be even"),
         ("retrain.warm_start=nowhere", "no shared weights at nowhere"),
     ],

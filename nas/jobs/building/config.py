@@ -43,7 +43,7 @@ def build(node: DictConfig, where: str, *arguments: Any, **given: Any) -> Any:
     """
     settings = plain(node, where)
     built = _checked(settings, where, num_positional=len(arguments))
-    if built is not settings:
+    if built is not settings and not given:
         return built
     try:
         return instantiate(settings, *arguments, _convert_="all", **given)

@@ -88,7 +88,7 @@ def test_a_warm_up_draws_classes_where_it_is_asked_to():
 
 
 def test_an_unknown_way_of_sampling_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="sampling must be one of strings, classes, got 'functions'"):
+    with pytest.raises(ValueError, match=r"^search\.sampling must be 'strings' or 'classes', got 'functions'"):
         search.run(config("search", *SEARCH, "search.sampling=functions"), tmp_path)
 
 
