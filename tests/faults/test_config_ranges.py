@@ -1,7 +1,6 @@
 """Every number in the config has a range, and a value outside of it is refused with the key named."""
 
 import math
-import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -11,113 +10,78 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import device
 
+from nas.command_line.settings_groups import CLASSES, settings_class
 from nas.data.named import check_batches, synthetic
 from nas.jobs.building.config import build, plain
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.models.shufflenets import ShuffleNetV1
 from nas.runs.configs import check_resumable
-from nas.settings import CLASSES, config_node, settings_class
+from nas.settings import config_node
 from search_spaces.cells import genotype_candidates
 
-ANY = (-math.inf, math.inf)
-AT_LEAST_0, AT_LEAST_1 = (0, math.inf), (1, math.inf)
-ABOVE_0 = (math.ulp(0.0), math.inf)
-BELOW_1, INSIDE = (0, math.nextafter(1, 0)), (math.ulp(0.0), math.nextafter(1, 0))
-TRAINING = {
-    "epochs": AT_LEAST_1,
-    "batch_size": AT_LEAST_1,
-    "lr_max": (0.0005, math.inf),
-    "lr_min": (0, 0.05),
-    "first_cycle": ABOVE_0,
-    "cycle_factor": AT_LEAST_1,
-    "momentum": BELOW_1,
-    "weight_decay": AT_LEAST_0,
-    "max_grad_norm": ABOVE_0,
-    "drop_path": BELOW_1,
-    "cutout": AT_LEAST_0,
-    "mixer_penalty": AT_LEAST_0,
-    "mixer_lr_scale": AT_LEAST_0,
-    "max_bad_steps": AT_LEAST_0,
-    "checkpoint_seconds": AT_LEAST_0,
-}
-DESCENT = {"descent.steps": AT_LEAST_1, "descent.step_size": ABOVE_0, "descent.momentum": BELOW_1} | {
-    **{"descent.penalty": AT_LEAST_0, "descent.warmup": BELOW_1, "descent.normalizations": AT_LEAST_1}
-}
-PREDICTOR = {
-    "latency.batch_size": AT_LEAST_1,
-    "latency.rounds": AT_LEAST_1,
-    "latency.calibration_genotypes": AT_LEAST_0,
-}
-GUARD = dict.fromkeys(("guard.skip_share", "guard.repeats", "guard.gain"), (math.ulp(0.0), 1)) | {
-    **{"guard.entropy": (0, 1), "guard.earliest": BELOW_1, "guard.samples": AT_LEAST_1},
-    **{"guard.reward_samples": (2, 125), "guard.reward_after": (100, math.inf), "guard.max_restarts": AT_LEAST_0},
-}
-RANGES: dict[str, dict[str, tuple[float, float]]] = {
-    "search": TRAINING
-    | PREDICTOR
-    | GUARD
-    | dict.fromkeys(
-        ("controller_samples", "samples_per_update", "final_samples", "top_k", "finalist_epochs"), AT_LEAST_1
-    )
-    | {"calibration_batches": AT_LEAST_1, "random_cells": AT_LEAST_0, "warmup": BELOW_1}
-    | {"random_parameters": AT_LEAST_0, "finalists": AT_LEAST_0},
-    "retrain": TRAINING
-    | {"lr_max": (0.0001, math.inf), "lr_min": (0, 0.1), "label_smoothing": BELOW_1, "auxiliary_weight": AT_LEAST_0}
-    | {"peak": INSIDE, "ema": BELOW_1, "cutmix": (0, 1), "harden_epoch": (0, 14)}
-    | {"last_epochs": AT_LEAST_1, "evaluate_every": AT_LEAST_0, "seeds": ANY, "random_seeds": ANY},
-    "queries": PREDICTOR
-    | GUARD
-    | {"queries": AT_LEAST_1, "samples_per_update": AT_LEAST_1, "top_k": AT_LEAST_1, "random_cells": AT_LEAST_0}
-    | {"random_parameters": AT_LEAST_0, "checkpoint_seconds": AT_LEAST_0},
-    "stand_alone": {"workers": AT_LEAST_1},
-    "latency": {"batch_sizes": AT_LEAST_1, "warmup": AT_LEAST_0, "repeats": AT_LEAST_1, "seconds": ABOVE_0}
-    | {"num_classes": AT_LEAST_1},
-    "runtime": {"threads": AT_LEAST_1},
-    "distributed": {"timeout": ABOVE_0},
-    "predict": {"top": AT_LEAST_1, "batch_size": AT_LEAST_1},
-    "predictor": PREDICTOR | {"genotypes": (2, math.inf), "num_classes": AT_LEAST_1},
-    "export": {"opset": ANY} | dict.fromkeys(("batch_size", "test_images", "num_classes"), AT_LEAST_1),
-    "front": {"seeds": AT_LEAST_0},
-    "compare": dict.fromkeys(("seeds", "budget", "at", "last", "workers", "portions"), AT_LEAST_1)
-    | {"first_seed": AT_LEAST_0, "portion": (0, 0)},
-    "rank": dict.fromkeys(("seeds", "calibration_batches", "workers", "portions"), AT_LEAST_1)
-    | {"architectures": (7, 120), "policy_architectures": (0, 23), "pool": (24, math.inf), "top": (1, 24)}
-    | {"resamples": (100, math.inf), "portion": (0, 0)},
-    "bench": dict.fromkeys(("genotypes", "rounds", "steps", "rewards", "samples"), AT_LEAST_1)
-    | dict.fromkeys(("train_images", "reward_images", "test_images"), AT_LEAST_1)
-    | {"warmup": AT_LEAST_0, "workers": AT_LEAST_0, "pictures": (2, math.inf), "decoders": AT_LEAST_0}
-    | {"blocks": (1, 4), "filters": (1, 19), "batch_sizes": (1, 143), "num_ops": (1, 11), "ranks": (1, 7)},
-    "graph_matching": DESCENT
-    | dict.fromkeys(("instances", "large_instances", "starts", "sinkhorn_starts"), AT_LEAST_1)
-    | dict.fromkeys(("sizes", "noise_size", "snapshots"), (2, math.inf))
-    | {"size_noises": AT_LEAST_0, "noises": AT_LEAST_0},
-    "two_layer": DESCENT
-    | dict.fromkeys(("sizes", "base_size", "snapshots"), (2, math.inf))
-    | {"noises": AT_LEAST_0, "base_noise": AT_LEAST_0, "samples_per_unit": ABOVE_0, "base_samples": ABOVE_0}
-    | {"instances": AT_LEAST_1, "starts": AT_LEAST_1},
-    "structured": dict.fromkeys(("restarts", "steps", "planted", "switch_restarts", "switch_steps"), AT_LEAST_1)
-    | dict.fromkeys(("constructed_sizes", "learned_sizes", "switch_sizes"), (2, math.inf))
-    | dict.fromkeys(("learning_rate", "switch_learning_rate", "success_rmse"), ABOVE_0)
-    | {"start_noise": AT_LEAST_0, "penalty": AT_LEAST_0, "samples": AT_LEAST_1},
-    "permuted_images": dict.fromkeys(("trials", "test_images", "epochs", "width", "restarts", "steps"), AT_LEAST_1)
-    | dict.fromkeys(("chains", "stages", "stage_steps"), AT_LEAST_1)
-    | {"side": (2, 32), "moment_images": (5000, math.inf), "train_images": (128, 20000), "batch_size": (2, 5000)}
-    | {"learning_rate": ABOVE_0, "rounds": AT_LEAST_0},
-    "mixer_costs": dict.fromkeys(("channels", "groups", "batch_sizes", "image_size", "rounds"), AT_LEAST_1)
-    | {"warmup": AT_LEAST_0},
-    "model_costs": dict.fromkeys(("batch_sizes", "image_size", "rounds"), AT_LEAST_1) | {"warmup": AT_LEAST_0},
-    "bodies": dict.fromkeys(("epochs", "batch_size", "trials"), AT_LEAST_1)
-    | {"v1_width": ANY, "v2_width": ANY, "filters": ANY, "lr_max": ABOVE_0, "weight_decay": AT_LEAST_0}
-    | {"mixer_penalty": AT_LEAST_0, "harden_epoch": AT_LEAST_0},
-    "controller": dict.fromkeys(("tanh_constant", "op_tanh_reduction", "temperature", "init_range"), ABOVE_0)
-    | {f"policy.{name}": ABOVE_0 for name in ("tanh_constant", "op_tanh_reduction", "temperature", "init_range")}
-    | {"policy.hidden_size": (1, 1e6), "optimizer.lr": ABOVE_0, "optimizer.betas": BELOW_1, "optimizer.eps": ABOVE_0}
-    | {"entropy.weight": AT_LEAST_0, "entropy.updates": AT_LEAST_1, "baseline.decay": BELOW_1}
-    | {"elites.size": (1, 100), "elites.weight": ABOVE_0, "elites.window": (5, math.inf)},
-    "search_space": {"blocks": (1, 64)},
-    "network": {"filters": (4, 1e6), "cells_per_stage": (1, 1000), "stages": (1, 8), "dropout": BELOW_1},
-    "data": dict.fromkeys(("held_out", "test_fraction"), INSIDE) | {"split_seed": (0, 2**32), "crop_padding": (0, 1e6)},
-}
+TABLE = """
+search,retrain     [1,inf] epochs batch_size cycle_factor  (0,inf] first_cycle max_grad_norm  [0,1) momentum drop_path
+search,retrain     [0,inf] weight_decay mixer_penalty cutout mixer_lr_scale max_bad_steps
+search             [0.0005,inf] lr_max  [0,0.05] lr_min  [0,1) warmup  [0,inf] finalists
+search             [1,inf] controller_samples final_samples finalist_epochs calibration_batches
+search,queries     [1,inf] samples_per_update top_k  [0,inf] checkpoint_seconds random_cells random_parameters
+search,queries     (0,1] guard.skip_share guard.repeats guard.gain  [0,1] guard.entropy  [0,1) guard.earliest
+search,queries     [0,inf] guard.max_restarts  [2,125] guard.reward_samples  [100,inf] guard.reward_after
+search,queries     [1,inf] guard.samples latency.batch_size latency.rounds  [0,inf] latency.calibration_genotypes
+queries            [1,inf] queries
+stand_alone        [1,inf] workers
+retrain            [0.0001,inf] lr_max  [0,0.1] lr_min  [0,1) label_smoothing ema  (0,1) peak  [0,1] cutmix
+retrain            [0,inf] auxiliary_weight evaluate_every checkpoint_seconds  [0,14] harden_epoch  [1,inf] last_epochs
+retrain            [-inf,inf] seeds random_seeds
+latency            [1,inf] batch_sizes repeats num_classes  [0,inf] warmup  (0,inf] seconds
+runtime            [1,inf] threads
+distributed        (0,inf] timeout
+predict            [1,inf] top batch_size
+predictor          [2,inf] genotypes  [1,inf] num_classes latency.batch_size latency.rounds
+predictor          [0,inf] latency.calibration_genotypes
+export             [1,inf] batch_size test_images num_classes  [-inf,inf] opset
+front              [0,inf] seeds
+compare            [1,inf] seeds budget at last workers portions  [0,inf] first_seed  [0,0] portion
+rank               [1,inf] seeds calibration_batches workers portions  [0,0] portion  [7,120] architectures
+rank               [0,23] policy_architectures  [24,inf] pool  [1,24] top  [100,inf] resamples
+bench              [1,inf] genotypes rounds steps rewards samples train_images reward_images test_images
+bench              [0,inf] warmup workers decoders  [2,inf] pictures
+bench              [1,4] blocks  [1,19] filters  [1,143] batch_sizes  [1,11] num_ops  [1,7] ranks
+graph_matching,two_layer  [1,inf] descent.steps descent.normalizations instances starts  (0,inf] descent.step_size
+graph_matching,two_layer  [0,1) descent.momentum descent.warmup  [0,inf] descent.penalty noises
+graph_matching,two_layer  [2,inf] sizes snapshots
+graph_matching     [1,inf] large_instances sinkhorn_starts  [2,inf] noise_size  [0,inf] size_noises
+two_layer          [2,inf] base_size  [0,inf] base_noise  (0,inf] samples_per_unit base_samples
+structured         [1,inf] restarts steps planted switch_restarts switch_steps samples  [0,inf] start_noise penalty
+structured         [2,inf] constructed_sizes learned_sizes switch_sizes
+structured         (0,inf] learning_rate switch_learning_rate success_rmse
+permuted_images    [1,inf] trials test_images epochs width restarts steps chains stages stage_steps  [2,32] side
+permuted_images    [5000,inf] moment_images  [128,20000] train_images  [2,5000] batch_size
+permuted_images    (0,inf] learning_rate  [0,inf] rounds
+mixer_costs        [1,inf] channels groups
+mixer_costs,model_costs  [1,inf] batch_sizes image_size rounds  [0,inf] warmup
+bodies             [1,inf] epochs batch_size trials  [0,inf] weight_decay mixer_penalty harden_epoch  (0,inf] lr_max
+bodies             [-inf,inf] v1_width v2_width filters
+controller         (0,inf] tanh_constant op_tanh_reduction temperature init_range optimizer.lr optimizer.eps elites.weight
+controller         (0,inf] policy.tanh_constant policy.op_tanh_reduction policy.temperature policy.init_range
+controller         [1,1e6] policy.hidden_size  [0,1) optimizer.betas baseline.decay  [0,inf] entropy.weight
+controller         [1,inf] entropy.updates  [1,100] elites.size  [5,inf] elites.window
+search_space       [1,64] blocks
+network            [4,1e6] filters  [1,1000] cells_per_stage  [1,8] stages  [0,1) dropout
+data               (0,1) held_out test_fraction  [0,4294967296] split_seed  [0,1e6] crop_padding
+"""
+"""By config group, the interval of each number: that of its annotation, or what the other settings leave of it."""
+RANGES: dict[str, dict[str, tuple[float, float]]] = {}
+for names, *words in map(str.split, TABLE.strip().splitlines()):
+    for word in words:
+        if word[0] in "[(":
+            low, high = map(float, word[1:-1].split(","))
+            low = math.nextafter(low, 1) if word[0] == "(" else low
+            high = math.nextafter(high, 0) if word[-1] == ")" else high
+        else:
+            for name in names.split(","):
+                RANGES.setdefault(name, {})[word] = low, high
+CALLED = {"adam_betas": "beta", "adam_epsilon": "epsilon"}
 TOO_LARGE_TO_TRY = {("network", "filters"), ("controller", "policy.hidden_size"), ("data", "crop_padding")}
 WRONG = (-1, 0, math.nan, math.inf, 1_000_000_000)
 
@@ -179,17 +143,14 @@ def test_a_number_out_of_range_is_refused_by_name(group, key):
     more = list(value[1:]) if isinstance(value, ListConfig) else None
     one = value if more is None else value[0]
     step = math.nextafter if isinstance(one, float) else lambda bound, to: bound + math.copysign(1, to)
-    beside = [step(low, -math.inf), step(high, math.inf)]
-    for wrong in (*WRONG, *beside):
-        if not math.isfinite(wrong) or not low <= wrong <= high:
-            if wrong > high and (group, key) in TOO_LARGE_TO_TRY:
-                continue
-            given = float(wrong) if isinstance(one, float) or not math.isfinite(wrong) else int(wrong)
-            with pytest.raises(ValueError, match=key.rpartition(".")[2]):
+    for number in (*WRONG, low, high, step(low, -math.inf), step(high, math.inf)):
+        given = number if isinstance(one, float) or number % 1 or not math.isfinite(number) else int(number)
+        fits = math.isfinite(number) and low <= number <= high
+        if not fits and not (number > high and (group, key) in TOO_LARGE_TO_TRY):
+            with pytest.raises(ValueError, match=CALLED.get(key, key.rpartition(".")[2])):
                 built(group, key, given if more is None else [given, *more])
-    for bound in (low, high):
-        if group in CLASSES and math.isfinite(bound):
-            built(group, key, bound if more is None else [bound, *more])
+        if fits and number in (low, high) and group in CLASSES:
+            built(group, key, given if more is None else [given, *more])
 
 
 def test_every_group_of_settings_has_its_ranges():
@@ -197,65 +158,36 @@ def test_every_group_of_settings_has_its_ranges():
     assert CLASSES.keys() - RANGES.keys() == {"report", "rank_table"}
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("search.bn", "none"),
-        ("search.resample", "step"),
-        ("search.cost", "weight"),
-        ("search.drop_path_schedule", "cubic"),
-        ("search.guard.action", "panic"),
-        ("search.guard", None),
-        ("search.latency", "fast"),
-        ("search.mixer_penalty_schedule", "cubic"),
-        ("retrain.schedule", "step"),
-        ("retrain.seeds", []),
-        ("retrain.seeds", [1, 1]),
-        ("retrain.random_seeds", [0, 0]),
-        ("latency.batch_sizes", [2, 2]),
-        ("latency.backends", ["tensorrt"]),
-        ("latency.precisions", []),
-        ("latency.threads", [0]),
-        ("latency.image_shape", [3, 8]),
-        ("export.image_shape", [3, 8, 0]),
-        ("predict.image_shape", [3, 8, 8, 8]),
-        ("predict.resize", "squeeze"),
-        ("runtime.autocast", "fp17"),
-        ("runtime.graphs", "yes"),
-        ("distributed.sampling", "both"),
-        ("distributed.average", "all"),
-        ("distributed.batch_norm", "global"),
-        ("compare.controllers", []),
-        ("compare.controllers", ["lstm", "lstm"]),
-        ("front.controllers", ["lstm", "lstm"]),
-        ("compare.samples_per_update", {"lstm": 2.5}),
-        ("compare.samples_per_update", {"lstm": 0}),
-        ("compare.published", {"lstm": [93.0]}),
-        ("compare.published", {"lstm": [93.0, math.nan]}),
-        ("rank.top", []),
-        ("bench.blocks", [3, 2]),
-        ("bench.ranks", [2, 2]),
-        ("bench.num_ops", []),
-        ("bench.decoders", [1, 1]),
-        ("bench.links", {"wire": [1.0]}),
-        ("bench.links", {"wire": [0.0, 1.0]}),
-        ("structured.constructed_sizes", [6]),
-        ("permuted_images.data", "mnist"),
-        ("permuted_images.methods", ["none", "magic"]),
-        ("permuted_images.methods", ["none", "none"]),
-        ("permuted_images.side", 5),
-        ("mixer_costs.channels", []),
-        ("mixer_costs.memory_formats", ["rows"]),
-        ("model_costs.models", ["resnet"]),
-        ("model_costs.memory_formats", ["flat"]),
-        ("bodies.bodies", ["resnet"]),
-        ("bodies.nasnet_macro", "mnist"),
-    ],
-)
-def test_a_choice_list_or_group_that_does_not_fit_is_refused_by_name(key, value):
-    group, _, within = key.partition(".")
-    with pytest.raises(ValueError, match=rf"^{re.escape(key)} "):
-        built(group, within, value)
+WRONG_CHOICES: dict[str, dict[str, list[Any]]] = {
+    "search": {"bn": ["none"], "resample": ["step"], "cost": ["weight"], "guard.action": ["panic"], "guard": [None]}
+    | {"drop_path_schedule": ["cubic"], "mixer_penalty_schedule": ["cubic"], "latency": [None, "fast"]},
+    "retrain": {"schedule": ["step"], "seeds": [[], [1, 1]], "random_seeds": [[0, 0]]},
+    "latency": {"batch_sizes": [[2, 2]], "backends": [["tensorrt"]], "precisions": [[], ["fp8"]], "threads": [[], [0]]}
+    | {"image_shape": [[3, 8]]},
+    "export": {"image_shape": [[3, 8, 0]]},
+    "predict": {"image_shape": [[3, 8, 8, 8]], "resize": ["squeeze"]},
+    "runtime": {"autocast": ["fp17"], "graphs": ["yes"], "compile": ["yes"]},
+    "distributed": {"sampling": ["both"], "average": ["all"], "batch_norm": ["global"]},
+    "compare": {"controllers": [[], ["lstm", "lstm"]], "samples_per_update": [{"lstm": 2.5}, {"lstm": 0}]}
+    | {"published": [{"lstm": [93.0]}, {"lstm": [93.0, math.nan]}]},
+    "front": {"controllers": [["lstm", "lstm"]]},
+    "rank": {"top": [[]]},
+    "bench": {"blocks": [[3, 2]], "ranks": [[2, 2]], "num_ops": [[]], "decoders": [[1, 1]]}
+    | {"links": [{"wire": [1.0]}, {"wire": [0.0, 1.0]}]},
+    "structured": {"constructed_sizes": [[6]], "learned_sizes": [[12]]},
+    "permuted_images": {"data": ["mnist"], "methods": [[], ["none", "magic"], ["none", "none"]], "side": [5]},
+    "mixer_costs": {"channels": [[]], "batch_sizes": [[]], "memory_formats": [["rows"]]},
+    "model_costs": {"models": [["resnet"]], "memory_formats": [["flat"]]},
+    "bodies": {"bodies": [["resnet"]], "nasnet_macro": ["mnist"]},
+}
+
+
+@pytest.mark.parametrize("group", WRONG_CHOICES)
+def test_a_choice_list_or_group_that_does_not_fit_is_refused_by_name(group):
+    for key, values in WRONG_CHOICES[group].items():
+        for value in values:
+            with pytest.raises(ValueError, match=rf"^{group}\.{key}"):
+                built(group, key, value)
 
 
 @pytest.fixture(scope="module")

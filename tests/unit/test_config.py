@@ -92,8 +92,6 @@ def test_a_target_that_is_not_there_is_named():
 def test_optional_numbers_take_null():
     settings = build(node(SEARCH, max_grad_norm=None), "search")
     assert settings.max_grad_norm is None
-    with pytest.raises(ValueError, match=r"search\.max_grad_norm must .*number, got 'x'"):
-        build(node(SEARCH, max_grad_norm="x"), "search")
 
 
 def test_differences_are_named_and_free_keys_left_out():

@@ -58,6 +58,15 @@ def test_one_cycle_rises_in_a_line_and_falls_along_a_cosine(epoch, expected):
     assert schedule.learning_rate(epoch) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("turns", "expected"),
+    [(False, [(7, 8)] * 4), (True, [(0,), (1,), (2,), (0,)])],
+)
+def test_random_cells_take_their_own_seeds_or_turns_with_those_of_the_found_cell(turns, expected):
+    settings = RetrainSettings(seeds=(0, 1, 2), random_seeds=(7, 8), random_turns=turns)
+    assert [tuple(settings.seeds_of_random(cell)) for cell in range(4)] == expected
+
+
 def test_a_retraining_has_the_schedule_it_asks_for():
     given = {"epochs": 20, "lr_max": 0.5, "lr_min": 0.1, "first_cycle": 5, "peak": 0.2}
     assert RetrainSettings(**given).annealing == CosineRestarts(lr_max=0.5, lr_min=0.1, first_cycle=5)
