@@ -29,11 +29,11 @@ class BatchNorm2d(nn.BatchNorm2d):
         if not (trains and (self.group is not None or normalizes_by_rows(x))):
             out: Tensor = super().forward(x)
             return out
-        weight, bias = (
-            (self.weight, self.bias)
-            if self.affine
-            else (torch.ones(self.num_features, device=x.device), torch.zeros(self.num_features, device=x.device))
-        )
+        weight: Tensor = self.weight
+        bias: Tensor = self.bias
+        if not self.affine:
+            like: dict[str, Any] = {"device": x.device, "dtype": torch.promote_types(x.dtype, torch.float32)}
+            weight, bias = torch.ones(x.shape[1], **like), torch.zeros(x.shape[1], **like)
         if self.group is not None:
             out, mean, variance = NormalizeTogether.apply(x, weight, bias, self.eps, self.group)
         else:

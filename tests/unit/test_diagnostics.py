@@ -111,7 +111,11 @@ def test_ops_without_weights_are_found_in_spaces_with_and_without_an_op_table():
     assert settings.weight_free(table) == ("none", "skip_connect", "avg_pool_3x3")
     ops = ("sep_conv_3x3", "max_pool_3x3", "identity", "auto_shuffle")
     assert settings.weight_free(ShuffleNASSpace(blocks=2, ops=ops).decisions) == ("max_pool_3x3", "identity")
-    assert GuardSettings(skip_ops=("nor_conv_1x1",)).weight_free(table) == ("nor_conv_1x1", "avg_pool_3x3")
+    assert GuardSettings(skip_ops=("nor_conv_1x1",)).weight_free(table) == (
+        "skip_connect",
+        "nor_conv_1x1",
+        "avg_pool_3x3",
+    )
 
 
 @pytest.mark.parametrize("probabilities", [None, torch.full((2, 4, 3), 1 / 3)])

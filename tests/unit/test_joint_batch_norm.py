@@ -9,7 +9,7 @@ from torch import nn
 from nas.compute.distributed.batch_norms import check_norms, synchronized
 from nas.compute.distributed.ranks import Ranks
 from nas.compute.distributed.settings import DistributedSettings
-from search_spaces.batch_norm import BatchNorm2d
+from search_spaces.batch_norm import BatchNorm2d, remove_scale_and_shift
 from tests.ranks import together
 
 
@@ -18,23 +18,26 @@ def passed(norm: nn.Module, x: torch.Tensor, grad: torch.Tensor) -> dict[str, to
     x = x.clone().requires_grad_()
     out = norm(x)
     out.backward(grad)
-    found = {"out": out, "x": x.grad, "weight": norm.weight.grad, "bias": norm.bias.grad}
-    found |= {"mean": norm.running_mean, "var": norm.running_var}
+    found = {"out": out, "x": x.grad, "mean": norm.running_mean, "var": norm.running_var}
+    found |= {name: value.grad for name, value in norm.named_parameters()}
     return {name: value.detach().clone() for name, value in found.items()}
 
 
 @pytest.mark.parametrize(
-    ("size", "dtype", "shape"),
+    ("size", "dtype", "shape", "affine"),
     [
-        (2, torch.float32, (6, 5, 4, 4)),
-        (3, torch.float64, (12, 16, 3, 2)),
-        (2, torch.float32, (6, 3, 160, 160)),
+        (2, torch.float32, (6, 5, 4, 4), True),
+        (3, torch.float64, (12, 16, 3, 2), True),
+        (2, torch.float32, (6, 3, 160, 160), True),
+        (2, torch.float64, (6, 5, 4, 4), False),
     ],
 )
-def test_outputs_gradients_and_running_statistics_are_those_of_the_whole_batch(size, dtype, shape):
+def test_outputs_gradients_and_running_statistics_are_those_of_the_whole_batch(size, dtype, shape, affine):
     norm = BatchNorm2d(shape[1], eps=1e-5, momentum=0.1).to(dtype)
     nn.init.uniform_(norm.weight)
     nn.init.uniform_(norm.bias)
+    if not affine:
+        remove_scale_and_shift(norm)
     x, grad = (torch.randn(shape, dtype=dtype).to(memory_format=torch.channels_last) for _ in range(2))
     x = 3 * x + torch.arange(shape[1]).view(1, -1, 1, 1)  # means that lie apart
     expected = passed(copy.deepcopy(norm), x, grad)
@@ -47,7 +50,7 @@ def test_outputs_gradients_and_running_statistics_are_those_of_the_whole_batch(s
     tolerance = {torch.float32: 1e-5, torch.float64: 1e-12}[dtype]
     for name in ("out", "x"):
         assert (torch.cat([part[name] for part in parts]) - expected[name]).abs().max() < tolerance
-    for name in ("weight", "bias"):
+    for name in dict(norm.named_parameters()):
         sums = sum(part[name] for part in parts)
         assert ((sums - expected[name]).abs() < tolerance / 10 * grad.abs().sum(dim=(0, 2, 3))).all()
     for name in ("mean", "var"):
