@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from search_spaces.genotype import CellGenotype, Genotype
+from search_spaces.genotype import CellGenotype, Edge, Genotype
 from search_spaces.gradients import with_dense_gradient
 from search_spaces.nasbench201 import check_has_network
 from search_spaces.ops import FactorizedReduction, batch_norm, find_op
@@ -19,9 +19,6 @@ from search_spaces.ops import FactorizedReduction, batch_norm, find_op
 MERGES = ("sum", "concat", "concat_conv1x1")
 
 SHARING = ("op", "edge")
-
-Edge = tuple[int, int, int, str]
-"""(block, slot, input node, op)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +51,10 @@ def genotype_candidates(genotype: Genotype) -> dict[str, CellCandidates]:
 
 
 def _own_candidates(cell: CellGenotype) -> CellCandidates:
-    edges = {
-        (number, slot, source, op)
-        for number, block in enumerate(cell.blocks)
-        for slot, (source, op) in enumerate(zip(block.inputs, block.ops, strict=True))
-    }
-    for _, _, _, op in edges:
+    for _, _, _, op in cell.edges:
         find_op(op)
     return CellCandidates(
-        edges=frozenset(edges),
+        edges=frozenset(cell.edges),
         outputs=frozenset(cell.output_nodes),
         mixers=frozenset((cell.mixer,)),
         num_inputs=cell.num_inputs,
@@ -187,12 +179,7 @@ class Cell(nn.Module):
 
     def path_ops(self, cell: CellGenotype) -> list[nn.Module]:
         """Returns the ops that `forward` would compute, those without a module left out."""
-        edges = [
-            (number, slot, source, op)
-            for number, block in enumerate(cell.blocks)
-            for slot, (source, op) in enumerate(zip(block.inputs, block.ops, strict=True))
-        ]
-        return [self.ops[self._key(edge)] for edge in edges]
+        return [self.ops[self._key(edge)] for edge in cell.edges]
 
     def _passed(self, node: int, value: Tensor) -> Tensor:
         """Returns an output node's value at the cell's output resolution."""

@@ -13,6 +13,9 @@ MAX_BLOCKS = 64
 MAX_NAME_LENGTH = 64
 MAX_JSON_BYTES = 1_000_000
 
+Edge = tuple[int, int, int, str]
+"""(block, slot, input node, op)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -100,6 +103,15 @@ class CellGenotype:
                 raise ValueError(f"outputs must name at least one node, each once, got {self.outputs}")
             if any(not 0 <= node <= last for node in self.outputs):
                 raise ValueError(f"outputs must lie in 0 … {last}, got {self.outputs}")
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """Every edge, block by block."""
+        return tuple(
+            (number, slot, source, op)
+            for number, block in enumerate(self.blocks)
+            for slot, (source, op) in enumerate(zip(block.inputs, block.ops, strict=True))
+        )
 
     @property
     def loose_ends(self) -> tuple[int, ...]:

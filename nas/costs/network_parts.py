@@ -25,8 +25,8 @@ from nas.models.inference.ready import permutation_of
 from nas.models.macro import reduction_cell
 from nas.models.shufflenasnet import NormalLayer, ShuffleNASNet
 from nas.models.stacked_cells import StackedCells
-from search_spaces.cells import CellCandidates, Edge
-from search_spaces.genotype import CellGenotype, Genotype
+from search_spaces.cells import CellCandidates
+from search_spaces.genotype import CellGenotype, Edge, Genotype
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +117,10 @@ class NetworkParts:
         return parts
 
     def _cell_parts(self, placed: PlacedCell, cell: CellGenotype) -> Iterator[Part]:
-        for number, block in enumerate(cell.blocks):
-            for slot, (source, op) in enumerate(zip(block.inputs, block.ops, strict=True)):
-                yield from self._edge_part(placed, (number, slot, source, op))
-                if slot > 0:
-                    yield self._add_part(placed)
+        for edge in cell.edges:
+            yield from self._edge_part(placed, edge)
+            if edge[1] > 0:  # a block's second edge
+                yield self._add_part(placed)
         yield from self._merge_parts(placed, len(cell.output_nodes))
         for node in cell.output_nodes:
             yield from self._passed_part(placed, node)
