@@ -4,8 +4,7 @@ The cache is one .npz a data set: it loads in a second, needs no torchvision, an
 arrays `images` and `labels`. Nothing is unpickled when an .npz is read.
 """
 
-import os
-import secrets
+import io
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from nas.runs.checkpoints import write_bytes
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -118,22 +119,10 @@ def read_npz(path: Path, *, required: tuple[str, ...], optional: tuple[str, ...]
 
 
 def write_npz(path: Path, **arrays: npt.NDArray[Any]) -> None:
-    """Writes arrays so that `path` never holds half a file, however many processes write it at once.
-
-    Args:
-        path: The file, replaced if it exists.
-        **arrays: What it shall hold.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Writes arrays so that `path` never holds half a file, however many processes write it at once."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    write_bytes(path, buffer.getbuffer())
 
 
 def as_images(array: npt.NDArray[Any], *, name: str) -> Images:

@@ -19,15 +19,20 @@ IMAGES_AT_ONCE = 4096  # augmented in one go on an accelerator: small batches wo
 
 
 class Split(Protocol):
-    """Images with labels, in batches. Resident and streaming splits are interchangeable."""
+    """Images with labels, in batches. Resident and streaming splits are interchangeable.
+
+    Attributes:
+        indices: (M,) int64, the images that belong to the split in their stored order.
+    """
+
+    indices: Tensor
 
     def __len__(self) -> int:
-        """The number of images."""
-        ...
+        return len(self.indices)
 
     def num_batches(self, batch_size: int, *, drop_last: bool = False) -> int:
-        """The number of batches `batches` yields for the same arguments."""
-        ...
+        """Returns the number of batches that `batches` yields for the same arguments."""
+        return count_batches(len(self), batch_size=batch_size, drop_last=drop_last)
 
     def batches(
         self,
@@ -102,7 +107,7 @@ def augments_batch_by_batch(device: torch.device) -> bool:
     return device.type == "cpu"
 
 
-class ResidentSplit:
+class ResidentSplit(Split):
     """Chosen images of a uint8 tensor on the device; splits of one data set share its storage.
 
     Args:
@@ -134,13 +139,6 @@ class ResidentSplit:
         if indices.dtype != torch.int64 or indices.ndim != 1 or not len(indices):
             raise ValueError(f"indices must be int64 (M,), M at least 1, got {indices.dtype} {tuple(indices.shape)}")
         self.indices = indices.to(images.device)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def num_batches(self, batch_size: int, *, drop_last: bool = False) -> int:
-        """See `Split.num_batches`."""
-        return count_batches(len(self), batch_size=batch_size, drop_last=drop_last)
 
     def batches(
         self,

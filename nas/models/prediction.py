@@ -1,8 +1,7 @@
 """A trained model on image files: finding them, bringing them to the model's size, and its most likely classes."""
 
 import glob
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from nas.data.cropping import Framing, decode_part
-from nas.data.image_files import SUFFIXES, decode_image, eight_bits, opened_image
+from nas.data.image_files import SUFFIXES, decode_image, eight_bits, images_below, opened_image
 from nas.models.prediction_settings import RESIZES
 
 
@@ -46,7 +45,7 @@ def find_images(given: str | Sequence[str]) -> list[Path]:
     for text in [given] if isinstance(given, str) else given:
         path = Path(text).expanduser()
         if path.is_dir():
-            files = [file for file in _files_below(path) if file.suffix.lower() in SUFFIXES]
+            files = images_below(path)
             reason = f"{path} holds no image ({', '.join(sorted(SUFFIXES))})"
         elif path.exists():
             files, reason = [path], ""
@@ -58,12 +57,6 @@ def find_images(given: str | Sequence[str]) -> list[Path]:
             raise FileNotFoundError(reason)
         found += sorted(files)
     return list(dict.fromkeys(found))
-
-
-def _files_below(root: Path) -> Iterator[Path]:
-    for folder, subfolders, files in os.walk(root):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        yield from (Path(folder, file) for file in files if not file.startswith("."))
 
 
 def read_image(

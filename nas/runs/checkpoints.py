@@ -23,7 +23,7 @@ SEAL = b"\nsha256:"
 SEAL_LENGTH = len(SEAL) + 64
 
 
-def write_bytes(path: Path, *parts: bytes, keep_old_as: Path | None = None) -> None:
+def write_bytes(path: Path, *parts: bytes | memoryview, keep_old_as: Path | None = None) -> None:
     """Writes a file so that it is seen whole or not at all, even if the machine stops in between.
 
     Args:
