@@ -36,10 +36,19 @@ class Runtime:
     compile: bool | str = False
     ranks: Ranks = ALONE
 
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """How weights and images are laid out."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    @property
+    def number_format(self) -> str:
+        """What forward passes compute in: `float32`, or the data type of autocast."""
+        return str(self.autocast or torch.float32).removeprefix("torch.")
+
     def place(self, network: nn.Module) -> nn.Module:
         """Moves a network to the device, in the memory format chosen."""
-        memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
-        placed: nn.Module = network.to(device=self.device, memory_format=memory_format)  # type: ignore[call-overload]
+        placed: nn.Module = network.to(device=self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
         return placed
 
     def recorder(self) -> Recorder | None:

@@ -47,7 +47,7 @@ def environment(runtime: Runtime, *, seed: int) -> dict[str, Any]:
         "seed": seed,
         "device": str(runtime.device),
         "device_name": torch.cuda.get_device_name(runtime.device) if cuda else _processor(),
-        "autocast": None if runtime.autocast is None else str(runtime.autocast).removeprefix("torch."),
+        "autocast": None if runtime.autocast is None else runtime.number_format,
         "channels_last": runtime.channels_last,
         "graphs": runtime.graphs,
         "compile": runtime.compile,

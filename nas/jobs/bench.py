@@ -173,8 +173,7 @@ def describe(bench: Workbench, parts: list[str], out: Path) -> None:
             "images": f"{'x'.join(map(str, data.image_shape))}, batches of "
             f"{bench.search.evaluator.settings.batch_size} in a search, {bench.retraining.batch_size} in a retraining",
             "timed": f"{bench.settings.rounds} rounds of {bench.steps} steps, {bench.settings.genotypes} cells",
-            "device": f"{runtime.device}, {torch.get_num_threads()} threads, "
-            f"{'float32' if runtime.autocast is None else str(runtime.autocast).removeprefix('torch.')}",
+            "device": f"{runtime.device}, {torch.get_num_threads()} threads, {runtime.number_format}",
         },
     )
 

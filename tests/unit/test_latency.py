@@ -15,7 +15,7 @@ from nas.costs.latency import settings
 from nas.costs.latency.backends import BACKENDS, PRECISIONS, precision_name
 from nas.costs.latency.comparison import Comparison, ReadyModel, threads_set
 from nas.costs.latency.measurement import LEAST_ROUNDS, speedup, summarise, time_interleaved
-from nas.costs.latency.peak_memory import PeakMemory, live_bytes, weight_bytes
+from nas.costs.latency.peak_memory import PeakMemory, held_bytes, live_bytes
 from nas.costs.latency.settings import LatencySettings
 from nas.reporting.latency_plots import comparison_plot, line_labels
 from nas.reporting.latency_report import flat_row
@@ -235,7 +235,7 @@ def test_live_bytes_is_the_largest_sum_of_tensors_alive_at_once():
 
 def test_weights_and_views_are_no_live_bytes():
     linear = nn.Linear(100, 1, bias=False)
-    assert weight_bytes(linear) == 400
+    assert held_bytes(linear.parameters()) == 400
     assert live_bytes(nn.Sequential(nn.Flatten(), linear), torch.zeros((1, 1, 10, 10))) == 400 + 4
 
 

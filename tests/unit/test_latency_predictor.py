@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nas.compute.device import make_runtime
-from nas.compute.processor_time import WARMUP, steady_times
+from nas.compute.timing import STEADY_WARMUP, steady_times
 from nas.costs import latency_predictor
 from nas.costs.counting import Correction, random_genotypes
 from nas.costs.latency_predictor import (
@@ -206,7 +206,7 @@ def test_steady_times_alternate_and_leave_out_the_rounds_for_warming_up():
     times = steady_times(
         {"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=2, device=torch.device("cpu")
     )
-    assert order == ["a", "b"] * (WARMUP + 2)
+    assert order == ["a", "b"] * (STEADY_WARMUP + 2)
     assert [len(values) for values in times.values()] == [2, 2]
     assert min(time for values in times.values() for time in values) >= 0
 

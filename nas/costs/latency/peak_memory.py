@@ -5,6 +5,7 @@ process tells nothing about one pass among others; there the tensors alive at th
 operation, which leaves out what kernels take and give back within one.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -20,10 +21,9 @@ HOW_MEASURED = {
 }
 
 
-def weight_bytes(model: nn.Module) -> int:
-    """Returns the bytes of a model's weights and buffers."""
-    total: int = sum(value.numel() * value.element_size() for value in (*model.parameters(), *model.buffers()))
-    return total
+def held_bytes(tensors: Iterable[Tensor]) -> int:
+    """Returns the bytes of some tensors."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def live_bytes(model: nn.Module, images: Tensor) -> int:

@@ -12,9 +12,9 @@ from torch import nn
 
 from controllers.uniform import Uniform
 from nas.compute.timing import median_ratio
+from nas.costs.latency.peak_memory import held_bytes
 from nas.models.derived import count_parameters
 from nas.runs.seeds import derive_seed, seed_everything
-from nas.studies.benchmarks.memory import held_bytes
 from nas.studies.benchmarks.workbench import Work, Workbench
 from search_spaces.genotype import Genotype
 from search_spaces.ops import OPS, register_separable_conv

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
-import torch
-
+from nas.compute.timing import synchronize
 from nas.studies.benchmarks.throughput import REWARD, SEARCH
 from nas.studies.benchmarks.workbench import Workbench
 
@@ -100,10 +100,7 @@ def timed_epoch(bench: Workbench) -> dict[str, float]:
     """Takes an epoch of the search and returns its seconds by name; what no name stands for is `REST`."""
     search, device = bench.search, bench.runtime.device
     seconds = dict.fromkeys((WEIGHTS, REWARDS, SAMPLE, UPDATE), 0.0)
-
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+    wait = partial(synchronize, device)
 
     def watched(target: object, **names: str) -> Any:
         return Stopwatch(target, names=names, seconds=seconds, wait=wait)
