@@ -20,6 +20,7 @@ from nas.models.hardening import harden_mixers
 from nas.models.of_runs import network_config, network_of_run, run_of, trained_network
 from nas.runs.checkpoints import load_weights, read_metadata
 from nas.runs.console import shown
+from nas.training.evaluation import recalibrate_batch_norm
 from search_spaces.auto_shuffle import AutoShuffle
 from search_spaces.genotype import Genotype
 from search_spaces.kaleidoscope import SwitchShuffle
@@ -176,19 +177,10 @@ def published_model(name: str, settings: Mapping[str, Any]) -> PublishedModel:
     return next((model for model in models if model.settings["filters"] == settings.get("filters")), models[0])
 
 
-@torch.no_grad()
 def _calibrate(network: nn.Module, genotype: Genotype | None, *, image_shape: tuple[int, int, int]) -> None:
     """Sets the running statistics of batch norm to those of random images, and leaves evaluation mode on."""
-    network.eval()
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.train()
-        norm.momentum = 1.0
-    network(torch.randn((CALIBRATION_IMAGES, *image_shape)), genotype)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.eval()
+    images = torch.randn((CALIBRATION_IMAGES, *image_shape))
+    recalibrate_batch_norm(network.eval(), [(images, torch.empty(0))], genotype)
 
 
 def _torchvision_model(entry: ModelEntry, *, image_shape: tuple[int, int, int], num_classes: int) -> ComparedModel:
