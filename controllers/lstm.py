@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from controllers.policy import DecisionPolicy
 from controllers.protocol import Samples, check_num_samples, choose, decision_entropy, joined_probabilities
 from search_spaces.genotype import Decision
 
 
-class LSTMPolicy(nn.Module):
+class LSTMPolicy(DecisionPolicy):
     """A distribution over the answers to a list of decisions.
 
     Op logits are `tanh_constant / op_tanh_reduction * tanh(h W + b)`; input logits are
@@ -44,7 +45,7 @@ class LSTMPolicy(nn.Module):
         temperature: float = 1.0,
         init_range: float = 0.1,
     ) -> None:
-        super().__init__()
+        super().__init__(decisions)
         for name, value in (
             ("hidden_size", hidden_size),
             ("tanh_constant", 1 if tanh_constant is None else tanh_constant),
@@ -54,7 +55,6 @@ class LSTMPolicy(nn.Module):
         ):
             if value <= 0:
                 raise ValueError(f"{name} must be above 0, got {value}")
-        self.decisions = tuple(decisions)
         self._groups = [_steps(group) for _, group in itertools.groupby(self.decisions, key=lambda d: d.group)]
         self._num_inputs = [_num_group_inputs(steps) for steps in self._groups]
         self.hidden_size = hidden_size
@@ -99,28 +99,8 @@ class LSTMPolicy(nn.Module):
             probabilities=joined_probabilities(distributions),
         )
 
-    def evaluate(self, actions: Tensor) -> Samples:
-        """Returns log-probability and entropy of given actions (N, T), with gradients.
-
-        Raises:
-            ValueError: If `actions` is not of shape (N, T).
-        """
-        actions, log_probs, entropies = self.evaluate_decisions(actions)
-        return Samples(actions=actions, log_prob=log_probs.sum(dim=1), entropy=entropies.sum(dim=1))
-
-    def log_prob(self, actions: Tensor) -> Tensor:
-        """Returns the log-probability, (N,), of actions (N, T), with gradients."""
-        return self.evaluate(actions).log_prob
-
-    def evaluate_decisions(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns actions, log-probabilities and entropies decision by decision, each (N, T), with gradients.
-
-        Raises:
-            ValueError: If `actions` is not of shape (N, T).
-        """
-        if actions.ndim != 2 or actions.shape[1] != len(self.decisions):
-            raise ValueError(f"actions must be of shape (N, {len(self.decisions)}), got {tuple(actions.shape)}")
-        return self._unroll(actions.shape[0], actions=actions, greedy=False)[:3]
+    def _follow(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self._unroll(len(actions), actions=actions, greedy=False)[:3]
 
     def _unroll(
         self, num_samples: int, *, actions: Tensor | None, greedy: bool
@@ -188,8 +168,6 @@ def _vocabularies(decisions: Sequence[Decision]) -> dict[str, tuple[str, ...]]:
             continue
         if vocabularies.setdefault(decision.kind, decision.choices) != decision.choices:
             raise ValueError(f"{decision.name} has other choices than earlier decisions of its kind")
-    if not decisions:
-        raise ValueError("a policy needs at least one decision")
     return vocabularies
 
 
