@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from controllers.policy import DecisionPolicy
-from controllers.protocol import Samples, check_num_samples, choose, decision_entropy, joined_probabilities
+from controllers.protocol import choose, decision_entropy
 from search_spaces.genotype import Decision
 
 
@@ -40,28 +40,16 @@ class IndependentPolicy(DecisionPolicy):
             [nn.Parameter(init_std * torch.randn(len(decision.choices))) for decision in decisions]
         )
 
-    @torch.no_grad()
-    def sample(self, num_samples: int, *, greedy: bool = False) -> Samples:
-        """Draws N architectures, without a gradient.
-
-        Args:
-            num_samples: N, at least 1.
-            greedy: Take the likeliest choice of every decision; all N are then equal.
-
-        Raises:
-            ValueError: If `num_samples` is below 1.
-        """
-        check_num_samples(num_samples)
-        distributions = [log_probs.expand(num_samples, -1) for log_probs in self._log_probs()]
-        columns = [choose(log_probs, greedy=greedy) for log_probs in distributions]
-        samples = self.evaluate(torch.stack(columns, dim=1))
-        return samples._replace(probabilities=joined_probabilities(distributions))
-
-    def _follow(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _unroll(
+        self, num_samples: int, *, actions: Tensor | None, greedy: bool
+    ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         all_log_probs = self._log_probs()
+        distributions = [log_probs.expand(num_samples, -1) for log_probs in all_log_probs]
+        if actions is None:
+            actions = torch.stack([choose(log_probs, greedy=greedy) for log_probs in distributions], dim=1)
         chosen = [log_probs.gather(0, column) for log_probs, column in zip(all_log_probs, actions.T, strict=True)]
         entropies = torch.cat([decision_entropy(log_probs[None]) for log_probs in all_log_probs])  # (T,)
-        return actions, torch.stack(chosen, dim=1), entropies.expand(len(actions), -1)
+        return actions, torch.stack(chosen, dim=1), entropies.expand(num_samples, -1), distributions
 
     def _log_probs(self) -> list[Tensor]:
         """Returns the log-probabilities (K,) of the choices of every decision."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from controllers.policy import DecisionPolicy
-from controllers.protocol import Samples, check_num_samples, choose, decision_entropy, joined_probabilities
+from controllers.protocol import choose, decision_entropy
 from search_spaces.genotype import Decision
 
 
@@ -79,37 +79,9 @@ class LSTMPolicy(DecisionPolicy):
         for head in self.heads.values():
             nn.init.zeros_(head.bias)  # type: ignore[arg-type]
 
-    @torch.no_grad()
-    def sample(self, num_samples: int, *, greedy: bool = False) -> Samples:
-        """Draws N architectures in one batched pass, without a gradient.
-
-        Args:
-            num_samples: N, at least 1.
-            greedy: Take the likeliest choice of every decision; all N are then equal.
-
-        Raises:
-            ValueError: If `num_samples` is below 1.
-        """
-        check_num_samples(num_samples)
-        actions, log_probs, entropies, distributions = self._unroll(num_samples, actions=None, greedy=greedy)
-        return Samples(
-            actions=actions,
-            log_prob=log_probs.sum(dim=1),
-            entropy=entropies.sum(dim=1),
-            probabilities=joined_probabilities(distributions),
-        )
-
-    def _follow(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self._unroll(len(actions), actions=actions, greedy=False)[:3]
-
     def _unroll(
         self, num_samples: int, *, actions: Tensor | None, greedy: bool
     ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """Walks through the decisions, choosing or following `actions`.
-
-        Returns:
-            Actions, log-probabilities and entropies, each (N, T); the log-probabilities, (N, K), of each decision.
-        """
         start = self.start.expand(num_samples, -1)  # (N, H)
         state = (torch.zeros_like(start), torch.zeros_like(start))
         chosen: list[Tensor] = []

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
-from controllers.protocol import Samples
+from controllers.protocol import Samples, check_num_samples, joined_probabilities
 from search_spaces.genotype import Decision
 
 
@@ -23,6 +24,26 @@ class DecisionPolicy(nn.Module):
         if not decisions:
             raise ValueError("a policy needs at least one decision")
         self.decisions = tuple(decisions)
+
+    @torch.no_grad()
+    def sample(self, num_samples: int, *, greedy: bool = False) -> Samples:
+        """Draws N architectures, without a gradient.
+
+        Args:
+            num_samples: N, at least 1.
+            greedy: Take the likeliest choice of every decision; all N are then equal.
+
+        Raises:
+            ValueError: If `num_samples` is below 1.
+        """
+        check_num_samples(num_samples)
+        actions, log_probs, entropies, distributions = self._unroll(num_samples, actions=None, greedy=greedy)
+        return Samples(
+            actions=actions,
+            log_prob=log_probs.sum(dim=1),
+            entropy=entropies.sum(dim=1),
+            probabilities=joined_probabilities(distributions),
+        )
 
     def evaluate(self, actions: Tensor) -> Samples:
         """Returns log-probability and entropy of given actions (N, T), with gradients.
@@ -45,7 +66,14 @@ class DecisionPolicy(nn.Module):
         """
         if actions.ndim != 2 or actions.shape[1] != len(self.decisions):
             raise ValueError(f"actions must be of shape (N, {len(self.decisions)}), got {tuple(actions.shape)}")
-        return self._follow(actions)
+        return self._unroll(len(actions), actions=actions, greedy=False)[:3]
 
-    def _follow(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _unroll(
+        self, num_samples: int, *, actions: Tensor | None, greedy: bool
+    ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """Walks through the decisions, choosing or following `actions`.
+
+        Returns:
+            Actions, log-probabilities and entropies, each (N, T); the log-probabilities, (N, K), of each decision.
+        """
         raise NotImplementedError
