@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,18 @@ from nas.data.streaming import StreamingSplit
 
 MAX_LISTED_INDICES = 100_000
 STATISTICS_SAMPLE = 1024  # images of a streamed training split that mean and standard deviation are taken from
+
+
+class ImageKind(NamedTuple):
+    """What a network is built for.
+
+    Attributes:
+        shape: (C, H, W) of an image.
+        num_classes: Number of classes.
+    """
+
+    shape: tuple[int, int, int]
+    num_classes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +66,11 @@ class ImageData:
     std: tuple[float, ...]
     augmentation: Augmentation
     record: dict[str, Any]
+
+    @property
+    def kind(self) -> ImageKind:
+        """What a network for these images is built for."""
+        return ImageKind(self.image_shape, self.num_classes)
 
 
 class SplitOptions(TypedDict, total=False):

@@ -64,12 +64,8 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     ranks.from_first(lambda: keep_data(out, data.record))
     if genotype is not None:
         ranks.from_first(lambda: _keep_genotype(genotype, out, merge=merge_name(cfg)))
-    sizes = {
-        member.label: measure_size(
-            network_cfg, member.genotype, image_shape=data.image_shape, num_classes=data.num_classes
-        )
-        for member in members
-    }  # before training, since a cell that does not fit the network shows here
+    # Before training, since a cell that does not fit the network shows here.
+    sizes = {member.label: measure_size(network_cfg, member.genotype, data.kind) for member in members}
     _describe(members, settings, data, runtime, out)
 
     rows: list[dict[str, Any]] = []

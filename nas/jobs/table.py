@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from nas.data.image_data import ImageKind
 from nas.jobs.building.parts import measure_size
 from nas.models.genotype_files import load_genotype
 from nas.models.of_runs import network_config
@@ -19,7 +20,7 @@ from nas.studies.table_i import TABLE_I, Row
 from search_spaces.genotype import Genotype
 from search_spaces.published import PUBLISHED
 
-IMAGE_SHAPE, NUM_CLASSES = (3, 32, 32), 10  # CIFAR-10's
+CIFAR10 = ImageKind((3, 32, 32), 10)
 TITLES = (
     "method",
     "cells",
@@ -115,7 +116,7 @@ def filled(row: Row, runs: Sequence[MeasuredRun]) -> dict[str, Any]:
     if row.name is not None and row.model is not None:
         genotype = PUBLISHED[row.name].genotype
         cfg = network_config(row.model.network, row.model.settings)
-        figures |= measure_size(cfg, genotype, image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES)
+        figures |= measure_size(cfg, genotype, CIFAR10)
         if (row.model.cells, row.model.settings["filters"]) != (row.cells, row.filters):
             figures["counted_as"] = f"{row.model.cells}, F {row.model.settings['filters']}"
         figures["measured"] = "; ".join(found.text() for found in runs if found.is_of(row))

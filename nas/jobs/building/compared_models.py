@@ -12,6 +12,7 @@ from torch import nn
 
 from nas.costs.latency.model_entries import ModelEntry
 from nas.costs.latency.torchvision_models import build_torchvision, torchvision_names
+from nas.data.image_data import ImageKind
 from nas.jobs.building.config import named_modules, plain
 from nas.jobs.building.parts import build_derived, measure_size
 from nas.models.derived import count_multiply_adds, count_parameters
@@ -48,9 +49,7 @@ class ComparedModel:
     facts: dict[str, Any]
 
 
-def build_compared(
-    entry: ModelEntry, cfg: DictConfig, *, image_shape: tuple[int, int, int], num_classes: int
-) -> ComparedModel:
+def build_compared(entry: ModelEntry, cfg: DictConfig, images: ImageKind) -> ComparedModel:
     """Makes the model of an entry, with trained weights where a run has them and random ones elsewhere.
 
     Raises:
@@ -63,37 +62,29 @@ def build_compared(
         and entry.reference not in PUBLISHED
     ):
         if entry.reference in torchvision_names():
-            return _torchvision_model(entry, image_shape=image_shape, num_classes=num_classes)
+            return _torchvision_model(entry, images)
         if entry.reference not in WITHOUT_CELLS:
             check_known(entry.reference)
     without_cells = entry.reference in WITHOUT_CELLS and not Path(entry.reference).exists()
     genotype = None if without_cells else load_genotype(entry.reference)
     try:
         made = _network_of_entry(entry, cfg, genotype)
-        return compared_network(entry, made, genotype, image_shape=image_shape, num_classes=num_classes)
+        return compared_network(entry, made, genotype, images)
     except ValueError as error:
         raise ValueError(f"models: {entry.name}: {error}") from None
 
 
-def compared_network(
-    entry: ModelEntry,
-    cfg: DictConfig,
-    genotype: Genotype | None,
-    *,
-    image_shape: tuple[int, int, int],
-    num_classes: int,
-) -> ComparedModel:
+def compared_network(entry: ModelEntry, cfg: DictConfig, genotype: Genotype | None, images: ImageKind) -> ComparedModel:
     """Makes the network of `cfg.network` as a model to be compared."""
-    size = {"image_shape": image_shape, "num_classes": num_classes}
-    network = build_derived(cfg, genotype, **size)  # type: ignore[arg-type]
-    weights = give_weights(network, cfg, genotype, reference=entry.reference, image_shape=image_shape)
+    network = build_derived(cfg, genotype, images)
+    weights = give_weights(network, cfg, genotype, reference=entry.reference, image_shape=images.shape)
     facts = {
         "name": entry.name,
         "reference": entry.reference,
         "genotype": None if genotype is None else genotype.to_dict(),
         "weights": weights,
         "network": OmegaConf.to_container(cfg.network),
-        **measure_size(cfg, genotype, **size),  # type: ignore[arg-type]
+        **measure_size(cfg, genotype, images),
     }
     return ComparedModel(name=entry.name, network=network.eval(), genotype=genotype, facts=facts)
 
@@ -183,11 +174,11 @@ def _calibrate(network: nn.Module, genotype: Genotype | None, *, image_shape: tu
     recalibrate_batch_norm(network.eval(), [(images, torch.empty(0))], genotype)
 
 
-def _torchvision_model(entry: ModelEntry, *, image_shape: tuple[int, int, int], num_classes: int) -> ComparedModel:
+def _torchvision_model(entry: ModelEntry, images: ImageKind) -> ComparedModel:
     network = build_torchvision(
-        entry.reference, image_shape=image_shape, num_classes=num_classes, settings=entry.settings
+        entry.reference, image_shape=images.shape, num_classes=images.num_classes, settings=entry.settings
     )
-    _calibrate(network, None, image_shape=image_shape)
+    _calibrate(network, None, image_shape=images.shape)
     facts = {
         "name": entry.name,
         "reference": f"torchvision {entry.reference}",
@@ -195,6 +186,6 @@ def _torchvision_model(entry: ModelEntry, *, image_shape: tuple[int, int, int], 
         "weights": "random",
         "network": dict(entry.settings),
         "parameters": count_parameters(network),
-        "multiply_adds": count_multiply_adds(network, None, image_shape=image_shape),
+        "multiply_adds": count_multiply_adds(network, None, image_shape=images.shape),
     }
     return ComparedModel(name=entry.name, network=network, genotype=None, facts=facts)

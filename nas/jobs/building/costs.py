@@ -20,6 +20,7 @@ from nas.costs.latency_predictor import latency_cost, predictor_of
 from nas.costs.latency_table import LatencyTable, read_table
 from nas.costs.network_parts import NetworkParts
 from nas.costs.settings import FIELDS, UNITS, PredictorSettings
+from nas.data.image_data import ImageKind
 from nas.jobs.building.config import build, plain
 from nas.jobs.building.parts import build_derived, measure_size
 from nas.models.derived import DerivedModel
@@ -34,8 +35,6 @@ from nas.searching.settings import QuerySettings, SearchSettings
 from nas.searching.table_lookup import TabularCost
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace, WeightSharingSpace
-
-Shape = tuple[int, int, int]
 
 COST_FILES = ("cost.json", "latency_table.json")
 
@@ -79,8 +78,7 @@ def build_search_costs(
     *,
     space: WeightSharingSpace,
     network: nn.Module,
-    image_shape: Shape,
-    num_classes: int,
+    images: ImageKind,
     runtime: Runtime,
     out: Path | None,
 ) -> SearchCosts:
@@ -91,8 +89,7 @@ def build_search_costs(
         settings: Of the search.
         space: What is searched.
         network: The supernet.
-        image_shape: (C, H, W).
-        num_classes: Of the head.
+        images: For which it is.
         runtime: Where latency is measured.
         out: A run folder, whose files come before anything measured anew; None if there is none.
 
@@ -108,8 +105,7 @@ def build_search_costs(
         with_latency="latency" in (asked, chosen),
         space=space,
         network=network,
-        image_shape=image_shape,
-        num_classes=num_classes,
+        images=images,
         runtime=runtime,
         measured=None if out is None else out / "latency_table.json",
     )
@@ -199,14 +195,13 @@ def _costs(
     with_latency: bool,
     space: WeightSharingSpace,
     network: nn.Module,
-    image_shape: Shape,
-    num_classes: int,
+    images: ImageKind,
     runtime: Runtime,
     measured: Path | None,
 ) -> tuple[dict[str, Cost], LatencyTable | None]:
     if not with_latency and not isinstance(network, ShuffleNASNet | StackedCells):
-        return counted_costs(cfg, image_shape=image_shape, num_classes=num_classes), None
-    parts = parts_of(network, space, image_shape=image_shape)
+        return counted_costs(cfg, images), None
+    parts = parts_of(network, space, image_shape=images.shape)
     costs = size_costs(parts)
     if not with_latency:
         return costs, None
@@ -217,15 +212,14 @@ def _costs(
         cfg,
         parts,
         space=space,
-        image_shape=image_shape,
-        num_classes=num_classes,
+        images=images,
         settings=settings.latency,
         runtime=runtime,
     )
     return {**costs, "latency": predictor}, table
 
 
-def parts_of(network: nn.Module, space: WeightSharingSpace, *, image_shape: Shape) -> NetworkParts:
+def parts_of(network: nn.Module, space: WeightSharingSpace, *, image_shape: tuple[int, int, int]) -> NetworkParts:
     """Returns the parts of a supernet.
 
     Raises:
@@ -240,8 +234,7 @@ def predictor_from_config(
     parts: NetworkParts,
     *,
     space: WeightSharingSpace,
-    image_shape: Shape,
-    num_classes: int,
+    images: ImageKind,
     settings: PredictorSettings,
     runtime: Runtime,
 ) -> tuple[Any, LatencyTable]:
@@ -249,21 +242,19 @@ def predictor_from_config(
     return latency_cost(
         parts,
         space=space,
-        build_model=model_builder(cfg, image_shape=image_shape, num_classes=num_classes, runtime=runtime),
-        image_shape=image_shape,
-        network={**plain(cfg.network, "network"), "num_classes": num_classes},
+        build_model=model_builder(cfg, images, runtime=runtime),
+        image_shape=images.shape,
+        network={**plain(cfg.network, "network"), "num_classes": images.num_classes},
         settings=settings,
         runtime=runtime,
     )
 
 
-def model_builder(
-    cfg: DictConfig, *, image_shape: Shape, num_classes: int, runtime: Runtime
-) -> Callable[[Genotype], nn.Module]:
+def model_builder(cfg: DictConfig, images: ImageKind, *, runtime: Runtime) -> Callable[[Genotype], nn.Module]:
     """Returns what makes the model of a genotype as inference has it, with random weights, on the device."""
 
     def build_model(genotype: Genotype) -> nn.Module:
-        network = build_derived(cfg, genotype, image_shape=image_shape, num_classes=num_classes)
+        network = build_derived(cfg, genotype, images)
         ready = for_inference(network, genotype)
         fold_batch_norm(ready)
         return DerivedModel(runtime.place(ready), genotype).eval()
@@ -271,11 +262,11 @@ def model_builder(
     return build_model
 
 
-def counted_costs(cfg: DictConfig, *, image_shape: Shape, num_classes: int) -> dict[str, Cost]:
+def counted_costs(cfg: DictConfig, images: ImageKind) -> dict[str, Cost]:
     """Returns `parameters` and `multiply_adds`, counted on the derived model of each genotype."""
 
     @lru_cache(maxsize=1000)
     def count(genotype: Genotype) -> Mapping[str, Any]:
-        return measure_size(cfg, genotype, image_shape=image_shape, num_classes=num_classes)
+        return measure_size(cfg, genotype, images)
 
     return {name: CountedCost(name, count) for name in ("parameters", "multiply_adds")}
