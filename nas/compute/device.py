@@ -1,6 +1,8 @@
 """The machine a run happens on: device, threads and number format."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -69,6 +71,17 @@ class Runtime:
 def num_cores() -> int:
     """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def threads_set(threads: int | None) -> Iterator[int]:
+    """Lets torch compute with so many threads while the context lasts, None as it stands; gives their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if threads is None else threads)
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
 
 
 def devices_here() -> list[str]:

@@ -19,7 +19,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
 
-from nas.compute.device import num_cores
+from nas.compute.device import num_cores, threads_set
 
 Task = TypeVar("Task")
 Task_contra = TypeVar("Task_contra", contravariant=True)
@@ -64,12 +64,8 @@ class WorkerPool(Generic[Task]):
             OSError: If a process was killed.
         """
         if self.workers == 1:
-            threads = torch.get_num_threads()
-            torch.set_num_threads(1)
-            try:
+            with threads_set(1):
                 yield from map(self.runner.run, tasks)
-            finally:
-                torch.set_num_threads(threads)
             return
         if self._pool is None:
             context = process_context()

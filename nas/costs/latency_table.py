@@ -82,16 +82,12 @@ class LatencyTable:
             raise ValueError(f"the latency table lacks the part {part.key}")
         return self.parts[part.key]["min_ms"]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the table as JSON-ready data; `from_dict` is the inverse."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, data: Any, *, source: str) -> "LatencyTable":
-        """Builds a table from what `json.loads` returned.
+        """Builds a table from what `dataclasses.asdict` made of one, read from JSON.
 
         Raises:
-            ValueError: If `data` is not of the form that `to_dict` writes; the message begins with `source`.
+            ValueError: If `data` is not of that form; the message begins with `source`.
         """
         try:
             table = cls(Conditions(**data["conditions"]), dict(data["parts"]), dict(data["corrections"]))
@@ -141,7 +137,7 @@ def opened_table(folder: Path, conditions: Conditions) -> Iterator[LatencyTable]
         before = len(table.parts), len(table.corrections)
         yield table
         if before != (len(table.parts), len(table.corrections)):
-            write_json(path, table.to_dict())
+            write_json(path, asdict(table))
 
 
 def read_table(path: Path) -> LatencyTable:

@@ -8,10 +8,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from nas.compute.device import Runtime
+from nas.compute.device import Runtime, threads_set
 from nas.compute.environment import environment
 from nas.costs.latency.backends import precision_name
-from nas.costs.latency.comparison import TOLERANCES, Comparison, ReadyModel, exact_float32, threads_set, timed_rows
+from nas.costs.latency.comparison import TOLERANCES, Comparison, ReadyModel, exact_float32, timed_rows
 from nas.costs.latency.model_entries import ModelEntry, check_names, read_entries, short_name
 from nas.costs.latency.peak_memory import HOW_MEASURED
 from nas.costs.latency.settings import LatencySettings

@@ -80,7 +80,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         **errors_of(rows),
         "correction": asdict(predictor.correction),
         "genotypes": [{**row, "genotype": genotype.to_dict()} for row, genotype in zip(rows, genotypes, strict=True)],
-        "table": table.to_dict(),
+        "table": asdict(table),
         "environment": environment(runtime, seed=cfg.seed),
     }
     report(figures, rows, out)

@@ -14,7 +14,7 @@ from nas.models.genotype_files import load_genotype
 from nas.models.of_runs import network_config
 from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import write_csv, write_json
-from nas.runs.console import note, result, shown
+from nas.runs.console import in_columns, note, result, shown
 from nas.runs.listing import read_config
 from nas.studies.table_i import TABLE_I, Row
 from search_spaces.genotype import Genotype
@@ -125,18 +125,7 @@ def filled(row: Row, runs: Sequence[MeasuredRun]) -> dict[str, Any]:
 
 def own_row(found: MeasuredRun) -> dict[str, Any]:
     """Makes the row of a run whose model is not published."""
-    return {
-        "method": found.name,
-        "cells": "",
-        "filters": None,
-        "published_parameters": "",
-        "parameters": found.parameters,
-        "multiply_adds": None,
-        "counted_as": "",
-        "error_percent": None,
-        "cutout_error_percent": None,
-        "measured": found.text(),
-    }
+    return filled(Row(method=found.name), ()) | {"parameters": found.parameters, "measured": found.text()}
 
 
 def measured_runs(folders: Iterable[str]) -> list[MeasuredRun]:
@@ -174,16 +163,8 @@ def _measured_run(run: Path, metrics: dict[str, Any]) -> MeasuredRun:
 
 def table_text(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Sets the rows in columns of fixed width."""
-    cells = [list(TITLES), *([_shown_value(row, key) for key in row] for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(TITLES))]
-    left = (0, len(TITLES) - 1)
-    return [
-        "  ".join(
-            f"{text:<{width}}" if column in left else f"{text:>{width}}"
-            for column, (text, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in cells
-    ]
+    cells = [TITLES, *([_shown_value(row, key) for key in row] for row in rows)]
+    return in_columns(cells, left=(0, len(TITLES) - 1))
 
 
 def _shown_value(row: dict[str, Any], key: str) -> str:

@@ -51,6 +51,12 @@ def write_bytes(path: Path, *parts: bytes | memoryview, keep_old_as: Path | None
     _sync_folder(path.parent)
 
 
+def file_digest(path: Path) -> str:
+    """Returns the SHA-256 digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text atomically."""
     write_bytes(path, text.encode())

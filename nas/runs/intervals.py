@@ -7,8 +7,7 @@ difference excludes 0. Where values so few could not reach the level in any orde
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from nas.runs.rank_tests import DECIMALS, mann_whitney_p, signed_rank_p
 
@@ -25,10 +24,6 @@ class Spread:
     std: float
     n: int
     values: tuple[float, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the spread as JSON-ready data."""
-        return asdict(self)
 
     def percent(self) -> str:
         """Returns the spread of fractions as text, such as `97.31 ± 0.20 % (n = 3)`."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -143,7 +144,7 @@ def test_other_conditions_have_another_file():
 )
 def test_a_damaged_table_is_named(tmp_path, change, message):
     path = tmp_path / CONDITIONS.file_name
-    path.write_text(change(LatencyTable(CONDITIONS).to_dict()))
+    path.write_text(change(asdict(LatencyTable(CONDITIONS))))
     with pytest.raises(ValueError, match=message) as caught, opened_table(tmp_path, CONDITIONS):
         pass
     assert str(path) in str(caught.value)
@@ -155,10 +156,10 @@ def test_what_is_in_the_table_is_not_measured_again(tmp_path, parts, runtime, mo
     first, table = latency_cost(parts, build_model=None, **given)
     monkeypatch.setattr(latency_predictor, "measure_parts", None)
     again, table_again = latency_cost(parts, build_model=None, **given)
-    assert table.to_dict() == table_again.to_dict()
+    assert table == table_again
     genotype = random_genotypes(SPACE, 1, stream="test")[0]
     assert first(genotype) == again(genotype) > 0
-    assert LatencyTable.from_dict(json.loads(json.dumps(table.to_dict())), source="x").parts == table.parts
+    assert LatencyTable.from_dict(json.loads(json.dumps(asdict(table))), source="x").parts == table.parts
 
 
 def test_a_correction_is_kept_for_its_network(tmp_path, parts, runtime, monkeypatch):

@@ -5,7 +5,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -192,26 +192,15 @@ def timed_rows(
     rows = []
     for one, key in zip(prepared, keys, strict=True):
         compared = {
-            reference: speedup(
-                by_key[key], by_key[reference, *key[1:]], seed=derive_seed(seed, "bootstrap", reference)
-            ).to_dict()
+            reference: asdict(
+                speedup(by_key[key], by_key[reference, *key[1:]], seed=derive_seed(seed, "bootstrap", reference))
+            )
             for reference in references
             if (reference, *key[1:]) in by_key
         }
-        measured = summarise(by_key[key], batch_size=key[3]).to_dict()
+        measured = asdict(summarise(by_key[key], batch_size=key[3]))
         rows.append({**one.row, **measured, "speedup": compared})
     return rows
-
-
-@contextmanager
-def threads_set(threads: int | None) -> Iterator[int]:
-    """Lets torch compute with so many threads while the context lasts, None as it stands; gives their number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(before if threads is None else threads)
-    try:
-        yield torch.get_num_threads()
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from nas.costs.operations import storage_of
+
 MIB = 2**20
 HOW_MEASURED = {
     "cuda": "weights and what a pass allocates at most (torch.cuda.max_memory_allocated); cuda_graph: while captured",
@@ -65,7 +67,7 @@ class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, *, known: list[Tensor], entering: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._known = {_storage(value) for value in known}
+        self._known = {storage_of(value) for value in known}
         self._sizes: dict[StorageWeakRef, int] = {}
         self.most = 0
         self._note(entering)
@@ -84,14 +86,10 @@ class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _note(self, made: object) -> None:
         self._sizes = {storage: size for storage, size in self._sizes.items() if not _is_gone(storage)}
         for value in tree_leaves(made):
-            if isinstance(value, Tensor) and _storage(value) not in self._known:
-                self._sizes[_storage(value)] = value.untyped_storage().nbytes()
+            if isinstance(value, Tensor) and storage_of(value) not in self._known:
+                self._sizes[storage_of(value)] = value.untyped_storage().nbytes()
         self.most = max(self.most, sum(self._sizes.values()))
 
 
 def _is_gone(storage: StorageWeakRef) -> bool:
     return bool(storage.expired())  # type: ignore[no-untyped-call]
-
-
-def _storage(value: Tensor) -> StorageWeakRef:
-    return StorageWeakRef(value.untyped_storage())  # type: ignore[no-untyped-call]

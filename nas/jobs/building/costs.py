@@ -6,7 +6,7 @@ on takes both from its folder, so that it ends as it would have without a stop.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ class SearchCosts:
         if self.chosen is not None and not (out / "cost.json").exists():
             write_json(out / "cost.json", self.record)
         if self.table is not None and not (out / "latency_table.json").exists():
-            write_json(out / "latency_table.json", self.table.to_dict())
+            write_json(out / "latency_table.json", asdict(self.table))
 
 
 def build_search_costs(

@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +23,6 @@ class Estimate:
     low: float
     high: float
     cells: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the estimate as JSON-ready data."""
-        return asdict(self)
 
 
 def bootstrap(
