@@ -56,11 +56,10 @@ class ChannelShuffle(Mixer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to the same shape and memory format, channels permuted."""
-        n, c, h, w = x.shape
         if x.is_contiguous(memory_format=torch.channels_last):
-            last = x.permute(0, 2, 3, 1).reshape(n, h, w, self.groups, c // self.groups)
-            return last.transpose(3, 4).reshape(n, h, w, c).permute(0, 3, 1, 2)
-        return x.reshape(n, self.groups, c // self.groups, h, w).transpose(1, 2).reshape(n, c, h, w)
+            last = torch.unflatten(x.permute(0, 2, 3, 1), 3, (self.groups, -1))
+            return last.transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
+        return torch.unflatten(x, 1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
 
 
 class IdentityMixer(Mixer):
