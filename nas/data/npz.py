@@ -53,34 +53,18 @@ class KnownSet:
     class_names: tuple[str, ...]
 
 
+_FASHION_CLASSES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
+
 KNOWN_SETS: Mapping[str, KnownSet] = MappingProxyType(
     {
         "cifar10": KnownSet(
-            loader="CIFAR10",
-            folder="cifar-10-batches-py",
-            num_train=50_000,
-            num_test=10_000,
-            image_shape=(3, 32, 32),
-            class_names=tuple(_CIFAR10_CLASSES.split()),
+            "CIFAR10", "cifar-10-batches-py", 50_000, 10_000, (3, 32, 32), tuple(_CIFAR10_CLASSES.split())
         ),
         "cifar100": KnownSet(
-            loader="CIFAR100",
-            folder="cifar-100-python",
-            num_train=50_000,
-            num_test=10_000,
-            image_shape=(3, 32, 32),
-            class_names=tuple(_CIFAR100_CLASSES.split()),
+            "CIFAR100", "cifar-100-python", 50_000, 10_000, (3, 32, 32), tuple(_CIFAR100_CLASSES.split())
         ),
         "fashion_mnist": KnownSet(
-            loader="FashionMNIST",
-            folder="FashionMNIST/raw",
-            num_train=60_000,
-            num_test=10_000,
-            image_shape=(1, 28, 28),
-            class_names=(
-                *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-                *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-            ),
+            "FashionMNIST", "FashionMNIST/raw", 60_000, 10_000, (1, 28, 28), tuple(_FASHION_CLASSES.split(","))
         ),
     }
 )

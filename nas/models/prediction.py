@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nas.data.cropping import Framing, decode_part
 from nas.data.image_files import SUFFIXES, decode_image, eight_bits, images_below, opened_image
-from nas.models.prediction_settings import RESIZES
+from nas.models.prediction_settings import PredictSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,12 +102,10 @@ def read_image(
 def predict(
     model: nn.Module,
     files: Sequence[Path],
+    settings: PredictSettings,
     *,
     image_shape: tuple[int, int, int],
-    resize: str = "crop",
     margin: float | None = None,
-    top: int = 3,
-    batch_size: int = 64,
     device: torch.device | str = "cpu",
 ) -> tuple[list[Prediction], dict[Path, str]]:
     """Classifies image files.
@@ -115,37 +113,31 @@ def predict(
     Args:
         model: Maps images (N, C, H, W), floats in [0, 1], to logits; in evaluation mode, on the device.
         files: The images.
+        settings: How images get the model's size, how many at once, and classes of each; all where there are fewer.
         image_shape: (C, H, W) of the model.
-        resize: How images get this size, see `read_image`.
-        margin: Of what is cropped, likewise.
-        top: Classes of each image; all of them where there are fewer.
-        batch_size: Images at once.
+        margin: Of what is cropped, see `read_image`.
         device: Where the model is.
 
     Returns:
         The predictions, and by file why others could not be read.
 
     Raises:
-        ValueError: If `resize` is unknown, a number is below 1, or the model has other than 1 or 3 channels.
+        ValueError: If the model has other than 1 or 3 channels.
     """
-    if resize not in RESIZES:
-        raise ValueError(f"resize must be one of {', '.join(RESIZES)}, got {resize!r}")
-    if top < 1 or batch_size < 1:
-        raise ValueError(f"top and batch_size must be at least 1, got {top} and {batch_size}")
     if image_shape[0] not in (1, 3):
         raise ValueError(f"image files have 1 or 3 channels, the model takes {image_shape[0]}")
     predictions: list[Prediction] = []
     unreadable: dict[Path, str] = {}
-    for start in range(0, len(files), batch_size):
+    for start in range(0, len(files), settings.batch_size):
         read: dict[Path, npt.NDArray[np.uint8]] = {}
-        for file in files[start : start + batch_size]:
+        for file in files[start : start + settings.batch_size]:
             try:
-                read[file] = read_image(file, image_shape=image_shape, resize=resize, margin=margin)
+                read[file] = read_image(file, image_shape=image_shape, resize=settings.resize, margin=margin)
             except ValueError as error:
                 unreadable[file] = str(error)
         if read:
             images = torch.from_numpy(np.stack(list(read.values()))).to(device).float() / 255
-            predictions += _top(model(images), list(read), top)
+            predictions += _top(model(images), list(read), settings.top)
     return predictions, unreadable
 
 

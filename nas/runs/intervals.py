@@ -80,6 +80,25 @@ def difference_interval(
     return _around(gap, sum(errors), freedom=freedom, confidence=confidence, bounds=(-reach, reach))
 
 
+def wilson_interval(rate: float, trials: int, *, z: float = 1.96) -> Interval:
+    """Returns Wilson's interval of a success rate, at 95 % unless `z` says otherwise (Wilson 1927, JASA 22).
+
+    Args:
+        rate: Such as an accuracy, in [0, 1].
+        trials: Of which so many succeeded, such as images; at least 1.
+        z: Quantile of the normal distribution.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+    if trials < 1 or not 0 <= rate <= 1:
+        raise ValueError(f"expected a rate of successes in [0, 1] and at least 1 trial, got {rate} of {trials}")
+    weight = z * z / trials
+    middle = (rate + weight / 2) / (1 + weight)
+    half = math.sqrt(rate * (1 - rate) * weight + weight * weight / 4) / (1 + weight)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """What repeated measurements show of the mean difference first − second.

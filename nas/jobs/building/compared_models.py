@@ -1,6 +1,5 @@
 """The models that `nas latency` sets side by side: made from run folders, files, published names and torchvision's."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from nas.data.image_data import ImageKind
 from nas.jobs.building.config import named_modules, plain
 from nas.jobs.building.parts import build_derived, measure_size
 from nas.models.derived import count_multiply_adds, count_parameters
-from nas.models.genotype_files import is_genotype_itself, load_genotype, network_group
+from nas.models.genotype_files import is_genotype_itself, load_genotype, near_references, network_group
 from nas.models.hardening import harden_mixers
 from nas.models.of_runs import network_config, network_of_run, run_of, trained_network
 from nas.runs.checkpoints import load_weights, read_metadata
@@ -133,15 +132,9 @@ def check_known(reference: str) -> None:
     """Raises FileNotFoundError for a text that looks like a name and is none, with the names near to it."""
     if any(sign in reference for sign in "/\\.#({ ") or not reference:
         return
-    known = [*PUBLISHED, *WITHOUT_CELLS, *torchvision_names()]
-    runs = Path("results/runs")
-    near = [str(runs / reference)] if (runs / reference).is_dir() else []
-    near += difflib.get_close_matches(reference.lower(), known, n=4)
-    hint = (
-        f"near it: {', '.join(near)}"
-        if near
-        else f"known: {published_names()}, {', '.join(WITHOUT_CELLS)}, torchvision's"
-    )
+    near = near_references(reference, [*PUBLISHED, *WITHOUT_CELLS, *torchvision_names()], most=4)
+    known = f"known: {published_names()}, {', '.join(WITHOUT_CELLS)}, torchvision's"
+    hint = f"near it: {', '.join(near)}" if near else known
     raise FileNotFoundError(f"models: no run folder, file or model {reference!r}; {hint}")
 
 
