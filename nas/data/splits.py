@@ -31,8 +31,16 @@ class Split(Protocol):
         return len(self.indices)
 
     def num_batches(self, batch_size: int, *, drop_last: bool = False) -> int:
-        """Returns the number of batches that `batches` yields for the same arguments."""
-        return count_batches(len(self), batch_size=batch_size, drop_last=drop_last)
+        """Returns the number of batches that `batches` yields for the same arguments, and raises what it does."""
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if not drop_last:
+            return -(-len(self) // batch_size)
+        if batch_size > len(self):
+            raise ValueError(
+                f"batch_size {batch_size} exceeds the {len(self)} images of the split, and drop_last leaves none"
+            )
+        return len(self) // batch_size
 
     def batches(
         self,
@@ -63,41 +71,8 @@ class Split(Protocol):
         ...
 
 
-def count_batches(num_images: int, *, batch_size: int, drop_last: bool) -> int:
-    """Counts the batches of a split.
-
-    Args:
-        num_images: Images in the split.
-        batch_size: Images in a batch.
-        drop_last: Whether a smaller last batch is left out.
-
-    Returns:
-        The number of batches.
-
-    Raises:
-        ValueError: If `batch_size` is below 1, or `drop_last` leaves no batch at all.
-    """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if not drop_last:
-        return -(-num_images // batch_size)
-    if batch_size > num_images:
-        raise ValueError(
-            f"batch_size {batch_size} exceeds the {num_images} images of the split, and drop_last leaves none"
-        )
-    return num_images // batch_size
-
-
 def check_seeded(augmentation: Augmentation | None, *, seed: int | None) -> None:
-    """Refuses random augmentation without a seed to drive it.
-
-    Args:
-        augmentation: What to do at random, if anything.
-        seed: Seed of the epoch.
-
-    Raises:
-        ValueError: If there is an augmentation but no seed.
-    """
+    """Refuses random augmentation without a seed to drive it."""
     if augmentation is not None and seed is None:
         raise ValueError(f"augmentation needs a seed, got {augmentation} with seed None")
 

@@ -114,7 +114,7 @@ def built(command: str, group: str, key: str, value: object) -> None:
             made = build(cfg[group], group)
             if group == "search":  # one setting is checked where it is used, which is before any work
                 calibration = made.calibration_batches
-                SupernetScorer(space, train=[0], reward=[0], batch_size=1, calibration_batches=calibration)
+                SupernetScorer(network=space, train=[0], reward=[0], batch_size=1, calibration_batches=calibration)
 
 
 @pytest.mark.parametrize(("command", "group", "key", "value"), LEAVES, ids=[f"{x[1]}.{x[2]}" for x in LEAVES])

@@ -99,16 +99,19 @@ def build_search_costs(
     reward = build(cfg.reward, "reward")
     asked = reward.cost if isinstance(reward, CostReward) else None
     chosen = settings.cost or asked or "multiply_adds"
-    costs, table = _costs(
-        cfg,
-        settings,
-        with_latency="latency" in (asked, chosen),
-        space=space,
-        network=network,
-        images=images,
-        runtime=runtime,
-        measured=None if out is None else out / "latency_table.json",
-    )
+    with_latency, table = "latency" in (asked, chosen), None
+    if with_latency or isinstance(network, ShuffleNASNet | StackedCells):
+        parts = parts_of(network, space, image_shape=images.shape)
+        costs: dict[str, Cost] = {**size_costs(parts)}
+        if with_latency and out is not None and (out / "latency_table.json").exists():
+            table = read_table(out / "latency_table.json")
+            costs["latency"] = predictor_of(parts, table)
+        elif with_latency:
+            costs["latency"], table = predictor_from_config(
+                cfg, parts, space=space, images=images, settings=settings.latency, runtime=runtime
+            )
+    else:
+        costs = counted_costs(cfg, images)
     return _bound(reward, costs, chosen=chosen, space=space, table=table, out=out)
 
 
@@ -186,37 +189,6 @@ def share_search_costs(
     for name, content in files.items():
         write_bytes(out / name, content)
     return build_search_costs(cfg, settings, runtime=runtime, out=out, **parts)
-
-
-def _costs(
-    cfg: DictConfig,
-    settings: SearchSettings | QuerySettings,
-    *,
-    with_latency: bool,
-    space: WeightSharingSpace,
-    network: nn.Module,
-    images: ImageKind,
-    runtime: Runtime,
-    measured: Path | None,
-) -> tuple[dict[str, Cost], LatencyTable | None]:
-    if not with_latency and not isinstance(network, ShuffleNASNet | StackedCells):
-        return counted_costs(cfg, images), None
-    parts = parts_of(network, space, image_shape=images.shape)
-    costs = size_costs(parts)
-    if not with_latency:
-        return costs, None
-    if measured is not None and measured.exists():
-        table = read_table(measured)
-        return {**costs, "latency": predictor_of(parts, table)}, table
-    predictor, table = predictor_from_config(
-        cfg,
-        parts,
-        space=space,
-        images=images,
-        settings=settings.latency,
-        runtime=runtime,
-    )
-    return {**costs, "latency": predictor}, table
 
 
 def parts_of(network: nn.Module, space: WeightSharingSpace, *, image_shape: tuple[int, int, int]) -> NetworkParts:

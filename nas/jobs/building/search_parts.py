@@ -74,17 +74,9 @@ def build_supernet_search(
     runtime.ranks.copy_first(network)
     recorder = runtime.recorder()
     trainer = make_trainer(network, settings, runtime, recorder=recorder)
-    costs = share_search_costs(
-        cfg,
-        settings,
-        space=space,
-        network=network,
-        images=data.kind,
-        runtime=runtime,
-        out=out,
-    )
+    costs = share_search_costs(cfg, settings, space=space, network=network, images=data.kind, runtime=runtime, out=out)
     scorer = SupernetScorer(
-        network,
+        network=network,
         train=data.train,
         reward=data.reward,
         batch_size=settings.batch_size,
