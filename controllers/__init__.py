@@ -5,6 +5,7 @@ Modules:
     evolution: Regularized evolution (Real et al. 2019, arXiv:1802.01548, Algorithm 1).
     independent: One softmax a decision, each independent of the others.
     lstm: The LSTM policy of ENAS (Pham et al. 2018, arXiv:1802.03268, §2.2–2.4; constants of the authors' code).
+    policy: The part of a policy that all have: decisions, and the probability of given answers as a whole.
     policy_gradients: The parts of a policy gradient: objective, baseline, entropy bonus and optimizer.
     protocol: What every controller offers, and what it returns.
     reinforce: Policy gradients on a policy over architectures.

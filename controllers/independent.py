@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from controllers.protocol import Samples, check_num_samples, choose, decision_entropy, joined_probabilities
+from controllers.policy import DecisionPolicy
+from controllers.protocol import choose, decision_entropy
 from search_spaces.genotype import Decision
 
 
-class IndependentPolicy(nn.Module):
+class IndependentPolicy(DecisionPolicy):
     """A product of distributions, one over the choices of each decision.
 
     Unlike the authors', it takes decisions that differ in their choices, inputs among them.
@@ -29,61 +30,26 @@ class IndependentPolicy(nn.Module):
     """
 
     def __init__(self, decisions: Sequence[Decision], *, temperature: float = 1.0, init_std: float = 1e-3) -> None:
-        super().__init__()
+        super().__init__(decisions)
         if temperature <= 0:
             raise ValueError(f"temperature must be above 0, got {temperature}")
         if init_std < 0:
             raise ValueError(f"init_std must be at least 0, got {init_std}")
-        if not decisions:
-            raise ValueError("a policy needs at least one decision")
-        self.decisions = tuple(decisions)
         self.temperature = temperature
         self.logits = nn.ParameterList(
             [nn.Parameter(init_std * torch.randn(len(decision.choices))) for decision in decisions]
         )
 
-    @torch.no_grad()
-    def sample(self, num_samples: int, *, greedy: bool = False) -> Samples:
-        """Draws N architectures, without a gradient.
-
-        Args:
-            num_samples: N, at least 1.
-            greedy: Take the likeliest choice of every decision; all N are then equal.
-
-        Raises:
-            ValueError: If `num_samples` is below 1.
-        """
-        check_num_samples(num_samples)
-        distributions = [log_probs.expand(num_samples, -1) for log_probs in self._log_probs()]
-        columns = [choose(log_probs, greedy=greedy) for log_probs in distributions]
-        samples = self.evaluate(torch.stack(columns, dim=1))
-        return samples._replace(probabilities=joined_probabilities(distributions))
-
-    def evaluate(self, actions: Tensor) -> Samples:
-        """Returns log-probability and entropy of given actions (N, T), with gradients.
-
-        Raises:
-            ValueError: If `actions` is not of shape (N, T).
-        """
-        actions, log_probs, entropies = self.evaluate_decisions(actions)
-        return Samples(actions=actions, log_prob=log_probs.sum(dim=1), entropy=entropies.sum(dim=1))
-
-    def log_prob(self, actions: Tensor) -> Tensor:
-        """Returns the log-probability, (N,), of actions (N, T), with gradients."""
-        return self.evaluate(actions).log_prob
-
-    def evaluate_decisions(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns actions, log-probabilities and entropies decision by decision, each (N, T), with gradients.
-
-        Raises:
-            ValueError: If `actions` is not of shape (N, T).
-        """
-        if actions.ndim != 2 or actions.shape[1] != len(self.decisions):
-            raise ValueError(f"actions must be of shape (N, {len(self.decisions)}), got {tuple(actions.shape)}")
+    def _unroll(
+        self, num_samples: int, *, actions: Tensor | None, greedy: bool
+    ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         all_log_probs = self._log_probs()
+        distributions = [log_probs.expand(num_samples, -1) for log_probs in all_log_probs]
+        if actions is None:
+            actions = torch.stack([choose(log_probs, greedy=greedy) for log_probs in distributions], dim=1)
         chosen = [log_probs.gather(0, column) for log_probs, column in zip(all_log_probs, actions.T, strict=True)]
         entropies = torch.cat([decision_entropy(log_probs[None]) for log_probs in all_log_probs])  # (T,)
-        return actions, torch.stack(chosen, dim=1), entropies.expand(len(actions), -1)
+        return actions, torch.stack(chosen, dim=1), entropies.expand(num_samples, -1), distributions
 
     def _log_probs(self) -> list[Tensor]:
         """Returns the log-probabilities (K,) of the choices of every decision."""

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from controllers.protocol import Samples, check_num_samples, choose, decision_entropy, joined_probabilities
+from controllers.policy import DecisionPolicy
+from controllers.protocol import choose, decision_entropy
 from search_spaces.genotype import Decision
 
 
-class LSTMPolicy(nn.Module):
+class LSTMPolicy(DecisionPolicy):
     """A distribution over the answers to a list of decisions.
 
     Op logits are `tanh_constant / op_tanh_reduction * tanh(h W + b)`; input logits are
@@ -44,7 +45,7 @@ class LSTMPolicy(nn.Module):
         temperature: float = 1.0,
         init_range: float = 0.1,
     ) -> None:
-        super().__init__()
+        super().__init__(decisions)
         for name, value in (
             ("hidden_size", hidden_size),
             ("tanh_constant", 1 if tanh_constant is None else tanh_constant),
@@ -54,7 +55,6 @@ class LSTMPolicy(nn.Module):
         ):
             if value <= 0:
                 raise ValueError(f"{name} must be above 0, got {value}")
-        self.decisions = tuple(decisions)
         self._groups = [_steps(group) for _, group in itertools.groupby(self.decisions, key=lambda d: d.group)]
         self._num_inputs = [_num_group_inputs(steps) for steps in self._groups]
         self.hidden_size = hidden_size
@@ -79,57 +79,9 @@ class LSTMPolicy(nn.Module):
         for head in self.heads.values():
             nn.init.zeros_(head.bias)  # type: ignore[arg-type]
 
-    @torch.no_grad()
-    def sample(self, num_samples: int, *, greedy: bool = False) -> Samples:
-        """Draws N architectures in one batched pass, without a gradient.
-
-        Args:
-            num_samples: N, at least 1.
-            greedy: Take the likeliest choice of every decision; all N are then equal.
-
-        Raises:
-            ValueError: If `num_samples` is below 1.
-        """
-        check_num_samples(num_samples)
-        actions, log_probs, entropies, distributions = self._unroll(num_samples, actions=None, greedy=greedy)
-        return Samples(
-            actions=actions,
-            log_prob=log_probs.sum(dim=1),
-            entropy=entropies.sum(dim=1),
-            probabilities=joined_probabilities(distributions),
-        )
-
-    def evaluate(self, actions: Tensor) -> Samples:
-        """Returns log-probability and entropy of given actions (N, T), with gradients.
-
-        Raises:
-            ValueError: If `actions` is not of shape (N, T).
-        """
-        actions, log_probs, entropies = self.evaluate_decisions(actions)
-        return Samples(actions=actions, log_prob=log_probs.sum(dim=1), entropy=entropies.sum(dim=1))
-
-    def log_prob(self, actions: Tensor) -> Tensor:
-        """Returns the log-probability, (N,), of actions (N, T), with gradients."""
-        return self.evaluate(actions).log_prob
-
-    def evaluate_decisions(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns actions, log-probabilities and entropies decision by decision, each (N, T), with gradients.
-
-        Raises:
-            ValueError: If `actions` is not of shape (N, T).
-        """
-        if actions.ndim != 2 or actions.shape[1] != len(self.decisions):
-            raise ValueError(f"actions must be of shape (N, {len(self.decisions)}), got {tuple(actions.shape)}")
-        return self._unroll(actions.shape[0], actions=actions, greedy=False)[:3]
-
     def _unroll(
         self, num_samples: int, *, actions: Tensor | None, greedy: bool
     ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """Walks through the decisions, choosing or following `actions`.
-
-        Returns:
-            Actions, log-probabilities and entropies, each (N, T); the log-probabilities, (N, K), of each decision.
-        """
         start = self.start.expand(num_samples, -1)  # (N, H)
         state = (torch.zeros_like(start), torch.zeros_like(start))
         chosen: list[Tensor] = []
@@ -188,8 +140,6 @@ def _vocabularies(decisions: Sequence[Decision]) -> dict[str, tuple[str, ...]]:
             continue
         if vocabularies.setdefault(decision.kind, decision.choices) != decision.choices:
             raise ValueError(f"{decision.name} has other choices than earlier decisions of its kind")
-    if not decisions:
-        raise ValueError("a policy needs at least one decision")
     return vocabularies
 
 

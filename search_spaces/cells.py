@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.batch_norm import remove_scale_and_shift
-from search_spaces.genotype import IDENTITIES, MAX_BLOCKS, NONE, CellGenotype, Edge, Genotype
+from search_spaces.genotype import IDENTITIES, NONE, CellGenotype, Edge, Genotype
 from search_spaces.gradients import with_dense_gradient
 from search_spaces.ops import FactorizedReduction, batch_norm, find_op
-from search_spaces.shuffles import check_mixer
 
 MERGES = ("sum", "concat", "concat_conv1x1")
 
@@ -39,30 +38,6 @@ class CellCandidates:
     mixers: frozenset[str]
     num_inputs: int = 1
     fixed_outputs: bool = True
-
-
-def check_choices(*, blocks: int, ops: Sequence[str], mixers: Sequence[str], output: str) -> None:
-    """Checks what a cell-based space is made of.
-
-    Args:
-        blocks: B, the blocks of a cell.
-        ops: Names in the op table.
-        mixers: Names in the mixer table.
-        output: Which nodes are merged, `loose_ends` or `all`.
-
-    Raises:
-        ValueError: If one is out of range or names something unknown, or there is no mixer.
-    """
-    if not 1 <= blocks <= MAX_BLOCKS:
-        raise ValueError(f"blocks must lie in 1 … {MAX_BLOCKS}, got {blocks}")
-    if output not in ("loose_ends", "all"):
-        raise ValueError(f"output must be loose_ends or all, got {output!r}")
-    for op in ops:
-        find_op(op)
-    for mixer in mixers:
-        check_mixer(mixer)
-    if not mixers:
-        raise ValueError("mixers must name at least one mixer")
 
 
 def genotype_candidates(genotype: Genotype) -> dict[str, CellCandidates]:

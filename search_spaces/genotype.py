@@ -17,6 +17,7 @@ NONE = "none"
 IDENTITIES = ("identity", "skip_connect")
 """Ops that return their input, except for a cell input that a strided cell reads."""
 
+
 Edge = tuple[int, int, int, str]
 """(block, slot, input node, op)."""
 
@@ -109,13 +110,13 @@ class CellGenotype:
                 raise ValueError(f"outputs must lie in 0 … {last}, got {self.outputs}")
 
     @property
-    def edges(self) -> list[Edge]:
-        """All edges, block by block."""
-        return [
+    def edges(self) -> tuple[Edge, ...]:
+        """Every edge, block by block."""
+        return tuple(
             (number, slot, source, op)
             for number, block in enumerate(self.blocks)
             for slot, (source, op) in enumerate(zip(block.inputs, block.ops, strict=True))
-        ]
+        )
 
     @property
     def live_edges(self) -> list[Edge]:

@@ -24,7 +24,24 @@ LOGIT_LIMIT = 12.0
 """Where `project` stops the logits: a switch is then off by 6e-6, and its gradient is not yet lost in float32."""
 
 
-class SwitchShuffle(Mixer):
+class MatrixMixer(Mixer):
+    """A mixer that makes its matrix in every forward pass and applies it as a 1x1 convolution."""
+
+    def matrix(self) -> Tensor:
+        """Returns the matrix (C, C), in float32 at least."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to the same shape and memory format, channels mixed."""
+        return _mix(x, self.matrix())
+
+    @torch.no_grad()
+    def harden(self) -> nn.Module:
+        """Returns the linear map with its matrix written out."""
+        return FixedLinear(self.matrix())
+
+
+class SwitchShuffle(MatrixMixer):
     """A learned permutation as a network of soft switches (the latent permutations of arXiv:2012.14966, §3.2).
 
     Each switch is [[p, 1 − p], [1 − p, p]] with p = sigmoid(logit), so the matrix is doubly stochastic by construction
@@ -65,10 +82,6 @@ class SwitchShuffle(Mixer):
         tables = SwitchTables(partner=self.partner, switch=self.switch, num_switches=len(self.logits))
         return switch_matrix(_full_precision(self.logits).sigmoid(), tables)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C, H, W) to the same shape and memory format, channels softly permuted."""
-        return _mix(x, self.matrix())
-
     def regularization(self) -> Tensor:
         """Returns Σ 4 p (1 − p) over all switches, shape (); 0 where every p is 0 or 1.
 
@@ -103,7 +116,7 @@ class SwitchShuffle(Mixer):
         return (matrix - hard).abs().max()
 
 
-class Kaleidoscope(Mixer):
+class Kaleidoscope(MatrixMixer):
     """A learned linear map of the channels in BB*, real and unconstrained, zero-padded to a power of 2 and cut.
 
     It starts exactly at the channel shuffle, which one butterfly alone could not write. The padded channels of a C that
@@ -129,17 +142,8 @@ class Kaleidoscope(Mixer):
         """Returns the matrix (C, C), in float32 at least."""
         return kaleidoscope_matrix(_full_precision(self.twiddle), self.channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C, H, W) to the same shape and memory format, channels mixed."""
-        return _mix(x, self.matrix())
 
-    @torch.no_grad()
-    def harden(self) -> "FixedLinear":
-        """Returns the linear map with its matrix written out."""
-        return FixedLinear(self.matrix())
-
-
-class OrthogonalKaleidoscope(Mixer):
+class OrthogonalKaleidoscope(MatrixMixer):
     """A learned linear map of the channels O₁ D O₂*: orthogonal butterflies around a diagonal, after a fixed shuffle.
 
     The form that the authors' public ShuffleNet experiment used (HazyResearch/butterfly, `odo`): each 2x2 of a
@@ -172,15 +176,6 @@ class OrthogonalKaleidoscope(Mixer):
         columns = torch.eye(self.channels, len(diagonal), dtype=angles.dtype, device=angles.device)  # (C, m)
         columns = butterfly_multiply(twiddle[0], diagonal * butterfly_multiply(twiddle[1], columns, adjoint=True))
         return columns[:, : self.channels].T.index_select(1, self.source)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C, H, W) to the same shape and memory format, channels mixed."""
-        return _mix(x, self.matrix())
-
-    @torch.no_grad()
-    def harden(self) -> "FixedLinear":
-        """Returns the linear map with its matrix written out."""
-        return FixedLinear(self.matrix())
 
 
 class FixedLinear(Mixer):

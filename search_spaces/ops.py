@@ -156,29 +156,24 @@ class FactorizedReduction(nn.Module):
         return out
 
 
-@register_op("sep_conv_3x3")
-def _sep_conv_3x3(channels: int, stride: int) -> nn.Module:
-    return SeparableConv(channels, stride=stride, kernel_size=3)
+def register_separable_conv(name: str, **sizes: int) -> None:
+    """Enters a separable convolution into the op table, with arguments of `SeparableConv`; raises as `register_op`."""
+
+    @register_op(name)
+    def build(channels: int, stride: int) -> nn.Module:
+        return SeparableConv(channels, stride=stride, **sizes)
 
 
-@register_op("sep_conv_5x5")
-def _sep_conv_5x5(channels: int, stride: int) -> nn.Module:
-    return SeparableConv(channels, stride=stride, kernel_size=5)
-
-
-@register_op("max_pool_3x3", weight_free=True)
-def _max_pool_3x3(channels: int, stride: int) -> nn.Module:  # noqa: ARG001
-    return MaxPool(stride=stride)
-
-
-@register_op("min_pool_3x3", weight_free=True)
-def _min_pool_3x3(channels: int, stride: int) -> nn.Module:  # noqa: ARG001
-    return MinPool(stride=stride)
-
-
-@register_op("avg_pool_3x3", weight_free=True)
-def _avg_pool_3x3(channels: int, stride: int) -> nn.Module:  # noqa: ARG001
-    return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
+register_separable_conv("sep_conv_3x3", kernel_size=3)
+register_separable_conv("sep_conv_5x5", kernel_size=5)
+register_separable_conv("sep_conv_7x7", kernel_size=7)
+register_separable_conv("dil_conv_3x3", kernel_size=3, dilation=2, repeats=1)
+register_separable_conv("dil_conv_5x5", kernel_size=5, dilation=2, repeats=1)
+register_op("max_pool_3x3", weight_free=True)(lambda channels, stride: MaxPool(stride=stride))  # noqa: ARG005
+register_op("min_pool_3x3", weight_free=True)(lambda channels, stride: MinPool(stride=stride))  # noqa: ARG005
+register_op("avg_pool_3x3", weight_free=True)(
+    lambda channels, stride: nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)  # noqa: ARG005
+)
 
 
 @register_op("identity", weight_free=True)
@@ -198,21 +193,6 @@ def _nor_conv_3x3(channels: int, stride: int) -> nn.Module:
     """A dense 3x3 convolution: relu, convolution, BN (NAS-Bench-201, arXiv:2001.00326, §2.1)."""
     convolution = nn.Conv2d(channels, channels, 3, stride, padding=1, bias=False)
     return nn.Sequential(nn.ReLU(), convolution, batch_norm(channels))
-
-
-@register_op("sep_conv_7x7")
-def _sep_conv_7x7(channels: int, stride: int) -> nn.Module:
-    return SeparableConv(channels, stride=stride, kernel_size=7)
-
-
-@register_op("dil_conv_3x3")
-def _dil_conv_3x3(channels: int, stride: int) -> nn.Module:
-    return SeparableConv(channels, stride=stride, kernel_size=3, dilation=2, repeats=1)
-
-
-@register_op("dil_conv_5x5")
-def _dil_conv_5x5(channels: int, stride: int) -> nn.Module:
-    return SeparableConv(channels, stride=stride, kernel_size=5, dilation=2, repeats=1)
 
 
 @register_op("conv_7x1_1x7")

@@ -156,14 +156,6 @@ def inverse_permutation(index: Tensor) -> Tensor:
     return index.argsort(dim=-1)
 
 
-def compose_permutations(first: Tensor, second: Tensor) -> Tensor:
-    """Returns the permutations (..., n) that do `first` and then `second`, both (..., n).
-
-    As matrices that is the product of the second one with the first one.
-    """
-    return first.gather(-1, second)
-
-
 def _square(matrix: Tensor) -> Tensor:
     """Returns the matrix in float32, or float64 if it is that; raises ValueError unless it is (..., n, n)."""
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2] or matrix.shape[-1] < 1:

@@ -92,41 +92,21 @@ def _shufflenas(normal: str, reduction: str, *, mixer: str = "channel_shuffle") 
     )
 
 
-def _shufflenasnet(
-    filters: int,
-    cells_per_stage: int,
-    parameters: int,
-    published: str,
-    error: float,
-    cutout_error: float,
-    *,
-    batch_norm: bool,
-) -> PublishedModel:
-    return PublishedModel(
-        cells=f"{3 * cells_per_stage}+2",
-        network="shufflenasnet",
-        settings={"filters": filters, "cells_per_stage": cells_per_stage, "merge_batch_norm": batch_norm},
-        parameters=parameters,
-        published_parameters=published,
-        error=error,
-        cutout_error=cutout_error,
-    )
-
-
-def _stacked(
+def _model(
     cells: str,
     network: str,
-    filters: int,
-    cells_per_stage: int | tuple[int, ...],
+    size: tuple[int, int | tuple[int, ...]],
     parameters: int,
     published: str,
-    error: float | None,
-    cutout_error: float | None,
+    error: float | None = None,
+    cutout_error: float | None = None,
+    **settings: Any,
 ) -> PublishedModel:
+    """A network; its size is filters and cells a stage."""
     return PublishedModel(
         cells=cells,
         network=network,
-        settings={"filters": filters, "cells_per_stage": cells_per_stage, "merge": "concat"},
+        settings={"filters": size[0], "cells_per_stage": size[1], **settings},
         parameters=parameters,
         published_parameters=published,
         error=error,
@@ -141,33 +121,15 @@ _RECONSTRUCTED = (
 )
 
 
-def _found(data: str, genotype: Genotype, *, command: str, parameters: int) -> PublishedCell:
-    """A cell that a search of the reduced protocol found, and its network of that protocol, counted with 3 channels."""
-    return PublishedCell(
-        title=f"{data}, reduced protocol",
-        genotype=genotype,
-        source=f"found by `{command}`; results/published/cifar10.md",
-        models=(
-            PublishedModel(
-                cells="3+2",
-                network="shufflenasnet",
-                settings={"filters": 8, "cells_per_stage": 1, "merge_batch_norm": True},
-                parameters=parameters,
-                published_parameters="",
-            ),
-        ),
-    )
-
-
 FROM_PAPERS: dict[str, PublishedCell] = {
     "shufflenasnet_a": PublishedCell(
         title="ShuffleNASNet-A",
         genotype=_shufflenas("s3@0, s5@0, c1@0, id@0, m3@0", "s5@0, c1@0, c1@0, id@0, id@0"),
         source=_RECONSTRUCTED,
         models=(
-            _shufflenasnet(36, 4, 236_196, "0.24M", 4.93, 4.31, batch_norm=False),
-            _shufflenasnet(48, 5, 470_880, "0.47M", 4.40, 3.85, batch_norm=False),
-            _shufflenasnet(64, 5, 801_152, "0.80M", 4.10, 3.49, batch_norm=False),
+            _model("12+2", "shufflenasnet", (36, 4), 236_196, "0.24M", 4.93, 4.31, merge_batch_norm=False),
+            _model("15+2", "shufflenasnet", (48, 5), 470_880, "0.47M", 4.40, 3.85, merge_batch_norm=False),
+            _model("15+2", "shufflenasnet", (64, 5), 801_152, "0.80M", 4.10, 3.49, merge_batch_norm=False),
         ),
     ),
     "shufflenasnet_b": PublishedCell(
@@ -175,8 +137,8 @@ FROM_PAPERS: dict[str, PublishedCell] = {
         genotype=_shufflenas("s3@0, s5@0, c1@0, id@0, m3@0", "s5@0, s5@0, c1@0, id@0, id@0"),
         source=_RECONSTRUCTED,
         models=(
-            _shufflenasnet(96, 5, 1_786_656, "1.79M", 3.69, 3.05, batch_norm=True),
-            _shufflenasnet(128, 5, 3_095_936, "3.10M", 3.57, 2.85, batch_norm=True),
+            _model("15+2", "shufflenasnet", (96, 5), 1_786_656, "1.79M", 3.69, 3.05, merge_batch_norm=True),
+            _model("15+2", "shufflenasnet", (128, 5), 3_095_936, "3.10M", 3.57, 2.85, merge_batch_norm=True),
         ),
     ),
     "enas": PublishedCell(
@@ -186,7 +148,7 @@ FROM_PAPERS: dict[str, PublishedCell] = {
             _cell("s3@1+s3@1, m3@0+a3@0, s5@1+s5@3, s3@1+id@0, m3@0+s5@1", (2, 4, 5, 6)),
         ),
         source="Pham et al. 2018, arXiv:1802.03268; the arc of the authors' final script",
-        models=(_stacked("15+2", "enas", 36, 5, 3_894_372, "4.6M", 3.54, 2.89),),
+        models=(_model("15+2", "enas", (36, 5), 3_894_372, "4.6M", 3.54, 2.89, merge="concat"),),
     ),
     "nasnet_a": PublishedCell(
         title="NASNet-A",
@@ -195,7 +157,7 @@ FROM_PAPERS: dict[str, PublishedCell] = {
             _cell("s5@1+s7@0, m3@1+s7@0, a3@1+s5@0, id@3+a3@2, s3@2+m3@1", (4, 5, 6)),
         ),
         source="Zoph et al. 2018, arXiv:1707.07012, Figure 4",
-        models=(_stacked("18+2", "darts", 33, 6, 3_245_989, "3.3M", 3.41, 2.65),),
+        models=(_model("18+2", "darts", (33, 6), 3_245_989, "3.3M", 3.41, 2.65, merge="concat"),),
     ),
     "amoebanet_a": PublishedCell(
         title="AmoebaNet-A",
@@ -204,13 +166,13 @@ FROM_PAPERS: dict[str, PublishedCell] = {
             _cell("a3@0+s3@1, m3@0+s7@2, s7@0+a3@1, m3@0+m3@1, c7@0+s3@5", (3, 4, 6)),
         ),
         source="Real et al. 2018, arXiv:1802.01548, Figure 5",
-        models=(_stacked("18+2", "darts", 36, 6, 3_145_078, "", None, None),),
+        models=(_model("18+2", "darts", (36, 6), 3_145_078, "", merge="concat"),),
     ),
     "pnas_5": PublishedCell(
         title="PNAS-5",
         genotype=_pair_block(_PNAS_CELL, _PNAS_CELL),
         source="Liu et al. 2018, arXiv:1712.00559, Figure 1",
-        models=(_stacked("7+2", "darts", 48, (3, 2, 2), 3_176_602, "3.2M", 3.41, None),),
+        models=(_model("7+2", "darts", (48, (3, 2, 2)), 3_176_602, "3.2M", 3.41, merge="concat"),),
     ),
     "darts_v1": PublishedCell(
         title="DARTS (first order)",
@@ -219,7 +181,7 @@ FROM_PAPERS: dict[str, PublishedCell] = {
             _cell("m3@0+m3@1, id@2+m3@0, m3@0+id@2, id@2+a3@0", (2, 3, 4, 5)),
         ),
         source="Liu et al. 2018, arXiv:1806.09055; the authors' code",
-        models=(_stacked("18+2", "darts", 36, 6, 3_169_414, "2.9M", None, 2.94),),
+        models=(_model("18+2", "darts", (36, 6), 3_169_414, "2.9M", None, 2.94, merge="concat"),),
     ),
     "darts_v2": PublishedCell(
         title="DARTS (second order)",
@@ -228,83 +190,50 @@ FROM_PAPERS: dict[str, PublishedCell] = {
             _cell("m3@0+m3@1, id@2+m3@1, m3@0+id@2, id@2+m3@1", (2, 3, 4, 5)),
         ),
         source="Liu et al. 2018, arXiv:1806.09055; the authors' code",
-        models=(_stacked("18+2", "darts", 36, 6, 3_349_342, "3.4M", None, 2.83),),
+        models=(_model("18+2", "darts", (36, 6), 3_349_342, "3.4M", None, 2.83, merge="concat"),),
     ),
 }
 
+SEARCHES = {
+    "cifar10_small": ("cifar10", "experiment=cifar10_small search.finalists=0", "channel_shuffle"),
+    "cifar10_finals": ("cifar10", "experiment=cifar10_small", "channel_shuffle"),
+    "cifar10_learned": ("cifar10", "experiment=cifar10_learned search.finalists=0", "dynamic_shuffle"),
+    "fashion_small": (
+        "fashion_mnist",
+        "experiment=cifar10_small data=fashion_mnist search.finalists=0",
+        "channel_shuffle",
+    ),
+}
+"""Searches of the reduced protocol: the data set, what was typed, and the mixer that was found."""
+
+
+def _found(name: str, seed: int, normal: str, reduction: str, parameters: int) -> PublishedCell:
+    """A cell that a search of the reduced protocol found, and its network of that protocol, counted with 3 channels."""
+    data, options, mixer = SEARCHES[name]
+    return PublishedCell(
+        title=f"{data}, reduced protocol",
+        genotype=_shufflenas(normal, reduction, mixer=mixer),
+        source=f"found by `nas search {options} seed={seed}`; results/published/cifar10.md",
+        models=(_model("3+2", "shufflenasnet", (8, 1), parameters, "", merge_batch_norm=True),),
+    )
+
+
 FOUND: dict[str, PublishedCell] = {
-    "cifar10_small_0": _found(
-        "cifar10",
-        _shufflenas("s5@0, c1@0, s5@0, s3@0, c1@0", "s5@0, id@0, s5@0, id@0, s3@0"),
-        command="nas search experiment=cifar10_small search.finalists=0 seed=0",
-        parameters=13_912,
-    ),
-    "cifar10_small_10": _found(
-        "cifar10",
-        _shufflenas("s3@0, id@0, c1@0, m3@0, s5@0", "c1@0, m3@0, id@0, id@0, c1@0"),
-        command="nas search experiment=cifar10_small search.finalists=0 seed=10",
-        parameters=7_032,
-    ),
-    "cifar10_small_20": _found(
-        "cifar10",
-        _shufflenas("s5@0, s3@1, s5@2, id@2, s5@2", "id@0, m3@1, s5@2, id@2, s5@2"),
-        command="nas search experiment=cifar10_small search.finalists=0 seed=20",
-        parameters=13_776,
-    ),
-    "cifar10_finals_0": _found(
-        "cifar10",
-        _shufflenas("s5@0, s5@0, id@0, m3@0, s5@0", "s5@0, m3@0, s5@2, c1@0, s5@2"),
-        command="nas search experiment=cifar10_small seed=0",
-        parameters=14_424,
-    ),
-    "cifar10_finals_10": _found(
-        "cifar10",
-        _shufflenas("c1@0, s5@0, id@0, m3@0, s3@0", "m3@0, id@0, c1@0, id@1, m3@0"),
-        command="nas search experiment=cifar10_small seed=10",
-        parameters=6_296,
-    ),
-    "cifar10_finals_20": _found(
-        "cifar10",
-        _shufflenas("id@0, s5@1, s3@1, m3@1, id@1", "m3@0, id@0, s5@1, id@2, s5@2"),
-        command="nas search experiment=cifar10_small seed=20",
-        parameters=9_408,
-    ),
-    "cifar10_finals_30": _found(
-        "cifar10",
-        _shufflenas("id@0, n3@1, m3@1, s3@1, s5@0", "s5@0, s3@1, s5@1, s5@0, s3@4"),
-        command="nas search experiment=cifar10_small seed=30",
-        parameters=13_312,
-    ),
-    "cifar10_finals_40": _found(
-        "cifar10",
-        _shufflenas("s5@0, m3@0, s5@0, m3@2, m3@4", "s3@0, id@0, s5@0, m3@0, s5@1"),
-        command="nas search experiment=cifar10_small seed=40",
-        parameters=11_472,
-    ),
-    "cifar10_learned_0": _found(
-        "cifar10",
-        _shufflenas("kl@0, s3@0, kl@0, s5@0, as@0", "s5@0, id@0, kl@0, as@2, s5@0", mixer="dynamic_shuffle"),
-        command="nas search experiment=cifar10_learned search.finalists=0 seed=0",
-        parameters=11_332,
-    ),
-    "fashion_small_0": _found(
-        "fashion_mnist",
-        _shufflenas("id@0, id@0, s5@0, m3@0, id@0", "m3@0, s5@1, m3@1, m3@3, id@4"),
-        command="nas search experiment=cifar10_small data=fashion_mnist search.finalists=0 seed=0",
-        parameters=5_816,
-    ),
-    "fashion_small_10": _found(
-        "fashion_mnist",
-        _shufflenas("s3@0, id@0, s5@0, m3@2, id@1", "s5@0, s5@0, id@0, m3@2, id@3"),
-        command="nas search experiment=cifar10_small data=fashion_mnist search.finalists=0 seed=10",
-        parameters=9_408,
-    ),
-    "fashion_small_20": _found(
-        "fashion_mnist",
-        _shufflenas("s5@0, s5@1, id@1, s5@1, s5@0", "s5@0, id@0, s5@0, id@3, id@4"),
-        command="nas search experiment=cifar10_small data=fashion_mnist search.finalists=0 seed=20",
-        parameters=14_672,
-    ),
+    f"{row[0]}_{row[1]}": _found(*row)
+    for row in (
+        ("cifar10_small", 0, "s5@0, c1@0, s5@0, s3@0, c1@0", "s5@0, id@0, s5@0, id@0, s3@0", 13_912),
+        ("cifar10_small", 10, "s3@0, id@0, c1@0, m3@0, s5@0", "c1@0, m3@0, id@0, id@0, c1@0", 7_032),
+        ("cifar10_small", 20, "s5@0, s3@1, s5@2, id@2, s5@2", "id@0, m3@1, s5@2, id@2, s5@2", 13_776),
+        ("cifar10_finals", 0, "s5@0, s5@0, id@0, m3@0, s5@0", "s5@0, m3@0, s5@2, c1@0, s5@2", 14_424),
+        ("cifar10_finals", 10, "c1@0, s5@0, id@0, m3@0, s3@0", "m3@0, id@0, c1@0, id@1, m3@0", 6_296),
+        ("cifar10_finals", 20, "id@0, s5@1, s3@1, m3@1, id@1", "m3@0, id@0, s5@1, id@2, s5@2", 9_408),
+        ("cifar10_finals", 30, "id@0, n3@1, m3@1, s3@1, s5@0", "s5@0, s3@1, s5@1, s5@0, s3@4", 13_312),
+        ("cifar10_finals", 40, "s5@0, m3@0, s5@0, m3@2, m3@4", "s3@0, id@0, s5@0, m3@0, s5@1", 11_472),
+        ("cifar10_learned", 0, "kl@0, s3@0, kl@0, s5@0, as@0", "s5@0, id@0, kl@0, as@2, s5@0", 11_332),
+        ("fashion_small", 0, "id@0, id@0, s5@0, m3@0, id@0", "m3@0, s5@1, m3@1, m3@3, id@4", 5_816),
+        ("fashion_small", 10, "s3@0, id@0, s5@0, m3@2, id@1", "s5@0, s5@0, id@0, m3@2, id@3", 9_408),
+        ("fashion_small", 20, "s5@0, s5@1, id@1, s5@1, s5@0", "s5@0, id@0, s5@0, id@3, id@4", 14_672),
+    )
 }
 """Found on a small budget; the file of results says how they compare with random cells of their size."""
 

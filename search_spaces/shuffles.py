@@ -1,5 +1,7 @@
 """The mixers that come with the project, and how to make one by name."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -7,7 +9,7 @@ from torch.nn import functional as F
 from search_spaces.auto_shuffle import AutoShuffle
 from search_spaces.dynamic_shuffle import DynamicShuffle, StaticDynamicShuffle
 from search_spaces.kaleidoscope import Kaleidoscope, OrthogonalKaleidoscope, SwitchShuffle
-from search_spaces.mixers import MIXERS, Mixer, register_mixer, shuffle_index
+from search_spaces.mixers import MIXERS, Mixer, MixerBuilder, register_mixer, shuffle_index
 from search_spaces.permutations import permutation_matrix
 
 
@@ -54,11 +56,10 @@ class ChannelShuffle(Mixer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to the same shape and memory format, channels permuted."""
-        n, c, h, w = x.shape
         if x.is_contiguous(memory_format=torch.channels_last):
-            last = x.permute(0, 2, 3, 1).reshape(n, h, w, self.groups, c // self.groups)
-            return last.transpose(3, 4).reshape(n, h, w, c).permute(0, 3, 1, 2)
-        return x.reshape(n, self.groups, c // self.groups, h, w).transpose(1, 2).reshape(n, c, h, w)
+            last = torch.unflatten(x.permute(0, 2, 3, 1), 3, (self.groups, -1))
+            return last.transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
+        return torch.unflatten(x, 1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
 
 
 class IdentityMixer(Mixer):
@@ -95,46 +96,16 @@ class DenseMixer(Mixer):
         return F.conv2d(x, self.weight)
 
 
-@register_mixer("channel_shuffle")
-def _channel_shuffle(channels: int, groups: int) -> nn.Module:
-    return ChannelShuffle(channels, groups=groups)
+def _in_groups(mixer: Callable[..., Mixer]) -> MixerBuilder:
+    return lambda channels, groups: mixer(channels, groups=groups)
 
 
-@register_mixer("identity")
-def _identity(channels: int, groups: int) -> nn.Module:  # noqa: ARG001
-    return IdentityMixer(channels)
-
-
-@register_mixer("auto_shuffle")
-def _auto_shuffle(channels: int, groups: int) -> nn.Module:
-    return AutoShuffle(channels, groups=groups)
-
-
-@register_mixer("dynamic_shuffle")
-def _dynamic_shuffle(channels: int, groups: int) -> nn.Module:
-    return DynamicShuffle(channels, groups=groups)
-
-
-@register_mixer("static_dynamic_shuffle")
-def _static_dynamic_shuffle(channels: int, groups: int) -> nn.Module:
-    return StaticDynamicShuffle(channels, groups=groups)
-
-
-@register_mixer("kaleidoscope")
-def _kaleidoscope(channels: int, groups: int) -> nn.Module:
-    return SwitchShuffle(channels, groups=groups)
-
-
-@register_mixer("kaleidoscope_bb")
-def _kaleidoscope_bb(channels: int, groups: int) -> nn.Module:
-    return Kaleidoscope(channels, groups=groups)
-
-
-@register_mixer("kaleidoscope_odo")
-def _kaleidoscope_odo(channels: int, groups: int) -> nn.Module:
-    return OrthogonalKaleidoscope(channels, groups=groups)
-
-
-@register_mixer("conv1x1")
-def _conv1x1(channels: int, groups: int) -> nn.Module:
-    return DenseMixer(channels, groups=groups)
+register_mixer("channel_shuffle")(_in_groups(ChannelShuffle))
+register_mixer("identity")(lambda channels, groups: IdentityMixer(channels))  # noqa: ARG005
+register_mixer("auto_shuffle")(_in_groups(AutoShuffle))
+register_mixer("dynamic_shuffle")(_in_groups(DynamicShuffle))
+register_mixer("static_dynamic_shuffle")(_in_groups(StaticDynamicShuffle))
+register_mixer("kaleidoscope")(_in_groups(SwitchShuffle))
+register_mixer("kaleidoscope_bb")(_in_groups(Kaleidoscope))
+register_mixer("kaleidoscope_odo")(_in_groups(OrthogonalKaleidoscope))
+register_mixer("conv1x1")(_in_groups(DenseMixer))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
-from search_spaces.genotype import CellGenotype, Decision, Genotype
+from search_spaces.genotype import Decision, Genotype
 
 CELLS = ("normal", "reduction")
 
@@ -48,24 +48,6 @@ def check_actions(decisions: Sequence[Decision], actions: Sequence[int]) -> None
     for decision, action in zip(decisions, actions, strict=True):
         if not 0 <= action < len(decision.choices):
             raise ValueError(f"{decision.name} has choices 0 … {len(decision.choices) - 1}, got {action}")
-
-
-def check_cells(genotype: Genotype, *, space: str, num_inputs: int, num_edges: int) -> dict[str, CellGenotype]:
-    """Returns a genotype's two cells by name.
-
-    Raises:
-        ValueError: If it is of another space, lacks a cell, or one has other numbers of inputs or of edges a block.
-    """
-    cells = genotype.cells
-    if genotype.space != space or tuple(cells) != CELLS:
-        raise ValueError(
-            f"expected a genotype of the space {space} with a normal and a reduction cell, "
-            f"got {genotype.space!r} with {', '.join(cells)}"
-        )
-    for name, cell in cells.items():
-        if cell.num_inputs != num_inputs or any(len(block.ops) != num_edges for block in cell.blocks):
-            raise ValueError(f"the {name} cell needs inputs: {num_inputs}, and ops a block: {num_edges}")
-    return cells
 
 
 def index_of(choices: Sequence[str], name: str, kind: str) -> int:

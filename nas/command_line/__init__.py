@@ -1,12 +1,5 @@
 """From what is typed to what Hydra composes; nothing here imports torch, so help and mistakes are quick.
 
-`words`: options and overrides of a command line, values quoted as Hydra needs them.
-`following`: the network and images that a genotype, or the run it lies in, brings along.
-`conf_files`: the settings of a command with their comments, read from the YAML files.
-`help`: what `nas COMMAND --help` prints.
-`mistakes`: one line for each mistake that shows before a job begins.
-`completion`: completion of commands, keys and values in a shell.
-
 Modules:
     completion: Completion of commands, keys and values in bash, zsh and fish.
     conf_files: The settings of a command as its YAML files state them.

@@ -6,7 +6,6 @@ Modules:
     device: The machine a run happens on: device, threads and number format.
     distributed/: Processes that train one network together, as torchrun starts them.
     environment: A record of what a run happened in: machine, versions, code.
-    processor_time: Timing in turns by the clock that other programs disturb least.
     settings: Settings of the machine's use: threads, number format, compilation.
     stopping: Signals that ask a process to stop: Ctrl-C, and SIGTERM from a scheduler.
     timing: Timing pieces of work side by side, in turns, so that a drifting machine hits all alike.

@@ -1,6 +1,8 @@
 """The machine a run happens on: device, threads and number format."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -36,10 +38,19 @@ class Runtime:
     compile: bool | str = False
     ranks: Ranks = ALONE
 
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """How weights and images are laid out."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    @property
+    def number_format(self) -> str:
+        """What forward passes compute in: `float32`, or the data type of autocast."""
+        return str(self.autocast or torch.float32).removeprefix("torch.")
+
     def place(self, network: nn.Module) -> nn.Module:
         """Moves a network to the device, in the memory format chosen."""
-        memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
-        placed: nn.Module = network.to(device=self.device, memory_format=memory_format)  # type: ignore[call-overload]
+        placed: nn.Module = network.to(device=self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
         return placed
 
     def recorder(self) -> Recorder | None:
@@ -60,6 +71,17 @@ class Runtime:
 def num_cores() -> int:
     """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def threads_set(threads: int | None) -> Iterator[int]:
+    """Lets torch compute with so many threads while the context lasts, None as it stands; gives their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if threads is None else threads)
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
 
 
 def devices_here() -> list[str]:

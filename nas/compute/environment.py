@@ -47,7 +47,7 @@ def environment(runtime: Runtime, *, seed: int) -> dict[str, Any]:
         "seed": seed,
         "device": str(runtime.device),
         "device_name": torch.cuda.get_device_name(runtime.device) if cuda else _processor(),
-        "autocast": None if runtime.autocast is None else str(runtime.autocast).removeprefix("torch."),
+        "autocast": None if runtime.autocast is None else runtime.number_format,
         "channels_last": runtime.channels_last,
         "graphs": runtime.graphs,
         "compile": runtime.compile,
@@ -124,18 +124,9 @@ def _git_commit() -> str | None:
     source = Path(__file__).parents[2]
     if not (source / ".git").exists():
         return None
+    describe = ["git", "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty=+"]
     try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=source, capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=source,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        ).stdout
+        found = subprocess.run(describe, cwd=source, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return commit + ("+" if changed else "")
+    return found.stdout.strip()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+STEADY_WARMUP = 3  # rounds
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -30,7 +32,12 @@ class Began:
 
 
 def time_in_turns(
-    work: Mapping[str, Callable[[], object]], *, rounds: int, warmup: int, device: torch.device
+    work: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    warmup: int,
+    device: torch.device,
+    clock: Callable[[], int] = time.perf_counter_ns,
 ) -> dict[str, list[float]]:
     """Times each piece of work once a round, in turns.
 
@@ -39,6 +46,7 @@ def time_in_turns(
         rounds: Rounds timed, at least 1.
         warmup: Rounds before that.
         device: Waited for before and after each piece.
+        clock: In nanoseconds.
 
     Returns:
         Milliseconds, one a round, by name.
@@ -51,15 +59,28 @@ def time_in_turns(
     times: dict[str, list[float]] = {name: [] for name in work}
     for number in range(warmup + rounds):
         for name, piece in work.items():
-            _wait(device)
-            started = time.perf_counter_ns()
+            synchronize(device)
+            started = clock()
             outcome = piece()
-            _wait(device)
+            synchronize(device)
             if isinstance(outcome, Began):
                 started = outcome.at_ns
             if number >= warmup:
-                times[name].append((time.perf_counter_ns() - started) / 1e6)
+                times[name].append((clock() - started) / 1e6)
     return times
+
+
+def steady_times(
+    work: Mapping[str, Callable[[], object]], *, rounds: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Times pieces of work in turns, after rounds for warming up, by the clock that other programs disturb least.
+
+    On one CPU thread that is the processor's time for the thread: what a pass takes when the machine is idle, without
+    waiting for a turn on a busy one. Several threads and GPUs need the clock on the wall.
+    """
+    own_time = device.type == "cpu" and torch.get_num_threads() == 1
+    clock = time.thread_time_ns if own_time else time.perf_counter_ns
+    return time_in_turns(work, rounds=rounds, warmup=STEADY_WARMUP, device=device, clock=clock)
 
 
 def time_once(work: Mapping[str, Callable[[], object]], *, device: torch.device) -> dict[str, float]:
@@ -77,6 +98,7 @@ def median_ratio(first: list[float], second: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(first, second, strict=True))
 
 
-def _wait(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
+    """Waits until a device is idle."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -20,7 +20,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
 
-from nas.compute.device import num_cores
+from nas.compute.device import num_cores, threads_set
 from nas.compute.stopping import Stopped, say, signals_to, stop_at_once
 from nas.runs.console import silence
 
@@ -68,13 +68,8 @@ class WorkerPool(Generic[Task]):
             Stopped: If this process or one of them was asked to stop; no task is running any more then.
         """
         if self.workers == 1:
-            threads = torch.get_num_threads()
-            torch.set_num_threads(1)
-            try:
-                with signals_to(stop_at_once):
-                    yield from map(self.runner.run, tasks)
-            finally:
-                torch.set_num_threads(threads)
+            with threads_set(1), signals_to(stop_at_once):
+                yield from map(self.runner.run, tasks)
             return
         if self._pool is None:
             context = process_context()

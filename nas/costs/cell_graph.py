@@ -4,7 +4,7 @@
 ones. This is the graph alone; no weights, no channels.
 """
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -74,36 +74,12 @@ def _largest_antichain(ancestors: Sequence[int]) -> int:
     Args:
         ancestors: By element, a bit for every earlier one, transitively closed.
     """
-    after: dict[int, int] = {}  # the element that follows in a chain
-    before: dict[int, int] = {}  # its inverse
-    for element in range(len(ancestors)):
-        _append(element, ancestors, after, before)
-    return len(ancestors) - len(after)
+    import numpy as np
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import maximum_bipartite_matching
 
-
-def _append(element: int, ancestors: Sequence[int], after: dict[int, int], before: dict[int, int]) -> None:
-    """Appends an element to a chain, rearranging the chains if need be, where that is possible."""
-    unseen = (1 << len(ancestors)) - 1
-    reached_from: dict[int, int] = {}
-    queue = deque([element])
-    while queue:
-        later = queue.popleft()
-        while found := ancestors[later] & unseen:
-            earlier = (found & -found).bit_length() - 1
-            unseen ^= 1 << earlier
-            reached_from[earlier] = later
-            if earlier in after:
-                queue.append(after[earlier])
-            else:
-                _rearrange(earlier, reached_from, after, before)
-                return
-
-
-def _rearrange(end: int, reached_from: dict[int, int], after: dict[int, int], before: dict[int, int]) -> None:
-    """Follows the alternating path from `end`, the end of a chain, back to the new element."""
-    earlier: int | None = end
-    while earlier is not None:
-        later = reached_from[earlier]
-        freed = before.get(later)  # None for the new element
-        after[earlier], before[later] = later, earlier
-        earlier = freed
+    if not ancestors:
+        return 0
+    waits = np.array([[bits >> earlier & 1 for earlier in range(len(ancestors))] for bits in ancestors])
+    matched = maximum_bipartite_matching(csr_array(waits)) >= 0
+    return len(ancestors) - int(matched.sum())

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import nn
 
 from controllers.uniform import Uniform
 from nas.costs.network_parts import NetworkParts, Part
 from nas.costs.settings import FIELDS
-from nas.models.derived import count_parameters
+from nas.models.derived import count_multiply_adds, count_parameters
 from nas.runs.seeds import derive_seed
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
@@ -96,7 +95,9 @@ class CountedCost:
 def size_costs(parts: NetworkParts) -> dict[str, Cost]:
     """Returns `parameters` and `multiply_adds`, equal to what the derived model has at inference."""
     parameters = {part: float(count_parameters(module)) for part, module in parts.prototypes.items()}
-    multiply_adds = {part: _multiply_adds(part, module) for part, module in parts.prototypes.items()}
+    multiply_adds = {
+        part: float(count_multiply_adds(module, image_shape=part.reads)) for part, module in parts.prototypes.items()
+    }
     return {
         "parameters": SummedCost("parameters", parts, parameters, unused=True),
         "multiply_adds": SummedCost("multiply_adds", parts, multiply_adds),
@@ -125,13 +126,3 @@ def random_genotypes(space: SearchSpace, num_genotypes: int, *, stream: str, see
         torch.manual_seed(derive_seed(seed, stream))
         actions = Uniform(space.decisions).sample(num_genotypes).actions
     return [space.decode(row) for row in actions.tolist()]
-
-
-@torch.no_grad()
-def _multiply_adds(part: Part, module: nn.Module) -> float:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    weight = next(module.parameters(), None)
-    with FlopCounterMode(display=False) as counter:
-        module(torch.zeros((1, *part.reads), device=None if weight is None else weight.device))
-    return float(int(counter.get_total_flops()) // 2)

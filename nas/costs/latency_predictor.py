@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from nas.compute.device import Runtime
-from nas.compute.processor_time import steady_times
+from nas.compute.timing import steady_times
 from nas.costs.counting import Correction, SummedCost, random_genotypes
 from nas.costs.latency_table import (
     LatencyTable,

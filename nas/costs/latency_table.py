@@ -9,7 +9,6 @@ import fcntl
 import json
 import math
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -22,8 +21,7 @@ from torch import Tensor, nn
 
 from nas.compute.device import Runtime
 from nas.compute.environment import environment
-from nas.compute.processor_time import steady_times
-from nas.compute.timing import timing
+from nas.compute.timing import steady_times, time_in_turns, timing
 from nas.costs.network_parts import Part
 from nas.models.inference.batch_norm_folding import fold_batch_norm
 from nas.runs.checkpoints import write_json
@@ -84,16 +82,12 @@ class LatencyTable:
             raise ValueError(f"the latency table lacks the part {part.key}")
         return self.parts[part.key]["min_ms"]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the table as JSON-ready data; `from_dict` is the inverse."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, data: Any, *, source: str) -> "LatencyTable":
-        """Builds a table from what `json.loads` returned.
+        """Builds a table from what `dataclasses.asdict` made of one, read from JSON.
 
         Raises:
-            ValueError: If `data` is not of the form that `to_dict` writes; the message begins with `source`.
+            ValueError: If `data` is not of that form; the message begins with `source`.
         """
         try:
             table = cls(Conditions(**data["conditions"]), dict(data["parts"]), dict(data["corrections"]))
@@ -119,7 +113,7 @@ def conditions_of(runtime: Runtime, *, batch_size: int) -> Conditions:
     return Conditions(
         device_name=environment(runtime, seed=0)["device_name"],
         threads=torch.get_num_threads(),
-        number_format="float32" if runtime.autocast is None else str(runtime.autocast).removeprefix("torch."),
+        number_format=runtime.number_format,
         channels_last=runtime.channels_last,
         batch_size=batch_size,
         torch=str(torch.__version__),
@@ -143,7 +137,7 @@ def opened_table(folder: Path, conditions: Conditions) -> Iterator[LatencyTable]
         before = len(table.parts), len(table.corrections)
         yield table
         if before != (len(table.parts), len(table.corrections)):
-            write_json(path, table.to_dict())
+            write_json(path, asdict(table))
 
 
 def read_table(path: Path) -> LatencyTable:
@@ -200,10 +194,8 @@ def autocasting(runtime: Runtime) -> torch.autocast:
 
 def random_images(shape: tuple[int, ...], runtime: Runtime) -> Tensor:
     """Returns normal noise (N, C, H, W) on the device, in the memory format of the network."""
-    memory_format = torch.channels_last if runtime.channels_last else torch.contiguous_format
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(
-        runtime.device, memory_format=memory_format
-    )
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    return noise.to(runtime.device, memory_format=runtime.memory_format)
 
 
 def run_chain(module: nn.Module, images: Tensor, length: int) -> None:
@@ -214,11 +206,5 @@ def run_chain(module: nn.Module, images: Tensor, length: int) -> None:
 
 def _chain_length(module: nn.Module, images: Tensor, runtime: Runtime) -> int:
     """Returns how often a part is to be run in a row, from the faster of two trials after one for warming up."""
-    trials = []
-    for _ in range(3):
-        started = time.perf_counter()
-        module(images)
-        if runtime.device.type == "cuda":
-            torch.cuda.synchronize(runtime.device)
-        trials.append(1000 * (time.perf_counter() - started))
-    return max(1, min(MAX_CHAIN, math.ceil(CHAIN_MS / min(trials[1:]))))
+    trials = time_in_turns({"part": partial(module, images)}, rounds=2, warmup=1, device=runtime.device)["part"]
+    return max(1, min(MAX_CHAIN, math.ceil(CHAIN_MS / min(trials))))

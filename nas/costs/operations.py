@@ -72,7 +72,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.running = [REST]  # the layers entered and not left
         self._owners: dict[StorageWeakRef, list[nn.Parameter]] = {}  # weak references, for memory to be freed in time
         for parameter in network.parameters():
-            self._owners.setdefault(_storage(parameter), []).append(parameter)
+            self._owners.setdefault(storage_of(parameter), []).append(parameter)
         self._depths: dict[StorageWeakRef, int] = {}
         self._read: set[int] = set()
 
@@ -83,8 +83,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = _plain_name(func._schema.name)
         written = [value for value in tree_leaves(out) if isinstance(value, Tensor)]
         read = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
-        known = {_storage(value) for value in read}
-        is_view = not func._schema.is_mutable and all(_storage(value) in known for value in written)
+        known = {storage_of(value) for value in read}
+        is_view = not func._schema.is_mutable and all(storage_of(value) in known for value in written)
         if written and not is_view and name not in FREE:
             self._enter(func, name, args, kwargs or {}, out, written, read[1:] if name in OVERWRITING else read)
         return out
@@ -105,9 +105,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         written: list[Tensor],
         read: list[Tensor],
     ) -> None:
-        depth = 1 + max((self._depths.get(_storage(value), 0) for value in (*read, *written)), default=0)
+        depth = 1 + max((self._depths.get(storage_of(value), 0) for value in (*read, *written)), default=0)
         for value in written:
-            self._depths[_storage(value)] = depth
+            self._depths[storage_of(value)] = depth
         weights = {id(weight): weight.numel() for value in read for weight in self._weights_in(value)}
         convolution = _convolution(args, written[0]) if name == "convolution" else None
         count = flop_registry.get(func._overloadpacket)
@@ -131,7 +131,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._read |= weights.keys()
 
     def _weights_in(self, value: Tensor) -> list[nn.Parameter]:
-        owners = self._owners.get(_storage(value), [])
+        owners = self._owners.get(storage_of(value), [])
         return [owner for owner in owners if owner is value] or owners
 
 
@@ -178,7 +178,8 @@ def _parts(module: nn.Module, prefix: str = "", *, listed: bool = False) -> Iter
             yield f"{prefix}{name}", part
 
 
-def _storage(value: Tensor) -> StorageWeakRef:
+def storage_of(value: Tensor) -> StorageWeakRef:
+    """Returns what tells whether two tensors are views of one memory, and does not keep it."""
     return StorageWeakRef(value.untyped_storage())  # type: ignore[no-untyped-call]
 
 

@@ -6,7 +6,7 @@ that it comes out the same whoever decodes it.
 """
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
@@ -113,9 +113,9 @@ class Decoders:
         Raises:
             ValueError: If a file cannot be decoded.
         """
-        crew = self._idle or _Crew(_Decoding(self.source), workers=self.workers, pin_memory=self.pin_memory)
+        crew = self._idle or _Crew(_Work(_decoded, self.source), workers=self.workers, pin_memory=self.pin_memory)
         self._idle = None
-        crew.order.pieces = pieces
+        crew.order[:] = pieces
         try:
             for done in crew.loader:
                 if isinstance(done, ValueError):
@@ -153,8 +153,8 @@ class Decoders:
         numbers = split_in_pieces(range(len(source.paths)))
         found: dict[int, str] = {}
         with progress("checking images", total=len(numbers)) as bar:
-            crew = _Crew(_Checking(source), workers=self.workers, pin_memory=False)
-            crew.order.pieces = numbers
+            crew = _Crew(_Work(_unreadable, source), workers=self.workers, pin_memory=False)
+            crew.order[:] = numbers
             for reasons in crew.loader:
                 found |= reasons
                 bar.advance()
@@ -170,7 +170,7 @@ class _Crew(Generic[T]):
     """Workers that stay; they work on whatever `order` holds when a pass through `loader` begins."""
 
     def __init__(self, work: Dataset[T], *, workers: int, pin_memory: bool) -> None:
-        self.order = _Order()
+        self.order: list[Piece] = []
         self.loader: DataLoader[T] = DataLoader(
             work,
             batch_size=None,  # an item of the data set is a piece already
@@ -184,46 +184,34 @@ class _Crew(Generic[T]):
         )
 
 
-class _Order:
-    """The pieces of a pass."""
+class _Work(Dataset[T]):
+    """Does something with the pieces of a source that it is asked for."""
 
-    def __init__(self) -> None:
-        self.pieces: Sequence[Piece] = ()
-
-    def __iter__(self) -> Iterator[Piece]:
-        return iter(self.pieces)
-
-    def __len__(self) -> int:
-        return len(self.pieces)
-
-
-class _Decoding(Dataset[Decoded | ValueError]):
-    """Decodes what it is asked for. An error is handed over, not raised: a worker would wrap it in a traceback."""
-
-    def __init__(self, source: ImageSource) -> None:
+    def __init__(self, work: Callable[[ImageSource, Piece], T], source: ImageSource) -> None:
+        self.work = work
         self.source = source
 
-    def __getitem__(self, piece: Piece) -> Decoded | ValueError:
+    def __getitem__(self, piece: Piece) -> T:
+        return self.work(self.source, piece)
+
+
+def _decoded(source: ImageSource, piece: Piece) -> Decoded | ValueError:
+    """Decodes a piece; an error is handed over, not raised: a worker would wrap it in a traceback."""
+    try:
+        return source.decode(piece)
+    except ValueError as error:
+        return ValueError(f"{error}; data.skip_bad=true leaves such files out")
+
+
+def _unreadable(source: ImageSource, piece: Piece) -> dict[int, str]:
+    """Tries to decode a piece file by file, and returns what went wrong, by the file's number."""
+    reasons = {}
+    for file in piece.files:
         try:
-            return self.source.decode(piece)
+            source.decode(Piece([file]))
         except ValueError as error:
-            return ValueError(f"{error}; data.skip_bad=true leaves such files out")
-
-
-class _Checking(Dataset[dict[int, str]]):
-    """Tries to decode what it is asked for, file by file, and returns what went wrong, by the file's number."""
-
-    def __init__(self, source: ImageSource) -> None:
-        self.source = source
-
-    def __getitem__(self, piece: Piece) -> dict[int, str]:
-        reasons = {}
-        for file in piece.files:
-            try:
-                self.source.decode(Piece([file]))
-            except ValueError as error:
-                reasons[file] = str(error)
-        return reasons
+            reasons[file] = str(error)
+    return reasons
 
 
 def _leave_ctrl_c_to_the_parent(worker: int) -> None:  # noqa: ARG001

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,18 @@ from nas.data.streaming import StreamingSplit
 
 MAX_LISTED_INDICES = 100_000
 STATISTICS_SAMPLE = 1024  # images of a streamed training split that mean and standard deviation are taken from
+
+
+class ImageKind(NamedTuple):
+    """What a network is built for.
+
+    Attributes:
+        shape: (C, H, W) of an image.
+        num_classes: Number of classes.
+    """
+
+    shape: tuple[int, int, int]
+    num_classes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,11 @@ class ImageData:
     augmentation: Augmentation
     record: dict[str, Any]
 
+    @property
+    def kind(self) -> ImageKind:
+        """What a network for these images is built for."""
+        return ImageKind(self.image_shape, self.num_classes)
+
 
 class SplitOptions(TypedDict, total=False):
     """Arguments that all data sets have.
@@ -90,19 +107,43 @@ class OwnSplitOptions(SplitOptions, total=False):
     test_fraction: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Division:
+    """What of a data set is settled before its images are there.
+
+    Attributes:
+        name: What the data set is called.
+        class_names: Name of each label.
+        parts: How it is divided.
+        split_seed: What `parts` was drawn from.
+        augmentation: What suits the training images by default.
+        device: Where images, or batches of streamed images, live.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    parts: Partition
+    split_seed: int
+    augmentation: Augmentation
+    device: torch.device | str
+
+
 def divided(
-    labels: Indices, *, class_names: tuple[str, ...], options: Mapping[str, Any], num_train: int | None = None
-) -> tuple[Partition, dict[str, Any]]:
+    labels: Indices,
+    *,
+    name: str,
+    class_names: tuple[str, ...],
+    options: Mapping[str, Any],
+    num_train: int | None = None,
+) -> Division:
     """Divides a data set.
 
     Args:
         labels: (N,) class of every image.
+        name: What the data set is called.
         class_names: Name of each label.
         options: `SplitOptions`.
         num_train: The number of images before the first test image, where there is a test split.
-
-    Returns:
-        How the data set is divided; and the arguments `split_seed`, `augmentation` and `device` of `resident_data`.
 
     Raises:
         ValueError: If an option is out of range, or a class has too few images to be divided.
@@ -120,33 +161,33 @@ def divided(
         max_train=options.get("max_train"),
         max_test=options.get("max_test"),
     )
-    augmentation = Augmentation(crop_padding=options.get("crop_padding", 0), flip=options.get("flip", False))
-    return parts, {"split_seed": seed, "augmentation": augmentation, "device": options.get("device", "cpu")}
+    return Division(
+        name=name,
+        class_names=class_names,
+        parts=parts,
+        split_seed=seed,
+        augmentation=Augmentation(crop_padding=options.get("crop_padding", 0), flip=options.get("flip", False)),
+        device=options.get("device", "cpu"),
+    )
+
+
+def divided_images(
+    images: npt.NDArray[np.uint8], labels: Indices, *, image_size: int | None = None, **described: Any
+) -> ImageData:
+    """Divides all images (N, C, H, W) of a data set, described as in `divided`, and puts those in use on the device."""
+    division = divided(labels, **described)
+    return resident_data(division.parts.select(images), labels, division, image_size=image_size)
 
 
 def resident_data(
-    images: npt.NDArray[np.uint8],
-    labels: Indices,
-    *,
-    name: str,
-    class_names: tuple[str, ...],
-    parts: Partition,
-    split_seed: int,
-    augmentation: Augmentation,
-    device: torch.device | str,
-    image_size: int | None = None,
+    images: npt.NDArray[np.uint8], labels: Indices, division: Division, *, image_size: int | None = None
 ) -> ImageData:
     """Puts images on the device, once for all splits.
 
     Args:
-        images: (M, C, H, W), the images `parts.used` in that order.
+        images: (M, C, H, W), the images `division.parts.used` in that order.
         labels: (N,) class of every image of the data set, used or not.
-        name: What the data set is called.
-        class_names: Name of each label.
-        parts: How the data set is divided.
-        split_seed: What `parts` was drawn from.
-        augmentation: Default augmentation.
-        device: Where the images are to live.
+        division: Of the data set.
         image_size: Side to which images are averaged down first, see `nas.data.npz.averaged`; the record then has
             `averaged_from`, the sides before. None leaves them as they are.
 
@@ -156,44 +197,25 @@ def resident_data(
     Raises:
         ValueError: If `image_size` does not divide the sides of the images.
     """
-    used, smaller = parts.used, {}
+    parts, used, smaller = division.parts, division.parts.used, dict[str, Any]()
     if image_size is not None:
         smaller["averaged_from"] = list(images.shape[2:])
         images = averaged(images, side=image_size)
     mean, std = channel_statistics(images, indices=np.searchsorted(used, parts.train))
     digest = hashlib.sha256(np.ascontiguousarray(images).data)
     digest.update(labels[used].astype("<i8").data)
-    stored = torch.from_numpy(images).to(device).contiguous(memory_format=torch.channels_last)
-    stored_labels = torch.from_numpy(labels[used]).to(device)
+    stored = torch.from_numpy(images).to(division.device).contiguous(memory_format=torch.channels_last)
+    stored_labels = torch.from_numpy(labels[used]).to(division.device)
 
     def split(indices: Indices) -> Split:
         positions = torch.from_numpy(np.searchsorted(used, indices))
         return ResidentSplit(stored, stored_labels, mean=torch.tensor(mean), std=torch.tensor(std), indices=positions)
 
-    return _assembled(
-        split,
-        name=name,
-        image_shape=(images.shape[1], images.shape[2], images.shape[3]),
-        class_names=class_names,
-        parts=parts,
-        mean=mean,
-        std=std,
-        augmentation=augmentation,
-        record={"split_seed": split_seed, "data_sha256": digest.hexdigest(), **smaller},
-    )
+    shape = (images.shape[1], images.shape[2], images.shape[3])
+    return _assembled(split, division, shape, mean=mean, std=std, data_sha256=digest.hexdigest(), **smaller)
 
 
-def streaming_data(
-    decoders: Decoders,
-    *,
-    root: Path,
-    name: str,
-    class_names: tuple[str, ...],
-    parts: Partition,
-    split_seed: int,
-    augmentation: Augmentation,
-    device: torch.device | str,
-) -> ImageData:
+def streaming_data(decoders: Decoders, root: Path, division: Division) -> ImageData:
     """Leaves images in their files.
 
     Mean and standard deviation come from a sample of the train images drawn from `split_seed`. The record's digest,
@@ -202,12 +224,7 @@ def streaming_data(
     Args:
         decoders: Of the files.
         root: Folder that holds them.
-        name: What the data set is called.
-        class_names: Name of each label.
-        parts: How the data set is divided.
-        split_seed: What `parts` was drawn from.
-        augmentation: Default augmentation.
-        device: Where batches are yielded.
+        division: Of the data set.
 
     Returns:
         The data set, with streaming splits.
@@ -215,11 +232,11 @@ def streaming_data(
     Raises:
         ValueError: If a file of the sample cannot be decoded.
     """
-    sample = np.random.RandomState(split_seed).permutation(parts.train)[:STATISTICS_SAMPLE]
+    sample = np.random.RandomState(division.split_seed).permutation(division.parts.train)[:STATISTICS_SAMPLE]
     source = decoders.source
     mean, std = channel_statistics(decoders.decode_all(sample), indices=np.arange(len(sample)))
     digest = hashlib.sha256()
-    for i in parts.used:
+    for i in division.parts.used:
         path = source.paths[i]
         entry = f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\0{source.labels[i]}\0"
         digest.update(entry.encode("utf-8", "surrogateescape"))
@@ -230,60 +247,50 @@ def streaming_data(
             mean=torch.tensor(mean),
             std=torch.tensor(std),
             indices=torch.from_numpy(indices),
-            device=device,
+            device=division.device,
         )
 
-    return _assembled(
-        split,
-        name=name,
-        image_shape=(source.channels, source.image_size, source.image_size),
-        class_names=class_names,
-        parts=parts,
-        mean=mean,
-        std=std,
-        augmentation=augmentation,
-        record={"split_seed": split_seed, "files_sha256": digest.hexdigest()},
-    )
+    shape = (source.channels, source.image_size, source.image_size)
+    return _assembled(split, division, shape, mean=mean, std=std, files_sha256=digest.hexdigest())
 
 
 def _assembled(
     split: Callable[[Indices], Split],
-    *,
-    name: str,
+    division: Division,
     image_shape: tuple[int, int, int],
-    class_names: tuple[str, ...],
-    parts: Partition,
+    *,
     mean: tuple[float, ...],
     std: tuple[float, ...],
-    augmentation: Augmentation,
-    record: dict[str, Any],
+    **further: Any,
 ) -> ImageData:
     """Makes the four splits and completes the record."""
+    parts = division.parts
     reward: list[int] | str = parts.reward.tolist()
     if len(parts.reward) > MAX_LISTED_INDICES:
         reward = hashlib.sha256(parts.reward.astype("<i8").data).hexdigest()
     return ImageData(
-        name=name,
+        name=division.name,
         train=split(parts.train),
         reward=split(parts.reward),
         test=split(parts.test),
         full=split(parts.full),
         image_shape=image_shape,
-        num_classes=len(class_names),
-        class_names=class_names,
+        num_classes=len(division.class_names),
+        class_names=division.class_names,
         mean=mean,
         std=std,
-        augmentation=augmentation,
+        augmentation=division.augmentation,
         record={
-            "name": name,
+            "name": division.name,
             "num_train": len(parts.train),
             "num_reward": len(parts.reward),
             "num_test": len(parts.test),
             "image_shape": list(image_shape),
-            "class_names": list(class_names),
+            "class_names": list(division.class_names),
             "mean": list(mean),
             "std": list(std),
             "reward_indices" if isinstance(reward, list) else "reward_indices_sha256": reward,
-            **record,
+            "split_seed": division.split_seed,
+            **further,
         },
     )

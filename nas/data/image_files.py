@@ -146,17 +146,18 @@ def _files(root: Path, *, classes: tuple[str, ...], class_names: tuple[str, ...]
     paths: list[Path] = []
     labels: list[int] = []
     for name in classes:
-        found: list[Path] = []
-        for folder, subfolders, files in os.walk(root / name):
-            subfolders[:] = [subfolder for subfolder in subfolders if not subfolder.startswith(".")]
-            found += [Path(folder, file) for file in files if _is_image(file)]
+        found = images_below(root / name)
         if not found:
             raise ValueError(f"class folder {root / name} holds no image ({', '.join(sorted(SUFFIXES))})")
-        paths += sorted(found)
+        paths += found
         labels += [class_names.index(name)] * len(found)
     return paths, labels
 
 
-def _is_image(file: str) -> bool:
-    """Whether a name is that of an image to read."""
-    return not file.startswith(".") and Path(file).suffix.lower() in SUFFIXES
+def images_below(root: Path) -> list[Path]:
+    """Returns the files below a folder that are images by their suffix, in order of name, hidden ones passed over."""
+    found: list[Path] = []
+    for folder, subfolders, files in os.walk(root):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        found += [Path(folder, file) for file in files if not file.startswith(".")]
+    return sorted(file for file in found if file.suffix.lower() in SUFFIXES)

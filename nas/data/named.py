@@ -11,7 +11,7 @@ from typing import Literal, Unpack
 
 import numpy as np
 
-from nas.data.image_data import ImageData, OwnSplitOptions, SplitOptions, divided, resident_data
+from nas.data.image_data import ImageData, OwnSplitOptions, SplitOptions, divided_images
 from nas.data.npz import KNOWN_SETS, read_known_set
 from nas.data.own_images import arrays, image_folder
 
@@ -56,16 +56,8 @@ def digits(**options: Unpack[OwnSplitOptions]) -> ImageData:
     bunch = load_digits()
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
     labels = bunch.target.astype(np.int64)
-    class_names = tuple("0123456789")
-    parts, common = divided(labels, class_names=class_names, options={"crop_padding": 1, **options})
-    return resident_data(
-        parts.select(images),
-        labels,
-        name="digits",
-        class_names=class_names,
-        parts=parts,
-        **common,
-    )
+    given = {"crop_padding": 1, **options}
+    return divided_images(images, labels, name="digits", class_names=tuple("0123456789"), options=given)
 
 
 def torchvision_images(
@@ -99,21 +91,14 @@ def torchvision_images(
     if name not in KNOWN_SETS:
         raise ValueError(f"name must be one of {', '.join(KNOWN_SETS)}, got {name!r}")
     images, labels = read_known_set(name, root=Path(root).expanduser(), download=download)
-    class_names = KNOWN_SETS[name].class_names
-    parts, common = divided(
-        labels,
-        class_names=class_names,
-        num_train=KNOWN_SETS[name].num_train,
-        options={"held_out": 5000, "crop_padding": 4, "flip": True, **options},
-    )
-    return resident_data(
-        parts.select(images),
+    return divided_images(
+        images,
         labels,
         name=name,
-        class_names=class_names,
-        parts=parts,
+        class_names=KNOWN_SETS[name].class_names,
+        num_train=KNOWN_SETS[name].num_train,
         image_size=image_size,
-        **common,
+        options={"held_out": 5000, "crop_padding": 4, "flip": True, **options},
     )
 
 
@@ -156,12 +141,4 @@ def synthetic(
         noisy = 128 + 32 * pattern + 48 * rng.standard_normal(pattern.shape).astype(np.float32)
         images[start : start + 1000] = noisy.clip(0, 255)
     class_names = tuple(str(label) for label in range(num_classes))
-    parts, common = divided(labels, class_names=class_names, options=options)
-    return resident_data(
-        parts.select(images),
-        labels,
-        name="synthetic",
-        class_names=class_names,
-        parts=parts,
-        **common,
-    )
+    return divided_images(images, labels, name="synthetic", class_names=class_names, options=options)

@@ -4,8 +4,7 @@ The cache is one .npz a data set: it loads in a second, needs no torchvision, an
 arrays `images` and `labels`. Nothing is unpickled when an .npz is read.
 """
 
-import os
-import secrets
+import io
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from nas.runs.checkpoints import write_bytes
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -52,34 +53,18 @@ class KnownSet:
     class_names: tuple[str, ...]
 
 
+_FASHION_CLASSES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
+
 KNOWN_SETS: Mapping[str, KnownSet] = MappingProxyType(
     {
         "cifar10": KnownSet(
-            loader="CIFAR10",
-            folder="cifar-10-batches-py",
-            num_train=50_000,
-            num_test=10_000,
-            image_shape=(3, 32, 32),
-            class_names=tuple(_CIFAR10_CLASSES.split()),
+            "CIFAR10", "cifar-10-batches-py", 50_000, 10_000, (3, 32, 32), tuple(_CIFAR10_CLASSES.split())
         ),
         "cifar100": KnownSet(
-            loader="CIFAR100",
-            folder="cifar-100-python",
-            num_train=50_000,
-            num_test=10_000,
-            image_shape=(3, 32, 32),
-            class_names=tuple(_CIFAR100_CLASSES.split()),
+            "CIFAR100", "cifar-100-python", 50_000, 10_000, (3, 32, 32), tuple(_CIFAR100_CLASSES.split())
         ),
         "fashion_mnist": KnownSet(
-            loader="FashionMNIST",
-            folder="FashionMNIST/raw",
-            num_train=60_000,
-            num_test=10_000,
-            image_shape=(1, 28, 28),
-            class_names=(
-                *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-                *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-            ),
+            "FashionMNIST", "FashionMNIST/raw", 60_000, 10_000, (1, 28, 28), tuple(_FASHION_CLASSES.split(","))
         ),
     }
 )
@@ -118,22 +103,10 @@ def read_npz(path: Path, *, required: tuple[str, ...], optional: tuple[str, ...]
 
 
 def write_npz(path: Path, **arrays: npt.NDArray[Any]) -> None:
-    """Writes arrays so that `path` never holds half a file, however many processes write it at once.
-
-    Args:
-        path: The file, replaced if it exists.
-        **arrays: What it shall hold.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Writes arrays so that `path` never holds half a file, however many processes write it at once."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    write_bytes(path, buffer.getbuffer())
 
 
 def as_images(array: npt.NDArray[Any], *, name: str) -> Images:

@@ -14,7 +14,7 @@ import torch
 
 from nas.data.cropping import Framing
 from nas.data.decoding import Decoders, ImageSource
-from nas.data.image_data import ImageData, OwnSplitOptions, divided, resident_data, streaming_data
+from nas.data.image_data import ImageData, OwnSplitOptions, divided, divided_images, resident_data, streaming_data
 from nas.data.image_files import ImageFiles, scan_folder
 from nas.data.npz import Images, Labels, as_images, as_label_names, read_npz
 from nas.runs.console import note
@@ -45,16 +45,8 @@ def arrays(*, path: str | Path, image_size: int | None = None, **options: Unpack
     """
     file = Path(path).expanduser()
     images, labels, class_names, num_train = _read_arrays(file)
-    parts, common = divided(labels, class_names=class_names, num_train=num_train, options=options)
-    return resident_data(
-        parts.select(images),
-        labels,
-        name=file.stem,
-        class_names=class_names,
-        parts=parts,
-        image_size=image_size,
-        **common,
-    )
+    described = {"name": file.stem, "class_names": class_names, "num_train": num_train}
+    return divided_images(images, labels, image_size=image_size, **described, options=options)
 
 
 def image_folder(
@@ -120,21 +112,21 @@ def image_folder(
     skipped: dict[str, Any] = {}
     if skip_bad:
         files, skipped = _readable(files, folder, channels=channels, workers=workers)
-    parts, common = divided(
+    division = divided(
         files.labels,
+        name=folder.resolve().name,
         class_names=files.class_names,
         num_train=files.num_train,
         options={"crop_padding": 4, "flip": True, **options},
     )
     source = ImageSource(files.paths, files.labels, image_size=image_size, channels=channels, framing=framing)
     decoders = Decoders(source, workers=workers, pin_memory=torch.device(options.get("device", "cpu")).type == "cuda")
-    common |= {"name": folder.resolve().name, "class_names": files.class_names, "parts": parts}
     if resident == "auto":
-        resident = crop_scale is None and len(parts.used) * channels * image_size**2 <= resident_mb * 2**20
+        resident = crop_scale is None and len(division.parts.used) * channels * image_size**2 <= resident_mb * 2**20
     if resident:
-        data = resident_data(decoders.decode_all(parts.used), files.labels, **common)
+        data = resident_data(decoders.decode_all(division.parts.used), files.labels, division)
     else:
-        data = streaming_data(decoders, root=folder, **common)
+        data = streaming_data(decoders, folder, division)
     return replace(data, record={**data.record, **skipped})
 
 

@@ -19,15 +19,28 @@ IMAGES_AT_ONCE = 4096  # augmented in one go on an accelerator: small batches wo
 
 
 class Split(Protocol):
-    """Images with labels, in batches. Resident and streaming splits are interchangeable."""
+    """Images with labels, in batches. Resident and streaming splits are interchangeable.
+
+    Attributes:
+        indices: (M,) int64, the images that belong to the split in their stored order.
+    """
+
+    indices: Tensor
 
     def __len__(self) -> int:
-        """The number of images."""
-        ...
+        return len(self.indices)
 
     def num_batches(self, batch_size: int, *, drop_last: bool = False) -> int:
-        """The number of batches `batches` yields for the same arguments."""
-        ...
+        """Returns the number of batches that `batches` yields for the same arguments, and raises what it does."""
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if not drop_last:
+            return -(-len(self) // batch_size)
+        if batch_size > len(self):
+            raise ValueError(
+                f"batch_size {batch_size} exceeds the {len(self)} images of the split, and drop_last leaves none"
+            )
+        return len(self) // batch_size
 
     def batches(
         self,
@@ -58,41 +71,8 @@ class Split(Protocol):
         ...
 
 
-def count_batches(num_images: int, *, batch_size: int, drop_last: bool) -> int:
-    """Counts the batches of a split.
-
-    Args:
-        num_images: Images in the split.
-        batch_size: Images in a batch.
-        drop_last: Whether a smaller last batch is left out.
-
-    Returns:
-        The number of batches.
-
-    Raises:
-        ValueError: If `batch_size` is below 1, or `drop_last` leaves no batch at all.
-    """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if not drop_last:
-        return -(-num_images // batch_size)
-    if batch_size > num_images:
-        raise ValueError(
-            f"batch_size {batch_size} exceeds the {num_images} images of the split, and drop_last leaves none"
-        )
-    return num_images // batch_size
-
-
 def check_seeded(augmentation: Augmentation | None, *, seed: int | None) -> None:
-    """Refuses random augmentation without a seed to drive it.
-
-    Args:
-        augmentation: What to do at random, if anything.
-        seed: Seed of the epoch.
-
-    Raises:
-        ValueError: If there is an augmentation but no seed.
-    """
+    """Refuses random augmentation without a seed to drive it."""
     if augmentation is not None and seed is None:
         raise ValueError(f"augmentation needs a seed, got {augmentation} with seed None")
 
@@ -102,7 +82,7 @@ def augments_batch_by_batch(device: torch.device) -> bool:
     return device.type == "cpu"
 
 
-class ResidentSplit:
+class ResidentSplit(Split):
     """Chosen images of a uint8 tensor on the device; splits of one data set share its storage.
 
     Args:
@@ -134,13 +114,6 @@ class ResidentSplit:
         if indices.dtype != torch.int64 or indices.ndim != 1 or not len(indices):
             raise ValueError(f"indices must be int64 (M,), M at least 1, got {indices.dtype} {tuple(indices.shape)}")
         self.indices = indices.to(images.device)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def num_batches(self, batch_size: int, *, drop_last: bool = False) -> int:
-        """See `Split.num_batches`."""
-        return count_batches(len(self), batch_size=batch_size, drop_last=drop_last)
 
     def batches(
         self,

@@ -14,10 +14,10 @@ from torch import Tensor
 from nas.compute.distributed.shares import WHOLE, Share
 from nas.data.augmentation import Augmentation, augment, normalize
 from nas.data.decoding import PIECE, Decoders, Piece
-from nas.data.splits import check_seeded, count_batches
+from nas.data.splits import Split, check_seeded
 
 
-class StreamingSplit:
+class StreamingSplit(Split):
     """Chosen images of a source; otherwise like `nas.data.splits.ResidentSplit`.
 
     Args:
@@ -36,13 +36,6 @@ class StreamingSplit:
         self.mean = mean.to(self.device)
         self.std = std.to(self.device)
         self.indices = indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def num_batches(self, batch_size: int, *, drop_last: bool = False) -> int:
-        """See `nas.data.splits.Split.num_batches`."""
-        return count_batches(len(self), batch_size=batch_size, drop_last=drop_last)
 
     def batches(
         self,

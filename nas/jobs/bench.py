@@ -11,8 +11,9 @@ from torch import nn
 
 from nas.compute.device import Runtime, make_runtime
 from nas.compute.environment import environment
+from nas.data.image_data import ImageKind
 from nas.jobs.building.config import build
-from nas.jobs.building.parts import build_network, build_runtime
+from nas.jobs.building.parts import build_derived, build_network, build_runtime
 from nas.jobs.building.search_parts import build_supernet_search
 from nas.models.of_runs import network_config
 from nas.reporting.trackers import Tracker
@@ -36,7 +37,7 @@ from nas.studies.benchmarks.targets import measure_targets
 from nas.studies.benchmarks.throughput import EAGER, measure_throughput
 from nas.studies.benchmarks.workbench import Workbench
 from nas.training.settings import RetrainSettings
-from search_spaces.cells import CellCandidates, genotype_candidates
+from search_spaces.cells import CellCandidates
 from search_spaces.genotype import Genotype
 from search_spaces.published import PUBLISHED
 from search_spaces.space import WeightSharingSpace
@@ -108,9 +109,7 @@ def build_bench(cfg: DictConfig, settings: BenchSettings, runtime: Runtime) -> W
     """Builds what the parts work on."""
     retraining: RetrainSettings = build(cfg.retrain, "retrain")
     search, _ = build_supernet_search(cfg, runtime)
-    builders = ConfigBuilders(
-        cfg, image_shape=search.evaluator.data.image_shape, num_classes=search.evaluator.data.num_classes
-    )
+    builders = ConfigBuilders(cfg, search.evaluator.data.kind)
     return Workbench(
         settings=settings,
         runtime=runtime,
@@ -127,14 +126,12 @@ class ConfigBuilders:
 
     Args:
         cfg: Of the command.
-        image_shape: (C, H, W) of its data.
-        num_classes: Of its data.
+        images: For which it builds networks.
     """
 
-    def __init__(self, cfg: DictConfig, *, image_shape: tuple[int, int, int], num_classes: int) -> None:
+    def __init__(self, cfg: DictConfig, images: ImageKind) -> None:
         self.cfg = cfg
-        self.image_shape = image_shape
-        self.num_classes = num_classes
+        self.images = images
 
     def search(self, runtime: Runtime) -> Search[SharedWeights]:
         """Returns a search as `nas search` builds it."""
@@ -147,7 +144,7 @@ class ConfigBuilders:
 
     def network(self, candidates: Mapping[str, CellCandidates], **changed: object) -> nn.Module:
         """Returns the network with other settings."""
-        return self._network(OmegaConf.merge(self.cfg, {"network": changed}), candidates)  # type: ignore[arg-type]
+        return build_network(OmegaConf.merge(self.cfg, {"network": changed}), candidates, self.images)  # type: ignore[arg-type]
 
     def runtime(self, **changed: object) -> Runtime:
         """Returns the runtime with other values of its switches."""
@@ -156,10 +153,7 @@ class ConfigBuilders:
     def reference(self) -> tuple[nn.Module, Genotype]:
         """Returns the model of 236K parameters."""
         genotype = PUBLISHED["shufflenasnet_a"].genotype
-        return self._network(network_config("shufflenasnet", REFERENCE), genotype_candidates(genotype)), genotype
-
-    def _network(self, cfg: DictConfig, candidates: Mapping[str, CellCandidates]) -> nn.Module:
-        return build_network(cfg, candidates, image_shape=self.image_shape, num_classes=self.num_classes)
+        return build_derived(network_config("shufflenasnet", REFERENCE), genotype, self.images), genotype
 
 
 def describe(bench: Workbench, parts: list[str], out: Path) -> None:
@@ -173,8 +167,7 @@ def describe(bench: Workbench, parts: list[str], out: Path) -> None:
             "images": f"{'x'.join(map(str, data.image_shape))}, batches of "
             f"{bench.search.evaluator.settings.batch_size} in a search, {bench.retraining.batch_size} in a retraining",
             "timed": f"{bench.settings.rounds} rounds of {bench.steps} steps, {bench.settings.genotypes} cells",
-            "device": f"{runtime.device}, {torch.get_num_threads()} threads, "
-            f"{'float32' if runtime.autocast is None else str(runtime.autocast).removeprefix('torch.')}",
+            "device": f"{runtime.device}, {torch.get_num_threads()} threads, {runtime.number_format}",
         },
     )
 

@@ -207,7 +207,7 @@ def _sides(record: ModelRecord) -> str:
 def _write_card(folder: Path, exported: Exported, rows: Sequence[dict[str, Any]], *, weights: str) -> dict[str, Any]:
     """Writes the weights for `nas.load_model` and the model card; formats of the same weights written earlier stay."""
     record, network, settings = exported.record, exported.network, exported.settings
-    metadata = {"model": model_text(record)}
+    metadata = {"model": model_text(record.genotype, record.network)}
     before = read_mapping(folder / CARD_NAME)
     save_weights(folder / WEIGHTS_FILE, network.state_dict(), metadata=metadata)
     facts = file_facts(folder / WEIGHTS_FILE)

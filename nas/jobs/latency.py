@@ -8,17 +8,18 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from nas.compute.device import Runtime
+from nas.compute.device import Runtime, threads_set
 from nas.compute.environment import environment
 from nas.costs.latency.backends import precision_name
-from nas.costs.latency.comparison import TOLERANCES, Comparison, ReadyModel, exact_float32, threads_set, timed_rows
+from nas.costs.latency.comparison import TOLERANCES, Comparison, ReadyModel, exact_float32, timed_rows
 from nas.costs.latency.model_entries import ModelEntry, check_names, read_entries, short_name
 from nas.costs.latency.peak_memory import HOW_MEASURED
 from nas.costs.latency.settings import LatencySettings
 from nas.costs.latency.torchvision_models import PlainModel
+from nas.data.image_data import ImageKind
 from nas.jobs.building.compared_models import ComparedModel, build_compared, compared_network
 from nas.jobs.building.config import build
-from nas.jobs.building.parts import build_data, build_runtime, read_genotype, takes_genotype
+from nas.jobs.building.parts import build_runtime, image_kind, read_genotype, takes_genotype
 from nas.models.derived import DerivedModel
 from nas.models.inference.batch_norm_folding import fold_batch_norm, fold_batch_norm_by_graph
 from nas.models.inference.ready import for_inference
@@ -43,18 +44,18 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     """
     settings = read_settings(cfg)
     runtime = build_runtime(cfg)
-    image_shape, num_classes = _image_facts(settings, cfg, runtime)
+    images = image_kind(settings, cfg, runtime)
     seed_everything(0)
-    models = build_models(cfg, image_shape=image_shape, num_classes=num_classes)
+    models = build_models(cfg, images)
     references = settings.references_among([model.name for model in models])
-    _describe(models, settings, runtime, out, image_shape=image_shape)
+    _describe(models, settings, runtime, out, image_shape=images.shape)
     with exact_float32():
         rows, left_out = measure(
-            models, settings, runtime, image_shape=image_shape, references=references, seed=cfg.seed
+            models, settings, runtime, image_shape=images.shape, references=references, seed=cfg.seed
         )
     figures = {
         **{key: models[0].facts[key] for key in ("genotype", "weights", "network")},
-        "image_shape": list(image_shape),
+        "image_shape": list(images.shape),
         **{key: models[0].facts[key] for key in ("parameters", "multiply_adds")},
         "models": [model.facts for model in models],
         "latency": rows,
@@ -72,7 +73,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     return figures
 
 
-def build_models(cfg: DictConfig, *, image_shape: tuple[int, int, int], num_classes: int) -> list[ComparedModel]:
+def build_models(cfg: DictConfig, images: ImageKind) -> list[ComparedModel]:
     """Makes the model of `cfg.genotype` with `cfg.network`, if there is one, and those of `cfg.models`.
 
     Raises:
@@ -81,15 +82,14 @@ def build_models(cfg: DictConfig, *, image_shape: tuple[int, int, int], num_clas
     """
     given = OmegaConf.select(cfg, "models")
     entries = [] if given is None else read_entries(_plain_value(given))
-    size: dict[str, Any] = {"image_shape": image_shape, "num_classes": num_classes}
     models = []
     if not entries or OmegaConf.select(cfg, "genotype") is not None:
         genotype = read_genotype(cfg)
         name = short_name(str(cfg.genotype)) if takes_genotype(cfg) else cfg.network._target_.rpartition(".")[2]
         check_names([name, *(entry.name for entry in entries)])
         own = ModelEntry(reference=str(cfg.genotype), name=name)
-        models.append(compared_network(own, cfg, genotype, **size))
-    return models + [build_compared(entry, cfg, **size) for entry in entries]
+        models.append(compared_network(own, cfg, genotype, images))
+    return models + [build_compared(entry, cfg, images) for entry in entries]
 
 
 @torch.no_grad()
@@ -196,12 +196,3 @@ def _log(rows: Sequence[Row], tracker: Tracker) -> None:
 
 def _plain_value(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-
-def _image_facts(settings: LatencySettings, cfg: DictConfig, runtime: Runtime) -> tuple[tuple[int, int, int], int]:
-    """Returns image shape and number of classes, from the settings or else from the data set."""
-    if settings.image_shape is not None and settings.num_classes is not None:
-        channels, height, width = settings.image_shape
-        return (channels, height, width), settings.num_classes
-    data = build_data(cfg, runtime)
-    return data.image_shape, data.num_classes

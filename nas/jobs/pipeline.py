@@ -7,6 +7,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from nas.compute.distributed.joining import leave
+from nas.data.image_data import ImageKind
 from nas.jobs import latency, retrain, search
 from nas.jobs.building.config import build
 from nas.jobs.building.derived_models import derived_network_config, read_settings, shared_weights
@@ -15,7 +16,7 @@ from nas.reporting.page.report import write_report
 from nas.reporting.trackers import FilesOnly, Tracker
 from nas.runs.console import note, shown
 
-ANY_IMAGE = (3, 1024, 1024)  # large enough for every network, where only settings are checked
+ANY_IMAGES = ImageKind((3, 1024, 1024), 2)  # large enough for every network, where only settings are checked
 
 
 def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def check_settings(cfg: DictConfig) -> None:
         build_runtime(cfg).ranks.from_first(lambda: _check_shared_weights(Path(str(settings.warm_start))))
     with torch.device("meta"):
         space = build(cfg.search_space, "search_space")
-        build_network(derived, space.candidates(), image_shape=ANY_IMAGE, num_classes=2)
+        build_network(derived, space.candidates(), ANY_IMAGES)
 
 
 def _check_shared_weights(run: Path) -> None:

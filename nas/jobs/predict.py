@@ -56,11 +56,9 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     predictions, unreadable = predict(
         model,
         files,
+        settings,
         image_shape=image_shape,
-        resize=settings.resize,
         margin=margin,
-        top=settings.top,
-        batch_size=settings.batch_size,
         device=runtime.device,
     )
     names, order = model.record.class_names, {str(file): place for place, file in enumerate(files)}

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from nas.compute.device import Runtime
 from nas.compute.environment import environment
 from nas.costs.counting import SummedCost, random_genotypes
 from nas.costs.latency_predictor import calibration_genotypes, measure_genotypes, prediction_errors
 from nas.jobs.building.config import build
 from nas.jobs.building.costs import model_builder, parts_of, predictor_from_config
-from nas.jobs.building.parts import build_data, build_network, build_runtime, command_line
+from nas.jobs.building.parts import build_network, build_runtime, command_line, image_kind
 from nas.jobs.building.settings import PredictorTestSettings
 from nas.reporting.cost_plots import predictor_plot
 from nas.reporting.trackers import FilesOnly, Tracker
@@ -47,47 +46,41 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     settings: PredictorTestSettings = build(cfg.predictor, "predictor")
     space: WeightSharingSpace = build(cfg.search_space, "search_space")
     runtime = build_runtime(cfg)
-    shape, num_classes = _image_facts(settings, cfg, runtime)
+    images = image_kind(settings, cfg, runtime)
     seed_everything(0)
-    network = runtime.place(build_network(cfg, space.candidates(), image_shape=shape, num_classes=num_classes))
-    parts = parts_of(network, space, image_shape=shape)
+    network = runtime.place(build_network(cfg, space.candidates(), images))
+    parts = parts_of(network, space, image_shape=images.shape)
     header(
         "predictor",
         {
             "run folder": shown(out),
-            "images": f"{settings.latency.batch_size} of {'x'.join(map(str, shape))} in a pass",
+            "images": f"{settings.latency.batch_size} of {'x'.join(map(str, images.shape))} in a pass",
             "device": f"{runtime.device}, {torch.get_num_threads()} threads",
             "genotypes": f"{settings.genotypes}; {settings.latency.calibration_genotypes} others for the correction",
         },
     )
     predictor, table = predictor_from_config(
-        cfg,
-        parts,
-        space=space,
-        image_shape=shape,
-        num_classes=num_classes,
-        settings=settings.latency,
-        runtime=runtime,
+        cfg, parts, space=space, images=images, settings=settings.latency, runtime=runtime
     )
     genotypes = draw_test_genotypes(space, settings, seed=cfg.seed)
     note(f"timing {len(genotypes)} whole networks")
     measured = measure_genotypes(
         genotypes,
-        build_model=model_builder(cfg, image_shape=shape, num_classes=num_classes, runtime=runtime),
-        image_shape=shape,
+        build_model=model_builder(cfg, images, runtime=runtime),
+        image_shape=images.shape,
         settings=settings.latency,
         runtime=runtime,
     )
     rows = compare(predictor, genotypes, measured)
     figures = {
         "settings": asdict(settings),
-        "image_shape": list(shape),
-        "num_classes": num_classes,
+        "image_shape": list(images.shape),
+        "num_classes": images.num_classes,
         "network": OmegaConf.to_container(cfg.network),
         **errors_of(rows),
         "correction": asdict(predictor.correction),
         "genotypes": [{**row, "genotype": genotype.to_dict()} for row, genotype in zip(rows, genotypes, strict=True)],
-        "table": table.to_dict(),
+        "table": asdict(table),
         "environment": environment(runtime, seed=cfg.seed),
     }
     report(figures, rows, out)
@@ -161,14 +154,3 @@ def report(figures: dict[str, Any], rows: Sequence[dict[str, Any]], out: Path) -
     before = figures["uncorrected"]["mean_absolute_percentage_error"]
     result(f"predicted against measured latency of {len(rows)} genotypes: {said} (sums alone {before:.1f} %)")
     next_command(command_line("search", "reward=latency_aware"))
-
-
-def _image_facts(
-    settings: PredictorTestSettings, cfg: DictConfig, runtime: Runtime
-) -> tuple[tuple[int, int, int], int]:
-    """Returns image shape and number of classes, from the settings or else from the data set."""
-    if settings.image_shape is not None and settings.num_classes is not None:
-        channels, height, width = settings.image_shape
-        return (channels, height, width), settings.num_classes
-    data = build_data(cfg, runtime)
-    return data.image_shape, data.num_classes

@@ -81,7 +81,7 @@ def _stand_alone_config(cfg: DictConfig, training: RetrainSettings) -> DictConfi
 def _num_parameters(cell: Mapping[str, Any], network_cfg: DictConfig, data: ImageData) -> int:
     """Returns the size of a cell's model; raises ValueError, before anything is trained, if there can be none."""
     genotype = ChosenCell.from_dict(cell).genotype
-    network = counted_network(network_cfg, genotype, image_shape=data.image_shape, num_classes=data.num_classes)
+    network = counted_network(network_cfg, genotype, data.kind)
     return count_parameters(network)
 
 

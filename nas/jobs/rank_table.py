@@ -1,9 +1,9 @@
 """Rank with a table as the truth: every cell of a space scored with the shared weights of searches."""
 
-import copy
 import csv
 import hashlib
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, An
     scores = {one.name: _scores(one, cells, out, settings) for one in runs}
     rows = ordering_rows(cells, scores, seed=cfg.seed, resamples=settings.resamples)
     report = {
-        "ordering": {name: {column: one.to_dict() for column, one in row.items()} for name, row in rows.items()},
+        "ordering": {name: {column: asdict(one) for column, one in row.items()} for name, row in rows.items()},
         "part": settings.part,
         "classes": classes,
         "runs": {one.name: one.described() for one in runs},
@@ -74,9 +74,8 @@ def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, An
 
 def _scores(ranked: RankedRun, cells: TableCells, out: Path, settings: TableRankSettings) -> dict[str, Array]:
     """Scores what the file of a run's scores does not hold yet; returns (n,) each of minus the loss and of accuracy."""
-    scorer = copy.copy(ranked.search.evaluator.scorer)
-    scorer.bn = settings.bn or scorer.bn
-    scorer.max_images = settings.images or scorer.max_images
+    own = ranked.search.evaluator.scorer
+    scorer = replace(own, bn=settings.bn or own.bn, max_images=settings.images or own.max_images)
     weights = (ranked.path / "checkpoint.pt").read_bytes()
     digest = hashlib.sha256(f"{scorer.bn} {scorer.max_images} ".encode() + weights).hexdigest()[:12]
     file = out / SCORES / f"{ranked.name}-{digest}.csv"

@@ -15,13 +15,12 @@ from nas.models.genotype_files import split_reference
 from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import write_json
 from nas.runs.comparison import FileComparison, compare_runs
+from nas.runs.configs import PLACES
 from nas.runs.console import header, note, result, shown, without_next
 from nas.runs.listing import DONE_FILE, read_json
 
 REPEATABLE = ("search", "retrain", "pipeline")
 """Jobs whose results follow from config, data and seed; the others measure times."""
-PLACES = ("device", "data.root", "data.path")
-"""What may be elsewhere than the run had it."""
 
 
 def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001

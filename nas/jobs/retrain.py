@@ -1,6 +1,6 @@
 """Retrain: train derived models from a found cell, beside random ones at the same budget, and measure them."""
 
-import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from nas.jobs.building.parts import (
 )
 from nas.jobs.building.run_folder import keep_data
 from nas.models.genotype_files import load_genotype, load_genotypes
+from nas.models.model_card import model_text
 from nas.reporting.cells.drawing import genotype_svg
 from nas.reporting.plots import training_curves
 from nas.reporting.trackers import FilesOnly, Tracker
@@ -64,12 +65,8 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     ranks.from_first(lambda: keep_data(out, data.record))
     if genotype is not None:
         ranks.from_first(lambda: _keep_genotype(genotype, out, merge=merge_name(cfg)))
-    sizes = {
-        member.label: measure_size(
-            network_cfg, member.genotype, image_shape=data.image_shape, num_classes=data.num_classes
-        )
-        for member in members
-    }  # before training, since a cell that does not fit the network shows here
+    # Before training, since a cell that does not fit the network shows here.
+    sizes = {member.label: measure_size(network_cfg, member.genotype, data.kind) for member in members}
     _describe(members, settings, data, runtime, out)
 
     rows: list[dict[str, Any]] = []
@@ -100,7 +97,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
                 {"label": member.label, "seed": member.seed, "test_accuracy": accuracy, **_hardening(member_rows)}
             )
             if number == 0:
-                record = {"model": _model_record(genotype, network_cfg)}
+                record = {"model": model_text(genotype, OmegaConf.to_container(network_cfg.network))}
                 save_weights(out / "weights.safetensors", network.state_dict(), metadata=record)
             write_csv(out / "retrain.csv", rows)
     metrics = summarise(results, settings=settings, data=data, sizes=sizes)
@@ -147,12 +144,6 @@ def _hardening(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {}
 
 
-def _model_record(genotype: Genotype | None, cfg: DictConfig) -> str:
-    """Returns what the weights belong to, as JSON; one text, since safetensors keeps no order of several."""
-    cell = None if genotype is None else genotype.to_dict()
-    return json.dumps({"genotype": cell, "network": OmegaConf.to_container(cfg.network)})
-
-
 def summarise(
     results: list[dict[str, Any]],
     *,
@@ -173,11 +164,11 @@ def summarise(
         "epochs": settings.epochs,
         "test_images": len(data.test),
         "accuracy": f"mean of the last {min(settings.last_epochs, settings.epochs)} epochs, fraction of test images",
-        "found": {"test_accuracy": spread(found).to_dict(), **sizes["found"]},
+        "found": {"test_accuracy": asdict(spread(found)), **sizes["found"]},
         "members": [{**entry, **sizes[entry["label"]]} for entry in results],
     }
     if cells:
-        metrics["random"] = {"test_accuracy": spread(cells).to_dict(), "cells": len(cells)}
+        metrics["random"] = {"test_accuracy": asdict(spread(cells)), "cells": len(cells)}
         metrics["comparison"] = verdict(found, cells, names=("the found cell", "the average random cell"))
     return metrics
 

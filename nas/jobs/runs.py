@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from nas.runs.configs import differing_keys
-from nas.runs.console import note, result, shown
+from nas.runs.console import in_columns, note, result, shown
 from nas.runs.listing import STATES, RunSummary, find_runs, job_of, read_config, read_json, read_run
 
 WHERE = (Path(), Path("results/runs"), Path("results/sweeps"))
@@ -102,14 +102,9 @@ def _group_differences(group: str, first: dict[str, Any], second: dict[str, Any]
 
 def print_runs(runs: Sequence[RunSummary], *, now: float) -> None:
     """Prints a line for each run, and below it why it failed if it did."""
-    lines = [TITLES, *(_cells(found, now=now) for found in runs)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(TITLES))]
+    lines = in_columns([TITLES, *(_cells(found, now=now) for found in runs)], left=range(LEFT))
     for line, found in zip(lines, [None, *runs], strict=True):
-        cells = (
-            f"{text:<{width}}" if column < LEFT else f"{text:>{width}}"
-            for column, (text, width) in enumerate(zip(line, widths, strict=True))
-        )
-        result("  ".join(cells).rstrip())
+        result(line)
         if found is not None and found.error is not None:
             result(f"  {found.error}")
     counts = [(state, sum(found.state == state for found in runs)) for state in STATES]

@@ -114,7 +114,7 @@ def describe(search: Search[Any], cfg: DictConfig, out: Path, runtime: Runtime, 
             "reward": reward,
             "controller": OmegaConf.select(cfg, "controller.policy._target_") or cfg.controller._target_,
             "device": f"{described_ranks(runtime)}{runtime.device}, {torch.get_num_threads()} threads, "
-            f"{'float32' if runtime.autocast is None else str(runtime.autocast).removeprefix('torch.')}",
+            f"{runtime.number_format}",
             "seed": cfg.seed,
             "epochs": f"{search.settings.epochs}, {search.settings.queries} cells in all{done}",
         },

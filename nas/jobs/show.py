@@ -11,6 +11,7 @@ from torch import nn
 
 from nas.costs.guidelines import examine
 from nas.costs.guidelines_text import guidelines_text
+from nas.data.image_data import ImageKind
 from nas.jobs.building.config import plain
 from nas.jobs.building.parts import counted_network, measure_size, merge_name, read_genotype
 from nas.models.derived import count_multiply_adds, count_parameters
@@ -42,7 +43,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         raise ValueError("svg, png and notation are of the cells of a genotype, and this network has none")
     if cfg.notation not in (None, "darts"):
         raise ValueError(f"notation must be darts or null, got {cfg.notation!r}")
-    network, figures = _counted(cfg, genotype), dict[str, Any]()
+    network, figures = counted_network(cfg, genotype, _images(cfg)), dict[str, Any]()
     if genotype is not None:
         _show_cells(genotype, cfg, merge=merge_name(cfg))
         if genotype.space == nasbench201.NAME:
@@ -70,14 +71,14 @@ def _show_cells(genotype: Genotype, cfg: DictConfig, *, merge: str) -> None:
 
 def _examine(cfg: DictConfig, network: nn.Module, genotype: Genotype | None) -> dict[str, Any]:
     """Prints what the model costs and how it keeps to the guidelines; returns these figures."""
-    shape = _image_shape(cfg)
+    shape, num_classes = _images(cfg)
     figures: dict[str, Any] = {
         "parameters": count_parameters(network),
         "multiply_adds": count_multiply_adds(network, genotype, image_shape=shape),
     }
     result(
         f"{figures['parameters']:,} parameters, {figures['multiply_adds']:,} multiply-adds with "
-        f"{_size_settings(cfg)} on {'x'.join(map(str, shape))} images of {cfg.num_classes} classes"
+        f"{_size_settings(cfg)} on {'x'.join(map(str, shape))} images of {num_classes} classes"
     )
     if cell := PUBLISHED.get(str(cfg.genotype)):
         result("\n".join(_published_lines(cell)))
@@ -86,20 +87,14 @@ def _examine(cfg: DictConfig, network: nn.Module, genotype: Genotype | None) -> 
     return {**figures, "guidelines": guidelines.to_dict()}
 
 
-def _counted(cfg: DictConfig, genotype: Genotype | None) -> nn.Module:
-    """Returns the model as inference has it."""
-    shape = _image_shape(cfg)
-    return counted_network(cfg, genotype, image_shape=shape, num_classes=cfg.num_classes)
-
-
-def _image_shape(cfg: DictConfig) -> tuple[int, int, int]:
+def _images(cfg: DictConfig) -> ImageKind:
     given = plain(cfg, "the config").get("image_shape")
     if not isinstance(given, list) or len(given) != 3 or not all(isinstance(number, int) for number in given):
         raise ValueError(f"image_shape must be [channels, height, width], got {given!r}")
     if not isinstance(cfg.num_classes, int):
         raise ValueError(f"num_classes must be a whole number, got {cfg.num_classes!r}")
     channels, height, width = cfg.image_shape
-    return channels, height, width
+    return ImageKind((channels, height, width), cfg.num_classes)
 
 
 def _size_settings(cfg: DictConfig) -> str:
@@ -112,9 +107,7 @@ def _published_lines(cell: PublishedCell) -> list[str]:
     """Returns where a cell was published, and a line for each network made of it."""
     lines = [f"{cell.title}: {cell.source}"]
     for model in cell.models:
-        size = measure_size(
-            network_config(model.network, model.settings), cell.genotype, image_shape=(3, 32, 32), num_classes=10
-        )
+        size = measure_size(network_config(model.network, model.settings), cell.genotype, ImageKind((3, 32, 32), 10))
         overrides = " ".join(f"network.{name}={_value(value)}" for name, value in model.settings.items())
         published = model.published_parameters or "not known"
         lines.append(

@@ -8,18 +8,19 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from nas.data.image_data import ImageKind
 from nas.jobs.building.parts import measure_size
 from nas.models.genotype_files import load_genotype
 from nas.models.of_runs import network_config
 from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import write_csv, write_json
-from nas.runs.console import note, result, shown
+from nas.runs.console import in_columns, note, result, shown
 from nas.runs.listing import read_config
 from nas.studies.table_i import TABLE_I, Row
 from search_spaces.genotype import Genotype
 from search_spaces.published import PUBLISHED
 
-IMAGE_SHAPE, NUM_CLASSES = (3, 32, 32), 10  # CIFAR-10's
+CIFAR10 = ImageKind((3, 32, 32), 10)
 TITLES = (
     "method",
     "cells",
@@ -115,7 +116,7 @@ def filled(row: Row, runs: Sequence[MeasuredRun]) -> dict[str, Any]:
     if row.name is not None and row.model is not None:
         genotype = PUBLISHED[row.name].genotype
         cfg = network_config(row.model.network, row.model.settings)
-        figures |= measure_size(cfg, genotype, image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES)
+        figures |= measure_size(cfg, genotype, CIFAR10)
         if (row.model.cells, row.model.settings["filters"]) != (row.cells, row.filters):
             figures["counted_as"] = f"{row.model.cells}, F {row.model.settings['filters']}"
         figures["measured"] = "; ".join(found.text() for found in runs if found.is_of(row))
@@ -124,18 +125,7 @@ def filled(row: Row, runs: Sequence[MeasuredRun]) -> dict[str, Any]:
 
 def own_row(found: MeasuredRun) -> dict[str, Any]:
     """Makes the row of a run whose model is not published."""
-    return {
-        "method": found.name,
-        "cells": "",
-        "filters": None,
-        "published_parameters": "",
-        "parameters": found.parameters,
-        "multiply_adds": None,
-        "counted_as": "",
-        "error_percent": None,
-        "cutout_error_percent": None,
-        "measured": found.text(),
-    }
+    return filled(Row(method=found.name), ()) | {"parameters": found.parameters, "measured": found.text()}
 
 
 def measured_runs(folders: Iterable[str]) -> list[MeasuredRun]:
@@ -173,16 +163,8 @@ def _measured_run(run: Path, metrics: dict[str, Any]) -> MeasuredRun:
 
 def table_text(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Sets the rows in columns of fixed width."""
-    cells = [list(TITLES), *([_shown_value(row, key) for key in row] for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(TITLES))]
-    left = (0, len(TITLES) - 1)
-    return [
-        "  ".join(
-            f"{text:<{width}}" if column in left else f"{text:>{width}}"
-            for column, (text, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in cells
-    ]
+    cells = [TITLES, *([_shown_value(row, key) for key in row] for row in rows)]
+    return in_columns(cells, left=(0, len(TITLES) - 1))
 
 
 def _shown_value(row: dict[str, Any], key: str) -> str:

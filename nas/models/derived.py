@@ -54,17 +54,17 @@ def count_parameters(network: nn.Module) -> int:
     return sum(weight.numel() for name, weight in network.named_parameters() if not name.startswith("auxiliary."))
 
 
-def count_multiply_adds(network: nn.Module, genotype: Genotype | None, *, image_shape: tuple[int, int, int]) -> int:
+def count_multiply_adds(network: nn.Module, *inputs: Genotype | None, image_shape: tuple[int, int, int]) -> int:
     """Returns the multiply-adds of the convolutions and matrix products for one image.
 
     Args:
         network: Any device, "meta" included.
-        genotype: The path to count; None for a network without choices.
+        inputs: What it takes after the images, such as a genotype: the path to count.
         image_shape: (C, H, W).
     """
-    device = next(network.parameters()).device
+    device = next((weight.device for weight in network.parameters()), None)
     training = network.training
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network.eval()(torch.zeros((1, *image_shape), device=device), genotype)
+        network.eval()(torch.zeros((1, *image_shape), device=device), *inputs)
     network.train(training)
     return int(counter.get_total_flops()) // 2

@@ -86,15 +86,16 @@ def _bounded_text(path: Path) -> str:
 
 def _absent(reference: str, *, path: Path | str) -> str:
     """Says what might have been meant by a reference to nothing."""
-    run = Path("results/runs") / reference
-    near = difflib.get_close_matches(reference.lower(), PUBLISHED, n=1)
-    if _is_path(run) and run.is_dir():
-        hint = f"did you mean genotype={run}?"
-    elif near:
-        hint = f"did you mean {near[0]}?"
-    else:
-        hint = "`nas search` writes one into its run folder."
+    near = near_references(reference)
+    hint = f"did you mean {near[0]}?" if near else "`nas search` writes one into its run folder."
     return f"no genotype at {path}; {hint} Published ones are {published_names()}"
+
+
+def near_references(reference: str, known: Iterable[str] = PUBLISHED, *, most: int = 1) -> list[str]:
+    """Returns what may have been meant by a reference to nothing: a run of that name, then known names spelt alike."""
+    run = Path("results/runs") / reference
+    runs = [str(run)] if _is_path(run) and run.is_dir() else []
+    return [*runs, *difflib.get_close_matches(reference.lower(), list(known), n=most)]
 
 
 def is_genotype_itself(reference: str) -> bool:

@@ -4,7 +4,6 @@ Weights are read without unpickling, and what a file says of its model is checke
 files travel.
 """
 
-import difflib
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from nas.models.exporting.plain_layers import ImageCheck
 from nas.models.exporting.plain_network import PlainModel, make_normalize
+from nas.models.genotype_files import near_references
 from nas.models.hardening import harden_mixers
 from nas.models.inference.ready import for_inference as ready_for_inference
 from nas.models.model_card import CARD_NAME, WEIGHTS_FILE, ModelRecord, check_file, record_of_card, record_of_run
@@ -242,8 +242,6 @@ def _give(network: nn.Module, values: Mapping[str, Tensor], where: str) -> None:
 
 def _absent(source: str | Path) -> str:
     """Says what might have been meant by a source that is nothing."""
-    run = Path("results/runs") / source
-    near = difflib.get_close_matches(str(source).lower(), PUBLISHED, n=1)
-    known = f"published ones are {published_names()}"
-    hint = f"did you mean {run if run.is_dir() else near[0]}?" if run.is_dir() or near else known
+    near = near_references(str(source))
+    hint = f"did you mean {near[0]}?" if near else f"published ones are {published_names()}"
     return f"no run folder, exported model or published cell {str(source)!r}; {hint}"

@@ -1,6 +1,5 @@
 """What there is to know of a trained model beside its weights: read from a run folder, kept as `model_card.json`."""
 
-import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -12,7 +11,7 @@ from typing import Any
 
 from nas import __version__
 from nas.data.own_images import margin_of
-from nas.runs.checkpoints import read_metadata, write_json
+from nas.runs.checkpoints import file_digest, read_metadata, write_json
 from nas.runs.listing import read_config
 from nas.runs.old_names import with_current_names
 from search_spaces.genotype import MAX_JSON_BYTES, Genotype, parse_json
@@ -100,10 +99,9 @@ def record_of_card(folder: Path) -> ModelRecord:
     return _record(path, read_mapping(path))
 
 
-def model_text(record: ModelRecord) -> str:
-    """Returns what a file of weights says of its model, as `nas retrain` writes it."""
-    cell = None if record.genotype is None else record.genotype.to_dict()
-    return json.dumps({"genotype": cell, "network": record.network})
+def model_text(genotype: Genotype | None, network: object) -> str:
+    """Returns what a file of weights says of its model: cell and network, one text, as safetensors keeps no order."""
+    return json.dumps({"genotype": None if genotype is None else genotype.to_dict(), "network": network})
 
 
 def versions() -> dict[str, str]:
@@ -147,9 +145,7 @@ def write_card(folder: Path, record: ModelRecord, **more: Any) -> dict[str, Any]
 
 def file_facts(path: Path) -> dict[str, Any]:
     """Returns size and digest of a file."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"bytes": path.stat().st_size, "sha256": digest}
+    return {"bytes": path.stat().st_size, "sha256": file_digest(path)}
 
 
 def check_file(folder: Path, name: str) -> None:
@@ -168,7 +164,7 @@ def check_file(folder: Path, name: str) -> None:
     size = path.stat().st_size
     if size != told.get("bytes"):
         raise ValueError(f"{path} has {size} bytes; {CARD_NAME} says {told.get('bytes')}: it is not the whole file")
-    if file_facts(path)["sha256"] != told.get("sha256"):
+    if file_digest(path) != told.get("sha256"):
         raise ValueError(f"{path} is not the file of {CARD_NAME}: its sha256 is another")
 
 

@@ -1,8 +1,7 @@
 """A trained model on image files: finding them, bringing them to the model's size, and its most likely classes."""
 
 import glob
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from nas.data.cropping import Framing, decode_part
-from nas.data.image_files import SUFFIXES, decode_image, eight_bits, opened_image
+from nas.data.image_files import SUFFIXES, decode_image, eight_bits, images_below, opened_image
+from nas.models.prediction_settings import PredictSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ def find_images(given: str | Sequence[str]) -> list[Path]:
     for text in [given] if isinstance(given, str) else given:
         path = Path(text).expanduser()
         if path.is_dir():
-            files = [file for file in _files_below(path) if file.suffix.lower() in SUFFIXES]
+            files = images_below(path)
             reason = f"{path} holds no image ({', '.join(sorted(SUFFIXES))})"
         elif path.exists():
             files, reason = [path], ""
@@ -57,12 +57,6 @@ def find_images(given: str | Sequence[str]) -> list[Path]:
             raise FileNotFoundError(reason)
         found += sorted(files)
     return list(dict.fromkeys(found))
-
-
-def _files_below(root: Path) -> Iterator[Path]:
-    for folder, subfolders, files in os.walk(root):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        yield from (Path(folder, file) for file in files if not file.startswith("."))
 
 
 def read_image(
@@ -108,12 +102,10 @@ def read_image(
 def predict(
     model: nn.Module,
     files: Sequence[Path],
+    settings: PredictSettings,
     *,
     image_shape: tuple[int, int, int],
-    resize: str = "crop",
     margin: float | None = None,
-    top: int = 3,
-    batch_size: int = 64,
     device: torch.device | str = "cpu",
 ) -> tuple[list[Prediction], dict[Path, str]]:
     """Classifies image files.
@@ -121,11 +113,9 @@ def predict(
     Args:
         model: Maps images (N, C, H, W), floats in [0, 1], to logits; in evaluation mode, on the device.
         files: The images.
+        settings: How images get the model's size, how many at once, and classes of each; all where there are fewer.
         image_shape: (C, H, W) of the model.
-        resize: How images get this size, see `read_image`.
-        margin: Of what is cropped, likewise.
-        top: Classes of each image; all of them where there are fewer.
-        batch_size: Images at once.
+        margin: Of what is cropped, see `read_image`.
         device: Where the model is.
 
     Returns:
@@ -138,16 +128,16 @@ def predict(
         raise ValueError(f"image files have 1 or 3 channels, the model takes {image_shape[0]}")
     predictions: list[Prediction] = []
     unreadable: dict[Path, str] = {}
-    for start in range(0, len(files), batch_size):
+    for start in range(0, len(files), settings.batch_size):
         read: dict[Path, npt.NDArray[np.uint8]] = {}
-        for file in files[start : start + batch_size]:
+        for file in files[start : start + settings.batch_size]:
             try:
-                read[file] = read_image(file, image_shape=image_shape, resize=resize, margin=margin)
+                read[file] = read_image(file, image_shape=image_shape, resize=settings.resize, margin=margin)
             except ValueError as error:
                 unreadable[file] = str(error)
         if read:
             images = torch.from_numpy(np.stack(list(read.values()))).to(device).float() / 255
-            predictions += _top(model(images), list(read), top)
+            predictions += _top(model(images), list(read), settings.top)
     return predictions, unreadable
 
 

@@ -8,6 +8,7 @@ leaves word of what is best.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 
 from rich.console import Console, Group, RenderableType
@@ -47,7 +48,7 @@ def dashboard(
     """
     bar = progress_bar(console)
     task = bar.add_task(description, total=total, completed=len(rows))
-    view = Dashboard(Bar(bar, task), rows, best=best, merge=merge, console=console)
+    view = Dashboard(bar=Bar(bar, task), rows=rows, best=best, merge=merge, console=console)
     if not console.is_interactive:
         yield view
         return
@@ -60,57 +61,50 @@ def dashboard(
         yield view
 
 
+@dataclass(slots=True, kw_only=True)
 class Dashboard:
     """What `dashboard` shows, and the way in which a search tells how far it is.
 
-    Args:
+    Attributes:
         bar: Of what is done.
         rows: Of the search, which adds to them.
         best: Returns the best cell so far.
         merge: What joins the loose ends of a cell.
         console: Where it is shown.
+        cell: The best one when it was last looked at.
     """
 
-    def __init__(
-        self,
-        bar: Bar,
-        rows: Sequence[Mapping[str, float]],
-        *,
-        best: Callable[[], Genotype | None],
-        merge: str,
-        console: Console,
-    ) -> None:
-        self._bar = bar
-        self._rows = rows
-        self._best = best
-        self._merge = merge
-        self._console = console
-        self._cell: Genotype | None = None
+    bar: Bar
+    rows: Sequence[Mapping[str, float]]
+    best: Callable[[], Genotype | None]
+    merge: str
+    console: Console
+    cell: Genotype | None = None
 
     def advance(self) -> None:
         """Counts one more as done."""
-        self._bar.advance()
+        self.bar.advance()
         self._look()
 
     def reach(self, done: int) -> None:
         """Counts so many as done, those of an earlier start included."""
-        self._bar.reach(done)
+        self.bar.reach(done)
         self._look()
 
     def drawing(self) -> RenderableType:
         """Returns the curves and, where the terminal is high enough, the best cell."""
-        size, unicode = self._console.size, not self._console.options.ascii_only
-        lines = curve_lines(self._rows, width=size.width, blocks=BLOCKS if unicode else ASCII_BLOCKS)
-        if self._cell is not None:
-            cell = cell_lines(self._cell, width=size.width, unicode=unicode, merge=self._merge)
+        size, unicode = self.console.size, not self.console.options.ascii_only
+        lines = curve_lines(self.rows, width=size.width, blocks=BLOCKS if unicode else ASCII_BLOCKS)
+        if self.cell is not None:
+            cell = cell_lines(self.cell, width=size.width, unicode=unicode, merge=self.merge)
             if len(lines) + len(cell) + 2 + SPARE_LINES <= size.height:
                 lines += ["best cell", *cell]
         return Text("\n".join(lines), no_wrap=True, overflow="crop")
 
     def _look(self) -> None:
         """Takes down the best cell here, in the search's own thread, since another one draws."""
-        if self._console.is_interactive:
-            self._cell = self._best()
+        if self.console.is_interactive:
+            self.cell = self.best()
 
 
 def curve_lines(rows: Sequence[Mapping[str, float]], *, width: int, blocks: str = BLOCKS) -> list[str]:

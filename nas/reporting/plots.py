@@ -137,41 +137,6 @@ def training_curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None
         axes.legend(loc="lower right")
 
 
-def latency_plot(results: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Path) -> None:
-    """Draws latency against batch size, both logarithmic: the median as a line, up to the 95th percentile as a band.
-
-    Args:
-        results: For each model its measurements, with `batch_size`, `median_ms` and `p95_ms`.
-        path: Where the SVG goes.
-
-    Raises:
-        ValueError: If there is nothing to draw.
-    """
-    from matplotlib.ticker import LogLocator
-
-    rows = [row for measured in results.values() for row in measured]
-    with panels_in_file(rows, path, width=5.6, panels=1) as (axes,):
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
-        for index, (name, measured) in enumerate(results.items()):
-            color = PALETTE[index % len(PALETTE)]
-            sizes, medians = known_points(measured, "median_ms", along="batch_size")
-            axes.plot(sizes, medians, color=color, label=name, marker="o", markersize=3.5)
-            banded = [row for row in measured if isfinite(_number(row, "median_ms") + _number(row, "p95_ms"))]
-            sizes, tops = known_points(banded, "p95_ms", along="batch_size")
-            axes.fill_between(
-                sizes, known_points(banded, "median_ms", along="batch_size")[1], tops, color=color, alpha=0.18, lw=0
-            )
-        sizes = sorted({int(row["batch_size"]) for row in rows})
-        axes.set_xticks(sizes, labels=[str(size) for size in sizes])
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.minorticks_off()
-        axes.margins(y=0.1)
-        axes.set(title="latency (ms): median, band up to p95", xlabel="batch size")
-        axes.legend()
-
-
 @contextmanager
 def panels_in_file(
     rows: Sequence[object], path: str | Path, *, width: float, panels: int
@@ -189,11 +154,9 @@ def panels_in_file(
         figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
-def known_points(
-    rows: Sequence[Mapping[str, Any]], key: str, *, along: str = "epoch", scale: float = 1.0
-) -> tuple[list[float], list[float]]:
+def known_points(rows: Sequence[Mapping[str, Any]], key: str, *, scale: float = 1.0) -> tuple[list[float], list[float]]:
     """Returns the points whose two coordinates are known, from left to right."""
-    points = sorted((_number(row, along), scale * _number(row, key)) for row in rows)
+    points = sorted((_number(row, "epoch"), scale * _number(row, key)) for row in rows)
     points = [point for point in points if all(isfinite(value) for value in point)]
     return [x for x, _ in points], [y for _, y in points]
 

@@ -23,7 +23,7 @@ SEAL = b"\nsha256:"
 SEAL_LENGTH = len(SEAL) + 64
 
 
-def write_bytes(path: Path, *parts: bytes, keep_old_as: Path | None = None) -> None:
+def write_bytes(path: Path, *parts: bytes | memoryview, keep_old_as: Path | None = None) -> None:
     """Writes a file so that it is seen whole or not at all, even if the machine stops in between.
 
     Args:
@@ -49,6 +49,12 @@ def write_bytes(path: Path, *parts: bytes, keep_old_as: Path | None = None) -> N
         Path(temporary).unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def file_digest(path: Path) -> str:
+    """Returns the SHA-256 digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

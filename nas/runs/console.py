@@ -4,7 +4,7 @@ Everything but a job's result goes to stderr.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,6 +143,13 @@ def without_next() -> Iterator[None]:
         yield
     finally:
         _says_next = before
+
+
+def in_columns(lines: Sequence[Sequence[str]], *, left: Collection[int]) -> list[str]:
+    """Sets texts in columns as wide as the widest of each, those of the numbers `left` to the left."""
+    signs = {True: "<", False: ">"}
+    forms = [f"{signs[number in left]}{max(map(len, texts))}" for number, texts in enumerate(zip(*lines, strict=True))]
+    return ["  ".join(map(format, line, forms)).rstrip() for line in lines]
 
 
 def shown(path: Path) -> str:

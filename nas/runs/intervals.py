@@ -7,8 +7,7 @@ difference excludes 0. Where values so few could not reach the level in any orde
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from nas.runs.rank_tests import DECIMALS, mann_whitney_p, signed_rank_p
 
@@ -25,10 +24,6 @@ class Spread:
     std: float
     n: int
     values: tuple[float, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the spread as JSON-ready data."""
-        return asdict(self)
 
     def percent(self) -> str:
         """Returns the spread of fractions as text, such as `97.31 ± 0.20 % (n = 3)`."""
@@ -83,6 +78,25 @@ def difference_interval(
     gap = statistics.fmean(first) - statistics.fmean(second)
     reach = bounds[1] - bounds[0]
     return _around(gap, sum(errors), freedom=freedom, confidence=confidence, bounds=(-reach, reach))
+
+
+def wilson_interval(rate: float, trials: int, *, z: float = 1.96) -> Interval:
+    """Returns Wilson's interval of a success rate, at 95 % unless `z` says otherwise (Wilson 1927, JASA 22).
+
+    Args:
+        rate: Such as an accuracy, in [0, 1].
+        trials: Of which so many succeeded, such as images; at least 1.
+        z: Quantile of the normal distribution.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+    if trials < 1 or not 0 <= rate <= 1:
+        raise ValueError(f"expected a rate of successes in [0, 1] and at least 1 trial, got {rate} of {trials}")
+    weight = z * z / trials
+    middle = (rate + weight / 2) / (1 + weight)
+    half = math.sqrt(rate * (1 - rate) * weight + weight * weight / 4) / (1 + weight)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import copy
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +22,15 @@ Batch = tuple[Tensor, Tensor]
 """Images (N, C, H, W) and labels (N,)."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SupernetScorer:
     """Scores genotypes with shared weights, on images that never train them.
 
-    Args:
+    Attributes:
         network: The supernet.
         train: Images for recalibrating batch norm.
         reward: Images for scoring.
-        batch_size: Of both.
+        batch_size: Of both, at most.
         bn: For whole-split scores: `recalibrate` sets the running statistics of each path from training images,
             `batch` takes those of each batch. Rewards on single batches always take the batch's, as ENAS does.
         calibration_batches: Batches of training images for `recalibrate`.
@@ -42,35 +44,27 @@ class SupernetScorer:
         ValueError: If an argument is out of range.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        *,
-        train: Split,
-        reward: Split,
-        batch_size: int,
-        bn: str = "recalibrate",
-        calibration_batches: int = 4,
-        max_images: int | None = None,
-        autocast: torch.dtype | None = None,
-        recorder: Recorder | None = None,
-        ranks: Ranks = ALONE,
-    ) -> None:
-        if bn not in BN_MODES:
-            raise ValueError(f"bn must be one of {', '.join(BN_MODES)}, got {bn!r}")
-        if calibration_batches < 1:
-            raise ValueError(f"calibration_batches must be at least 1, got {calibration_batches}")
-        self.network = network
-        self.train = train
-        self.reward = reward
-        self.batch_size = min(batch_size, len(reward))
-        self.calibration_batch_size = min(batch_size, len(train))
-        self.bn = bn
-        self.calibration_batches = calibration_batches
-        self.max_images = max_images
-        self.autocast = autocast
-        self.recorder = recorder
-        self.ranks = ranks
+    network: nn.Module
+    train: Split
+    reward: Split
+    batch_size: int
+    bn: str = "recalibrate"
+    calibration_batches: int = 4
+    max_images: int | None = None
+    autocast: torch.dtype | None = None
+    recorder: Recorder | None = None
+    ranks: Ranks = ALONE
+
+    def __post_init__(self) -> None:
+        if self.bn not in BN_MODES:
+            raise ValueError(f"bn must be one of {', '.join(BN_MODES)}, got {self.bn!r}")
+        if self.calibration_batches < 1:
+            raise ValueError(f"calibration_batches must be at least 1, got {self.calibration_batches}")
+
+    @property
+    def reward_batch_size(self) -> int:
+        """Images that a cell is rewarded on."""
+        return min(self.batch_size, len(self.reward))
 
     def batch_scores(self, genotypes: Sequence[Genotype], *, seed: int) -> list[Score]:
         """Scores each genotype on one batch of reward images, a different one each until they are used up.
@@ -84,7 +78,7 @@ class SupernetScorer:
         """
 
         def scored(numbers: Sequence[int]) -> list[Score]:
-            batches = enumerate(_endless(self.reward, batch_size=self.batch_size, seed=seed))
+            batches = enumerate(_endless(self.reward, batch_size=self.reward_batch_size, seed=seed))
             own = ((genotypes[number], [_of_number(number, batches)]) for number in numbers)
             with batch_statistics(self.network):
                 return evaluate_paths(self.network, own, autocast=self.autocast)
@@ -92,28 +86,23 @@ class SupernetScorer:
         return self.ranks.spread(range(len(genotypes)), scored)
 
     def hardened(self) -> "SupernetScorer | None":
-        """Returns the same evaluator of a copy whose learned mixers are exact; None if there are none to harden."""
+        """Returns the same scorer of a copy whose learned mixers are exact; None if there are none to harden."""
         if not soft_mixers(self.network):
             return None
-        evaluator = copy.copy(self)
-        evaluator.network = copy.deepcopy(self.network)
-        harden_mixers(evaluator.network)
-        return evaluator
+        network = copy.deepcopy(self.network)
+        harden_mixers(network)
+        return replace(self, network=network)
 
     def score(self, genotype: Genotype) -> Score:
         """Scores a genotype on all reward images, or the first `max_images`."""
-        count = self.max_images and math.ceil(self.max_images / self.batch_size)
+        count = self.max_images and math.ceil(self.max_images / self.reward_batch_size)
         batches = itertools.islice(self.reward.batches(self.batch_size), count)
         if self.bn == "batch":
             with batch_statistics(self.network):
                 return evaluate(self.network, batches, genotype, autocast=self.autocast, recorder=self.recorder)
-        calibration = self.train.batches(self.calibration_batch_size, seed=0)
-        recalibrate_batch_norm(
-            self.network,
-            itertools.islice(calibration, self.calibration_batches),
-            genotype,
-            autocast=self.autocast,
-        )
+        calibration = self.train.batches(self.batch_size, seed=0)
+        some = itertools.islice(calibration, self.calibration_batches)
+        recalibrate_batch_norm(self.network, some, genotype, autocast=self.autocast)
         training = self.network.training
         score = evaluate(self.network.eval(), batches, genotype, autocast=self.autocast, recorder=self.recorder)
         self.network.train(training)

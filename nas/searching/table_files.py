@@ -2,7 +2,6 @@
 
 import csv
 import gzip
-import hashlib
 import io
 import math
 import zlib
@@ -10,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from nas.runs.checkpoints import file_digest
 
 MAX_BYTES = 256 * 2**20
 MAX_ROWS = 1_000_000
@@ -90,8 +91,7 @@ class Table:
     @property
     def record(self) -> dict[str, Any]:
         """What is known of the file: `table`, its name, `sha256` and `rows`."""
-        digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
-        return {"table": self.path.name, "sha256": digest, "rows": len(self)}
+        return {"table": self.path.name, "sha256": file_digest(self.path), "rows": len(self)}
 
     def column(self, role: str) -> Mapping[str, float]:
         """Returns the column `reward`, `report` or `cost`.

@@ -18,10 +18,11 @@ from nas.training.evaluation import Score
 from search_spaces.genotype import Genotype
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TableLookup:
     """Looks genotypes up in a table.
 
-    Args:
+    Attributes:
         table: The table.
         key_of: Returns the key of a genotype, such as `search_spaces.nasbench201.arch_string`.
         reward_scale: Factor on the reward column, above 0. With 0.01 percents become the fractions for which the
@@ -31,12 +32,13 @@ class TableLookup:
         ValueError: If `reward_scale` is out of range.
     """
 
-    def __init__(self, table: Table, *, key_of: Callable[[Genotype], str], reward_scale: float = 1.0) -> None:
-        if not 0 < reward_scale < math.inf:
-            raise ValueError(f"reward_scale must be above 0 and finite, got {reward_scale}")
-        self.table = table
-        self.key_of = key_of
-        self.reward_scale = reward_scale
+    table: Table
+    key_of: Callable[[Genotype], str]
+    reward_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.reward_scale < math.inf:
+            raise ValueError(f"reward_scale must be above 0 and finite, got {self.reward_scale}")
 
     def accuracy(self, genotype: Genotype) -> float:
         """Returns the scaled value of the reward column.
@@ -177,5 +179,5 @@ def open_table(
     if not callable(key_of):
         raise ValueError(f"key_of must name a function: table.key_of.path=MODULE.FUNCTION, got {key_of!r}")
     table = Table.read(path, key=key, reward=reward, report=report, cost=cost)
-    lookup = TableLookup(table, key_of=key_of, reward_scale=reward_scale)
+    lookup = TableLookup(table=table, key_of=key_of, reward_scale=reward_scale)
     return lookup, None if table.cost is None else TabularCost(cost_name, lookup)

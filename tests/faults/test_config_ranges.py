@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_module
+from nas.command_line.settings_groups import CLASSES, settings_class
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import device
 
-from nas.command_line.settings_groups import CLASSES, settings_class
 from nas.data.named import check_batches, synthetic
 from nas.jobs.building.config import build, plain
 from nas.models.shufflenasnet import ShuffleNASNet
@@ -62,7 +62,8 @@ mixer_costs        [1,inf] channels groups
 mixer_costs,model_costs  [1,inf] batch_sizes image_size rounds  [0,inf] warmup
 bodies             [1,inf] epochs batch_size trials  [0,inf] weight_decay mixer_penalty harden_epoch  (0,inf] lr_max
 bodies             [-inf,inf] v1_width v2_width filters
-controller         (0,inf] tanh_constant op_tanh_reduction temperature init_range optimizer.lr optimizer.eps elites.weight
+controller         (0,inf] tanh_constant op_tanh_reduction temperature init_range
+controller         (0,inf] optimizer.lr optimizer.eps elites.weight
 controller         (0,inf] policy.tanh_constant policy.op_tanh_reduction policy.temperature policy.init_range
 controller         [1,1e6] policy.hidden_size  [0,1) optimizer.betas baseline.decay  [0,inf] entropy.weight
 controller         [1,inf] entropy.updates  [1,100] elites.size  [5,inf] elites.window

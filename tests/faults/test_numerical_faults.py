@@ -203,7 +203,7 @@ def test_outputs_that_are_not_finite_are_wrong_whatever_the_label(value):
 
 def test_a_diverged_child_has_reward_0_and_a_reward_that_is_no_number_is_refused(data):
     network, genotype = small_network(), some_genotype()
-    scorer = SupernetScorer(network, train=data.train, reward=data.reward, batch_size=16)
+    scorer = SupernetScorer(network=network, train=data.train, reward=data.reward, batch_size=16)
     with torch.no_grad():
         next(network.parameters()).fill_(math.nan)
     scores = scorer.batch_scores([genotype, genotype], seed=0)

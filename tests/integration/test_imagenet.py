@@ -15,6 +15,7 @@ from PIL import Image
 
 from nas.command_line.mistakes import explain
 from nas.command_line.words import Words
+from nas.data.image_data import ImageKind
 from nas.data.streaming import StreamingSplit
 from nas.jobs import predict, retrain, search
 from nas.jobs.building.parts import build_data, build_runtime
@@ -127,6 +128,6 @@ def test_the_published_size_is_that_of_the_mobile_setting():
     with initialize_config_module("conf", version_base="1.3"):
         cfg = compose("retrain", overrides=["experiment=imagenet_retrain", "data.root=none"])
     genotype = PUBLISHED["shufflenasnet_a"].genotype
-    size = measure_size(cfg, genotype, image_shape=(3, 224, 224), num_classes=1000)
+    size = measure_size(cfg, genotype, ImageKind((3, 224, 224), 1000))
     assert 500e6 < size["multiply_adds"] < 600e6
     assert cfg.retrain.first_cycle == cfg.retrain.epochs == 250

@@ -13,6 +13,7 @@ from nas.cli import hydra_overrides
 from nas.command_line.following import followed
 from nas.command_line.words import Words, read_words
 from nas.costs.latency.model_entries import read_entry
+from nas.data.image_data import ImageKind
 from nas.jobs import show
 from nas.jobs.building.compared_models import build_compared
 from nas.jobs.building.parts import measure_size
@@ -44,7 +45,7 @@ def follow(*arguments: str, command: str = "show") -> list[str]:
 def expected(genotype, *, size: int, channels: int, num_classes: int, **settings: object) -> int:
     """Parameters of a ShuffleNASNet, counted by hand of its settings."""
     network, shape = network_config("shufflenasnet", settings), (channels, size, size)
-    return measure_size(network, genotype, image_shape=shape, num_classes=num_classes)["parameters"]
+    return measure_size(network, genotype, ImageKind(shape, num_classes))["parameters"]
 
 
 @pytest.fixture
@@ -197,7 +198,7 @@ def test_the_command_counts_as_latency_does(searched):
     with initialize_config_module("conf", version_base="1.3"):
         cfg = compose("latency")
     entry = read_entry(f"{searched}/candidates.json#3")
-    facts = build_compared(entry, cfg, image_shape=(1, 8, 8), num_classes=5).facts
+    facts = build_compared(entry, cfg, ImageKind((1, 8, 8), 5)).facts
     sizes = f"{facts['parameters']:,} parameters, {facts['multiply_adds']:,} multiply-adds"
     assert f"{sizes} with filters=10, cells_per_stage=2" in done.stdout
 

@@ -8,16 +8,15 @@ import torch
 from torch import nn
 
 from nas.costs.latency import backends
-from nas.costs.latency.backends import BACKENDS, ONNX_PACKAGES
+from nas.costs.latency.backends import BACKENDS
 from nas.models.derived import DerivedModel
+from nas.models.exporting.formats import missing_onnx
 from nas.models.inference.ready import for_inference
 from nas.models.shufflenasnet import ShuffleNASNet
 from search_spaces.cells import genotype_candidates
 
 CPU = torch.device("cpu")
-needs_onnx = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ONNX_PACKAGES), reason="needs the packages of [export]"
-)
+needs_onnx = pytest.mark.skipif(bool(missing_onnx()), reason="needs the packages of [export]")
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 
 
@@ -55,7 +54,7 @@ def test_compiled_models_and_shapes_do_not_displace_each_other():
 def test_onnxruntime_exports_once_for_all_batch_sizes(derived, monkeypatch):
     images = torch.randn((3, 3, 8, 8)).contiguous(memory_format=torch.channels_last)
     agrees("onnxruntime", derived, images[:1])
-    monkeypatch.setattr(backends, "_exported", None)
+    monkeypatch.setattr(backends, "onnx_program", None)
     agrees("onnxruntime", derived, images)
 
 

@@ -36,7 +36,7 @@ def test_a_stopwatch_adds_up_the_seconds_of_named_methods_and_passes_the_rest_on
     seconds, clock = {}, itertools.count(step=3.0)
     waits = []
     watched = Stopwatch(
-        [2, 1],
+        target=[2, 1],
         names={"append": "grow", "extend": "grow", "sort": "order"},
         seconds=seconds,
         wait=lambda: waits.append(None),

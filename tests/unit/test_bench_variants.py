@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from nas.compute.device import Runtime
-from nas.studies.benchmarks.memory import held_bytes, highest, peak_bytes
+from nas.costs.latency.peak_memory import held_bytes
+from nas.studies.benchmarks.memory import highest, peak_bytes
 from nas.studies.benchmarks.scaling import EXTRA, enough_ops, shortened
 from nas.studies.benchmarks.switches import ALL_ON, runtimes
 from search_spaces.nasnet import NASNetSpace

@@ -24,6 +24,10 @@ from tests.conftest import make_cell
 SETTINGS = {"_target_": "nas.models.shufflenasnet.ShuffleNASNet", "filters": 8, "cells_per_stage": 1, "stages": 2}
 
 
+def metadata_of(record: ModelRecord) -> dict[str, str]:
+    return {"model": model_text(record.genotype, record.network)}
+
+
 def a_record(mixer: str = "auto_shuffle") -> ModelRecord:
     cell = make_cell((0, "conv_1x1"), (0, "sep_conv_3x3"), mixer=mixer)
     genotype = Genotype(space="shufflenas", normal=cell, reduction=cell)
@@ -35,7 +39,9 @@ def a_run(folder: Path, record: ModelRecord | None = None) -> tuple[Path, nn.Mod
     record = record or a_record()
     network = build_model(record, None)
     folder.mkdir(parents=True)
-    save_weights(folder / WEIGHTS_FILE, network.state_dict(), metadata={"model": model_text(record)})
+    save_weights(
+        folder / WEIGHTS_FILE, network.state_dict(), metadata={"model": model_text(record.genotype, record.network)}
+    )
     write_json(folder / "data.json", {"name": "mine", "image_shape": [1, 8, 8], "mean": [0.25], "std": [0.5]})
     write_json(folder / "metrics.json", {"members": [{"label": "found", "test_accuracy": 0.75}]})
     return folder, network
@@ -208,7 +214,7 @@ def test_appended_and_flipped_bytes_are_refused(tmp_path):
 def changed(folder: Path, **metadata) -> str:
     """The file, with another model in its header."""
     file = folder / WEIGHTS_FILE
-    model = {**json.loads(model_text(a_record())), **metadata}
+    model = {**json.loads(metadata_of(a_record())["model"]), **metadata}
     save_weights(file, load_weights(file), metadata={"model": json.dumps(model)})
     return str(file)
 
@@ -239,7 +245,7 @@ def test_weights_that_are_no_numbers_or_no_permutations_are_refused(tmp_path):
     for key, value in (("classifier.weight", torch.nan), (".index", 0)):
         weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         weights[next(name for name in weights if name.endswith(key))].fill_(value)
-        save_weights(folder / WEIGHTS_FILE, weights, metadata={"model": model_text(a_record())})
+        save_weights(folder / WEIGHTS_FILE, weights, metadata=metadata_of(a_record()))
         with pytest.raises(ValueError, match=r"not finite|not a permutation"):
             nas.load_model(folder)
 

@@ -203,7 +203,7 @@ def test_rewards_wait_for_the_device_once(device, waits):
     with fake_tensors(device) as watch:
         train, reward = split_of(device), split_of(device)
         watch.waits.clear()
-        scorer = SupernetScorer(watch.move(network), train=train, reward=reward, batch_size=4)
+        scorer = SupernetScorer(network=watch.move(network), train=train, reward=reward, batch_size=4)
         assert len(scorer.batch_scores([*CELLS, *CELLS], seed=0)) == 2 * len(CELLS)
     assert watch.waits == waits
 
@@ -215,7 +215,9 @@ def test_scoring_a_cell_waits_for_the_device_once(bn, autocast):
     with fake_tensors(CUDA) as watch:
         train, reward = split_of(CUDA), split_of(CUDA)
         watch.waits.clear()
-        scorer = SupernetScorer(watch.move(network), train=train, reward=reward, batch_size=8, bn=bn, autocast=autocast)
+        scorer = SupernetScorer(
+            network=watch.move(network), train=train, reward=reward, batch_size=8, bn=bn, autocast=autocast
+        )
         scorer.score(CELLS[0])
     assert watch.waits == ["evaluate_paths"]
 

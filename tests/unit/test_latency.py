@@ -1,7 +1,7 @@
 """Interleaved timing, what follows from planted times, the settings, the figure and the peak memory."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 
 import pytest
@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from torch import nn
 
-from nas.compute.device import Runtime
+from nas.compute.device import Runtime, threads_set
 from nas.costs.latency.backends import BACKENDS, PRECISIONS, precision_name
-from nas.costs.latency.comparison import Comparison, ReadyModel, threads_set
+from nas.costs.latency.comparison import Comparison, ReadyModel
 from nas.costs.latency.measurement import LEAST_ROUNDS, speedup, summarise, time_interleaved
-from nas.costs.latency.peak_memory import PeakMemory, live_bytes, weight_bytes
+from nas.costs.latency.peak_memory import PeakMemory, held_bytes, live_bytes
 from nas.costs.latency.settings import LatencySettings
 from nas.reporting.latency_plots import comparison_plot, line_labels
 from nas.reporting.latency_report import flat_row
@@ -145,7 +145,7 @@ def test_a_drift_that_hits_whole_rounds_changes_no_speedup(drift, times):
 
 
 def test_rounds_that_only_one_ran_are_left_out_of_a_speedup():
-    assert speedup([1.0, 1.0, 100.0, 100.0], [2.0, 2.0], seed=0).to_dict() == {
+    assert asdict(speedup([1.0, 1.0, 100.0, 100.0], [2.0, 2.0], seed=0)) == {
         "ratio": 2.0,
         "low": 2.0,
         "high": 2.0,
@@ -218,7 +218,7 @@ def test_live_bytes_is_the_largest_sum_of_tensors_alive_at_once():
 
 def test_weights_and_views_are_no_live_bytes():
     linear = nn.Linear(100, 1, bias=False)
-    assert weight_bytes(linear) == 400
+    assert held_bytes(linear.parameters()) == 400
     assert live_bytes(nn.Sequential(nn.Flatten(), linear), torch.zeros((1, 1, 10, 10))) == 400 + 4
 
 

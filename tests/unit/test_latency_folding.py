@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from nas.models.inference.batch_norm_folding import absorb, fold_batch_norm, fold_batch_norm_by_graph, scale_and_shift
+from nas.models.inference.batch_norm_folding import absorb, fold_batch_norm, fold_batch_norm_by_graph
 from nas.models.inference.ready import for_inference
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.models.shufflenets import ShuffleNetV1, ShuffleNetV2
@@ -46,22 +46,19 @@ def images(*shape: int) -> torch.Tensor:
     return torch.randn(shape, dtype=torch.float64)
 
 
-def test_scale_and_shift_are_those_of_the_formula():
-    norm = nn.BatchNorm2d(1, eps=0.0)
-    norm.running_mean.fill_(3.0)
-    norm.running_var.fill_(4.0)
-    nn.init.constant_(norm.weight, 5.0)
-    nn.init.constant_(norm.bias, 7.0)
-    scale, shift = scale_and_shift(norm)
-    assert (scale.item(), shift.item()) == (2.5, 7.0 - 3.0 * 2.5)
-
-
-def test_a_convolution_with_a_bias_scales_it_as_well():
-    conv = nn.Conv2d(1, 1, 1)
-    nn.init.constant_(conv.weight, 2.0)
-    nn.init.constant_(conv.bias, 3.0)
-    absorb(conv, torch.tensor([10.0]), torch.tensor([1.0]))
-    assert conv(torch.ones((1, 1, 1, 1))).item() == 10.0 * (2.0 + 3.0) + 1.0
+def test_a_convolution_does_what_the_formula_of_batch_norm_says():
+    conv, norm = nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1, eps=0.0)
+    for values, number in (
+        (norm.running_mean, 3.0),
+        (norm.running_var, 4.0),
+        (norm.weight, 5.0),
+        (norm.bias, 7.0),
+        (conv.weight, 2.0),
+        (conv.bias, 6.0),
+    ):
+        values.data.fill_(number)
+    absorb(conv, norm)
+    assert (conv.weight.item(), conv.bias.item()) == (2.0 * 5.0 / 2.0, (6.0 - 3.0) * 5.0 / 2.0 + 7.0)
 
 
 @pytest.mark.parametrize("op", ["sep_conv_3x3", "dil_conv_5x5", "conv_1x1", "conv_7x1_1x7", "identity"])

@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_module
 
 from nas.costs.latency.model_entries import ModelEntry, read_entries, read_entry
 from nas.costs.latency.torchvision_models import build_torchvision
+from nas.data.image_data import ImageKind
 from nas.jobs.building.compared_models import build_compared, published_model
 from nas.runs.checkpoints import save_weights
 from search_spaces.published import PUBLISHED
@@ -16,7 +17,7 @@ from search_spaces.published import PUBLISHED
 def built(given: object, *overrides: str, size: int = 16):
     with initialize_config_module("conf", version_base="1.3"):
         cfg = compose("latency", overrides=list(overrides))
-    return build_compared(read_entry(given), cfg, image_shape=(3, size, size), num_classes=5)
+    return build_compared(read_entry(given), cfg, ImageKind((3, size, size), 5))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_a_run_folder_goes_by_its_own_name_and_a_file_by_its_folder_and_own(tmp_
 def test_a_published_name_has_its_published_size(name):
     with initialize_config_module("conf", version_base="1.3"):
         cfg = compose("latency")
-    made = build_compared(read_entry(name), cfg, image_shape=(3, 4, 4), num_classes=10)
+    made = build_compared(read_entry(name), cfg, ImageKind((3, 4, 4), 10))
     assert made.facts["parameters"] == PUBLISHED[name].models[0].parameters
 
 

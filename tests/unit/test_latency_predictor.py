@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nas.compute.device import make_runtime
-from nas.compute.processor_time import WARMUP, steady_times
+from nas.compute.timing import STEADY_WARMUP, steady_times
 from nas.costs import latency_predictor
 from nas.costs.counting import Correction, random_genotypes
 from nas.costs.latency_predictor import (
@@ -143,7 +144,7 @@ def test_other_conditions_have_another_file():
 )
 def test_a_damaged_table_is_named(tmp_path, change, message):
     path = tmp_path / CONDITIONS.file_name
-    path.write_text(change(LatencyTable(CONDITIONS).to_dict()))
+    path.write_text(change(asdict(LatencyTable(CONDITIONS))))
     with pytest.raises(ValueError, match=message) as caught, opened_table(tmp_path, CONDITIONS):
         pass
     assert str(path) in str(caught.value)
@@ -155,10 +156,10 @@ def test_what_is_in_the_table_is_not_measured_again(tmp_path, parts, runtime, mo
     first, table = latency_cost(parts, build_model=None, **given)
     monkeypatch.setattr(latency_predictor, "measure_parts", None)
     again, table_again = latency_cost(parts, build_model=None, **given)
-    assert table.to_dict() == table_again.to_dict()
+    assert table == table_again
     genotype = random_genotypes(SPACE, 1, stream="test")[0]
     assert first(genotype) == again(genotype) > 0
-    assert LatencyTable.from_dict(json.loads(json.dumps(table.to_dict())), source="x").parts == table.parts
+    assert LatencyTable.from_dict(json.loads(json.dumps(asdict(table))), source="x").parts == table.parts
 
 
 def test_a_correction_is_kept_for_its_network(tmp_path, parts, runtime, monkeypatch):
@@ -206,7 +207,7 @@ def test_steady_times_alternate_and_leave_out_the_rounds_for_warming_up():
     times = steady_times(
         {"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=2, device=torch.device("cpu")
     )
-    assert order == ["a", "b"] * (WARMUP + 2)
+    assert order == ["a", "b"] * (STEADY_WARMUP + 2)
     assert [len(values) for values in times.values()] == [2, 2]
     assert min(time for values in times.values() for time in values) >= 0
 

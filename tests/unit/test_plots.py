@@ -5,7 +5,7 @@ from math import nan
 
 import pytest
 
-from nas.reporting.plots import choice_curves, latency_plot, search_curves, training_curves
+from nas.reporting.plots import choice_curves, search_curves, training_curves
 
 SEARCH = [
     {"epoch": 1, "loss": 2.3, "reward": 0.3, "baseline": nan, "entropy": 5.0, "best": 0.4},
@@ -18,14 +18,10 @@ TRAINING = [
     for seed in (0, 1)
     for epoch in (1, 2, 3)
 ]
-LATENCY = {
-    "found": [{"batch_size": size, "median_ms": 1.0 + size, "p95_ms": 1.5 + size} for size in (1, 8, 64)],
-    "random": [{"batch_size": size, "median_ms": 2.0 + size, "p95_ms": nan} for size in (1, 8, 64)],
-}
 CHOICES = [
     {"epoch": epoch, "op.a": 0.1 * epoch, "op.b": 1 - 0.1 * epoch, "mixer.c": 1.0, "loss": 2.0} for epoch in range(5)
 ]
-FIGURES = [(search_curves, SEARCH), (choice_curves, CHOICES), (training_curves, TRAINING), (latency_plot, LATENCY)]
+FIGURES = [(search_curves, SEARCH), (choice_curves, CHOICES), (training_curves, TRAINING)]
 
 
 def texts(path):
@@ -48,7 +44,7 @@ def test_a_figure_is_valid_and_the_same_every_time(draw, values, tmp_path):
     assert "dc:date" not in first.read_text()
 
 
-@pytest.mark.parametrize(("draw", "values"), [(search_curves, []), (training_curves, []), (latency_plot, {})])
+@pytest.mark.parametrize(("draw", "values"), [(search_curves, []), (training_curves, [])])
 def test_nothing_to_draw_is_an_error(draw, values, tmp_path):
     with pytest.raises(ValueError, match="nothing to draw"):
         draw(values, tmp_path / "figure.svg")
@@ -89,15 +85,9 @@ def test_training_curves_skip_epochs_without_a_test(tmp_path):
     assert color_count(tmp_path / "one.svg", "#0072b2") > 1
 
 
-def test_latency_plot_marks_the_measured_batch_sizes(tmp_path):
-    latency_plot(LATENCY, tmp_path / "latency.svg")
-    words = texts(tmp_path / "latency.svg")
-    assert {"1", "8", "64", "batch size", "found", "random"} <= set(words)
-
-
 def test_a_dollar_sign_in_a_name_is_only_a_dollar_sign(tmp_path):
-    latency_plot({"$\\nonsense$": LATENCY["found"]}, tmp_path / "latency.svg")
-    assert "$\\nonsense$" in texts(tmp_path / "latency.svg")
+    training_curves([{**row, "label": "$\\nonsense$"} for row in TRAINING], tmp_path / "training.svg")
+    assert "$\\nonsense$ (n = 2)" in texts(tmp_path / "training.svg")
 
 
 def test_matplotlib_is_loaded_only_to_draw():

@@ -10,6 +10,7 @@ from torch import nn
 
 from nas.data.image_files import decode_image
 from nas.models.prediction import find_images, predict, read_image
+from nas.models.prediction_settings import PredictSettings
 
 
 class MeanColour(nn.Module):
@@ -27,7 +28,7 @@ def save(path: Path, colour: object, mode: str = "RGB", size: tuple[int, int] = 
 
 def test_the_largest_mean_is_the_first_class_and_probabilities_are_a_softmax(tmp_path):
     files = [save(tmp_path / "red.png", (255, 0, 51)), save(tmp_path / "blue.jpg", (0, 0, 255), size=(40, 40))]
-    found, unreadable = predict(MeanColour(), files, image_shape=(3, 8, 8), top=2, batch_size=1)
+    found, unreadable = predict(MeanColour(), files, PredictSettings(top=2, batch_size=1), image_shape=(3, 8, 8))
     assert not unreadable
     assert [one.file for one in found] == files
     assert [one.labels[0] for one in found] == [0, 2]
@@ -37,7 +38,7 @@ def test_the_largest_mean_is_the_first_class_and_probabilities_are_a_softmax(tmp
 
 
 def test_a_model_of_few_classes_shows_all_of_them(tmp_path):
-    found, _ = predict(MeanColour(), [save(tmp_path / "a.png", 0)], image_shape=(3, 8, 8), top=9)
+    found, _ = predict(MeanColour(), [save(tmp_path / "a.png", 0)], PredictSettings(top=9), image_shape=(3, 8, 8))
     assert len(found[0].labels) == 3
 
 
@@ -114,7 +115,8 @@ def test_broken_files_are_reported_and_the_others_classified(tmp_path):
     broken.write_bytes(b"not an image")
     cut.write_bytes(save(tmp_path / "whole.png", 0, size=(64, 64)).read_bytes()[:60])
     for batch_size in (1, 64):
-        found, unreadable = predict(MeanColour(), [broken, good, cut], image_shape=(3, 8, 8), batch_size=batch_size)
+        settings = PredictSettings(batch_size=batch_size)
+        found, unreadable = predict(MeanColour(), [broken, good, cut], settings, image_shape=(3, 8, 8))
         assert [one.file for one in found] == [good]
         assert set(unreadable) == {broken, cut}
         assert "cannot be read as an image" in unreadable[broken]
@@ -122,4 +124,4 @@ def test_broken_files_are_reported_and_the_others_classified(tmp_path):
 
 def test_a_model_of_two_channels_is_refused(tmp_path):
     with pytest.raises(ValueError, match="1 or 3 channels, the model takes 2"):
-        predict(MeanColour(), [tmp_path / "a.png"], image_shape=(2, 8, 8))
+        predict(MeanColour(), [tmp_path / "a.png"], PredictSettings(), image_shape=(2, 8, 8))

@@ -6,7 +6,7 @@ import pytest
 
 from nas.studies.ranking import intervals
 from nas.studies.ranking.correlations import kendall_tau, ranks, spearman_rho
-from nas.studies.ranking.intervals import accuracy_interval, bootstrap
+from nas.studies.ranking.intervals import bootstrap
 
 TIED = [np.random.default_rng(seed).integers(0, 4, size=(2, 9)).astype(float) for seed in range(8)]
 
@@ -116,9 +116,3 @@ def test_a_perfect_order_has_an_interval_of_no_width_and_no_order_has_none():
 def test_a_bootstrap_needs_cells():
     with pytest.raises(ValueError, match="at least one cell"):
         bootstrap(kendall_tau, [], [], seed=0)
-
-
-def test_the_interval_of_an_accuracy_is_wilsons():
-    assert accuracy_interval(0.5, images=100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
-    low, high = accuracy_interval(1.0, images=10)
-    assert (low, high) == (pytest.approx(10 / (10 + 1.96**2)), 1.0)

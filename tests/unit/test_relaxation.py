@@ -13,7 +13,6 @@ from nas.studies.demonstrations.relaxation import (
     penalty_gradient,
     random_starts,
     round_all,
-    wilson_interval,
 )
 from search_spaces.permutations import permutation_matrix, permutation_penalty, project_doubly_stochastic
 
@@ -116,16 +115,6 @@ def test_the_linear_gap_is_that_to_the_best_permutation():
 
 def test_the_best_start_is_one_of_the_problems_own():
     assert best_of_starts(torch.tensor([3.0, 1.0, 2.0, 0.5, 9.0, 0.1]), starts=3).tolist() == [1, 5]
-
-
-def test_wilson_intervals_of_known_values():
-    assert wilson_interval(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
-    low, high = wilson_interval(20, 20)
-    assert (low, high) == (pytest.approx(20 / (20 + 1.96**2)), pytest.approx(1.0))
-    assert wilson_interval(0, 20) == pytest.approx((0.0, 1 - low), abs=1e-12)
-    for successes, trials in ((1, 0), (-1, 5), (6, 5)):
-        with pytest.raises(ValueError, match="successes"):
-            wilson_interval(successes, trials)
 
 
 def test_a_film_has_start_and_end_of_both_descents():

@@ -385,7 +385,7 @@ def test_a_swept_setting_is_drawn_with_mean_and_spread_by_hand(tmp_path):
         folder = tmp_path / f"{blocks}-{seed}"
         folder.mkdir()
         (folder / "config.yaml").write_text(f"seed: {seed}\nspace: {{blocks: {blocks}}}\n")
-        runs.append(RunRecord(folder, name=folder.name, key=folder.name))
+        runs.append(RunRecord(folder=folder, name=folder.name, key=folder.name))
     rows = [{"test_accuracy": 0.9}, {"test_accuracy": 0.8}, {"test_accuracy": 0.7}]
     (chart,) = swept_charts(runs, rows)
     dots = chart.series[1]

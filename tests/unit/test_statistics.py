@@ -12,6 +12,7 @@ from nas.runs.intervals import (
     plus_minus,
     spread,
     verdict,
+    wilson_interval,
 )
 from nas.runs.rank_tests import mann_whitney_p, signed_rank_p
 
@@ -152,3 +153,14 @@ def test_a_sentence_gives_p_and_the_interval_or_says_why_there_is_none():
 def test_a_mean_stands_with_its_deviation_if_there_is_one():
     assert plus_minus(97.314, 0.2) == "97.31 ± 0.20"
     assert plus_minus(97.314, None) == plus_minus(97.314, math.nan) == "97.31"
+
+
+def test_wilson_intervals_of_known_values():
+    assert wilson_interval(0.5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert wilson_interval(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
+    low, high = wilson_interval(1.0, 20)
+    assert (low, high) == (pytest.approx(20 / (20 + 1.96**2)), pytest.approx(1.0))
+    assert wilson_interval(0.0, 20) == pytest.approx((0.0, 1 - low), abs=1e-12)
+    for rate, trials in ((1.0, 0), (-0.2, 5), (1.2, 5)):
+        with pytest.raises(ValueError, match="successes"):
+            wilson_interval(rate, trials)

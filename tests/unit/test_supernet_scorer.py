@@ -27,7 +27,7 @@ def network() -> ShuffleNASNet:
 
 
 def scorer(network, **options) -> SupernetScorer:
-    return SupernetScorer(network, train=DATA.train, reward=DATA.reward, **{"batch_size": 8, **options})
+    return SupernetScorer(network=network, train=DATA.train, reward=DATA.reward, **{"batch_size": 8, **options})
 
 
 def test_a_recalibrated_path_is_scored_with_its_running_statistics(network):

@@ -15,7 +15,7 @@ ABSENT = SPACE.decode([0, 1, 2, 3, 4, 2])
 
 @pytest.fixture
 def lookup(tmp_path) -> TableLookup:
-    return TableLookup(read(write(tmp_path / "table.csv", ROWS)), key_of=arch_string, reward_scale=0.01)
+    return TableLookup(table=read(write(tmp_path / "table.csv", ROWS)), key_of=arch_string, reward_scale=0.01)
 
 
 def test_accuracies_are_scaled_and_reports_and_costs_are_not(lookup):
@@ -42,7 +42,7 @@ def test_a_genotype_that_is_not_in_the_table_is_refused_by_name(lookup):
 
 def test_queries_for_a_column_that_was_not_read_are_refused(tmp_path):
     table = Table.read(write(tmp_path / "table.csv", ROWS), key="arch", reward="valid")
-    lookup = TableLookup(table, key_of=arch_string)
+    lookup = TableLookup(table=table, key_of=arch_string)
     with pytest.raises(ValueError, match="without a cost column; name one with cost=COLUMN"):
         lookup.cost(FIRST)
 
@@ -55,18 +55,18 @@ def test_any_space_can_be_tabular(tmp_path):
     def key_of(genotype: Genotype) -> str:
         return " ".join(map(str, space.encode(genotype)))
 
-    assert TableLookup(table, key_of=key_of).accuracy(genotype) == 0.5
+    assert TableLookup(table=table, key_of=key_of).accuracy(genotype) == 0.5
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_scale_that_would_turn_or_wipe_out_rewards_is_refused(tmp_path, scale):
     with pytest.raises(ValueError, match="reward_scale must be above 0 and finite"):
-        TableLookup(read(write(tmp_path / "table.csv", ROWS)), key_of=arch_string, reward_scale=scale)
+        TableLookup(table=read(write(tmp_path / "table.csv", ROWS)), key_of=arch_string, reward_scale=scale)
 
 
 def test_a_cost_of_zero_is_refused():
     lookup = TableLookup(
-        Table(path=FILE, reward={"a": 1.0}, cost={"a": 0.0}), key_of=lambda genotype: "a", reward_scale=1.0
+        table=Table(path=FILE, reward={"a": 1.0}, cost={"a": 0.0}), key_of=lambda genotype: "a", reward_scale=1.0
     )
     with pytest.raises(ValueError, match=r"nasbench201_cifar10.csv.gz: a cost must be above 0, got 0.0"):
         TabularCost("latency", lookup)(SPACE.decode([0] * 6))

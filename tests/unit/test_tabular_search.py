@@ -81,7 +81,7 @@ def test_the_search_does_not_look_at_the_reports(table):
     evaluator, _ = table
     turned = {key: -value for key, value in evaluator.table.report.items()}
     other = TableLookup(
-        Table(path=FILE, reward=evaluator.table.reward, report=turned, cost=evaluator.table.cost),
+        table=Table(path=FILE, reward=evaluator.table.reward, report=turned, cost=evaluator.table.cost),
         key_of=arch_string,
         reward_scale=0.01,
     )

@@ -5,22 +5,19 @@ example, (N, C, H, W), on every call. Preparing may take long: it compiles, capt
 a machine cannot do is said by `lack` beforehand.
 """
 
-import importlib
-import importlib.util
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+from nas.compute.cuda_graphs import WARMUP, CudaGraphs
+from nas.models.exporting.formats import make_program, missing_onnx, onnx_program, onnx_session, quiet
+
 Pass = Callable[[], Tensor]
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """The data type that each precision computes in."""
-ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,26 +60,22 @@ def prepare_compiled(model: nn.Module, example: Tensor) -> Pass:
         logits: Tensor = compiled(example)
         return logits
 
-    with _quiet():
+    with quiet():
         run()
     return run
 
 
 def prepare_cuda_graph(model: nn.Module, example: Tensor) -> Pass:
     """Captures a pass as a CUDA graph; a call replays it, with one launch for all kernels."""
-    stream = torch.cuda.Stream(example.device)  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream(example.device))
-    with torch.cuda.stream(stream):
-        for _ in range(3):  # choices of kernels must be made before the capture
+    recorder, logits = CudaGraphs(example.device), list[Tensor]()
+    with recorder.stream():
+        for _ in range(WARMUP):
             model(example)
-    torch.cuda.current_stream(example.device).wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        logits: Tensor = model(example)
+    replay = recorder.record(lambda: logits.append(model(example)))
 
     def run() -> Tensor:
-        graph.replay()
-        return logits
+        replay()
+        return logits[0]
 
     run()
     return run
@@ -93,46 +86,18 @@ _EXPORTED: WeakKeyDictionary[nn.Module, bytes] = WeakKeyDictionary()
 
 def prepare_onnxruntime(model: nn.Module, example: Tensor) -> Pass:
     """Exports the model to ONNX, once for all batch sizes, and opens a session with torch's number of threads."""
-    onnxruntime = importlib.import_module("onnxruntime")  # an optional package
     if model not in _EXPORTED:
-        _EXPORTED[model] = _exported(model, example)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    # Idle threads that spin would take time from what is timed next.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(_EXPORTED[model], options, providers=["CPUExecutionProvider"])
-    feed = {session.get_inputs()[0].name: example.contiguous().numpy()}
+        images = torch.zeros((2, *example.shape[1:]))  # of one image, the batch size would be taken for a constant
+        exported = onnx_program(make_program(model, images, dynamic=True), dynamic=True)
+        _EXPORTED[model] = exported.model_proto.SerializeToString()
+    session = onnx_session(_EXPORTED[model], spins=False)  # what is timed next needs the threads' time
+    feed = {"images": example.contiguous().numpy()}
 
     def run() -> Tensor:
-        return torch.from_numpy(session.run(None, feed)[0])
+        return torch.from_numpy(session.run(["logits"], feed)[0])
 
     run()
     return run
-
-
-def _exported(model: nn.Module, example: Tensor) -> bytes:
-    """Returns the model in ONNX, its batch size free."""
-    images = torch.zeros((2, *example.shape[1:]))  # of one image, the batch size would be taken for a constant
-    with _quiet(), torch.inference_mode(False), torch.no_grad():
-        program = torch.onnx.export(
-            model, (images,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False
-        )
-        assert program is not None
-        exported: bytes = program.model_proto.SerializeToString()
-    return exported
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences the warnings of compilers and exporters, which concern their own code."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
 
 
 def _always(device: torch.device, precision: str) -> str | None:  # noqa: ARG001
@@ -144,8 +109,7 @@ def _lacks_cuda(device: torch.device, precision: str) -> str | None:  # noqa: AR
 
 
 def _lacks_onnxruntime(device: torch.device, precision: str) -> str | None:
-    missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := missing_onnx():
         return f"needs {', '.join(missing)}: pip install 'shufflenas[export]'"
     if device.type != "cpu":
         return f"is measured on the CPU, this is {device}; add device=cpu"

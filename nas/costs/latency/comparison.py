@@ -5,16 +5,18 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nas.compute.device import Runtime
+from nas.compute.timing import synchronize
 from nas.costs.latency.backends import BACKENDS, PRECISIONS, Pass
 from nas.costs.latency.measurement import speedup, summarise, time_interleaved
-from nas.costs.latency.peak_memory import MIB, PeakMemory, live_bytes, weight_bytes
+from nas.costs.latency.peak_memory import MIB, PeakMemory, held_bytes, live_bytes
 from nas.runs.console import Bar, progress
 from nas.runs.seeds import derive_seed
 
@@ -73,9 +75,7 @@ class Comparison:
         self.left_out: list[dict[str, str]] = []
         self._note = note
         self._expected = {name: ready.expected for name, ready in models.items()}
-        memory_format = torch.channels_last if runtime.channels_last else torch.contiguous_format
-        self._images = images.to(runtime.device)
-        self._images = self._images.contiguous(memory_format=memory_format)
+        self._images = images.to(runtime.device).contiguous(memory_format=runtime.memory_format)
         self._ways = [pair for pair in itertools.product(backends, precisions) if self._works(*pair)]
         self._cast = {
             (name, precision): ready.model
@@ -156,12 +156,13 @@ class Comparison:
         self, model: nn.Module, images: Tensor, run: Pass, preparing: PeakMemory | None, *, backend: str
     ) -> float | None:
         """Returns the most memory of a pass and the weights, in MiB; None where it is not known."""
+        weights = held_bytes([*model.parameters(), *model.buffers()])
         if self.runtime.device.type == "cuda":
             if preparing is None:
                 with PeakMemory(self.runtime.device) as preparing:
                     run()
-            return None if preparing.num_bytes is None else (weight_bytes(model) + preparing.num_bytes) / MIB
-        return (weight_bytes(model) + live_bytes(model, images)) / MIB if backend == "eager" else None
+            return None if preparing.num_bytes is None else (weights + preparing.num_bytes) / MIB
+        return (weights + live_bytes(model, images)) / MIB if backend == "eager" else None
 
 
 def timed_rows(
@@ -176,7 +177,6 @@ def timed_rows(
     advance: Callable[[], None],
 ) -> list[dict[str, Any]]:
     """Times passes in rounds and compares each with the references' at the same batch size, backend and precision."""
-    cuda = runtime.device.type == "cuda"
     with torch.inference_mode():
         times = time_interleaved(
             [one.run for one in prepared],
@@ -184,7 +184,7 @@ def timed_rows(
             warmup=warmup,
             seconds=seconds,
             seed=derive_seed(seed, "orders"),
-            synchronize=(lambda: torch.cuda.synchronize(runtime.device)) if cuda else (lambda: None),
+            synchronize=partial(synchronize, runtime.device),
             advance=advance,
         )
     keys = [tuple(one.row[key] for key in ("model", "backend", "precision", "batch_size")) for one in prepared]
@@ -192,26 +192,15 @@ def timed_rows(
     rows = []
     for one, key in zip(prepared, keys, strict=True):
         compared = {
-            reference: speedup(
-                by_key[key], by_key[reference, *key[1:]], seed=derive_seed(seed, "bootstrap", reference)
-            ).to_dict()
+            reference: asdict(
+                speedup(by_key[key], by_key[reference, *key[1:]], seed=derive_seed(seed, "bootstrap", reference))
+            )
             for reference in references
             if (reference, *key[1:]) in by_key
         }
-        measured = summarise(by_key[key], batch_size=key[3]).to_dict()
+        measured = asdict(summarise(by_key[key], batch_size=key[3]))
         rows.append({**one.row, **measured, "speedup": compared})
     return rows
-
-
-@contextmanager
-def threads_set(threads: int | None) -> Iterator[int]:
-    """Lets torch compute with so many threads while the context lasts, None as it stands; gives their number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(before if threads is None else threads)
-    try:
-        yield torch.get_num_threads()
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

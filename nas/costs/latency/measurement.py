@@ -7,8 +7,7 @@ the two times of the same round.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
@@ -35,10 +34,6 @@ class Latency:
     images_per_second: float
     repeats: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the figures as JSON-ready data."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speedup:
@@ -55,10 +50,6 @@ class Speedup:
     low: float
     high: float
     rounds: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the figures as JSON-ready data."""
-        return asdict(self)
 
 
 def time_interleaved(

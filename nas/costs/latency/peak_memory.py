@@ -5,6 +5,7 @@ process tells nothing about one pass among others; there the tensors alive at th
 operation, which leaves out what kernels take and give back within one.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from nas.costs.operations import storage_of
+
 MIB = 2**20
 HOW_MEASURED = {
     "cuda": "weights and what a pass allocates at most (torch.cuda.max_memory_allocated); cuda_graph: while captured",
@@ -20,10 +23,9 @@ HOW_MEASURED = {
 }
 
 
-def weight_bytes(model: nn.Module) -> int:
-    """Returns the bytes of a model's weights and buffers."""
-    total: int = sum(value.numel() * value.element_size() for value in (*model.parameters(), *model.buffers()))
-    return total
+def held_bytes(tensors: Iterable[Tensor]) -> int:
+    """Returns the bytes of some tensors."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def live_bytes(model: nn.Module, images: Tensor) -> int:
@@ -65,7 +67,7 @@ class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, *, known: list[Tensor], entering: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._known = {_storage(value) for value in known}
+        self._known = {storage_of(value) for value in known}
         self._sizes: dict[StorageWeakRef, int] = {}
         self.most = 0
         self._note(entering)
@@ -84,14 +86,10 @@ class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _note(self, made: object) -> None:
         self._sizes = {storage: size for storage, size in self._sizes.items() if not _is_gone(storage)}
         for value in tree_leaves(made):
-            if isinstance(value, Tensor) and _storage(value) not in self._known:
-                self._sizes[_storage(value)] = value.untyped_storage().nbytes()
+            if isinstance(value, Tensor) and storage_of(value) not in self._known:
+                self._sizes[storage_of(value)] = value.untyped_storage().nbytes()
         self.most = max(self.most, sum(self._sizes.values()))
 
 
 def _is_gone(storage: StorageWeakRef) -> bool:
     return bool(storage.expired())  # type: ignore[no-untyped-call]
-
-
-def _storage(value: Tensor) -> StorageWeakRef:
-    return StorageWeakRef(value.untyped_storage())  # type: ignore[no-untyped-call]

@@ -1,6 +1,5 @@
 """The models that `nas latency` sets side by side: made from run folders, files, published names and torchvision's."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +11,16 @@ from torch import nn
 
 from nas.costs.latency.model_entries import ModelEntry
 from nas.costs.latency.torchvision_models import build_torchvision, torchvision_names
+from nas.data.image_data import ImageKind
 from nas.jobs.building.config import named_modules, plain
 from nas.jobs.building.parts import build_derived, measure_size
 from nas.models.derived import count_multiply_adds, count_parameters
-from nas.models.genotype_files import is_genotype_itself, load_genotype, network_group
+from nas.models.genotype_files import is_genotype_itself, load_genotype, near_references, network_group
 from nas.models.hardening import harden_mixers
 from nas.models.of_runs import network_config, network_of_run, run_of, trained_network
 from nas.runs.checkpoints import load_weights, read_metadata
 from nas.runs.console import shown
+from nas.training.evaluation import recalibrate_batch_norm
 from search_spaces.auto_shuffle import AutoShuffle
 from search_spaces.genotype import Genotype
 from search_spaces.kaleidoscope import SwitchShuffle
@@ -47,9 +48,7 @@ class ComparedModel:
     facts: dict[str, Any]
 
 
-def build_compared(
-    entry: ModelEntry, cfg: DictConfig, *, image_shape: tuple[int, int, int], num_classes: int
-) -> ComparedModel:
+def build_compared(entry: ModelEntry, cfg: DictConfig, images: ImageKind) -> ComparedModel:
     """Makes the model of an entry, with trained weights where a run has them and random ones elsewhere.
 
     Raises:
@@ -62,37 +61,29 @@ def build_compared(
         and entry.reference not in PUBLISHED
     ):
         if entry.reference in torchvision_names():
-            return _torchvision_model(entry, image_shape=image_shape, num_classes=num_classes)
+            return _torchvision_model(entry, images)
         if entry.reference not in WITHOUT_CELLS:
             check_known(entry.reference)
     without_cells = entry.reference in WITHOUT_CELLS and not Path(entry.reference).exists()
     genotype = None if without_cells else load_genotype(entry.reference)
     try:
         made = _network_of_entry(entry, cfg, genotype)
-        return compared_network(entry, made, genotype, image_shape=image_shape, num_classes=num_classes)
+        return compared_network(entry, made, genotype, images)
     except ValueError as error:
         raise ValueError(f"models: {entry.name}: {error}") from None
 
 
-def compared_network(
-    entry: ModelEntry,
-    cfg: DictConfig,
-    genotype: Genotype | None,
-    *,
-    image_shape: tuple[int, int, int],
-    num_classes: int,
-) -> ComparedModel:
+def compared_network(entry: ModelEntry, cfg: DictConfig, genotype: Genotype | None, images: ImageKind) -> ComparedModel:
     """Makes the network of `cfg.network` as a model to be compared."""
-    size = {"image_shape": image_shape, "num_classes": num_classes}
-    network = build_derived(cfg, genotype, **size)  # type: ignore[arg-type]
-    weights = give_weights(network, cfg, genotype, reference=entry.reference, image_shape=image_shape)
+    network = build_derived(cfg, genotype, images)
+    weights = give_weights(network, cfg, genotype, reference=entry.reference, image_shape=images.shape)
     facts = {
         "name": entry.name,
         "reference": entry.reference,
         "genotype": None if genotype is None else genotype.to_dict(),
         "weights": weights,
         "network": OmegaConf.to_container(cfg.network),
-        **measure_size(cfg, genotype, **size),  # type: ignore[arg-type]
+        **measure_size(cfg, genotype, images),
     }
     return ComparedModel(name=entry.name, network=network.eval(), genotype=genotype, facts=facts)
 
@@ -142,15 +133,9 @@ def check_known(reference: str) -> None:
     """Raises FileNotFoundError for a text that looks like a name and is none, with the names near to it."""
     if any(sign in reference for sign in "/\\.#({ ") or not reference:
         return
-    known = [*PUBLISHED, *WITHOUT_CELLS, *torchvision_names()]
-    runs = Path("results/runs")
-    near = [str(runs / reference)] if (runs / reference).is_dir() else []
-    near += difflib.get_close_matches(reference.lower(), known, n=4)
-    hint = (
-        f"near it: {', '.join(near)}"
-        if near
-        else f"known: {published_names()}, {', '.join(WITHOUT_CELLS)}, torchvision's"
-    )
+    near = near_references(reference, [*PUBLISHED, *WITHOUT_CELLS, *torchvision_names()], most=4)
+    known = f"known: {published_names()}, {', '.join(WITHOUT_CELLS)}, torchvision's"
+    hint = f"near it: {', '.join(near)}" if near else known
     raise FileNotFoundError(f"models: no run folder, file or model {reference!r}; {hint}")
 
 
@@ -177,26 +162,17 @@ def published_model(name: str, settings: Mapping[str, Any]) -> PublishedModel:
     return next((model for model in models if model.settings["filters"] == settings.get("filters")), models[0])
 
 
-@torch.no_grad()
 def _calibrate(network: nn.Module, genotype: Genotype | None, *, image_shape: tuple[int, int, int]) -> None:
     """Sets the running statistics of batch norm to those of random images, and leaves evaluation mode on."""
-    network.eval()
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.train()
-        norm.momentum = 1.0
-    network(torch.randn((CALIBRATION_IMAGES, *image_shape)), genotype)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.eval()
+    images = torch.randn((CALIBRATION_IMAGES, *image_shape))
+    recalibrate_batch_norm(network.eval(), [(images, torch.empty(0))], genotype)
 
 
-def _torchvision_model(entry: ModelEntry, *, image_shape: tuple[int, int, int], num_classes: int) -> ComparedModel:
+def _torchvision_model(entry: ModelEntry, images: ImageKind) -> ComparedModel:
     network = build_torchvision(
-        entry.reference, image_shape=image_shape, num_classes=num_classes, settings=entry.settings
+        entry.reference, image_shape=images.shape, num_classes=images.num_classes, settings=entry.settings
     )
-    _calibrate(network, None, image_shape=image_shape)
+    _calibrate(network, None, image_shape=images.shape)
     facts = {
         "name": entry.name,
         "reference": f"torchvision {entry.reference}",
@@ -204,6 +180,6 @@ def _torchvision_model(entry: ModelEntry, *, image_shape: tuple[int, int, int], 
         "weights": "random",
         "network": dict(entry.settings),
         "parameters": count_parameters(network),
-        "multiply_adds": count_multiply_adds(network, None, image_shape=image_shape),
+        "multiply_adds": count_multiply_adds(network, None, image_shape=images.shape),
     }
     return ComparedModel(name=entry.name, network=network, genotype=None, facts=facts)

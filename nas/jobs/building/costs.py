@@ -6,7 +6,7 @@ on takes both from its folder, so that it ends as it would have without a stop.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from nas.costs.latency_table import LatencyTable, read_table
 from nas.costs.network_layers import CellNetwork
 from nas.costs.network_parts import NetworkParts
 from nas.costs.settings import FIELDS, UNITS, PredictorSettings
+from nas.data.image_data import ImageKind
 from nas.jobs.building.config import build, plain
 from nas.jobs.building.parts import build_derived, measure_size
 from nas.models.derived import DerivedModel
@@ -33,8 +34,6 @@ from nas.searching.settings import QuerySettings, SearchSettings
 from nas.searching.table_lookup import TabularCost
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace, WeightSharingSpace
-
-Shape = tuple[int, int, int]
 
 COST_FILES = ("cost.json", "latency_table.json")
 
@@ -69,7 +68,7 @@ class SearchCosts:
         if self.chosen is not None and not (out / "cost.json").exists():
             write_json(out / "cost.json", self.record)
         if self.table is not None and not (out / "latency_table.json").exists():
-            write_json(out / "latency_table.json", self.table.to_dict())
+            write_json(out / "latency_table.json", asdict(self.table))
 
 
 def build_search_costs(
@@ -78,8 +77,7 @@ def build_search_costs(
     *,
     space: WeightSharingSpace,
     network: nn.Module,
-    image_shape: Shape,
-    num_classes: int,
+    images: ImageKind,
     runtime: Runtime,
     out: Path | None,
 ) -> SearchCosts:
@@ -90,8 +88,7 @@ def build_search_costs(
         settings: Of the search.
         space: What is searched.
         network: The supernet.
-        image_shape: (C, H, W).
-        num_classes: Of the head.
+        images: For which it is.
         runtime: Where latency is measured.
         out: A run folder, whose files come before anything measured anew; None if there is none.
 
@@ -101,17 +98,19 @@ def build_search_costs(
     reward = build(cfg.reward, "reward")
     asked = reward.cost if isinstance(reward, CostReward) else None
     chosen = settings.cost or asked or "multiply_adds"
-    costs, table = _costs(
-        cfg,
-        settings,
-        with_latency="latency" in (asked, chosen),
-        space=space,
-        network=network,
-        image_shape=image_shape,
-        num_classes=num_classes,
-        runtime=runtime,
-        measured=None if out is None else out / "latency_table.json",
-    )
+    with_latency, table = "latency" in (asked, chosen), None
+    if with_latency or isinstance(network, CellNetwork):
+        parts = parts_of(network, space, image_shape=images.shape)
+        costs: dict[str, Cost] = {**size_costs(parts)}
+        if with_latency and out is not None and (out / "latency_table.json").exists():
+            table = read_table(out / "latency_table.json")
+            costs["latency"] = predictor_of(parts, table)
+        elif with_latency:
+            costs["latency"], table = predictor_from_config(
+                cfg, parts, space=space, images=images, settings=settings.latency, runtime=runtime
+            )
+    else:
+        costs = counted_costs(cfg, images)
     return _bound(reward, costs, chosen=chosen, space=space, table=table, out=out)
 
 
@@ -191,40 +190,7 @@ def share_search_costs(
     return build_search_costs(cfg, settings, runtime=runtime, out=out, **parts)
 
 
-def _costs(
-    cfg: DictConfig,
-    settings: SearchSettings | QuerySettings,
-    *,
-    with_latency: bool,
-    space: WeightSharingSpace,
-    network: nn.Module,
-    image_shape: Shape,
-    num_classes: int,
-    runtime: Runtime,
-    measured: Path | None,
-) -> tuple[dict[str, Cost], LatencyTable | None]:
-    if not with_latency and not isinstance(network, CellNetwork):
-        return counted_costs(cfg, image_shape=image_shape, num_classes=num_classes), None
-    parts = parts_of(network, space, image_shape=image_shape)
-    costs = size_costs(parts)
-    if not with_latency:
-        return costs, None
-    if measured is not None and measured.exists():
-        table = read_table(measured)
-        return {**costs, "latency": predictor_of(parts, table)}, table
-    predictor, table = predictor_from_config(
-        cfg,
-        parts,
-        space=space,
-        image_shape=image_shape,
-        num_classes=num_classes,
-        settings=settings.latency,
-        runtime=runtime,
-    )
-    return {**costs, "latency": predictor}, table
-
-
-def parts_of(network: nn.Module, space: WeightSharingSpace, *, image_shape: Shape) -> NetworkParts:
+def parts_of(network: nn.Module, space: WeightSharingSpace, *, image_shape: tuple[int, int, int]) -> NetworkParts:
     """Returns the parts of a supernet.
 
     Raises:
@@ -239,8 +205,7 @@ def predictor_from_config(
     parts: NetworkParts,
     *,
     space: WeightSharingSpace,
-    image_shape: Shape,
-    num_classes: int,
+    images: ImageKind,
     settings: PredictorSettings,
     runtime: Runtime,
 ) -> tuple[Any, LatencyTable]:
@@ -248,21 +213,19 @@ def predictor_from_config(
     return latency_cost(
         parts,
         space=space,
-        build_model=model_builder(cfg, image_shape=image_shape, num_classes=num_classes, runtime=runtime),
-        image_shape=image_shape,
-        network={**plain(cfg.network, "network"), "num_classes": num_classes},
+        build_model=model_builder(cfg, images, runtime=runtime),
+        image_shape=images.shape,
+        network={**plain(cfg.network, "network"), "num_classes": images.num_classes},
         settings=settings,
         runtime=runtime,
     )
 
 
-def model_builder(
-    cfg: DictConfig, *, image_shape: Shape, num_classes: int, runtime: Runtime
-) -> Callable[[Genotype], nn.Module]:
+def model_builder(cfg: DictConfig, images: ImageKind, *, runtime: Runtime) -> Callable[[Genotype], nn.Module]:
     """Returns what makes the model of a genotype as inference has it, with random weights, on the device."""
 
     def build_model(genotype: Genotype) -> nn.Module:
-        network = build_derived(cfg, genotype, image_shape=image_shape, num_classes=num_classes)
+        network = build_derived(cfg, genotype, images)
         ready = for_inference(network, genotype)
         fold_batch_norm(ready)
         return DerivedModel(runtime.place(ready), genotype).eval()
@@ -270,11 +233,11 @@ def model_builder(
     return build_model
 
 
-def counted_costs(cfg: DictConfig, *, image_shape: Shape, num_classes: int) -> dict[str, Cost]:
+def counted_costs(cfg: DictConfig, images: ImageKind) -> dict[str, Cost]:
     """Returns `parameters` and `multiply_adds`, counted on the derived model of each genotype."""
 
     @lru_cache(maxsize=1000)
     def count(genotype: Genotype) -> Mapping[str, Any]:
-        return measure_size(cfg, genotype, image_shape=image_shape, num_classes=num_classes)
+        return measure_size(cfg, genotype, images)
 
     return {name: CountedCost(name, count) for name in ("parameters", "multiply_adds")}

@@ -43,7 +43,7 @@ def initial_network(
 ) -> Any:
     """Makes a member's model with its initial weights, from scratch or from a supernet's."""
     seed_everything(derive_seed(member.seed, "retrain weights"))
-    network = build_derived(cfg, member.genotype, image_shape=data.image_shape, num_classes=data.num_classes)
+    network = build_derived(cfg, member.genotype, data.kind)
     if settings.auxiliary_weight > 0 and getattr(network, "auxiliary", None) is None:
         raise ValueError("auxiliary_weight needs network=enas or darts with network.auxiliary=true")
     if settings.warm_start is not None:

@@ -18,7 +18,8 @@ from nas.compute.device import Runtime, make_runtime
 from nas.compute.distributed.joining import join, own_device
 from nas.compute.distributed.launch import read_launch
 from nas.compute.distributed.settings import DistributedSettings
-from nas.data.named import ImageData, check_batches
+from nas.data.image_data import ImageData, ImageKind
+from nas.data.named import check_batches
 from nas.jobs.building.config import build, import_extensions
 from nas.jobs.multirun import is_multirun, runs_alone
 from nas.models.derived import count_multiply_adds, count_parameters
@@ -122,14 +123,16 @@ def read_genotype(cfg: DictConfig) -> Genotype | None:
     return None
 
 
-def build_network(
-    cfg: DictConfig,
-    candidates: Mapping[str, CellCandidates] | None,
-    *,
-    image_shape: tuple[int, int, int],
-    num_classes: int,
-) -> nn.Module:
-    """Makes the network of `cfg.network` for images of shape (C, H, W).
+def image_kind(settings: Any, cfg: DictConfig, runtime: Runtime) -> ImageKind:
+    """Returns for which images networks are built: as `image_shape` and `num_classes` say, or else the data set's."""
+    if settings.image_shape is not None and settings.num_classes is not None:
+        channels, height, width = settings.image_shape
+        return ImageKind((channels, height, width), settings.num_classes)
+    return build_data(cfg, runtime).kind
+
+
+def build_network(cfg: DictConfig, candidates: Mapping[str, CellCandidates] | None, images: ImageKind) -> nn.Module:
+    """Makes the network of `cfg.network` for images of a kind.
 
     Raises:
         ValueError: If the network has no cells and candidates are given, or the images are too small for it.
@@ -139,52 +142,44 @@ def build_network(
             f"{cfg.network._target_} has no cells to choose; take network=shufflenasnet, enas, darts or nasbench201"
         )
     chosen = [] if candidates is None else [candidates]
-    network: nn.Module = build(cfg.network, "network", *chosen, in_channels=image_shape[0], num_classes=num_classes)
+    (channels, height, width), num_classes = images
+    network: nn.Module = build(cfg.network, "network", *chosen, in_channels=channels, num_classes=num_classes)
     smallest = getattr(network, "smallest_image", 1)
-    if min(image_shape[1:]) < smallest:
+    if min(height, width) < smallest:
         raise ValueError(
             f"the network halves the image {int(math.log2(smallest))} times; that needs at least {smallest} pixels "
-            f"a side, the images have {image_shape[1]}x{image_shape[2]}; set data.image_size, or network.stem, "
+            f"a side, the images have {height}x{width}; set data.image_size, or network.stem, "
             "network.macro or network.stages"
         )
     return network
 
 
-def build_derived(
-    cfg: DictConfig, genotype: Genotype | None, *, image_shape: tuple[int, int, int], num_classes: int
-) -> nn.Module:
+def build_derived(cfg: DictConfig, genotype: Genotype | None, images: ImageKind) -> nn.Module:
     """Makes the network of `cfg.network` with a genotype's ops, or, without one, a network that has no choices."""
-    candidates = None if genotype is None else genotype_candidates(genotype)
-    return build_network(cfg, candidates, image_shape=image_shape, num_classes=num_classes)
+    return build_network(cfg, None if genotype is None else genotype_candidates(genotype), images)
 
 
-def counted_network(
-    cfg: DictConfig, genotype: Genotype | None, *, image_shape: tuple[int, int, int], num_classes: int
-) -> nn.Module:
+def counted_network(cfg: DictConfig, genotype: Genotype | None, images: ImageKind) -> nn.Module:
     """Makes the derived model as inference has it, learned mixers hardened, on the CPU; no random stream is touched."""
     with torch.random.fork_rng(devices=[]):  # not on the device "meta", whose operations are slow and load a compiler
-        network = build_derived(cfg, genotype, image_shape=image_shape, num_classes=num_classes)
+        network = build_derived(cfg, genotype, images)
         if any(not mixer.decays and list(mixer.parameters()) for mixer in outermost_mixers(network)):
             harden_mixers(network, linear_maps=True)
     return network
 
 
-def measure_size(
-    cfg: DictConfig, genotype: Genotype | None, *, image_shape: tuple[int, int, int], num_classes: int
-) -> dict[str, Any]:
+def measure_size(cfg: DictConfig, genotype: Genotype | None, images: ImageKind) -> dict[str, Any]:
     """Returns `parameters` and `multiply_adds` of the derived model at inference; each model is counted once."""
-    return dict(_counted(OmegaConf.to_yaml(cfg.network), genotype, (*image_shape,), num_classes))
+    return dict(_counted(OmegaConf.to_yaml(cfg.network), genotype, images))
 
 
 @functools.lru_cache(maxsize=1024)
-def _counted(
-    network: str, genotype: Genotype | None, image_shape: tuple[int, int, int], num_classes: int
-) -> dict[str, Any]:
+def _counted(network: str, genotype: Genotype | None, images: ImageKind) -> dict[str, Any]:
     cfg = OmegaConf.create({"network": OmegaConf.create(network)})
-    model = counted_network(cfg, genotype, image_shape=image_shape, num_classes=num_classes)
+    model = counted_network(cfg, genotype, images)
     return {
         "parameters": count_parameters(model),
-        "multiply_adds": count_multiply_adds(model, genotype, image_shape=image_shape),
+        "multiply_adds": count_multiply_adds(model, genotype, image_shape=images.shape),
     }
 
 

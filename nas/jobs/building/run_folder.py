@@ -1,7 +1,6 @@
 """A run is a folder: opened once, by one process at a time, with the config and the machine written down."""
 
 import fcntl
-import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ from nas.compute.device import Runtime
 from nas.compute.environment import environment, environment_differences
 from nas.jobs.building.config import plain
 from nas.models.genotype_files import is_genotype_itself, split_reference
-from nas.runs.checkpoints import write_json, write_text
+from nas.runs.checkpoints import file_digest, write_json, write_text
 from nas.runs.configs import check_resumable
 from nas.runs.console import note
 from nas.runs.listing import DONE_FILE, read_json
@@ -123,7 +122,7 @@ def _input_digests(cfg: DictConfig) -> dict[str, str]:
         path = split_reference(given)[0] if named else None
         path = path / "genotype.json" if path is not None and path.is_dir() else path
         if path is not None and path.is_file():
-            digests[key] = _sha256(path)
+            digests[key] = file_digest(path)
     return digests
 
 
@@ -131,13 +130,8 @@ def _write_digests(out: Path) -> None:
     """Writes digests of what a run used and made, once it is done."""
     data = read_json(out / "data.json")
     kept = {"data": _data_digest(data)} if data else {}
-    made = {name: _sha256(out / name) for name in RESULTS if (out / name).is_file()}
+    made = {name: file_digest(out / name) for name in RESULTS if (out / name).is_file()}
     write_json(out / DONE_FILE, {**kept, **made})
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -69,25 +69,14 @@ def build_supernet_search(
     controller = build_controller(cfg, space)
     data = build_data(cfg, runtime)
     seed_everything(derive_seed(cfg.seed, "weights"))
-    network = runtime.place(
-        build_network(cfg, space.candidates(), image_shape=data.image_shape, num_classes=data.num_classes)
-    )
+    network = runtime.place(build_network(cfg, space.candidates(), data.kind))
     check_norms(network, runtime.ranks)
     runtime.ranks.copy_first(network)
     recorder = runtime.recorder()
     trainer = make_trainer(network, settings, runtime, recorder=recorder)
-    costs = share_search_costs(
-        cfg,
-        settings,
-        space=space,
-        network=network,
-        image_shape=data.image_shape,
-        num_classes=data.num_classes,
-        runtime=runtime,
-        out=out,
-    )
+    costs = share_search_costs(cfg, settings, space=space, network=network, images=data.kind, runtime=runtime, out=out)
     scorer = SupernetScorer(
-        network,
+        network=network,
         train=data.train,
         reward=data.reward,
         batch_size=settings.batch_size,
@@ -134,15 +123,13 @@ def _build_stand_alone_search(
     space: WeightSharingSpace = build(cfg.search_space, "search_space")
     controller = build_controller(cfg, space)
     data = build_data(cfg, runtime)
-    shape, num_classes = data.image_shape, data.num_classes
     derived = derived_network_config(cfg, alone.training)
     costs = share_search_costs(
         derived,
         settings,
         space=space,
-        network=build_network(derived, space.candidates(), image_shape=shape, num_classes=num_classes),
-        image_shape=shape,
-        num_classes=num_classes,
+        network=build_network(derived, space.candidates(), data.kind),
+        images=data.kind,
         runtime=runtime,
         out=out,
     )

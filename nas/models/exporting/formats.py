@@ -3,6 +3,7 @@
 Whatever is written is read back from its file and compared with the model that it was made of.
 """
 
+import importlib
 import importlib.util
 import io
 import logging
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,7 @@ from nas.runs.checkpoints import write_bytes, write_text
 TOLERANCE = 1e-4  # of a logit, in units of the largest one
 DYNAMIC_SHARE = 0.01  # of images that a shuffle of their own may, by a tie, send another way in another runtime
 OPSETS = (18, 23)
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 Run = Callable[[Tensor], Tensor]
 """Maps images to logits, with a written file."""
@@ -66,7 +69,7 @@ def make_program(model: nn.Module, example: Tensor, *, dynamic: bool) -> torch.e
         dynamic: Whether it takes any batch size; otherwise that of the example.
     """
     shapes = ({0: torch.export.Dim("batch")},) if dynamic else None
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.inference_mode(False), torch.no_grad():
         return torch.export.export(model, (example,), dynamic_shapes=shapes)
 
 
@@ -83,25 +86,12 @@ def write_onnx(program: torch.export.ExportedProgram, folder: Path, *, opset: in
         ValueError: If the optional packages are missing or the opset is out of range.
     """
     check_onnx(opset)
-    import onnxruntime  # type: ignore[import-untyped,import-not-found,unused-ignore]
-
     path = folder / "model.onnx"
     folder.mkdir(parents=True, exist_ok=True)
-    with _quiet():
-        written = torch.onnx.export(
-            program,
-            dynamo=True,
-            input_names=["images"],
-            output_names=["logits"],
-            opset_version=opset,
-            dynamic_shapes=({0: "batch"},) if dynamic else None,  # what the file calls it
-            verbose=False,
-        )
-        assert written is not None
+    written = onnx_program(program, dynamic=dynamic, opset=opset)
+    with quiet():
         written.save(path, external_data=False)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnx_session(str(path))
     found = dict(written.model.opset_imports)
     if found.get("", opset) != opset:
         raise ValueError(f"export.opset={opset}: the model could only be written in opset {found['']}")
@@ -112,13 +102,49 @@ def write_onnx(program: torch.export.ExportedProgram, folder: Path, *, opset: in
     return Written(files=(path,), run=run)
 
 
+def onnx_program(
+    program: torch.export.ExportedProgram, *, dynamic: bool, opset: int | None = None
+) -> torch.onnx.ONNXProgram:
+    """Returns a program from `make_program` in ONNX, input `images`, output `logits`; arguments as in `write_onnx`."""
+    with quiet(), torch.inference_mode(False), torch.no_grad():
+        written = torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=["images"],
+            output_names=["logits"],
+            opset_version=opset,
+            dynamic_shapes=({0: "batch"},) if dynamic else None,  # what the file calls it
+            verbose=False,
+        )
+    assert written is not None
+    return written
+
+
+def onnx_session(model: str | bytes, *, spins: bool = True) -> Any:
+    """Opens a model, a file or its bytes, in ONNX Runtime on the CPU, with torch's number of threads.
+
+    Args:
+        model: In ONNX.
+        spins: Whether idle threads spin, which takes time from whatever else runs.
+    """
+    onnxruntime = importlib.import_module("onnxruntime")  # an optional package
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spins)))
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def missing_onnx() -> list[str]:
+    """Returns which of the packages that ONNX needs are not installed."""
+    return [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
+
+
 def check_onnx(opset: int) -> None:
     """Raises ValueError unless ONNX's packages are there and the opset is in `OPSETS`."""
     low, high = OPSETS
     if not low <= opset <= high:
         raise ValueError(f"export.opset must lie in {low} … {high}, got {opset}")
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := missing_onnx():
         raise ValueError(f"format=onnx needs {', '.join(missing)}: pip install 'shufflenas[export]'")
 
 
@@ -126,7 +152,7 @@ def write_program(program: torch.export.ExportedProgram, folder: Path) -> Writte
     """Writes `model.pt2`, for `torch.export.load`; `program` is from `make_program`."""
     path = folder / "model.pt2"
     folder.mkdir(parents=True, exist_ok=True)
-    with _quiet():
+    with quiet():
         buffer = io.BytesIO()
         torch.export.save(program, buffer)
         write_bytes(path, buffer.getvalue())
@@ -210,14 +236,13 @@ def check_difference(found: Difference, *, what: str, dynamic_shuffle: bool) -> 
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps torch's exporters from talking of their own insides."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def quiet() -> Iterator[None]:
+    """Silences the warnings of compilers and exporters, which concern their own code."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(disabled)

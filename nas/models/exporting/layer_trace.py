@@ -39,6 +39,8 @@ class LayerTracer(fx.Tracer):
         example: Images (N, C, H, W).
     """
 
+    proxy_buffer_attributes = True
+
     def __init__(self, example: Tensor) -> None:
         super().__init__()
         self.example = example

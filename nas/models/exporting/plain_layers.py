@@ -100,51 +100,6 @@ class StridedPointwiseConv(nn.Conv2d):
         return super().forward(x[:, :, ::2, ::2])
 
 
-class FactorizedReduction(nn.Module):
-    """Halves the resolution with two 1x1 convolutions, of the even and of the odd pixels, half of the channels each."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.even = nn.Conv2d(in_channels, out_channels - out_channels // 2, 1, bias=False)
-        self.odd = nn.Conv2d(in_channels, out_channels // 2, 1, bias=False)
-        self.bn = nn.BatchNorm2d(out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C, H, W) to (N, C', ⌈H / 2⌉, ⌈W / 2⌉)."""
-        x = F.relu(x)
-        shifted = F.pad(x[:, :, 1:, 1:], (0, 1, 0, 1))  # the missing last row and column are zeros
-        halves = [self.even(x[:, :, ::2, ::2]), self.odd(shifted[:, :, ::2, ::2])]
-        out: Tensor = self.bn(torch.cat(halves, dim=1))
-        return out
-
-
-class ChannelShuffle(nn.Module):
-    """The shuffle of ShuffleNet: channels written group by group are read across the groups."""
-
-    def __init__(self, *, groups: int) -> None:
-        super().__init__()
-        self.groups = groups
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C, H, W) to the same shape."""
-        groups = x.reshape(x.shape[0], self.groups, -1, *x.shape[2:])
-        return groups.transpose(1, 2).flatten(1, 2)
-
-
-class Permutation(nn.Module):
-    """A fixed permutation: output channel i is input channel index[i]."""
-
-    index: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.register_buffer("index", torch.arange(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C, H, W) to the same shape."""
-        return x.index_select(1, self.index)
-
-
 class DynamicShuffle(nn.Module):
     """Permutes the channels of every image by a permutation that a small network makes of the image.
 

@@ -17,10 +17,9 @@ from search_spaces.batch_norm import BatchNorm2d
 from search_spaces.dynamic_shuffle import HardDynamicShuffle, StaticDynamicShuffle
 from search_spaces.genotype import Genotype
 from search_spaces.kaleidoscope import FixedLinear
-from search_spaces.mixers import Permutation
-from search_spaces.ops import FactorizedReduction, PointwiseConv
+from search_spaces.ops import PointwiseConv
 from search_spaces.pooling import MaxPool, MinPool
-from search_spaces.shuffles import ChannelShuffle, DenseMixer, IdentityMixer
+from search_spaces.shuffles import DenseMixer, IdentityMixer
 
 
 class PlainModel(nn.Module):
@@ -87,11 +86,6 @@ def _batch_norm(layer: Any) -> nn.Module:
     return _holding(plain, layer.state_dict())
 
 
-def _factorized(layer: Any) -> nn.Module:
-    plain = plain_layers.FactorizedReduction(layer.even.in_channels, layer.bn.num_features)
-    return _holding(plain, layer.state_dict())
-
-
 def _linear_map(layer: Any) -> nn.Module:
     weight = layer.weight.reshape(layer.channels, layer.channels, 1, 1)
     return _holding(nn.Conv2d(layer.channels, layer.channels, 1, bias=False), {"weight": weight})
@@ -115,11 +109,8 @@ def _static_dynamic(layer: Any) -> nn.Module:
 PLAIN: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     PointwiseConv: _pointwise,
     BatchNorm2d: _batch_norm,
-    FactorizedReduction: _factorized,
     MaxPool: lambda layer: nn.MaxPool2d(3, layer.stride, padding=1),
     MinPool: lambda layer: plain_layers.MinPool(stride=layer.stride),
-    ChannelShuffle: lambda layer: plain_layers.ChannelShuffle(groups=layer.groups),
-    Permutation: lambda layer: _holding(plain_layers.Permutation(layer.channels), layer.state_dict()),
     FixedLinear: _linear_map,
     DenseMixer: _linear_map,
     HardDynamicShuffle: _dynamic,

@@ -183,11 +183,6 @@ WRITTEN: dict[type[nn.Module], Callable[[Any], str]] = {
     ),
     plain_layers.MinPool: lambda layer: f"MinPool(stride={layer.stride})",
     plain_layers.StridedPointwiseConv: lambda layer: f"StridedPointwiseConv({layer.in_channels}, {layer.out_channels})",
-    plain_layers.FactorizedReduction: lambda layer: (
-        f"FactorizedReduction({layer.even.in_channels}, {layer.bn.num_features})"
-    ),
-    plain_layers.ChannelShuffle: lambda layer: f"ChannelShuffle(groups={layer.groups})",
-    plain_layers.Permutation: lambda layer: f"Permutation({len(layer.index)})",
     plain_layers.DynamicShuffle: _dynamic,
     plain_layers.StaticDynamicShuffle: _dynamic,
     plain_layers.Normalize: _normalize,

@@ -8,7 +8,8 @@ What follows no convolution stays: batch norm after the sum of a cell (ShuffleNA
 """
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from search_spaces.batch_norm import BATCH_NORMS
 from search_spaces.ops import FactorizedReduction
@@ -30,9 +31,8 @@ def fold_batch_norm(network: nn.Module) -> int:
             folded += _fold_sequence(module)
         elif type(module) is FactorizedReduction and _foldable(module.bn):
             middle = module.even.out_channels
-            scale, shift = scale_and_shift(module.bn)
-            absorb(module.even, scale[:middle], shift[:middle])
-            absorb(module.odd, scale[middle:], shift[middle:])
+            absorb(module.even, module.bn, slice(middle))
+            absorb(module.odd, module.bn, slice(middle, None))
             module.bn = nn.Identity()  # type: ignore[assignment]
             folded += 1
     return folded
@@ -63,7 +63,7 @@ def fold_batch_norm_by_graph(network: nn.Module) -> tuple[nn.Module, int]:
         norm, conv = modules[str(node.target)], modules[str(source.target)]
         once = calls.count(source.target) == 1 and len(source.users) == 1
         if once and isinstance(conv, nn.Conv2d) and _foldable(norm):
-            absorb(conv, *scale_and_shift(norm))
+            absorb(conv, norm)
             node.replace_all_uses_with(source)
             traced.graph.erase_node(node)
             folded += 1
@@ -72,25 +72,21 @@ def fold_batch_norm_by_graph(network: nn.Module) -> tuple[nn.Module, int]:
     return traced, folded
 
 
-def scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Returns the factor and the summand (C,) of each channel, in float64, by which batch norm acts in evaluation."""
-    assert isinstance(norm, nn.BatchNorm2d)
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = (norm.running_var.double() + norm.eps).rsqrt()
-    if norm.weight is not None:
-        scale = scale * norm.weight.double()
-    shift = -norm.running_mean.double() * scale
-    return scale, shift if norm.bias is None else shift + norm.bias.double()
-
-
 @torch.no_grad()
-def absorb(conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> None:
-    """Makes a convolution multiply its outputs by `scale` and add `shift`, both (C',), in place."""
-    dtype = conv.weight.dtype
-    bias = torch.zeros_like(shift) if conv.bias is None else conv.bias.double()
-    conv.weight.copy_((conv.weight.double() * scale.view(-1, 1, 1, 1)).to(dtype))
-    conv.bias = nn.Parameter((bias * scale + shift).to(dtype))
+def absorb(conv: nn.Conv2d, norm: nn.Module, channels: slice = slice(None)) -> None:
+    """Makes a convolution do, in place, what batch norm after it does in evaluation with a part of its channels.
+
+    It is computed in float64.
+    """
+    assert isinstance(norm, nn.BatchNorm2d)
+    mean, variance, weight, bias = (
+        None if values is None else values.double()[channels]
+        for values in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    )
+    own_bias = None if conv.bias is None else conv.bias.double()
+    fused = fuse_conv_bn_weights(conv.weight.double(), own_bias, mean, variance, norm.eps, weight, bias)  # type: ignore[arg-type]
+    conv.weight.copy_(fused[0])
+    conv.bias = nn.Parameter(fused[1].to(conv.weight.dtype))
 
 
 def _fold_sequence(sequence: nn.Sequential) -> int:
@@ -98,7 +94,7 @@ def _fold_sequence(sequence: nn.Sequential) -> int:
     for i in reversed(range(1, len(sequence))):
         conv, norm = sequence[i - 1], sequence[i]
         if isinstance(conv, nn.Conv2d) and _foldable(norm):
-            absorb(conv, *scale_and_shift(norm))
+            absorb(conv, norm)
             del sequence[i]
             folded += 1
     return folded

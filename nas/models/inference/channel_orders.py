@@ -69,7 +69,7 @@ class BoundCell(nn.Module):
         super().__init__()
         self.module = module
         self.genotype = genotype
-        keys = {module._key(edge) for _, edge in self.edges()}
+        keys = {module._key(edge) for edge in genotype.edges}
         if missing := keys - set(module.ops):
             raise ValueError(f"the network does not hold {', '.join(sorted(missing))} of the genotype")
         for key in set(module.ops) - keys:
@@ -80,9 +80,9 @@ class BoundCell(nn.Module):
         out: Tensor = self.module([x], self.genotype)
         return out
 
-    def edges(self) -> list[tuple[int, Edge]]:
-        """Returns the node that each op writes, and its edge."""
-        return [(edge[0] + self.genotype.num_inputs, edge) for edge in self.genotype.live_edges]
+    def node(self, edge: Edge) -> int:
+        """Returns the node that an edge's op writes."""
+        return edge[0] + self.genotype.num_inputs
 
     def passes(self, edge: Edge) -> bool:
         """Whether an edge hands its input on, without a module."""
@@ -105,8 +105,9 @@ class BoundCell(nn.Module):
                 level[group[source]] = max(level[group[source]], level[group[node]])
                 group[:] = [group[source] if number == group[node] else number for number in group]
 
-        for node, edge in self.edges():
-            connect(edge[2], node, TIED if self.passes(edge) else freedom(self.module.ops[self.module._key(edge)]))
+        for edge in self.genotype.live_edges:
+            tied = TIED if self.passes(edge) else freedom(self.module.ops[self.module._key(edge)])
+            connect(edge[2], self.node(edge), tied)
         for node in outputs if self.module.merge_weights is None else ():
             reduced = self.module.passed_inputs[str(node)] if self.reduced(node) else None
             connect(node, last, TIED if reduced is None else freedom(reduced))
@@ -183,9 +184,9 @@ def reorder(module: nn.Module, entering: Tensor | None, leaving: Tensor | None) 
 def _reorder_cell(cell: BoundCell, entering: Tensor | None, leaving: Tensor | None) -> None:
     module, (group, _) = cell.module, cell.groups()
     orders = {group[0]: entering, group[-1]: leaving}
-    for node, edge in cell.edges():
+    for edge in cell.genotype.live_edges:
         if not cell.passes(edge):
-            reorder(module.ops[module._key(edge)], orders.get(group[edge[2]]), orders.get(group[node]))
+            reorder(module.ops[module._key(edge)], orders.get(group[edge[2]]), orders.get(group[cell.node(edge)]))
     for node in cell.genotype.output_nodes:
         order = orders.get(group[node])
         if cell.reduced(node):

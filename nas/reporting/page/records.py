@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,21 +46,22 @@ class Problem:
     reason: str
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
 class RunRecord:
     """The files of one run; what cannot be read is noted in `problems` once and then counts as absent.
 
-    Args:
+    Attributes:
         folder: Of the run.
         name: Shown to the reader.
         key: Its part of anchors and file names, different for every run of a report.
+        problems: With files that could not be used.
     """
 
-    def __init__(self, folder: Path, *, name: str, key: str) -> None:
-        self.folder = folder
-        self.name = name
-        self.key = key
-        self.problems: list[Problem] = []
-        self._read: dict[str, Any] = {}
+    folder: Path
+    name: str
+    key: str
+    problems: list[Problem] = field(default_factory=list)
+    _read: dict[str, Any] = field(default_factory=dict, init=False)
 
     def text(self, file: str) -> str | None:
         """Returns the text of a file; None if it is absent or not readable."""
@@ -153,7 +154,7 @@ def find_runs(folders: Sequence[Path]) -> list[RunRecord]:
     names: set[str] = set()
     keys: set[str] = set()
     for path, name in found.items():
-        records.append(RunRecord(path, name=_unused(name, names), key=_unused(slug(name), keys)))
+        records.append(RunRecord(folder=path, name=_unused(name, names), key=_unused(slug(name), keys)))
     return records
 
 

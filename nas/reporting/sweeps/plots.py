@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.reporting.plots import GREY, PALETTE, panels_in_file
-from nas.reporting.sweeps.summary import FIGURES, Figure
+from nas.reporting.sweeps.summary import FIGURES
+from nas.runs.console import Column
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +53,7 @@ def sweep_plot(rows: Rows, keys: Sequence[str], path: str | Path, *, batch_size:
 
 
 def _draw(
-    axes: "Axes", figure: Figure, group: Rows, at: Sequence[Any], *, color: str, label: str, joined: bool
+    axes: "Axes", figure: Column, group: Rows, at: Sequence[Any], *, color: str, label: str, joined: bool
 ) -> None:
     means = [figure.scale * row[figure.key] for row in group]
     deviations = [figure.scale * (row[f"{figure.key}_std"] or 0.0) for row in group]

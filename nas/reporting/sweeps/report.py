@@ -82,7 +82,7 @@ def _print_table(rows: Sequence[Record], keys: Sequence[str]) -> None:
             Column("test", "test accuracy (%)", ""),
             Column("test_accuracy_n", "n", "d"),
             Column("random_accuracy", "random cells (%)", ".2f", 100),
-            *(Column(figure.key, figure.title, figure.form, figure.scale) for figure in FIGURES[1:]),
+            *FIGURES[1:],
         ]
     )
     for row in rows:

@@ -2,11 +2,11 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nas.reporting.sweeps.members import member_state, read_member
+from nas.runs.console import Column
 from nas.runs.intervals import paired_verdict, spread
 from nas.runs.listing import FAILED_FILE, read_json
 
@@ -15,30 +15,14 @@ Value = int | float | str
 Record = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A figure of a member.
-
-    Attributes:
-        key: Of the record.
-        title: With its unit, as tables and pictures have it.
-        form: Of the number.
-        scale: The number is multiplied by this first.
-    """
-
-    key: str
-    title: str
-    form: str
-    scale: float = 1.0
-
-
 FIGURES = (
-    Figure("test_accuracy", "test accuracy (%)", ".2f", 100),
-    Figure("parameters", "parameters (thousand)", ".1f", 1e-3),
-    Figure("multiply_adds", "multiply-adds (M)", ".2f", 1e-6),
-    Figure("latency_ms", "latency (ms)", ".3f"),
-    Figure("search_seconds", "search (s)", ".1f"),
+    Column("test_accuracy", "test accuracy (%)", ".2f", 100),
+    Column("parameters", "parameters (thousand)", ".1f", 1e-3),
+    Column("multiply_adds", "multiply-adds (M)", ".2f", 1e-6),
+    Column("latency_ms", "latency (ms)", ".3f"),
+    Column("search_seconds", "search (s)", ".1f"),
 )
+"""Of a member, with their units."""
 FURTHER = ("random_accuracy", "gain", "shared_accuracy", "stand_alone_accuracy", "retrain_seconds")
 """Figures that tables of numbers have as well; `gain` is how much the found cell is above its search's random ones."""
 

@@ -1,13 +1,14 @@
 """What a search occupies: weights, optimizer, and what a training step needs besides."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from nas.compute.cuda_graphs import WARMUP
+from nas.costs.latency.peak_memory import PeakMemory, held_bytes
 from nas.models.derived import count_parameters
 from nas.studies.benchmarks.workbench import Work, Workbench
 from nas.training.weight_trainer import WeightTrainer
@@ -55,11 +56,6 @@ def training_memory(bench: Workbench, trainer: WeightTrainer, genotype: Genotype
     }
 
 
-def held_bytes(tensors: Iterable[Tensor]) -> int:
-    """Returns the bytes of some tensors."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
 def peak_method(device: torch.device) -> str:
     """Returns how `peak_bytes` measures on a device."""
     if device.type == "cuda":
@@ -70,12 +66,10 @@ def peak_method(device: torch.device) -> str:
 def peak_bytes(work: Work, *, device: torch.device) -> int:
     """Runs a piece of work and returns the most that it held at once beyond what was there before."""
     if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        work()
-        torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device) - before
+        with PeakMemory(device) as peak:
+            work()
+        assert peak.num_bytes is not None
+        return peak.num_bytes
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else it writes to stderr that it starts and stops
     cpu = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=cpu, profile_memory=True) as profile:

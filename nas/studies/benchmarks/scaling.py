@@ -6,19 +6,18 @@ More candidates must cost memory and no time: a step computes only the chosen pa
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 from torch import nn
 
 from controllers.uniform import Uniform
 from nas.compute.timing import median_ratio
+from nas.costs.latency.peak_memory import held_bytes
 from nas.models.derived import count_parameters
 from nas.runs.seeds import derive_seed, seed_everything
-from nas.studies.benchmarks.memory import held_bytes
 from nas.studies.benchmarks.workbench import Work, Workbench
 from search_spaces.genotype import Genotype
-from search_spaces.ops import OPS, SeparableConv, register_op
+from search_spaces.ops import OPS, register_separable_conv
 from search_spaces.shufflenas import PAPER_OPS
 from search_spaces.space import WeightSharingSpace
 
@@ -38,12 +37,8 @@ EXTRA = {
 @contextmanager
 def enough_ops() -> Iterator[tuple[str, ...]]:
     """Enters the benchmark's own ops into the op table while the context lasts; yields all candidates, in order."""
-
-    def build(channels: int, stride: int, *, sizes: dict[str, int]) -> nn.Module:
-        return SeparableConv(channels, stride=stride, **sizes)
-
     for name, sizes in EXTRA.items():
-        register_op(name)(partial(build, sizes=sizes))
+        register_separable_conv(name, **sizes)
     try:
         yield (*PAPER_OPS, *REGISTERED, *EXTRA)
     finally:

@@ -1,12 +1,12 @@
 """What takes the time of a search's epoch: measured on a real one, and extrapolated to the epoch of CIFAR-10."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
-import torch
-
+from nas.compute.timing import synchronize
 from nas.studies.benchmarks.throughput import REWARD, SEARCH
 from nas.studies.benchmarks.workbench import Workbench
 
@@ -15,10 +15,11 @@ PASSES = (WEIGHTS, REWARDS)
 """The work that a search is for; the rest is overhead."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stopwatch:
     """Stands in the place of an object and adds up the seconds that some of its methods take.
 
-    Args:
+    Attributes:
         target: The object; all else is passed on to it.
         names: By method, the name under which its seconds are added.
         seconds: By name, added to.
@@ -26,33 +27,24 @@ class Stopwatch:
         clock: Returns seconds.
     """
 
-    def __init__(
-        self,
-        target: Any,
-        *,
-        names: Mapping[str, str],
-        seconds: dict[str, float],
-        wait: Callable[[], object],
-        clock: Callable[[], float] = perf_counter,
-    ) -> None:
-        self._target = target
-        self._names = names
-        self._seconds = seconds
-        self._wait = wait
-        self._clock = clock
+    target: Any
+    names: Mapping[str, str]
+    seconds: dict[str, float]
+    wait: Callable[[], object]
+    clock: Callable[[], float] = perf_counter
 
     def __getattr__(self, method: str) -> Any:
-        value = getattr(self._target, method)
-        if method not in self._names:
+        value = getattr(self.target, method)
+        if method not in self.names:
             return value
 
         def timed(*arguments: Any, **keywords: Any) -> Any:
-            self._wait()
-            started = self._clock()
+            self.wait()
+            started = self.clock()
             result = value(*arguments, **keywords)
-            self._wait()
-            name = self._names[method]
-            self._seconds[name] = self._seconds.get(name, 0.0) + self._clock() - started
+            self.wait()
+            name = self.names[method]
+            self.seconds[name] = self.seconds.get(name, 0.0) + self.clock() - started
             return result
 
         return timed
@@ -100,13 +92,10 @@ def timed_epoch(bench: Workbench) -> dict[str, float]:
     """Takes an epoch of the search and returns its seconds by name; what no name stands for is `REST`."""
     search, device = bench.search, bench.runtime.device
     seconds = dict.fromkeys((WEIGHTS, REWARDS, SAMPLE, UPDATE), 0.0)
-
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+    wait = partial(synchronize, device)
 
     def watched(target: object, **names: str) -> Any:
-        return Stopwatch(target, names=names, seconds=seconds, wait=wait)
+        return Stopwatch(target=target, names=names, seconds=seconds, wait=wait)
 
     timed = replace(
         search,

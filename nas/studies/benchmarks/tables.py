@@ -138,20 +138,15 @@ def _roofline(figures: Mapping[str, Any]) -> list[str]:
 
 
 def _communication(figures: Mapping[str, Any]) -> list[str]:
-    measured, rows = figures["measured"], figures["modelled"]
-    note("")
-    table = Table(
-        [
-            Column("link", f"{'link, modelled':>32}", ""),
-            Column("volume", "gradients", ""),
-            Column("bytes", "MB", ".3f", MEGABYTE),
-            Column("ranks", "ranks", "d"),
-            Column("ms", "ms", ".3f"),
-            Column("step_ms", "5 % of ms", ".1f"),
-        ]
-    )
-    for row in rows:
-        table.row(row)
+    measured = figures["measured"]
+    columns = [
+        Column("volume", "gradients", ""),
+        Column("bytes", "MB", ".3f", MEGABYTE),
+        Column("ranks", "ranks", "d"),
+        Column("ms", "ms", ".3f"),
+        Column("step_ms", "5 % of ms", ".1f"),
+    ]
+    _print("link, modelled", columns, [{"name": row["link"], **row} for row in figures["modelled"]])
     return [
         f"{VOLUMES[name]}: {MEGABYTE * row['bytes']:.2f} MB of gradients a step, {row['ms']:.2f} ms among "
         f"{measured['ranks']} processes here ({measured['backend']}; the model foretold {row['foretold_ms']:.2f} ms)"

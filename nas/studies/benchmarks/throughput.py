@@ -36,7 +36,7 @@ def measure_throughput(bench: Workbench, *, eager: bool) -> dict[str, Any]:
     """
     timed = bench.time_cells("throughput", partial(_cell_work, bench, eager=eager))
     units = {REWARD: bench.settings.rewards}
-    images = {REWARD: bench.search.evaluator.scorer.batch_size}
+    images = {REWARD: bench.search.evaluator.scorer.reward_batch_size}
     images |= dict.fromkeys((RETRAIN, EAGER[RETRAIN]), bench.retraining.batch_size)
     figures: dict[str, Any] = {}
     for name in timed[0].times:

@@ -18,7 +18,7 @@ from nas.runs.seeds import derive_seed, seed_everything
 from nas.searching.search import Search
 from nas.searching.shared_weights import SharedWeights
 from nas.studies.benchmarks.settings import BenchSettings
-from nas.training.settings import RetrainSettings
+from nas.training.settings import RetrainSettings, TrainingSettings
 from nas.training.trainers import make_optimizer, make_retrainer
 from nas.training.weight_trainer import WeightTrainer
 from search_spaces.cells import CellCandidates, genotype_candidates
@@ -119,23 +119,25 @@ class Workbench:
         self, trainer: WeightTrainer, genotype: Genotype, *, steps: int | None = None, batch_size: int | None = None
     ) -> Work:
         """Returns work: training steps of a search in the middle of its epochs, augmentation included."""
-        settings, data = self.search.evaluator.settings, self.search.evaluator.data
-        batches = endless_batches(
-            data.train,
-            batch_size=batch_size or settings.batch_size,
-            augmentation=replace(data.augmentation, cutout=settings.cutout),
-        )
-        return training(trainer, batches, genotype, steps=steps or self.steps, epoch=settings.epochs // 2)
+        evaluator = self.search.evaluator
+        return self._training(trainer, genotype, evaluator.settings, evaluator.data.train, steps, batch_size)
 
     def retrain_steps(self, trainer: WeightTrainer, genotype: Genotype) -> Work:
         """Returns work: training steps of a retraining in the middle of its epochs, augmentation included."""
-        settings, data = self.retraining, self.search.evaluator.data
-        batches = endless_batches(
-            data.full,
-            batch_size=settings.batch_size,
-            augmentation=replace(data.augmentation, cutout=settings.cutout),
-        )
-        return training(trainer, batches, genotype, steps=self.steps, epoch=settings.epochs // 2)
+        return self._training(trainer, genotype, self.retraining, self.search.evaluator.data.full)
+
+    def _training(
+        self,
+        trainer: WeightTrainer,
+        genotype: Genotype,
+        settings: TrainingSettings,
+        split: Split,
+        steps: int | None = None,
+        batch_size: int | None = None,
+    ) -> Work:
+        augmentation = replace(self.search.evaluator.data.augmentation, cutout=settings.cutout)
+        batches = endless_batches(split, batch_size=batch_size or settings.batch_size, augmentation=augmentation)
+        return training(trainer, batches, genotype, steps=steps or self.steps, epoch=settings.epochs // 2)
 
     def time(self, work: Mapping[str, Work]) -> dict[str, list[float]]:
         """Times pieces of work in turns, as often as the settings say; milliseconds by name."""

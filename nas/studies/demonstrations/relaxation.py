@@ -8,7 +8,6 @@ doubly stochastic set, which is not so of the other; and to say what a relaxatio
 
 from collections.abc import Callable
 from dataclasses import replace
-from math import sqrt
 from typing import Any
 
 import torch
@@ -170,17 +169,3 @@ def film(
         follow(plan, keep)
         figures[name] = [seen[step] for step in steps]
     return figures
-
-
-def wilson_interval(successes: int, trials: int, *, z: float = 1.96) -> tuple[float, float]:
-    """Returns Wilson's interval of a success rate, at 95 % unless `z` says otherwise.
-
-    Raises:
-        ValueError: If `trials` is below 1 or `successes` not in 0 … trials.
-    """
-    if trials < 1 or not 0 <= successes <= trials:
-        raise ValueError(f"expected 0 ≤ successes ≤ trials and at least 1 trial, got {successes} of {trials}")
-    rate, weight = successes / trials, z * z / trials
-    middle = (rate + weight / 2) / (1 + weight)
-    half = sqrt(rate * (1 - rate) * weight + weight * weight / 4) / (1 + weight)
-    return max(0.0, middle - half), min(1.0, middle + half)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nas.runs.intervals import wilson_interval
 from nas.runs.seeds import derive_seed
 from nas.studies.demonstrations.relaxation import (
     NEAR,
@@ -24,7 +25,6 @@ from nas.studies.demonstrations.relaxation import (
     linear_gap,
     random_starts,
     round_all,
-    wilson_interval,
 )
 from nas.studies.demonstrations.settings import Descent, TwoLayerSettings
 from search_spaces.permutations import permutation_matrix
@@ -152,15 +152,15 @@ def recover(
 def _score(teachers: Teachers, matrix: Tensor) -> dict[str, Any]:
     indices, distances = round_all(matrix)
     recovered, near = (indices == teachers.planted).all(dim=1), distances <= NEAR
-    success, trials = recovered & near, len(recovered)
-    low, high = wilson_interval(int(success.sum()), trials)
-    recovery_low, recovery_high = wilson_interval(int(recovered.sum()), trials)
+    success, recovery = (float(shares.double().mean()) for shares in (recovered & near, recovered))
+    low, high = wilson_interval(success, len(recovered))
+    recovery_low, recovery_high = wilson_interval(recovery, len(recovered))
     return {
-        "success": float(success.double().mean()),
+        "success": success,
         "low": low,
         "high": high,
         "permutation_share": float(near.double().mean()),
-        "recovery": float(recovered.double().mean()),
+        "recovery": recovery,
         "recovery_low": recovery_low,
         "recovery_high": recovery_high,
         "median_distance": median(distances.tolist()),

@@ -4,7 +4,7 @@ Modules:
     chosen_cells: The K cells of a ranking: some that the policies sample, the others stratified draws of the space.
     correlations: Rank correlations, exact with ties, of one pair of lists or of many at once.
     figures: What a ranking comes to: how each run's predictions order the cells.
-    intervals: How sure a figure is: percentile bootstrap over cells, and Wilson's interval of an accuracy.
+    intervals: How sure a figure is: percentile bootstrap over cells.
     plots: What a ranking looks like: predictions against stand-alone accuracies.
     selection: What retraining k cells yields: the k predicted best, or k drawn at random, at the same cost.
     settings: How many cells are ranked, how they are scored, and what is reported.

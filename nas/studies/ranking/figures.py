@@ -17,7 +17,7 @@ five cells are left no figure is given: four cells have 24 orders, and a resampl
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -48,17 +48,17 @@ class Bootstrapping:
     seed: int
     resamples: int
 
-    def __call__(self, statistic: Callable[..., Array], *columns: Array) -> Estimate:
-        """Returns a figure of columns (n,) with its interval; undefined where there are fewer than five cells."""
+    def __call__(self, statistic: Callable[..., Array], *columns: Array) -> dict[str, Any]:
+        """Returns an `Estimate` of columns (n,) as JSON-ready data; undefined where there are fewer than five cells."""
         cells = len(columns[0])
         if cells < FEWEST:
-            return Estimate(value=math.nan, low=math.nan, high=math.nan, cells=cells)
+            return asdict(Estimate(value=math.nan, low=math.nan, high=math.nan, cells=cells))
         seed = derive_seed(self.seed, "bootstrap")
-        return bootstrap(statistic, *columns, seed=seed, resamples=self.resamples)
+        return asdict(bootstrap(statistic, *columns, seed=seed, resamples=self.resamples))
 
     def correlations(self, first: Array, second: Array) -> dict[str, Any]:
         """Returns `cells`, `tau` and `rho`."""
-        estimates = {name: self(statistic, first, second).to_dict() for name, statistic in CORRELATIONS.items()}
+        estimates = {name: self(statistic, first, second) for name, statistic in CORRELATIONS.items()}
         return {"cells": len(first), **estimates}
 
 
@@ -140,7 +140,7 @@ def run_figures(
         "modes": {
             name: {
                 **estimate.correlations(values, truth),
-                "tau_difference": None if name == mode else estimate(_tau_gain, values, own, truth).to_dict(),
+                "tau_difference": None if name == mode else estimate(_tau_gain, values, own, truth),
             }
             for name, values in scored.items()
         },
@@ -161,9 +161,9 @@ def _top(own: Array, truth: Array, *, k: int, estimate: Bootstrapping) -> dict[s
 
     return {
         "k": k,
-        "top": estimate(top, own, truth).to_dict(),
-        "random": estimate(random, truth).to_dict(),
-        "gain": estimate(gain, own, truth).to_dict(),
+        "top": estimate(top, own, truth),
+        "random": estimate(random, truth),
+        "gain": estimate(gain, own, truth),
     }
 
 
@@ -195,7 +195,7 @@ def run_differences(
     truth = stand_alone(cells)
     (first, base), *others = [(run, predictions(cells, run, mode)) for run, mode in modes.items()]
     return [
-        {"run": run, "against": first, "tau_difference": estimate(_tau_gain, values, base, truth).to_dict()}
+        {"run": run, "against": first, "tau_difference": estimate(_tau_gain, values, base, truth)}
         for run, values in others
     ]
 
@@ -227,8 +227,6 @@ def reliability(cells: Sequence[Cell], *, estimate: Bootstrapping) -> dict[str, 
 
     return {
         "seeds": count,
-        "between_seeds": {
-            name: estimate(between(statistic), *by_seed).to_dict() for name, statistic in CORRELATIONS.items()
-        },
-        "ceiling": {"rho": estimate(ceiling, *by_seed).to_dict()},
+        "between_seeds": {name: estimate(between(statistic), *by_seed) for name, statistic in CORRELATIONS.items()},
+        "ceiling": {"rho": estimate(ceiling, *by_seed)},
     }

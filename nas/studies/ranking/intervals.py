@@ -1,9 +1,8 @@
-"""How sure a figure is: percentile bootstrap over cells, and Wilson's interval of an accuracy."""
+"""How sure a figure is: percentile bootstrap over cells."""
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +23,6 @@ class Estimate:
     low: float
     high: float
     cells: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the estimate as JSON-ready data."""
-        return asdict(self)
 
 
 def bootstrap(
@@ -63,16 +58,3 @@ def bootstrap(
     tail = (1 - confidence) / 2
     low, high = np.quantile(figures, [tail, 1 - tail]) if len(figures) else (math.nan, math.nan)
     return Estimate(value=float(statistic(*table)), low=float(low), high=float(high), cells=cells)
-
-
-def accuracy_interval(accuracy: float, *, images: int, z: float = 1.96) -> tuple[float, float]:
-    """Returns Wilson's 95 % interval of an accuracy measured on so many images (Wilson 1927, JASA 22).
-
-    Args:
-        accuracy: In [0, 1].
-        images: At least 1.
-        z: Quantile of the normal distribution.
-    """
-    middle = (accuracy + z**2 / (2 * images)) / (1 + z**2 / images)
-    half = z / (1 + z**2 / images) * math.sqrt(accuracy * (1 - accuracy) / images + z**2 / (4 * images**2))
-    return max(0.0, middle - half), min(1.0, middle + half)

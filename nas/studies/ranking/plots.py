@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.reporting.plots import BLUE, GREY, ORANGE, PALETTE, panels_in_file
+from nas.runs.intervals import wilson_interval
 from nas.studies.ranking.correlations import Array
 from nas.studies.ranking.figures import stand_alone
-from nas.studies.ranking.intervals import accuracy_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +73,7 @@ def _scatter(axes: "Axes", cells: Sequence[Mapping[str, Any]], run: str, *, mode
 
 def _bars(accuracies: Sequence[float], *, images: int) -> list[list[float]]:
     """Returns how far the intervals reach below and above, in points."""
-    intervals = [accuracy_interval(accuracy, images=images) for accuracy in accuracies]
+    intervals = [wilson_interval(accuracy, images) for accuracy in accuracies]
     return [
         [100 * max(0.0, value - low) for value, (low, _) in zip(accuracies, intervals, strict=True)],
         [100 * max(0.0, high - value) for value, (_, high) in zip(accuracies, intervals, strict=True)],

@@ -1,9 +1,8 @@
 """What a search's shared weights, and its policy, say of cells, with each way of treating batch norm."""
 
-import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from nas.runs.console import progress
 from nas.runs.seeds import seed_everything
 from nas.searching.search import Search
 from nas.searching.shared_weights import SharedWeights
-from nas.searching.supernet_scorer import BN_MODES, SupernetScorer
+from nas.searching.supernet_scorer import BN_MODES
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
 
@@ -68,7 +67,7 @@ def score_cells(
         For each cell its accuracy in [0, 1] by name of mode; with learned mixers and more than one mode also
         `hardened`.
     """
-    scorers = {mode.name: _with_mode(search.evaluator.scorer, mode) for mode in modes}
+    scorers = {mode.name: replace(search.evaluator.scorer, **asdict(mode)) for mode in modes}
     hardened = search.evaluator.scorer.hardened() if len(modes) > 1 else None
     if hardened is not None:
         scorers[HARDENED] = hardened
@@ -78,13 +77,6 @@ def score_cells(
             scored.append({name: scorer.score(genotype).accuracy for name, scorer in scorers.items()})
             bar.advance()
     return scored
-
-
-def _with_mode(scorer: SupernetScorer, mode: BatchNormMode) -> SupernetScorer:
-    """Returns the same scorer with another mode."""
-    other = copy.copy(scorer)
-    other.bn, other.calibration_batches = mode.bn, mode.calibration_batches
-    return other
 
 
 def uniform_cells(space: SearchSpace, *, count: int, seed: int) -> list[Genotype]:

@@ -5,15 +5,18 @@ import statistics
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import distributed
+from torch import Tensor, distributed
+
+from nas.compute.timing import Began, synchronize, time_in_turns
 
 TIMEOUT = timedelta(seconds=120)
 WARMUP = 3
@@ -81,28 +84,17 @@ def time_all_reduce(sizes: Sequence[int], *, ranks: int, rounds: int) -> dict[in
         Median milliseconds by size, of rank 0, which waits for all others.
 
     Raises:
-        OSError: If a process ended before it answered; its error stands above.
+        OSError: If a process failed.
     """
     context = get_context("forkserver")  # a process forked from this one may hang in torch's thread pool
-    with tempfile.TemporaryDirectory() as folder:
-        here, there = context.Pipe(duplex=False)
-        processes = [
-            context.Process(
-                target=_take_part, args=(rank, ranks, f"file://{Path(folder, 'meet')}", sizes, rounds, there)
-            )
-            for rank in range(ranks)
-        ]
-        for process in processes:
-            process.start()
-        there.close()
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(ranks, context) as pool:
+        meeting = f"file://{Path(folder, 'meet')}"
+        take_part = partial(_take_part, ranks=ranks, meeting=meeting, sizes=sizes, rounds=rounds)
         try:
-            times: dict[int, list[float]] = here.recv()
-        except EOFError:
-            raise OSError("a process of the all-reduce ended; its error stands above") from None
-        finally:
-            for process in processes:
-                process.join(TIMEOUT.total_seconds())
-    return {size: statistics.median(values) for size, values in times.items()}
+            times, *_ = pool.map(take_part, range(ranks))
+        except RuntimeError as error:
+            raise OSError(f"a process of the all-reduce ended: {error}") from error
+    return {int(size): statistics.median(values) for size, values in times.items()}
 
 
 def backend(ranks: int) -> str:
@@ -110,33 +102,24 @@ def backend(ranks: int) -> str:
     return "nccl" if torch.cuda.device_count() >= ranks else "gloo"
 
 
-def _take_part(rank: int, ranks: int, meeting: str, sizes: Sequence[int], rounds: int, answer: Connection) -> None:
-    """Is one rank; rank 0 sends milliseconds by size."""
+def _take_part(rank: int, *, ranks: int, meeting: str, sizes: Sequence[int], rounds: int) -> dict[str, list[float]]:
+    """Is one rank; returns its milliseconds by size."""
     torch.set_num_threads(1)
     name = backend(ranks)
     device = torch.device("cuda", rank) if name == "nccl" else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     distributed.init_process_group(name, init_method=meeting, rank=rank, world_size=ranks, timeout=TIMEOUT)
+
+    def reduce(buffer: Tensor) -> Began:
+        distributed.barrier()
+        synchronize(device)
+        began = Began(time.perf_counter_ns())
+        distributed.all_reduce(buffer)
+        return began
+
     try:
-        buffers = {size: torch.zeros(size // 4, device=device) for size in sizes}
-        times: dict[int, list[float]] = {size: [] for size in sizes}
-        for number in range(WARMUP + rounds):
-            for size, buffer in buffers.items():
-                distributed.barrier()
-                _synchronise(device)
-                begun = time.perf_counter()
-                distributed.all_reduce(buffer)
-                _synchronise(device)
-                if number >= WARMUP:
-                    times[size].append(1000 * (time.perf_counter() - begun))
-        if rank == 0:
-            answer.send(times)
+        work = {str(size): partial(reduce, torch.zeros(size // 4, device=device)) for size in sizes}
+        return time_in_turns(work, rounds=rounds, warmup=WARMUP, device=device)
     finally:
-        answer.close()
         distributed.destroy_process_group()
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

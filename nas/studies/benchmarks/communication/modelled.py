@@ -8,8 +8,8 @@ what this machine's processes take; what other links and more ranks would take i
 import statistics
 from typing import Any
 
+from nas.costs.latency.peak_memory import held_bytes
 from nas.studies.benchmarks.communication.all_reduce import Link, backend, fit_link, time_all_reduce
-from nas.studies.benchmarks.memory import held_bytes
 from nas.studies.benchmarks.workbench import Workbench
 from search_spaces.cells import genotype_candidates
 

@@ -62,25 +62,19 @@ class EagerSettings:
             raise ValueError(f"bench.parts=[eager] needs images of 1 or 3 channels, got {self.image_shape[0]}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PilImages(Dataset[tuple[Tensor, int]]):
     """Images as torchvision's data sets hold them: an array each, made a PIL image and transformed when asked for.
 
-    Args:
+    Attributes:
         images: (N, H, W, C) uint8.
         labels: (N,).
         transform: From a PIL image to a tensor (C, H, W).
     """
 
-    def __init__(
-        self,
-        images: npt.NDArray[np.uint8],
-        labels: npt.NDArray[np.int64],
-        *,
-        transform: Callable[[object], Tensor],
-    ) -> None:
-        self.images = images
-        self.labels = labels
-        self.transform = transform
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    transform: Callable[[object], Tensor]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -151,8 +145,8 @@ def make_loader(settings: EagerSettings) -> DataLoader[tuple[Tensor, int]]:
         steps.insert(0, transforms.RandomCrop((height, width), padding=settings.crop_padding))
     return DataLoader(
         PilImages(
-            rng.randint(256, size=(num_images, height, width, channels), dtype=np.uint8),
-            rng.randint(settings.num_classes, size=num_images),
+            images=rng.randint(256, size=(num_images, height, width, channels), dtype=np.uint8),
+            labels=rng.randint(settings.num_classes, size=num_images),
             transform=transforms.Compose(steps),
         ),
         batch_size=settings.batch_size,

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nas.runs.intervals import wilson_interval
 from nas.runs.seeds import derive_seed
 from nas.studies.demonstrations.matching.baselines import faq_matching, sinkhorn_matching
 from nas.studies.demonstrations.matching.convex import relaxed_matching
@@ -26,7 +27,6 @@ from nas.studies.demonstrations.relaxation import (
     linear_gap,
     random_starts,
     round_all,
-    wilson_interval,
 )
 from nas.studies.demonstrations.settings import Descent, GraphMatchingSettings
 from search_spaces.permutations import permutation_matrix
@@ -135,9 +135,10 @@ def _score(matchings: Matchings, matrix: Tensor | None, indices: Tensor) -> dict
     values = matchings.objective(permutation_matrix(indices).double())
     planted = matchings.objective(permutation_matrix(matchings.planted).double())
     distances = None if matrix is None else round_all(matrix)[1]
-    low, high = wilson_interval(int(recovered.sum()), len(recovered))
+    recovery = float(recovered.double().mean())
+    low, high = wilson_interval(recovery, len(recovered))
     return {
-        "recovery": float(recovered.double().mean()),
+        "recovery": recovery,
         "low": low,
         "high": high,
         "at_most_planted": float((values <= planted + 1e-9).double().mean()),

@@ -195,7 +195,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
         chosen = [row for row in rows if row["method"] == method]
         accuracy = spread([row["accuracy"] for row in chosen])
         means.append({"method": method, "accuracy": accuracy.mean})
-        summary[method] = {"accuracy": accuracy.to_dict(), "regained": _regained(accuracy.mean, means)}
+        summary[method] = {"accuracy": asdict(accuracy), "regained": _regained(accuracy.mean, means)}
         for key in ("objective", "neighbours_restored", "learn_seconds"):
             summary[method][key] = sum(row[key] for row in chosen) / len(chosen)
     return summary

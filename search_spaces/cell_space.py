@@ -1,0 +1,173 @@
+"""The search spaces of two cells made of blocks: their decisions, and the way from answers to a genotype and back."""
+
+from collections.abc import Hashable, Iterable, Sequence
+
+from search_spaces.canonical import canonical_cell
+from search_spaces.cells import CellCandidates
+from search_spaces.genotype import MAX_BLOCKS, Block, CellGenotype, Decision, Genotype
+from search_spaces.ops import find_op
+from search_spaces.shuffles import check_mixer
+from search_spaces.space import CELLS, check_actions, index_of
+
+
+class CellSpace:
+    """Of every block of both cells the inputs and then the ops are decided, and perhaps the mixer of each cell.
+
+    Args:
+        name: Of the space.
+        inputs: What each input of a cell is called.
+        num_edges: Inputs, and ops, of a block.
+        blocks: B, the blocks of a cell.
+        ops: Names in the op table.
+        mixers: Names in the mixer table. With more than one, each cell type decides on its mixer.
+        output: `loose_ends` merges the nodes that no block reads, `all` merges every block.
+        passes_inputs: Whether an input that no block reads is a loose end as well.
+        merge: How cells are compared, see `search_spaces.canonical.canonical_cell`.
+
+    Raises:
+        ValueError: If an argument is out of range or names something unknown, or there is no mixer.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        inputs: Sequence[str],
+        num_edges: int,
+        blocks: int,
+        ops: Sequence[str],
+        mixers: Sequence[str],
+        output: str,
+        passes_inputs: bool,
+        merge: str,
+    ) -> None:
+        if not 1 <= blocks <= MAX_BLOCKS:
+            raise ValueError(f"blocks must lie in 1 … {MAX_BLOCKS}, got {blocks}")
+        if output not in ("loose_ends", "all"):
+            raise ValueError(f"output must be loose_ends or all, got {output!r}")
+        for op in ops:
+            find_op(op)
+        for mixer in mixers:
+            check_mixer(mixer)
+        if not mixers:
+            raise ValueError("mixers must name at least one mixer")
+        self.name = name
+        self.inputs = tuple(inputs)
+        self.slots = range(num_edges)
+        self.blocks = blocks
+        self.ops = tuple(ops)
+        self.mixers = tuple(mixers)
+        self.output = output
+        self.passes_inputs = passes_inputs
+        self.merge = merge
+        self.decisions = tuple(decision for cell in CELLS for decision in self._cell_decisions(cell))
+
+    def _cell_decisions(self, cell: str) -> Iterable[Decision]:
+        for step in range(self.blocks):
+            nodes = (*self.inputs, *(f"block {i}" for i in range(step)))
+            for slot in self.slots:
+                yield Decision(group=cell, step=step, kind="input", choices=nodes, slot=slot)
+            for slot in self.slots:
+                yield Decision(group=cell, step=step, kind="op", choices=self.ops, slot=slot)
+        if len(self.mixers) > 1:
+            yield Decision(group=cell, step=self.blocks, kind="mixer", choices=self.mixers)
+
+    def decode(self, actions: Sequence[int]) -> Genotype:
+        """Returns the genotype that the actions, one a decision, describe.
+
+        Raises:
+            ValueError: If their number or one of them is out of range.
+        """
+        check_actions(self.decisions, actions)
+        half = len(actions) // 2
+        return Genotype(
+            space=self.name,
+            normal=self._decode_cell(actions[:half]),
+            reduction=self._decode_cell(actions[half:]),
+        )
+
+    def _decode_cell(self, actions: Sequence[int]) -> CellGenotype:
+        edges = len(self.slots)
+        answers = [actions[2 * edges * i : 2 * edges * (i + 1)] for i in range(self.blocks)]
+        blocks = tuple(
+            Block(inputs=tuple(block[:edges]), ops=tuple(self.ops[op] for op in block[edges:])) for block in answers
+        )
+        return CellGenotype(
+            blocks=blocks,
+            mixer=self.mixers[actions[-1]] if len(self.mixers) > 1 else self.mixers[0],
+            num_inputs=len(self.inputs),
+            outputs=self._outputs(blocks),
+        )
+
+    def _outputs(self, blocks: Sequence[Block]) -> tuple[int, ...] | None:
+        nodes = range(len(self.inputs) + len(blocks))
+        if self.output == "all":
+            return tuple(nodes[len(self.inputs) :])
+        if not self.passes_inputs:
+            return None
+        read = {source for block in blocks for source in block.inputs}
+        return tuple(node for node in nodes if node not in read)
+
+    def encode(self, genotype: Genotype) -> tuple[int, ...]:
+        """Returns the actions that describe `genotype`; the inverse of `decode`.
+
+        Raises:
+            ValueError: If the genotype is not in this space.
+        """
+        actions = tuple(action for cell in self._cells(genotype).values() for action in self._encode_cell(cell))
+        if self.decode(actions) != genotype:
+            raise ValueError(f"the genotype merges other nodes than output={self.output} does")
+        return actions
+
+    def _cells(self, genotype: Genotype) -> dict[str, CellGenotype]:
+        """Returns the two cells of a genotype by name; raises ValueError if it has others than this space."""
+        cells = genotype.cells
+        if genotype.space != self.name or tuple(cells) != CELLS:
+            raise ValueError(
+                f"expected a genotype of the space {self.name} with a normal and a reduction cell, "
+                f"got {genotype.space!r} with {', '.join(cells)}"
+            )
+        inputs, edges = len(self.inputs), len(self.slots)
+        for name, cell in cells.items():
+            if cell.num_inputs != inputs or any(len(block.ops) != edges for block in cell.blocks):
+                raise ValueError(f"the {name} cell needs inputs: {inputs}, and ops a block: {edges}")
+        return cells
+
+    def _encode_cell(self, cell: CellGenotype) -> Iterable[int]:
+        if len(cell.blocks) != self.blocks:
+            raise ValueError(f"the space has {self.blocks} blocks a cell, the genotype {len(cell.blocks)}")
+        for block in cell.blocks:
+            yield from block.inputs
+            yield from (index_of(self.ops, op, "op") for op in block.ops)
+        mixer = index_of(self.mixers, cell.mixer, "mixer")
+        if len(self.mixers) > 1:
+            yield mixer
+
+    def candidates(self) -> dict[str, CellCandidates]:
+        """Returns what a supernet of this space holds, by cell name."""
+        inputs, passes = len(self.inputs), self.passes_inputs and self.output == "loose_ends"
+        edges = frozenset(
+            (block, slot, source, op)
+            for block in range(self.blocks)
+            for slot in self.slots
+            for source in range(inputs + block)
+            for op in self.ops
+        )
+        candidates = CellCandidates(
+            edges=edges,
+            outputs=frozenset(range(0 if passes else inputs, inputs + self.blocks)),
+            mixers=frozenset(self.mixers),
+            num_inputs=inputs,
+            fixed_outputs=self.output == "all",
+        )
+        return dict.fromkeys(CELLS, candidates)
+
+    def canonical(self, genotype: Genotype) -> Hashable:
+        """Returns a key that two genotypes share exactly if they compute the same family of functions.
+
+        Identities vanish, weight-free ops on the same value are one, and the order of blocks does not count.
+        """
+        return tuple(
+            (canonical_cell(cell, strided=name == "reduction", merge=self.merge), cell.mixer)
+            for name, cell in self._cells(genotype).items()
+        )
