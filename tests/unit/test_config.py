@@ -90,8 +90,11 @@ def test_a_target_that_is_not_there_is_named():
 
 
 def test_optional_numbers_take_null():
-    settings = build(node(SEARCH, max_grad_norm=None), "search")
-    assert settings.max_grad_norm is None
+    assert build(node(SEARCH, max_grad_norm=None), "search").max_grad_norm is None
+
+
+def test_arguments_beside_the_node_reach_settings_too():
+    assert build(node("nas.compute.settings.RuntimeSettings", threads=1), "runtime", threads=2).threads == 2
 
 
 def test_differences_are_named_and_free_keys_left_out():

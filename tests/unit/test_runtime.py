@@ -12,20 +12,6 @@ def test_a_runtime_places_networks_channels_last():
     assert runtime.autocast is None
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"threads": 0}, "runtime.threads must be at least 1"),
-        ({"autocast": "fp8"}, "runtime.autocast must be one of auto, off, bf16, fp16"),
-        ({"graphs": "yes"}, "runtime.graphs must be true, false or auto, got 'yes'"),
-        ({"compile": 3}, "runtime.compile must be true, false or auto, got 3"),
-    ],
-)
-def test_bad_settings_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
-        RuntimeSettings(**settings)
-
-
 @pytest.mark.parametrize("device", ["warp", "tpu", "cuda:9", "mps:3", "hpu"])
 def test_an_absent_device_is_told_with_those_that_are_there(device, monkeypatch):
     with pytest.raises(ValueError, match=f"{device}.*cpu") as told:
