@@ -162,28 +162,23 @@ def examine(network: nn.Module, genotype: Genotype | None, *, image_shape: tuple
 
 def _equal_widths(operations: Sequence[Operation]) -> EqualWidths:
     found = [
-        (
-            operation.convolution,
-            ConvolutionWidths(
-                layer=operation.layer,
-                in_channels=operation.convolution.in_channels,
-                out_channels=operation.convolution.out_channels,
-                memory_access_ratio=_ratio(
-                    operation.convolution.memory_access_elements, operation.convolution.least_memory_access_elements
-                ),
-            ),
-        )
+        (operation.layer, operation.convolution)
         for operation in operations
         if operation.convolution is not None and operation.convolution.groups == 1
     ]
+    reached = [_ratio(sizes.memory_access_elements, sizes.least_memory_access_elements) for _, sizes in found]
+    widths = [
+        ConvolutionWidths(layer, sizes.in_channels, sizes.out_channels, ratio)
+        for (layer, sizes), ratio in zip(found, reached, strict=True)
+    ]
     return EqualWidths(
         num_convolutions=len(found),
-        equal_width_share=_ratio(sum(sizes.in_channels == sizes.out_channels for sizes, _ in found), len(found)),
+        equal_width_share=_ratio(sum(one.in_channels == one.out_channels for one in widths), len(widths)),
         memory_access_ratio=_ratio(
-            sum(sizes.memory_access_elements for sizes, _ in found),
-            sum(sizes.least_memory_access_elements for sizes, _ in found),
+            sum(sizes.memory_access_elements for _, sizes in found),
+            sum(sizes.least_memory_access_elements for _, sizes in found),
         ),
-        worst=max((widths for _, widths in found), key=lambda widths: widths.memory_access_ratio, default=None),
+        worst=max(widths, key=lambda one: one.memory_access_ratio, default=None),
     )
 
 

@@ -1,12 +1,14 @@
 """Walking through a network of cells: its layers, the cells in them, what stands beside these, and all shapes."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nas.models.derived import evaluating
 from nas.models.nasbench201 import NASBench201Network, ResidualReduction
 from nas.models.shufflenasnet import ReductionLayer, ShuffleNASNet
 from nas.models.stacked_cells import StackedCells, StackedLayer
@@ -89,15 +91,11 @@ def shapes_of(network: nn.Module, genotype: Genotype, image_shape: Shape) -> Sha
         if isinstance(first, Tensor) and isinstance(output, Tensor) and first.ndim == output.ndim == 4:
             shapes[module] = _shape(first), _shape(output)
 
-    hooks = [module.register_forward_hook(note) for module in network.modules()]
-    training = network.training
     device = next(network.parameters()).device
-    try:
-        network.eval()(torch.zeros((1, *image_shape), device=device), genotype)
-    finally:
-        network.train(training)
-        for hook in hooks:
-            hook.remove()
+    with evaluating(network), ExitStack() as hooks:
+        for module in network.modules():
+            hooks.enter_context(module.register_forward_hook(note))
+        network(torch.zeros((1, *image_shape), device=device), genotype)
     return shapes
 
 

@@ -6,7 +6,7 @@ candidates and copies count as they are run. On the device "meta" nothing is all
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from nas.costs.operation_costs import Convolution, Operation, kind_of
+from nas.models.derived import evaluating
 
 FREE = {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided"}  # memory without contents
 OVERWRITING = {"copy", "fill", "zero"}  # do not read the tensor that they write
@@ -58,7 +59,7 @@ def record_operations(network: nn.Module, *inputs: object, image_shape: tuple[in
     with torch.inference_mode(False), torch.no_grad():
         weight = next(network.parameters(), torch.empty(0))
         image = torch.zeros((1, *image_shape), device=weight.device, dtype=weight.dtype)
-        with _evaluating(network), _layers_named(network, recorder), recorder:
+        with evaluating(network), _layers_named(network, recorder), recorder:
             output = network(image, *inputs)
     recorder.leave("", output)
     return Recording(tuple(recorder.operations), recorder.output_shapes)
@@ -136,18 +137,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards every module has its own mode again, frozen ones among training ones too."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-@contextmanager
 def _layers_named(network: nn.Module, recorder: _Recorder) -> Iterator[None]:
     """Tells the recorder which layer runs."""
 
@@ -158,15 +147,11 @@ def _layers_named(network: nn.Module, recorder: _Recorder) -> Iterator[None]:
         recorder.running.pop()
         recorder.leave(name, call[-1])
 
-    hooks = []
-    for name, part in _parts(network):
-        hooks.append(part.register_forward_pre_hook(partial(enter, name)))
-        hooks.append(part.register_forward_hook(partial(leave, name)))
-    try:
+    with ExitStack() as hooks:
+        for name, part in _parts(network):
+            hooks.enter_context(part.register_forward_pre_hook(partial(enter, name)))
+            hooks.enter_context(part.register_forward_hook(partial(leave, name)))
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _parts(module: nn.Module, prefix: str = "", *, listed: bool = False) -> Iterator[tuple[str, nn.Module]]:

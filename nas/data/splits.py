@@ -68,13 +68,15 @@ class Split(Protocol):
             ValueError: If `batch_size` is below 1, or exceeds the split and `drop_last` would leave nothing, or
                 `augmentation` is given without a seed. Raised by the call, not by the first batch.
         """
-        ...
+        num_images = min(self.num_batches(batch_size, drop_last=drop_last) * batch_size, len(self))
+        if augmentation is not None and seed is None:
+            raise ValueError(f"augmentation needs a seed, got {augmentation} with seed None")
+        return self._pass(num_images, batch_size, seed=seed, augmentation=augmentation, share=share)
 
-
-def check_seeded(augmentation: Augmentation | None, *, seed: int | None) -> None:
-    """Refuses random augmentation without a seed to drive it."""
-    if augmentation is not None and seed is None:
-        raise ValueError(f"augmentation needs a seed, got {augmentation} with seed None")
+    def _pass(
+        self, num_images: int, batch_size: int, *, seed: int | None, augmentation: Augmentation | None, share: Share
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields the batches of the first images in the order of the pass."""
 
 
 def augments_batch_by_batch(device: torch.device) -> bool:
@@ -115,18 +117,9 @@ class ResidentSplit(Split):
             raise ValueError(f"indices must be int64 (M,), M at least 1, got {indices.dtype} {tuple(indices.shape)}")
         self.indices = indices.to(images.device)
 
-    def batches(
-        self,
-        batch_size: int,
-        *,
-        seed: int | None = None,
-        augmentation: Augmentation | None = None,
-        drop_last: bool = False,
-        share: Share = WHOLE,
+    def _pass(
+        self, num_images: int, batch_size: int, *, seed: int | None, augmentation: Augmentation | None, share: Share
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """See `Split.batches`."""
-        num_images = min(self.num_batches(batch_size, drop_last=drop_last) * batch_size, len(self))
-        check_seeded(augmentation, seed=seed)
         if seed is None:
             return self._stored_batches(self.indices[:num_images], batch_size=batch_size, share=share)
         device = self.images.device

@@ -11,14 +11,17 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from nas.compute.distributed.shares import WHOLE, Share
+from nas.compute.distributed.shares import Share
 from nas.data.augmentation import Augmentation, augment, normalize
 from nas.data.decoding import PIECE, Decoders, Piece
-from nas.data.splits import Split, check_seeded
+from nas.data.splits import Split
 
 
 class StreamingSplit(Split):
     """Chosen images of a source; otherwise like `nas.data.splits.ResidentSplit`.
+
+    With an augmentation, parts of the pictures are random where the source has them so. A file that cannot be decoded
+    raises ValueError at its batch.
 
     Args:
         decoders: Decode the images; splits of one source share them.
@@ -37,29 +40,16 @@ class StreamingSplit(Split):
         self.std = std.to(self.device)
         self.indices = indices
 
-    def batches(
-        self,
-        batch_size: int,
-        *,
-        seed: int | None = None,
-        augmentation: Augmentation | None = None,
-        drop_last: bool = False,
-        share: Share = WHOLE,
+    def _pass(
+        self, num_images: int, batch_size: int, *, seed: int | None, augmentation: Augmentation | None, share: Share
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """See `nas.data.splits.Split.batches`.
-
-        With an augmentation, parts of the pictures are random where the source has them so. A file that cannot be
-        decoded raises ValueError at its batch.
-        """
-        num_batches = self.num_batches(batch_size, drop_last=drop_last)
-        check_seeded(augmentation, seed=seed)
         indices, generator = self.indices, torch.Generator(self.device)
         shuffler = torch.Generator()  # on the CPU: that is where files are named
         if seed is not None:
             shuffler.manual_seed(seed)
             indices = indices[torch.randperm(len(indices), generator=shuffler)]
             generator.manual_seed(int(torch.randint(2**62, (), generator=shuffler)))
-        batches = torch.split(indices, batch_size)[:num_batches]
+        batches = torch.split(indices[:num_images], batch_size)
         pieces = self._pieces(batches, share, draw_parts=augmentation is not None, shuffler=shuffler)
         return self._batches(batches, pieces, augmentation=augmentation, generator=generator, share=share)
 

@@ -1,6 +1,7 @@
 """What is done with a network whatever its architecture: bind it to a genotype, move weights, count."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +16,18 @@ class DerivedModel(nn.Module):
     Args:
         network: Holds the genotype's edges.
         genotype: The path to compute; None for a network without choices.
+        normalize: What is done to the images first; None takes them as normalised.
     """
 
-    def __init__(self, network: nn.Module, genotype: Genotype | None) -> None:
+    def __init__(self, network: nn.Module, genotype: Genotype | None, normalize: nn.Module | None = None) -> None:
         super().__init__()
+        self.normalize = normalize
         self.network = network
         self.genotype = genotype
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps (N, C, H, W) to logits (N, num_classes)."""
-        logits: Tensor = self.network(images, self.genotype)
+        logits: Tensor = self.network(images if self.normalize is None else self.normalize(images), self.genotype)
         return logits
 
 
@@ -46,6 +49,18 @@ def copy_shared_weights(target: nn.Module, source: Mapping[str, Tensor]) -> None
     target.load_state_dict({name: source[name] for name in own})
 
 
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards every module has its own mode again, frozen ones among training ones too."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 def count_parameters(network: nn.Module) -> int:
     """Returns the number of weights of a network; for a supernet, of all its candidates together.
 
@@ -63,8 +78,6 @@ def count_multiply_adds(network: nn.Module, *inputs: Genotype | None, image_shap
         image_shape: (C, H, W).
     """
     device = next((weight.device for weight in network.parameters()), None)
-    training = network.training
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network.eval()(torch.zeros((1, *image_shape), device=device), *inputs)
-    network.train(training)
+    with torch.no_grad(), evaluating(network), FlopCounterMode(display=False) as counter:
+        network(torch.zeros((1, *image_shape), device=device), *inputs)
     return int(counter.get_total_flops()) // 2

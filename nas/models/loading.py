@@ -15,8 +15,9 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from nas.models.derived import DerivedModel
 from nas.models.exporting.plain_layers import ImageCheck
-from nas.models.exporting.plain_network import PlainModel, make_normalize
+from nas.models.exporting.plain_network import make_normalize
 from nas.models.genotype_files import near_references
 from nas.models.hardening import harden_mixers
 from nas.models.inference.ready import for_inference as ready_for_inference
@@ -30,7 +31,7 @@ SHIPPED = Path(__file__).parent / "trained_models"
 """Of each published cell whose trained weights come with the package, a folder as `nas export` writes it."""
 
 
-class LoadedModel(PlainModel):
+class LoadedModel(DerivedModel):
     """A network bound to its genotype, and what is known of it: `model(images)` returns logits.
 
     Images of another type, range or number of channels than the model takes are refused with ValueError.

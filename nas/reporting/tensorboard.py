@@ -15,9 +15,10 @@ import numpy as np
 import yaml
 
 from nas.reporting.cells.pixels import write_png
+from nas.reporting.trackers import Tracker
 
 
-class TensorBoardTracker:
+class TensorBoardTracker(Tracker):
     """Writes metrics as TensorBoard events, each section a folder of its own, so that equal metrics share a chart.
 
     Every step is on the disk when `log` returns. A resumed run writes another file into the same folders, which begins

@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from nas.reporting.cells.pixels import write_png
 from nas.runs.checkpoints import write_json, write_text
@@ -18,8 +18,8 @@ WANDB_MODES = ("online", "offline", "disabled")
 FLUSH_SECONDS = 0.5  # what wandb may hold back before it is in the run folder
 
 
-class Tracker(Protocol):
-    """Receives what a run logs."""
+class Tracker:
+    """Receives what a run logs; as it stands it does nothing."""
 
     def start(self, config: Mapping[str, Any], *, out: Path) -> None:
         """Begins, or goes on with, the run of a folder."""
@@ -31,20 +31,11 @@ class Tracker(Protocol):
         """Ends the run with what it found."""
 
 
-class FilesOnly:
+class FilesOnly(Tracker):
     """Leaves it at the files in the run folder."""
 
-    def start(self, config: Mapping[str, Any], *, out: Path) -> None:
-        """Does nothing."""
 
-    def log(self, values: Mapping[str, Any], *, step: int, section: str) -> None:
-        """Does nothing."""
-
-    def finish(self, summary: Mapping[str, Any], *, completed: bool) -> None:
-        """Does nothing."""
-
-
-class WandbTracker:
+class WandbTracker(Tracker):
     """Sends metrics to Weights & Biases; a resumed run keeps its id and has every step once, online and offline.
 
     Every step is first written to `wandb.jsonl` in the run folder, since wandb holds some back and a kill loses them. A

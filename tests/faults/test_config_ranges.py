@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_module
-from nas.command_line.settings_groups import CLASSES, settings_class
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import device
 
@@ -16,7 +15,7 @@ from nas.jobs.building.config import build, plain
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.models.shufflenets import ShuffleNetV1
 from nas.runs.configs import check_resumable
-from nas.settings import config_node
+from nas.settings import CLASSES, config_node, settings_class
 from search_spaces.cells import genotype_candidates
 
 TABLE = """

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nas.models.derived import DerivedModel
 from nas.models.exporting import plain_layers
 from nas.models.exporting.formats import (
     Difference,
@@ -20,7 +21,7 @@ from nas.models.exporting.formats import (
     write_program,
     write_python,
 )
-from nas.models.exporting.plain_network import PlainModel, make_normalize, plain_network
+from nas.models.exporting.plain_network import make_normalize, plain_network
 from nas.models.exporting.source_text import identifier
 from nas.models.hardening import harden_mixers
 from nas.models.shufflenasnet import ShuffleNASNet
@@ -77,8 +78,8 @@ def pairs(run, network: nn.Module, genotype: Genotype | None, sizes=(1, 2, 5), s
         yield run(images), network((images - mean) / std, genotype)
 
 
-def plain(network: nn.Module, genotype: Genotype | None) -> PlainModel:
-    return PlainModel(plain_network(network, genotype), genotype, make_normalize(MEAN, STD)).eval()
+def plain(network: nn.Module, genotype: Genotype | None) -> DerivedModel:
+    return DerivedModel(plain_network(network, genotype), genotype, make_normalize(MEAN, STD)).eval()
 
 
 @pytest.mark.parametrize("mixer", sorted(MIXERS))
@@ -194,12 +195,12 @@ class Branching(nn.Module):
 
 def test_branches_by_shapes_are_followed_and_branches_by_pixels_refused(tmp_path):
     example, images = torch.rand(2, 3, 8, 8), torch.rand(5, 3, 8, 8)
-    by_shape = PlainModel(Branching(lambda images: images.shape[1] == 3), None)
+    by_shape = DerivedModel(Branching(lambda images: images.shape[1] == 3), None)
     written = write_python(by_shape, tmp_path, example, title="a", images="b")
     assert torch.equal(written.run(images), images.mean(dim=(2, 3)))
     for condition in (lambda images: images.sum() > 0, lambda images: images.sum().item() > 0):
         with pytest.raises(ValueError, match="cannot be written as source code: it"):
-            write_python(PlainModel(Branching(condition), None), tmp_path, example, title="a", images="b")
+            write_python(DerivedModel(Branching(condition), None), tmp_path, example, title="a", images="b")
 
 
 def test_bytes_are_normalised_within_the_model():

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 import nas
+from nas.models.derived import DerivedModel
 from nas.models.exporting.formats import write_python
-from nas.models.exporting.plain_network import PlainModel, make_normalize, plain_network
+from nas.models.exporting.plain_network import make_normalize, plain_network
 from nas.models.hardening import harden_mixers
 from nas.models.loading import build_model
 from nas.models.model_card import CARD_NAME, WEIGHTS_FILE, ModelRecord, file_facts, model_text, write_card
@@ -86,7 +87,7 @@ def as_python(folder: Path) -> nn.Module:
     """The model of `a_run` out of an exported Python file."""
     record = replace(a_record(), image_shape=(1, 8, 8), mean=(0.25,), std=(0.5,))
     network = plain_network(a_run(folder / "run")[1], record.genotype)
-    model = PlainModel(network, record.genotype, make_normalize([0.25], [0.5])).eval()
+    model = DerivedModel(network, record.genotype, make_normalize([0.25], [0.5])).eval()
     example = torch.rand(2, 1, 8, 8)
     return write_python(model, folder / "file", example, title="a", images="b", takes="floats").run
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from nas.data.named import ImageData
+from nas.models.derived import DerivedModel
 from nas.models.exporting.formats import Written, check_difference, difference
 from nas.models.exporting.plain_layers import DynamicShuffle
-from nas.models.exporting.plain_network import PlainModel, make_normalize, plain_network
+from nas.models.exporting.plain_network import make_normalize, plain_network
 from nas.models.exporting.settings import ExportSettings
 from nas.models.model_card import ModelRecord
 
@@ -33,7 +34,7 @@ class Exported:
                 raise ValueError("mean and std of the training images are not known; take export.normalize=false")
             self.normalize = make_normalize(record.mean, record.std, uint8=settings.uint8)
         plain = plain_network(network, record.genotype)
-        self.plain = PlainModel(plain, record.genotype, self.normalize).eval().requires_grad_(False)
+        self.plain = DerivedModel(plain, record.genotype, self.normalize).eval().requires_grad_(False)
         self.dynamic_shuffle = any(isinstance(layer, DynamicShuffle) for layer in plain.modules())
 
     def example(self, num_images: int) -> Tensor:

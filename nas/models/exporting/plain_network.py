@@ -22,27 +22,6 @@ from search_spaces.pooling import MaxPool, MinPool
 from search_spaces.shuffles import DenseMixer, IdentityMixer
 
 
-class PlainModel(nn.Module):
-    """A network for inference, perhaps with the normalisation of the images before it.
-
-    Args:
-        network: Made by `plain_network`.
-        genotype: Its path; None for a network without choices.
-        normalize: What is done to the images first; None takes them as normalised.
-    """
-
-    def __init__(self, network: nn.Module, genotype: Genotype | None, normalize: nn.Module | None = None) -> None:
-        super().__init__()
-        self.normalize = normalize
-        self.network = network
-        self.genotype = genotype
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Maps images (N, C, H, W) to logits (N, num_classes)."""
-        logits: Tensor = self.network(images if self.normalize is None else self.normalize(images), self.genotype)
-        return logits
-
-
 @torch.no_grad()
 def plain_network(network: nn.Module, genotype: Genotype | None) -> nn.Module:
     """Returns a copy of a network for inference, on the CPU, without an auxiliary head and made of plain layers.
