@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_origin
 
 from annotated_types import Len
 from pydantic import AfterValidator, ConfigDict, Field, PositiveInt, ValidationError
@@ -78,23 +78,34 @@ ImageShape = Annotated[Sequence[PositiveInt], Len(3, 3)]
 """[channels, height, width]."""
 
 
-def problem(error: ValidationError, where: str = "", *, of_value: bool = False) -> str:
+SAID = {"unexpected_keyword_argument": "is unknown", "missing": "is not set"}
+LIST = ("'str' instances are not allowed as a Sequence value", "Input should be an instance of Sequence")
+"""What pydantic says in sentences that do not fit: by its type of error, and of a value that is no list."""
+
+
+def problem(error: ValidationError, where: str = "", *, settings: type | None = None, of_value: bool = False) -> str:
     """Returns what is wrong with the first wrong setting, such as `search.epochs must be greater than 0, got 0`.
 
     Args:
         error: Of a settings class, or of one value.
         where: Key of the settings, put in front of the field's, or of the value.
+        settings: The class, if it is known: of its fields that are mappings, the key is named too.
         of_value: Whether it is of one value.
     """
     first, *others = error.errors(include_url=False)
     field = "" if of_value or not first["loc"] else str(first["loc"][0])
-    key = ".".join(filter(None, (where, field)))
+    mappings = [one.name for one in fields(settings) if get_origin(one.type) is Mapping] if settings else []
+    inner = str(first["loc"][1]) if field in mappings and len(first["loc"]) > 1 else ""
+    key = ".".join(filter(None, (where, field, inner)))
+    if first["type"] in SAID:
+        return f"{key} {SAID[first['type']]}, got {first['input']!r}"
     if first["type"] == "value_error":
-        said = str(first["ctx"]["error"])  # a sentence of ours, which names the setting where it is about several
-        return f"{key} {said}" if field else f"{where}.{said}".lstrip(".")
+        ours = str(first["ctx"]["error"])  # a sentence that names the setting where it is about several
+        return f"{key} {ours}" if field else f"{where}.{ours}".lstrip(".")
     same = [first, *(one for one in others if of_value or one["loc"][:1] == first["loc"][:1])]  # of a union, one a type
-    wanted = dict.fromkeys(re.sub(r"^\w+ should (be )?", "", one["msg"]) for one in same)
-    verb = "must be" if "should be" in first["msg"] else "must"
+    said = ["Input should be a list" if one["msg"] in LIST else one["msg"] for one in same]
+    wanted = dict.fromkeys(re.sub(r"^\w+ should (be )?", "", one) for one in said)
+    verb = "must be" if "should be" in said[0] else "must"
     return f"{key} {verb} {' or '.join(wanted)}, got {first['input']!r}"
 
 

@@ -32,7 +32,8 @@ class CanonicalClasses:
     def __init__(self, space: SearchSpace) -> None:
         if size(space) > MAX_GENOTYPES:
             raise ValueError(
-                f"classes are enumerated in spaces of at most {MAX_GENOTYPES} genotypes, {space.name} has {size(space)}"
+                "sampling=classes needs a space of at most "
+                f"{MAX_GENOTYPES} genotypes, which are enumerated; {space.name} has {size(space)}"
             )
         classes: dict[Hashable, list[tuple[int, ...]]] = {}
         for actions in itertools.product(*(range(len(decision.choices)) for decision in space.decisions)):

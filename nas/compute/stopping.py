@@ -11,6 +11,8 @@ from typing import Self
 from nas.runs import console
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+answered = False
+"""Whether a signal was answered in this process."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -42,8 +44,10 @@ def signals_to(answer: Callable[[int], None]) -> Iterator[None]:
     try:
         yield
     finally:
+        masked = signal.pthread_sigmask(signal.SIG_BLOCK, handlers)  # so that none comes when one is put back
         for number, handler in handlers.items():
             signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
 
 
 def only_here(answer: Callable[[int], None]) -> Callable[[int, FrameType | None], None]:
@@ -52,6 +56,8 @@ def only_here(answer: Callable[[int], None]) -> Callable[[int, FrameType | None]
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         if os.getpid() == process:
+            global answered
+            answered = True
             answer(number)
         elif number != signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)

@@ -16,10 +16,12 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
+from types import FrameType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
 
+from nas.compute import stopping
 from nas.compute.device import num_cores, threads_set
 from nas.compute.stopping import Stopped, say, signals_to, stop_at_once
 from nas.runs.console import silence
@@ -143,9 +145,17 @@ def _start(runner: Runner[Any], stops: Connection, lives: Connection) -> None:
     silence()  # the first process says it all
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C reaches all, and the first passes it on
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # but within a task
+    signal.signal(signal.SIGUSR1, _answer)
     threading.Thread(target=_follow, args=(stops, lives), daemon=True).start()
     torch.set_num_threads(1)
     _runner = runner
+
+
+def _answer(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    """Does what the task that is running does at SIGTERM, unless one has reached this process, as all of a group."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if callable(handler) and not stopping.answered:
+        handler(signal.SIGTERM, frame)
 
 
 def _follow(stops: Connection, lives: Connection) -> None:
@@ -157,7 +167,7 @@ def _follow(stops: Connection, lives: Connection) -> None:
     with contextlib.suppress(EOFError, OSError):
         stops.recv()
     _ended = True
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGUSR1)
     with contextlib.suppress(EOFError, OSError):
         lives.recv()
     os._exit(1)

@@ -25,6 +25,7 @@ from nas.studies.demonstrations.permuted import images as permuted_images
 from nas.studies.demonstrations.permuted.plots import accuracy_plot, pictures_plot
 from nas.studies.demonstrations.permuted.plots import film_plot as permuted_film
 from nas.studies.demonstrations.structured_plots import constructed_plot, film_plot, learned_plot
+from search_spaces.shuffles import check_mixer
 
 MAX_WIDTH = 140  # characters of a printed row
 
@@ -98,6 +99,9 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     """
     tasks = chosen_names("tasks", plain(cfg, "the config")["tasks"], TASKS)
     settings = {task: build(cfg[task], task) for task in tasks}
+    for task, one in settings.items():
+        for mixer in getattr(one, "mixers", ()):
+            _check_mixer(mixer, f"{task}.mixers")
     runtime = build_runtime(cfg)
     header("permutations", {"run folder": shown(out), "tasks": ", ".join(tasks), "seed": cfg.seed})
     figures = {}
@@ -109,6 +113,13 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
                 raise
             note(f"left out {task}: {error}")
     return figures
+
+
+def _check_mixer(name: str, key: str) -> None:
+    try:
+        check_mixer(name)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
 
 
 def _run_task(task: str, settings: Any, cfg: DictConfig, out: Path, runtime: Runtime) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from nas.jobs.building.config import build, plain
 from nas.jobs.building.parts import build_runtime
 from nas.jobs.building.ranked_runs import RankedRun, read_runs
 from nas.jobs.building.run_folder import keep_data
-from nas.runs.checkpoints import write_csv, write_json
+from nas.runs.checkpoints import write_csv, write_json, write_text
 from nas.runs.console import Column, Table, header, note, progress, result, shown
 from nas.studies.ranking.intervals import Estimate
 from nas.studies.ranking.ordering import Array
@@ -78,9 +78,9 @@ def _scores(ranked: RankedRun, cells: TableCells, out: Path, settings: TableRank
     scorer = replace(own, bn=settings.bn or own.bn, max_images=settings.images or own.max_images)
     weights = (ranked.path / "checkpoint.pt").read_bytes()
     digest = hashlib.sha256(f"{scorer.bn} {scorer.max_images} ".encode() + weights).hexdigest()[:12]
-    file = out / SCORES / f"{ranked.name}-{digest}.csv"
+    file = out / SCORES / f"{digest}.csv"
     known = _read(file)
-    keys = ["".join(map(str, ranked.search.space.encode(genotype))) for genotype in cells.genotypes]
+    keys = ["-".join(map(str, ranked.search.space.encode(genotype))) for genotype in cells.genotypes]
     left = [place for place, key in enumerate(keys) if key not in known]
     with progress(f"scoring cells, {ranked.name}", total=len(keys), done=len(keys) - len(left)) as bar:
         for start in range(0, len(left), WRITTEN_EVERY):
@@ -95,11 +95,14 @@ def _scores(ranked: RankedRun, cells: TableCells, out: Path, settings: TableRank
 
 
 def _read(file: Path) -> dict[str, Score]:
-    """Returns the scores that a file holds, by cell; a line that was not written to its end is left out."""
+    """Returns the scores that a file holds, by cell; a line that was not written to its end is cut off."""
     if not file.exists():
         return {}
-    with file.open(newline="", encoding="utf-8") as lines:
-        rows = [row for row in csv.reader(lines) if len(row) == len(FIELDS)]
+    text = file.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        write_text(file, whole)
+    rows = list(csv.reader(whole.splitlines()))
     return {cell: Score(loss=float(loss), accuracy=float(accuracy)) for cell, loss, accuracy in rows[1:]}
 
 
@@ -107,7 +110,7 @@ def _append(file: Path, scores: Mapping[str, Score]) -> None:
     begun = file.exists()
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", newline="", encoding="utf-8") as lines:
-        writer = csv.writer(lines)
+        writer = csv.writer(lines, lineterminator="\n")
         writer.writerows([] if begun else [FIELDS])
         writer.writerows([cell, score.loss, score.accuracy] for cell, score in scores.items())
 

@@ -32,7 +32,9 @@ MOVED = {
     "nas.shufflenets": "nas.models.shufflenets",
     "nas.stacked": "nas.models.stacked_cells",
     "nas.tensorboard_tracker": "nas.reporting.tensorboard",
+    "nas.studies.demonstrations.permuted.settings": "nas.studies.demonstrations.settings",
     "nas.tracking": "nas.reporting.trackers",
+    "nas.training.retrain_settings": "nas.training.settings",
 }
 """By module, the one that holds now what configs named in it."""
 RENAMED = {

@@ -140,8 +140,7 @@ class RetrainSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         TrainingSettings.__post_init__(self)
-        if self.harden_epoch is not None and self.harden_epoch >= self.epochs:
-            raise ValueError(f"harden_epoch must lie in 0 … epochs - 1 = {self.epochs - 1}, got {self.harden_epoch}")
+        check_harden_epoch(self.harden_epoch, epochs=self.epochs)
 
     def seeds_of_random(self, cell: int) -> Sequence[int]:
         """Seeds with which the random cell of this number, from 0, is trained."""
@@ -165,3 +164,9 @@ class RetrainSettings(TrainingSettings):
     def penalty_epochs(self) -> float:
         """Epochs in which the mixers' penalty grows to its full height."""
         return self.hardening
+
+
+def check_harden_epoch(harden_epoch: int | None, *, epochs: int) -> None:
+    """Raises ValueError unless learned mixers are hardened within the epochs."""
+    if harden_epoch is not None and harden_epoch >= epochs:
+        raise ValueError(f"harden_epoch must lie in 0 … epochs - 1 = {epochs - 1}, got {harden_epoch}")

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch import distributed as dist
 from torch.amp import GradScaler
 
 from nas.compute.cuda_graphs import Recorder, Repeated
@@ -217,7 +218,10 @@ class WeightTrainer:
         return data_parallel(network) if self.one_path and not self.ranks.alone else network
 
     def _compile_and_take(self, images: Tensor, labels: Tensor, *, path: TrainedPath) -> None:
-        """Takes a step, which the first time compiles the network; goes on without where that cannot be."""
+        """Takes a step, which the first time compiles the network; goes on without where that cannot be.
+
+        Ranks are taken to be alike: where the compiler fails on one alone, the others wait for it until the timeout.
+        """
         assert self._own_step is not None
         if self._compiled:
             self._own_step.take(images, labels, path=path)
@@ -227,6 +231,8 @@ class WeightTrainer:
         try:
             self._own_step.take(images, labels, path=path)
         except (RuntimeError, OSError) as error:  # no compiler here, or a network that it does not take
+            if isinstance(error, dist.DistError):
+                raise
             note(f"the network is not compiled, it runs as it stands: {str(error).splitlines()[0]}")
             self._own_step.compute = self._computed(compiled=False)
             self._own_step.take(images, labels, path=path)

@@ -43,6 +43,7 @@ front              [0,inf] seeds
 compare            [1,inf] seeds budget at last workers portions  [0,inf] first_seed  [0,0] portion
 rank               [1,inf] seeds calibration_batches workers portions  [0,0] portion  [7,120] architectures
 rank               [0,23] policy_architectures  [24,inf] pool  [1,24] top  [100,inf] resamples
+rank_table         [1,inf] images  [100,inf] resamples
 bench              [1,inf] genotypes rounds steps rewards samples train_images reward_images test_images
 bench              [0,inf] warmup workers decoders  [2,inf] pictures
 bench              [1,4] blocks  [1,19] filters  [1,143] batch_sizes  [1,11] num_ops  [1,7] ranks
@@ -155,7 +156,7 @@ def test_a_number_out_of_range_is_refused_by_name(group, key):
 
 def test_every_group_of_settings_has_its_ranges():
     assert len(LEAVES) > 230
-    assert CLASSES.keys() - RANGES.keys() == {"report", "rank_table"}
+    assert CLASSES.keys() - RANGES.keys() == {"report"}
 
 
 WRONG_CHOICES: dict[str, dict[str, list[Any]]] = {

@@ -271,7 +271,7 @@ def test_what_a_kill_at_the_very_end_leaves_is_cleared_away(tmp_path, monkeypatc
 
 
 def test_a_final_of_one_is_refused():
-    with pytest.raises(ValueError, match="finalists"):
+    with pytest.raises(ValueError, match="finalists must be 0, or at least 2"):
         SearchSettings(finalists=1)
 
 

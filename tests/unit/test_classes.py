@@ -60,5 +60,5 @@ def test_the_generators_seed_fixes_the_draws(classes):
 
 
 def test_a_space_too_large_to_be_enumerated_is_refused():
-    with pytest.raises(ValueError, match=r"at most 100000 genotypes, shufflenas has \d+"):
+    with pytest.raises(ValueError, match=r"at most 100000 genotypes, .*shufflenas has \d+"):
         CanonicalClasses(ShuffleNASSpace())

@@ -120,6 +120,27 @@ def test_a_second_signal_ends_tasks_that_reach_no_boundary(tmp_path):
     assert not list(tmp_path.glob("*.pt"))
 
 
+def test_a_signal_to_all_processes_counts_once_in_each(tmp_path):
+    """A scheduler signals the whole group: workers hear it themselves, and once more from the first process."""
+    told = []
+
+    def tell() -> None:
+        deadline = time.monotonic() + 60
+        while len(list(tmp_path.glob("*.begun"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        told.extend(int(file.read_text()) for file in tmp_path.glob("*.begun"))
+        for process in (*told, os.getpid()):
+            os.kill(process, signal.SIGTERM)
+
+    teller = threading.Thread(target=tell)
+    teller.start()
+    with pytest.raises(Stopped, match="SIGTERM"), WorkerPool(Loops(tmp_path, seconds=0.5), 2) as pool:
+        list(pool.run([0, 1, 2, 3]))
+    teller.join()
+    assert len(told) == 2
+    assert all(load_checkpoint(tmp_path / f"{task}.pt")["rows"] for task in (0, 1))
+
+
 class Signals:
     def run(self, task):
         os.kill(os.getpid(), task)

@@ -185,7 +185,7 @@ def heard() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():  # gloo has no error of its own
+        if not isinstance(error, dist.DistError) and "gloo/transport" not in str(error):  # gloo has no error of its own
             raise
         reason = (str(error).splitlines() or [""])[0]
         raise LostRankError(f"another process of this job has ended or does not answer: {reason}") from error

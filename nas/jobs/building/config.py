@@ -169,7 +169,7 @@ def _checked(settings: Mapping[str, Any], where: str, *, num_positional: int) ->
     try:
         return target(**values)
     except ValidationError as error:
-        raise ValueError(problem(error, where)) from None
+        raise ValueError(problem(error, where, settings=target)) from None
 
 
 def _check_value(value: Any, hint: Any, key: str) -> None:

@@ -8,9 +8,11 @@ from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, Po
 from pydantic.dataclasses import dataclass
 
 from nas.settings import STRICT, BelowOne, Distinct
+from nas.training.settings import check_harden_epoch
 
 AtLeastTwo = Annotated[int, Field(ge=2)]
 MemoryFormat = Literal["contiguous", "channels_last"]
+Transform = Literal["permutation", "hadamard", "fourier", "convolution", "fourier, bits reversed"]
 Body = Literal["shufflenet_v1_g3", "shufflenet_v1_g8", "shufflenet_v2", "shufflenasnet"]
 
 
@@ -150,7 +152,7 @@ class StructuredSettings:
     learning_rate: PositiveFloat = 0.05
     start_noise: NonNegativeFloat = 0.3
     success_rmse: PositiveFloat = 1e-4
-    shown_transform: str = "fourier, bits reversed"
+    shown_transform: Transform = "fourier, bits reversed"
     switch_sizes: Sequence[AtLeastTwo] = (4, 8, 16)
     planted: PositiveInt = 10
     switch_restarts: PositiveInt = 8
@@ -305,3 +307,6 @@ class BodiesSettings:
     mixer_penalty: NonNegativeFloat = 0.05
     harden_epoch: NonNegativeInt | None = None
     trials: PositiveInt = 1
+
+    def __post_init__(self) -> None:
+        check_harden_epoch(self.harden_epoch, epochs=self.epochs)
