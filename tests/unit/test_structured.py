@@ -240,5 +240,5 @@ def test_a_transform_to_show_that_there_is_not_is_refused():
 
 
 def test_an_unknown_transform_is_named():
-    with pytest.raises(ValueError, match="unknown transform shown_transform"):
+    with pytest.raises(ValueError, match="unknown transform 'wavelet'; known: permutation"):
         expressible("wavelet", 4, generator=generator())
