@@ -15,6 +15,7 @@ from torch import nn
 
 import nas
 from nas.command_line.following import followed
+from nas.command_line.settings_groups import CLASSES, settings_class
 from nas.command_line.words import Words
 from nas.jobs import export, latency, predict, rank, replay, report, retrain, runs, search, show
 from nas.jobs.building.config import named_modules
@@ -25,6 +26,7 @@ from nas.models.exporting.source_code import write_source
 from nas.runs.checkpoints import save_weights
 from nas.runs.configs import read_config_file
 from nas.runs.trust import check_recorded, find_trusted
+from nas.settings import config_node
 from tests.faults.campaign import RETRAIN, SEARCH, SMALL
 
 SHORT = ("search.epochs=1", "search.final_samples=2", "search.random_cells=0", "device=cpu")
@@ -290,6 +292,8 @@ def test_every_config_of_this_project_may_come_back_from_a_run():
         node = OmegaConf.to_container(OmegaConf.load(file))
         if "${" not in json.dumps(node):
             check_recorded(node, file.stem, source="a run")
+    for option in CLASSES:
+        check_recorded(config_node(settings_class(option)), option, source="a run")
 
 
 def test_all_modules_to_be_named_are_named_at_once():
