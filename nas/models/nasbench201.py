@@ -71,7 +71,7 @@ class NASBench201Network(nn.Module):
 
     The cells have C channels in the first stage and twice as many in each further one. In the paper C is 16 and a stage
     has 5 cells; the parameters then equal those of the benchmark's table, to which every op of the cell counts.
-    Weights start as torch's layers do, as in the authors' code.
+    Weights start as torch's layers do.
 
     A deviation: an edge that no path from the cell's input to its output takes is not computed. The authors compute
     it, so that there a convolution of zeros adds what its batch norm shifts by.

@@ -40,7 +40,7 @@ def of_edge(network: nn.Module, edge: str) -> list[nn.Module]:
 
 @pytest.mark.parametrize(
     ("cell", "parameters", "multiply_adds"),
-    [  # parameters and FLOPs of the benchmark's table, convolutions of dead edges among the parameters
+    [  # parameters of the benchmark's table, convolutions of dead edges among them; 0: counted from its live edges
         ("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|", 73_306, 7_783_040),
         ("|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|", 129_306, 0),
         ("|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|", 802_426, 0),
