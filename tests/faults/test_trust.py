@@ -15,7 +15,6 @@ from torch import nn
 
 import nas
 from nas.command_line.following import followed
-from nas.command_line.settings_groups import CLASSES, settings_class
 from nas.command_line.words import Words
 from nas.jobs import export, latency, predict, rank, replay, report, retrain, runs, search, show
 from nas.jobs.building.config import named_modules
@@ -26,7 +25,7 @@ from nas.models.exporting.source_code import write_source
 from nas.runs.checkpoints import save_weights
 from nas.runs.configs import read_config_file
 from nas.runs.trust import check_recorded, find_trusted
-from nas.settings import config_node
+from nas.settings import CLASSES, config_node, settings_class
 from tests.faults.campaign import RETRAIN, SEARCH, SMALL
 
 SHORT = ("search.epochs=1", "search.final_samples=2", "search.random_cells=0", "device=cpu")
