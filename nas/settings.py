@@ -79,8 +79,12 @@ ImageShape = Annotated[Sequence[PositiveInt], Len(3, 3)]
 
 
 SAID = {"unexpected_keyword_argument": "is unknown", "missing": "is not set"}
-LIST = ("'str' instances are not allowed as a Sequence value", "Input should be an instance of Sequence")
-"""What pydantic says in sentences that do not fit: by its type of error, and of a value that is no list."""
+PLAIN = {
+    "Input should be an instance of Sequence": "Input should be a list",
+    "'str' instances are not allowed as a Sequence value": "Input should be a list",
+    " after validation": "",
+}
+"""What is said in the place of pydantic's sentences: by its type of error, and by what they hold."""
 
 
 def problem(error: ValidationError, where: str = "", *, settings: type | None = None, of_value: bool = False) -> str:
@@ -103,10 +107,16 @@ def problem(error: ValidationError, where: str = "", *, settings: type | None = 
         ours = str(first["ctx"]["error"])  # a sentence that names the setting where it is about several
         return f"{key} {ours}" if field else f"{where}.{ours}".lstrip(".")
     same = [first, *(one for one in others if of_value or one["loc"][:1] == first["loc"][:1])]  # of a union, one a type
-    said = ["Input should be a list" if one["msg"] in LIST else one["msg"] for one in same]
+    said = [_plain_words(one["msg"]) for one in same]
     wanted = dict.fromkeys(re.sub(r"^\w+ should (be )?", "", one) for one in said)
     verb = "must be" if "should be" in said[0] else "must"
     return f"{key} {verb} {' or '.join(wanted)}, got {first['input']!r}"
+
+
+def _plain_words(message: str) -> str:
+    for held, better in PLAIN.items():
+        message = message.replace(held, better)
+    return re.sub(r"an instance of \w+Settings$", "a group of settings", message)
 
 
 def settings_of(settings: type) -> Iterator[tuple[str, Any]]:
