@@ -73,13 +73,12 @@ class Evolution:
         probabilities = self.probabilities().expand(num_samples, -1, -1)
         if greedy:
             best = self.best[1] if self.best is not None else torch.zeros_like(self.num_choices)
-            actions, log_prob = best.repeat(num_samples, 1), torch.zeros(num_samples)
-            return Samples(actions=actions, log_prob=log_prob, entropy=entropy, probabilities=probabilities)
-        if self.filled:
+            actions = best.repeat(num_samples, 1)
+        elif self.filled:
             actions = self._mutate(self.population[self._select(num_samples)])
         else:
             actions = self._uniform.sample(num_samples).actions
-        log_prob = self.log_prob(actions).to(entropy.dtype)
+        log_prob = torch.zeros(num_samples) if greedy else self.log_prob(actions).to(entropy.dtype)
         return Samples(actions=actions, log_prob=log_prob, entropy=entropy, probabilities=probabilities)
 
     def observe(self, actions: Tensor, rewards: Tensor) -> Mapping[str, float]:

@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from search_spaces.switches import route, switch_layers
+from search_spaces.switches import by_layer, route
 
 
 def butterfly_multiply(twiddle: Tensor, x: Tensor, *, adjoint: bool = False) -> Tensor:
@@ -158,14 +158,11 @@ def permutation_kaleidoscope(index: Tensor) -> ButterflyProduct:
     """
     n = _power_of_two(len(index))
     twiddle = identity_twiddle(n, dtype=torch.float64)
-    settings = route(index)
     swap = torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
     middle = len(twiddle[0, 0]) - 1
-    first = 0
-    for number, layer in enumerate(switch_layers(n)):
+    for number, (layer, passes) in enumerate(by_layer(route(index), n)):
         level = abs(number - middle)
-        swapped = layer[~settings[first : first + len(layer)], 0]  # the upper position of each swapped pair
-        first += len(layer)
+        swapped = layer[~passes, 0]  # the upper position of each swapped pair
         half = 2**level
         twiddle[0, int(number < middle), level, swapped // (2 * half) * half + swapped % half] = swap
     return ButterflyProduct(twiddle)

@@ -240,22 +240,16 @@ def _cell_to_dict(cell: CellGenotype) -> dict[str, Any]:
 
 def _cell_from_data(data: object, where: str) -> CellGenotype:
     fields = _mapping(data, where, required=("blocks",), optional=("mixer", "num_inputs", "outputs"))
-    blocks = [
-        _mapping(block, f"{where}.blocks[{i}]", required=("inputs", "ops"), optional=())
-        for i, block in enumerate(_list(fields["blocks"], f"{where}.blocks"))
-    ]
+    blocks = []
+    for i, block in enumerate(_list(fields["blocks"], f"{where}.blocks")):
+        at = f"{where}.blocks[{i}]"
+        read = _mapping(block, at, required=("inputs", "ops"), optional=())
+        ops = [_name(op, f"{at}.ops") for op in _list(read["ops"], f"{at}.ops")]
+        blocks.append((tuple(_integers(read["inputs"], f"{at}.inputs")), tuple(ops)))
     outputs = fields.get("outputs")
     try:
         return CellGenotype(
-            blocks=tuple(
-                Block(
-                    inputs=tuple(_integers(block["inputs"], f"{where}.blocks[{i}].inputs")),
-                    ops=tuple(
-                        _name(op, f"{where}.blocks[{i}].ops") for op in _list(block["ops"], f"{where}.blocks[{i}].ops")
-                    ),
-                )
-                for i, block in enumerate(blocks)
-            ),
+            blocks=tuple(Block(inputs, ops) for inputs, ops in blocks),
             mixer=_name(fields.get("mixer", "channel_shuffle"), f"{where}.mixer"),
             num_inputs=_integers([fields.get("num_inputs", 1)], f"{where}.num_inputs")[0],
             outputs=None if outputs is None else tuple(_integers(outputs, f"{where}.outputs")),

@@ -6,7 +6,7 @@ characters, and raises ValueError for whatever it does not understand. `parse_nn
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from search_spaces.genotype import CellGenotype, Genotype
@@ -26,7 +26,7 @@ from search_spaces.notation_cells import (
 from search_spaces.notation_literals import GENOTYPE_FIELDS, Literal, read_literal
 from search_spaces.notation_nni import parse_nni
 
-__all__ = ["darts_notation", "parse_darts", "parse_enas", "parse_naslib", "parse_nni", "read_notation"]
+__all__ = ["darts_notation", "parse_enas", "parse_naslib", "parse_nni", "read_notation"]
 
 ENAS_OPS = ("sep_conv_3x3", "sep_conv_5x5", "avg_pool_3x3", "max_pool_3x3", "identity")
 NUMBERS_PER_BLOCK = 2 * EDGES_PER_BLOCK
@@ -52,7 +52,7 @@ def read_notation(text: str) -> Genotype:
     if start.startswith("|"):
         return parse_arch_string(text)
     if "Genotype" in text:
-        return parse_naslib(text)  # reads all that parse_darts reads, and what only NASLib writes
+        return parse_naslib(text)
     if re.match(r"(?:[\[(]\s*){3}", start):
         return parse_naslib(text)
     if re.match(r"[\[(\s]*[0-9]", start):
@@ -64,26 +64,18 @@ def read_notation(text: str) -> Genotype:
     )
 
 
-def parse_darts(text: str) -> Genotype:
-    """Reads DARTS's `Genotype(normal=[('sep_conv_3x3', 1), …], normal_concat=range(2, 6), reduce=…, reduce_concat=…)`.
-
-    Also written by P-DARTS, PC-DARTS and others. Two consecutive entries make a node, kept in their order; `NAME = `
-    may stand before it. Source: quark0/darts, `cnn/genotypes.py`.
-
-    Raises:
-        ValueError: If the text is no such call, a field is lacking or unknown, or a cell is not valid.
-    """
-    return _from_fields(_genotype_fields(text))
-
-
 def parse_naslib(text: str) -> Genotype:
-    """Reads NASLib's compact form `(((input, op), …), ((input, op), …))` or its Genotype text.
+    """Reads DARTS's Genotype text, which NASLib writes too, or NASLib's compact form.
+
+    `Genotype(normal=[('sep_conv_3x3', 1), …], normal_concat=range(2, 6), reduce=…, reduce_concat=…)`, also written by
+    P-DARTS, PC-DARTS and others: two consecutive entries make a node, kept in their order; `NAME = ` may stand before
+    it. Compact: `(((input, op), …), ((input, op), …))`.
 
     Ops are numbered as in NASLib's present code: 0 max pool, 1 average pool, 2 skip, 3 and 4 separable, 5 and 6
     dilated convolutions. Early versions counted a `none` first, and a text does not show which it is: numbers of those
     must be lowered by one before. The output of the compact form is all blocks. Early versions also wrote Genotype
     texts of four blocks with the outputs [2, 3, 4, 5, 6] and [4, 5, 6], NASNet's by mistake; they mean all blocks.
-    Source: automl/NASLib, `naslib/search_spaces/darts/conversions.py`.
+    Sources: quark0/darts, `cnn/genotypes.py`; automl/NASLib, `naslib/search_spaces/darts/conversions.py`.
 
     Raises:
         ValueError: If the text is neither form, or a cell is not valid.
@@ -99,11 +91,11 @@ def parse_naslib(text: str) -> Genotype:
     cells = read_literal(text)
     if not isinstance(cells, list) or len(cells) != 2:
         raise ValueError("NASLib's compact form is a pair of cells, each ((input, op), …)")
-    return Genotype(
-        space=SPACE,
-        normal=_compact_cell(cells[0], where="normal"),
-        reduction=_compact_cell(cells[1], where="reduce"),
+    normal, reduction = (
+        _numbered_cell(_pairs(entries, where=where), words=NASLIB_OPS, where=where)
+        for entries, where in zip(cells, ("normal", "reduce"), strict=True)
     )
+    return Genotype(space=SPACE, normal=normal, reduction=reduction)
 
 
 def parse_enas(text: str) -> Genotype:
@@ -135,11 +127,11 @@ def parse_enas(text: str) -> Genotype:
 
 
 def darts_notation(genotype: Genotype) -> str:
-    """Writes a genotype as DARTS does; `parse_darts` is the inverse for the space `nasnet` (the text names no space).
+    """Writes a genotype as DARTS does; `read_notation` is the inverse for the space `nasnet` (the text names no space).
 
     Raises:
         ValueError: If the notation cannot say it: no reduction cell, not two inputs, a mixer, a block without two
-            edges, or an op that `parse_darts` does not know.
+            edges, or an op without a word there.
     """
     if genotype.reduction is None:
         raise ValueError("DARTS's notation needs a reduction cell")
@@ -188,14 +180,6 @@ def _outputs(nodes: Literal, *, where: str) -> list[int]:
     return [node for node in nodes if isinstance(node, int)]
 
 
-def _compact_cell(entries: Literal, *, where: str) -> CellGenotype:
-    edges: list[Edge] = [
-        (word_of_number(number, words=NASLIB_OPS, where=f"{where}[{index}]"), source)
-        for index, (source, number) in enumerate(_pairs(entries, where=where))
-    ]
-    return cell_of_edges(edges, where=where)
-
-
 def _number_groups(text: str) -> list[str]:
     """The innermost lists; without brackets, the lines that are not empty."""
     text = text.translate(str.maketrans("()", "[]"))
@@ -217,12 +201,17 @@ def _numbers(group: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def _enas_cell(numbers: Sequence[int], *, where: str) -> CellGenotype:
+def _numbered_cell(pairs: Iterable[tuple[object, object]], *, words: Sequence[str], where: str) -> CellGenotype:
+    """Builds a cell of pairs of an input and the number of an op."""
     edges: list[Edge] = [
-        (word_of_number(op, words=ENAS_OPS, where=f"{where}[{index}]"), source)
-        for index, (source, op) in enumerate(zip(numbers[::2], numbers[1::2], strict=True))
+        (word_of_number(number, words=words, where=f"{where}[{index}]"), source)
+        for index, (source, number) in enumerate(pairs)
     ]
-    cell = cell_of_edges(edges, where=where)
+    return cell_of_edges(edges, where=where)
+
+
+def _enas_cell(numbers: Sequence[int], *, where: str) -> CellGenotype:
+    cell = _numbered_cell(zip(numbers[::2], numbers[1::2], strict=True), words=ENAS_OPS, where=where)
     read = {source for block in cell.blocks for source in block.inputs}
     return replace(cell, outputs=tuple(i for i in range(NUM_INPUTS + len(cell.blocks)) if i not in read))
 

@@ -9,7 +9,7 @@ again. It has 2⌈log₂ n⌉ − 1 layers. We keep the switch that theirs saves
 2, a layer is then a butterfly factor.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -48,6 +48,12 @@ def switch_layers(n: int) -> tuple[Tensor, ...]:
     return tuple(torch.tensor(layer) for layer in _pair_layers(0, n))
 
 
+def by_layer(settings: Tensor, n: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Returns the layers of the network on n positions, each with its own of the settings (S,)."""
+    layers = switch_layers(n)
+    return zip(layers, torch.split(settings, [len(layer) for layer in layers]), strict=True)
+
+
 def switch_tables(n: int) -> SwitchTables:
     """Returns the network on n positions as tables.
 
@@ -58,11 +64,9 @@ def switch_tables(n: int) -> SwitchTables:
     num_switches = sum(len(layer) for layer in layers)
     partner = torch.arange(n).repeat(len(layers), 1)
     switch = torch.full((len(layers), n), num_switches)
-    first = 0
-    for number, layer in enumerate(layers):
+    for number, (layer, own) in enumerate(by_layer(torch.arange(num_switches), n)):
         partner[number, layer] = layer.flip(1)
-        switch[number, layer] = torch.arange(first, first + len(layer))[:, None]
-        first += len(layer)
+        switch[number, layer] = own[:, None]
     return SwitchTables(partner=partner, switch=switch, num_switches=num_switches)
 
 
@@ -108,11 +112,9 @@ def switch_permutation(settings: Tensor, n: int) -> Tensor:
         (n,): output i is input `index[i]`.
     """
     index = torch.arange(n, device=settings.device)
-    first = 0
-    for layer in switch_layers(n):
-        swapped = layer.to(settings.device)[~settings[first : first + len(layer)]]  # (swapped pairs, 2)
+    for layer, passes in by_layer(settings, n):
+        swapped = layer.to(settings.device)[~passes]  # (swapped pairs, 2)
         index[swapped] = index[swapped.flip(1)]
-        first += len(layer)
     return index
 
 

@@ -36,6 +36,7 @@ PACKAGES = (
 SOURCES = ("nas", "search_spaces", "controllers", "conf")
 RESULTS_DEPEND_ON = (
     *("device", "device_name", "autocast", "channels_last", "graphs", "compile", "threads", "distributed", "python"),
+    *("cuda", "cpu_capability"),
 )
 
 
@@ -77,13 +78,13 @@ def environment_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> l
     """Returns in which ways that can change results two environments differ, as `torch 2.11.0 → 2.12.0`."""
 
     def facts(environment: Mapping[str, Any]) -> dict[str, Any]:
-        chosen = {name: environment.get(name) for name in (*RESULTS_DEPEND_ON, "cuda", "cpu_capability")}
+        chosen = {name: environment.get(name) for name in RESULTS_DEPEND_ON}
         packages = environment.get("packages")
         return {**chosen, **(packages if isinstance(packages, dict) else {}), "code": environment.get("code_sha256")}
 
     before, after = facts(old), facts(new)
     return [
-        f"{name} {_short(before.get(name))} → {_short(after.get(name))}"
+        f"{name} {str(before.get(name))[:40]} → {str(after.get(name))[:40]}"
         for name in dict.fromkeys([*before, *after])
         if before.get(name) != after.get(name)
     ]
@@ -97,10 +98,6 @@ def code_digest() -> str:
         digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
-
-
-def _short(value: object) -> str:
-    return str(value)[:40]
 
 
 def _version(package: str) -> str | None:

@@ -12,7 +12,7 @@ from torch import nn
 from nas.compute.device import Runtime, make_runtime
 from nas.compute.environment import environment
 from nas.data.image_data import ImageKind
-from nas.jobs.building.config import build
+from nas.jobs.building.config import build, plain
 from nas.jobs.building.parts import build_derived, build_network, build_runtime
 from nas.jobs.building.search_parts import build_supernet_search
 from nas.models.of_runs import network_config
@@ -44,6 +44,9 @@ from search_spaces.space import WeightSharingSpace
 
 REFERENCE = {"filters": 36, "cells_per_stage": 4, "merge_batch_norm": False}
 """Network settings of ShuffleNASNet-A with 236K parameters (arXiv:1812.02975, Table II)."""
+
+GROUPS = ("search", "retrain", "network", "search_space", "data", "controller")
+"""Settings of the work."""
 
 Part = Callable[[Workbench, Mapping[str, Any]], dict[str, Any]]
 """Measures a part; takes what was measured before."""
@@ -78,7 +81,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     bench = build_bench(cfg, settings, runtime)
     describe(bench, parts, out)
     figures: dict[str, Any] = {
-        "settings": {**asdict(settings), **_work_settings(cfg), "steps": bench.steps},
+        "settings": {**asdict(settings), **{group: plain(cfg[group], group) for group in GROUPS}, "steps": bench.steps},
         "environment": environment(runtime, seed=cfg.seed),
     }
     lines: list[str] = []
@@ -170,8 +173,3 @@ def describe(bench: Workbench, parts: list[str], out: Path) -> None:
             "device": f"{runtime.device}, {torch.get_num_threads()} threads, {runtime.number_format}",
         },
     )
-
-
-def _work_settings(cfg: DictConfig) -> dict[str, Any]:
-    names = ("search", "retrain", "network", "search_space", "data", "controller")
-    return {name: OmegaConf.to_container(cfg[name], resolve=True) for name in names}

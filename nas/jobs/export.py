@@ -16,7 +16,7 @@ from nas.data.named import ImageData
 from nas.jobs.building.config import build, chosen_names, named_modules, plain
 from nas.jobs.building.parts import build_runtime, read_genotype
 from nas.jobs.building.recorded import recorded_config
-from nas.models.derived import count_multiply_adds, count_parameters
+from nas.models.derived import model_size
 from nas.models.exporting.exported import Exported, compared
 from nas.models.exporting.formats import Written, check_onnx, make_program, write_onnx, write_program, write_python
 from nas.models.exporting.settings import FORMATS, ExportSettings
@@ -124,7 +124,7 @@ def _writers(exported: Exported, folder: Path, formats: Sequence[str]) -> dict[s
         folder,
         example,
         title=title,
-        images=f"{settings.images}, (N, {_sides(record)})",
+        images=f"{settings.images}, (N, {', '.join(map(str, record.image_shape or ()))})",
         takes=settings.takes,
     )
     return {name: writers[name] for name in formats}
@@ -200,10 +200,6 @@ def _completed(record: ModelRecord, data: ImageData | None, settings: ExportSett
     return record
 
 
-def _sides(record: ModelRecord) -> str:
-    return ", ".join(map(str, record.image_shape or ()))
-
-
 def _write_card(folder: Path, exported: Exported, rows: Sequence[dict[str, Any]], *, weights: str) -> dict[str, Any]:
     """Writes the weights for `nas.load_model` and the model card; formats of the same weights written earlier stay."""
     record, network, settings = exported.record, exported.network, exported.settings
@@ -230,8 +226,7 @@ def _write_card(folder: Path, exported: Exported, rows: Sequence[dict[str, Any]]
         folder,
         record,
         weights=weights,
-        parameters=count_parameters(exported.plain.network),
-        multiply_adds=count_multiply_adds(exported.plain.network, record.genotype, image_shape=exported.shape),
+        **model_size(exported.plain.network, record.genotype, image_shape=exported.shape),
         formats=formats,
         files=files,
         versions=versions(),

@@ -42,7 +42,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         FileNotFoundError: If a model, or the data set where it is needed, is not there.
         RuntimeError: If a model computes other logits than the network as trained.
     """
-    settings = read_settings(cfg)
+    settings: LatencySettings = build(cfg.latency, "latency")
     runtime = build_runtime(cfg)
     images = image_kind(settings, cfg, runtime)
     seed_everything(0)
@@ -153,12 +153,6 @@ def measure(
         reasons = [f"{one['what']}: {one['reason']}" for one in comparison.left_out]
         raise ValueError(f"nothing to time: {'; '.join(reasons)}")
     return rows, comparison.left_out
-
-
-def read_settings(cfg: DictConfig) -> LatencySettings:
-    """Returns the settings under `cfg.latency`; raises ValueError for one out of range."""
-    settings: LatencySettings = build(cfg.latency, "latency")
-    return settings
 
 
 def _describe(

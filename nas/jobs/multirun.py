@@ -172,17 +172,14 @@ def objective(summary: Any, figure: str) -> float:
     """
     value = summary
     for key in figure.split("."):
-        known = list(map(str, value)) if isinstance(value, Mapping) else list(map(str, range(_length(value))))
+        steps = value if isinstance(value, Mapping) else range(len(value)) if isinstance(value, list) else ()
+        known = list(map(str, steps))
         if key not in known:
             raise ValueError(f"objective={figure}: no {key} among the results; there are {', '.join(known) or 'none'}")
         value = value[key] if isinstance(value, Mapping) else value[int(key)]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"objective={figure} must be a number, got {str(value)[:60]}")
     return float(value)
-
-
-def _length(value: Any) -> int:
-    return len(value) if isinstance(value, list) else 0
 
 
 def _is_there(module: str) -> bool:

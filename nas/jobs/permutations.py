@@ -70,18 +70,14 @@ def _permuted_plots(figures: dict[str, Any], folder: Path) -> None:
     permuted_film(figures, folder / "permuted_images-matrices.svg")
 
 
-def _no_plots(figures: dict[str, Any], folder: Path) -> None:
-    """Draws nothing: the table says it."""
-
-
-DEMONSTRATIONS: dict[str, tuple[Any, Draw]] = {
+DEMONSTRATIONS: dict[str, tuple[Any, Draw | None]] = {
     "graph_matching": (graph_matching, _graph_matching_plots),
     "two_layer": (two_layer, _two_layer_plots),
     "structured": (structured, _structured_plots),
     "permuted_images": (permuted_images, _permuted_plots),
-    "mixer_costs": (mixer_costs, _no_plots),
-    "model_costs": (model_costs, _no_plots),
-    "bodies": (bodies, _no_plots),
+    "mixer_costs": (mixer_costs, None),
+    "model_costs": (model_costs, None),
+    "bodies": (bodies, None),
 }
 
 
@@ -145,7 +141,8 @@ def _run_task(task: str, settings: Any, cfg: DictConfig, out: Path, runtime: Run
     seed_everything(cfg.seed)
     figures: dict[str, Any] = compute(settings, seed=cfg.seed, on_row=on_row)
     figures = {"settings": asdict(settings), **figures}
-    draw(figures, out)
+    if draw is not None:
+        draw(figures, out)
     write_csv(out / f"{task}.csv", rows)
     write_json(file, {**figures, "environment": environment(runtime, seed=cfg.seed)})
     note(f"figures in {shown(file)}, rows in {task}.csv")

@@ -53,7 +53,7 @@ def check_settings(cfg: DictConfig) -> None:
         FileNotFoundError: If the weights to start from are not there.
     """
     settings = read_settings(cfg)
-    latency.read_settings(cfg)
+    build(cfg.latency, "latency")
     if OmegaConf.select(cfg, "table") is not None:
         raise ValueError("evaluator=table is for nas search; nas retrain genotype=RUN trains the cell that it found")
     if settings.warm_start == "search" and OmegaConf.select(cfg, "evaluator") is not None:

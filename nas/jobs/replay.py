@@ -101,13 +101,10 @@ def repeated_config(source: Path, recorded: dict[str, Any], *, cfg: DictConfig) 
     repeated.runtime.threads = recorded.get("threads")
     repeated.logger = {"_target_": "nas.reporting.trackers.FilesOnly"}
     given = OmegaConf.select(repeated, "genotype")
-    if given is not None and recorded.get("inputs", {}).get("genotype") and not _exists(given):
+    known = recorded.get("inputs", {}).get("genotype")
+    if given is not None and known and not split_reference(given)[0].exists():
         repeated.genotype = str(source / "genotype.json")  # what it was made from is gone; this is its copy
     return repeated
-
-
-def _exists(reference: str) -> bool:
-    return split_reference(reference)[0].exists()
 
 
 def _print(compared: list[FileComparison], differences: list[str]) -> None:

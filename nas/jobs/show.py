@@ -14,7 +14,7 @@ from nas.costs.guidelines_text import guidelines_text
 from nas.data.image_data import ImageKind
 from nas.jobs.building.config import plain
 from nas.jobs.building.parts import counted_network, measure_size, merge_name, read_genotype
-from nas.models.derived import count_multiply_adds, count_parameters
+from nas.models.derived import model_size
 from nas.models.of_runs import network_config
 from nas.reporting.cells.drawing import genotype_svg, genotype_text
 from nas.reporting.cells.pixels import write_png
@@ -72,10 +72,7 @@ def _show_cells(genotype: Genotype, cfg: DictConfig, *, merge: str) -> None:
 def _examine(cfg: DictConfig, network: nn.Module, genotype: Genotype | None) -> dict[str, Any]:
     """Prints what the model costs and how it keeps to the guidelines; returns these figures."""
     shape, num_classes = _images(cfg)
-    figures: dict[str, Any] = {
-        "parameters": count_parameters(network),
-        "multiply_adds": count_multiply_adds(network, genotype, image_shape=shape),
-    }
+    figures = model_size(network, genotype, image_shape=shape)
     result(
         f"{figures['parameters']:,} parameters, {figures['multiply_adds']:,} multiply-adds with "
         f"{_size_settings(cfg)} on {'x'.join(map(str, shape))} images of {num_classes} classes"

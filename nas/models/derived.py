@@ -31,6 +31,14 @@ class DerivedModel(nn.Module):
         return logits
 
 
+def model_size(network: nn.Module, genotype: Genotype | None, *, image_shape: tuple[int, int, int]) -> dict[str, int]:
+    """Returns `parameters` and `multiply_adds` of a network and a path through it."""
+    return {
+        "parameters": count_parameters(network),
+        "multiply_adds": count_multiply_adds(network, genotype, image_shape=image_shape),
+    }
+
+
 def copy_shared_weights(target: nn.Module, source: Mapping[str, Tensor]) -> None:
     """Copies into `target` every parameter and buffer that `source`, a supernet's state dict, holds under its name.
 

@@ -45,7 +45,7 @@ def load_genotype(reference: str | Path) -> Genotype:
         path = path / "genotype.json"
     if not path.is_file():
         raise FileNotFoundError(_absent(text, path=path))
-    content = _bounded_text(path)
+    content = bounded_text(path)
     return _read(content, source=text) if entry is None else _read_entry(content, entry, source=text)
 
 
@@ -75,7 +75,7 @@ def _is_path(path: Path) -> bool:
     return "\0" not in str(path)
 
 
-def _bounded_text(path: Path) -> str:
+def bounded_text(path: Path) -> str:
     """Returns the text of a file; raises ValueError if it is too large."""
     with path.open("rb") as file:
         data = file.read(MAX_JSON_BYTES + 1)
@@ -127,7 +127,7 @@ def _network_of_run(path: Path) -> str | None:
     """Returns the network group that the config of a run, which a path is or lies in, was made with."""
     run = path if path.is_dir() else path.parent
     try:
-        config = yaml.safe_load(_bounded_text(run / "config.yaml"))
+        config = yaml.safe_load(bounded_text(run / "config.yaml"))
         network = config["network"]
         stacked = network.get("macro") if network.get("macro") in STACKED else None  # no path: Hydra would open that
         groups = {
@@ -150,7 +150,7 @@ def load_genotypes(path: str | Path) -> list[Genotype]:
     if not _is_path(Path(path)) or not Path(path).is_file():
         raise FileNotFoundError(f"no list of genotypes at {path}; `nas search` writes random.json into its run folder")
     try:
-        data = parse_json(_bounded_text(Path(path)))
+        data = parse_json(bounded_text(Path(path)))
         if not isinstance(data, list):
             raise ValueError(f"it must hold a list, got {type(data).__name__}")
         return [Genotype.from_dict(_entry(data, str(number))) for number in range(len(data))]

@@ -11,10 +11,11 @@ from typing import Any
 
 from nas import __version__
 from nas.data.own_images import margin_of
+from nas.models.genotype_files import bounded_text, load_genotype
 from nas.runs.checkpoints import file_digest, read_metadata, write_json
 from nas.runs.listing import read_config
 from nas.runs.old_names import with_current_names
-from search_spaces.genotype import MAX_JSON_BYTES, Genotype, parse_json
+from search_spaces.genotype import Genotype, parse_json
 
 CARD_NAME = "model_card.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -121,10 +122,9 @@ def read_mapping(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         return {}
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise ValueError(f"{path}: the file is larger than {MAX_JSON_BYTES} bytes")
+    text = bounded_text(path)
     try:
-        return _checked(parse_json(path.read_text(encoding="utf-8", errors="replace")), path)
+        return _checked(parse_json(text), path)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -188,21 +188,18 @@ def _record(path: Path, data: Mapping[str, Any]) -> ModelRecord:
 
 def _check_facts(data: Mapping[str, Any], path: Path) -> None:
     """Raises ValueError if an entry of a record is of another kind than it must be; absent ones are None."""
-    positive = {"whole numbers of at least 1": lambda value: type(value) is int and value > 0}
-    numbers: dict[str, Callable[[Any], bool]] = {"numbers": _is_number}
-    rules: dict[str, dict[str, Callable[[Any], bool]]] = {
-        "image_shape": positive,
-        "mean": numbers,
-        "std": {"numbers above 0": lambda value: _is_number(value) and value > 0},
-        "class_names": {"texts": lambda value: isinstance(value, str)},
+    rules: dict[str, tuple[str, Callable[[Any], bool]]] = {
+        "image_shape": ("whole numbers of at least 1", _is_positive),
+        "mean": ("numbers", _is_number),
+        "std": ("numbers above 0", lambda value: _is_number(value) and value > 0),
+        "class_names": ("texts", lambda value: isinstance(value, str)),
     }
-    for key, rule in rules.items():
-        ((kind, holds),) = rule.items()
+    for key, (kind, holds) in rules.items():
         values = data.get(key)
         if values is not None and not (isinstance(values, list | tuple) and all(map(holds, values))):
             raise ValueError(f"{path}: {key} must be a list of {kind}, got {values!r}")
     for key in ("num_classes", "in_channels"):
-        if not (data.get(key) is None or (type(data[key]) is int and data[key] > 0)):
+        if not (data.get(key) is None or _is_positive(data[key])):
             raise ValueError(f"{path}: {key} must be a whole number of at least 1, got {data[key]!r}")
     margin = data.get("margin")
     if margin is not None and not (_is_number(margin) and 0 < margin <= 1):
@@ -211,6 +208,10 @@ def _check_facts(data: Mapping[str, Any], path: Path) -> None:
         raise ValueError(f"{path}: image_shape must be [channels, height, width], got {data['image_shape']!r}")
     if len(data.get("mean") or ()) != len(data.get("std") or ()):
         raise ValueError(f"{path}: mean and std must have one number a channel each")
+
+
+def _is_positive(value: Any) -> bool:
+    return type(value) is int and value > 0
 
 
 def _is_number(value: Any) -> bool:

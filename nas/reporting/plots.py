@@ -10,6 +10,8 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.reporting.figures.series import smoothed
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -92,7 +94,7 @@ def choice_curves(rows: Sequence[Mapping[str, float]], path: str | Path) -> None
     with panels_in_file(rows, path, width=5.6 * len(kinds), panels=len(kinds)) as all_axes:
         for axes, (kind, keys) in zip(all_axes, kinds.items(), strict=True):
             epochs = [row["epoch"] for row in rows]
-            shares = [_smoothed([100 * row[key] for row in rows], window) for key in keys]
+            shares = [smoothed([100 * row[key] for row in rows], window) for key in keys]
             colors = [PALETTE[i % len(PALETTE)] for i in range(len(keys))]
             labels = [key.split(".", 1)[1] for key in keys]
             areas = axes.stackplot(epochs, shares, labels=labels, colors=colors, alpha=0.75, linewidth=0)
@@ -101,12 +103,6 @@ def choice_curves(rows: Sequence[Mapping[str, float]], path: str | Path) -> None
             axes.set(title=f"{kind}s chosen (%)", xlabel="epoch", ylim=(0, 100))
             mark_whole_epochs(axes)
             axes.legend(loc="upper left", bbox_to_anchor=(1, 1), reverse=True)
-
-
-def _smoothed(values: Sequence[float], window: int) -> list[float]:
-    """Returns the running mean over the last `window` values."""
-    starts = [max(0, end - window) for end in range(1, len(values) + 1)]
-    return [sum(values[start:end]) / (end - start) for end, start in enumerate(starts, start=1)]
 
 
 def training_curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:

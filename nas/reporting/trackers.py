@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -35,6 +36,7 @@ class FilesOnly(Tracker):
     """Leaves it at the files in the run folder."""
 
 
+@dataclass(kw_only=True)
 class WandbTracker(Tracker):
     """Sends metrics to Weights & Biases; a resumed run keeps its id and has every step once, online and offline.
 
@@ -43,7 +45,7 @@ class WandbTracker(Tracker):
     folder `wandb/offline-run-*` of its own, everything, and the earlier folders go. `wandb sync` sends the one that is
     left. The key of the account is wandb's own affair, and nothing of it is written here.
 
-    Args:
+    Attributes:
         project: Of the run.
         entity: User or team; None means the account's own.
         mode: `online`, `offline` (written into the run folder, sent later with `wandb sync`) or `disabled`.
@@ -53,25 +55,19 @@ class WandbTracker(Tracker):
         ValueError: If `mode` is unknown.
     """
 
-    def __init__(
-        self,
-        *,
-        project: str = "shufflenas",
-        entity: str | None = None,
-        mode: str = "online",
-        tags: list[str] | None = None,
-    ) -> None:
-        if mode not in WANDB_MODES:
-            raise ValueError(f"logger.mode must be one of {', '.join(WANDB_MODES)}, got {mode!r}")
-        self.project = project
-        self.entity = entity
-        self.mode = mode
-        self.tags = tags or []
-        self._run: Any = None
-        self._out = Path()
-        self._sections: set[str] = set()
-        self._logged: set[tuple[str, int]] = set()
-        self._journal: TextIO | None = None
+    project: str = "shufflenas"
+    entity: str | None = None
+    mode: str = "online"
+    tags: list[str] | None = None
+    _run: Any = field(default=None, init=False)
+    _out: Path = field(default=Path(), init=False)
+    _sections: set[str] = field(default_factory=set, init=False)
+    _logged: set[tuple[str, int]] = field(default_factory=set, init=False)
+    _journal: TextIO | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if self.mode not in WANDB_MODES:
+            raise ValueError(f"logger.mode must be one of {', '.join(WANDB_MODES)}, got {self.mode!r}")
 
     def start(self, config: Mapping[str, Any], *, out: Path) -> None:
         """Starts or resumes the run; the config is written at once.
@@ -133,7 +129,7 @@ class WandbTracker(Tracker):
                 project=self.project,
                 entity=self.entity,
                 mode=self.mode,
-                tags=self.tags,
+                tags=self.tags or [],
                 name=self._out.name,
                 dir=str(self._out),
                 id=run_id,

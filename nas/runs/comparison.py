@@ -85,15 +85,10 @@ def first_difference(first: object, second: object, *, where: str = "") -> str |
             if (found := first_difference(one, other, where=f"{where}[{number}]")) is not None:
                 return found
         return None if len(first) == len(second) else f"{place} has {len(first)} entries and {len(second)}"
-    if _same(first, second):
+    both_nan = all(isinstance(value, float) and math.isnan(value) for value in (first, second))
+    if both_nan or (type(first) is type(second) and first == second):
         return None
     return f"{place} is {str(first)[:60]} and {str(second)[:60]}"
-
-
-def _same(first: object, second: object) -> bool:
-    if isinstance(first, float) and isinstance(second, float) and math.isnan(first) and math.isnan(second):
-        return True
-    return type(first) is type(second) and first == second
 
 
 def _tensor_difference(first: Tensor, second: Tensor, place: str) -> str | None:

@@ -8,14 +8,13 @@ from search_spaces.notation_cells import KNOWN_OPS
 from search_spaces.notations import (
     ENAS_OPS,
     darts_notation,
-    parse_darts,
     parse_enas,
     parse_naslib,
     parse_nni,
     read_notation,
 )
 
-READERS = (read_notation, parse_darts, parse_enas, parse_nni, parse_naslib)
+READERS = (read_notation, parse_enas, parse_nni, parse_naslib)
 PIECES = [
     *("Genotype(", "normal=", "normal_concat=", "reduce=", "reduce_concat=", "range(", "(", ")", "[", "]", "{", "}"),
     *(",", " ", "\n", "0", "1", "2", "-1", "999", "'sep_conv_3x3'", '"skip_connect"', "'none'", ":", "=", "NAME = "),
@@ -46,8 +45,8 @@ genotypes = st.builds(Genotype, st.just("nasnet"), cells(), cells())
 @given(genotypes, st.sampled_from(["", "A = ", "  DARTS_V2=\n"]))
 def test_darts_notation_round_trip_keeps_everything(genotype, name):
     text = name + darts_notation(genotype)
-    assert parse_darts(text) == genotype
-    assert parse_darts(text.replace("'", '"').replace(", ", ",\n  ")) == genotype
+    assert read_notation(text) == genotype
+    assert read_notation(text.replace("'", '"').replace(", ", ",\n  ")) == genotype
 
 
 def wiring(genotype: Genotype) -> list[tuple[Block, ...]]:

@@ -75,7 +75,7 @@ BAD_IMAGES = {
     "uint8": (torch.randint(256, (2, 1, 8, 8), dtype=torch.uint8), "uint8; divide bytes by 255"),
     "whole numbers": (torch.ones(2, 1, 8, 8, dtype=torch.int64), "int64"),
     "bytes as floats": (torch.rand(2, 1, 8, 8) * 255, r"values from .* to 2\d\d"),
-    "normalised": (torch.rand(2, 1, 8, 8) * 4 - 2, "values from -1.* leave mean and std to the model"),
+    "normalised": (torch.linspace(-2, 2, 128).view(2, 1, 8, 8), "values from -2 .* leave mean and std to the model"),
     "not a number": (torch.full((2, 1, 8, 8), torch.nan), "values from nan"),
     "channels": (torch.rand(2, 3, 8, 8), r"images \(N, 1, H, W\), got \(2, 3, 8, 8\)"),
     "channels last": (torch.rand(2, 8, 8, 1), r"got \(2, 8, 8, 1\)"),

@@ -5,7 +5,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -45,43 +45,40 @@ class Prepared:
     row: dict[str, Any]
 
 
+@dataclass(slots=True)
 class Comparison:
     """Models, backends, precisions and batch sizes to be timed together.
 
-    Args:
+    Attributes:
         models: By name.
-        images: (N, C, H, W), on the CPU; N is the largest batch size.
+        images: (N, C, H, W), given on the CPU; N is the largest batch size.
         batch_sizes: Of a pass each.
         backends: Names in the table of backends.
         precisions: Names of number formats; weights and images are cast, since autocast would add casts of its own.
         runtime: Device and memory format.
         note: Is given a line before anything that takes long, and one on what is left out, with the reason.
+        left_out: What was left out, and the reason.
     """
 
-    def __init__(
-        self,
-        models: Mapping[str, ReadyModel],
-        images: Tensor,
-        *,
-        batch_sizes: Sequence[int],
-        backends: Sequence[str],
-        precisions: Sequence[str],
-        runtime: Runtime,
-        note: Callable[[str], None],
-    ) -> None:
-        self.models = models
-        self.runtime = runtime
-        self.batch_sizes = batch_sizes
-        self.left_out: list[dict[str, str]] = []
-        self._note = note
-        self._expected = {name: ready.expected for name, ready in models.items()}
-        self._images = images.to(runtime.device).contiguous(memory_format=runtime.memory_format)
-        self._ways = [pair for pair in itertools.product(backends, precisions) if self._works(*pair)]
+    models: Mapping[str, ReadyModel]
+    images: Tensor
+    batch_sizes: Sequence[int]
+    backends: Sequence[str]
+    precisions: Sequence[str]
+    runtime: Runtime
+    note: Callable[[str], None]
+    left_out: list[dict[str, str]] = field(default_factory=list)
+    _ways: list[tuple[str, str]] = field(init=False)
+    _cast: dict[tuple[str, str], nn.Module] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.images = self.images.to(self.runtime.device).contiguous(memory_format=self.runtime.memory_format)
+        self._ways = [pair for pair in itertools.product(self.backends, self.precisions) if self._works(*pair)]
         self._cast = {
             (name, precision): ready.model
             if precision == "fp32"
             else copy.deepcopy(ready.model).to(dtype=PRECISIONS[precision])
-            for name, ready in models.items()
+            for name, ready in self.models.items()
             for precision in dict.fromkeys(precision for _, precision in self._ways)
         }
 
@@ -100,12 +97,10 @@ class Comparison:
         for number, ((backend, precision), name) in enumerate(todo):
             if verb := BACKENDS[backend].verb:
                 sizes = ", ".join(map(str, self.batch_sizes))
-                self._note(
-                    f"{verb} {name} in {precision} for {backend}, batch sizes {sizes} ({number + 1}/{len(todo)})"
-                )
+                self.note(f"{verb} {name} in {precision} for {backend}, batch sizes {sizes} ({number + 1}/{len(todo)})")
             for done, batch_size in enumerate(self.batch_sizes, start=number * len(self.batch_sizes)):
                 bar.reach(done)
-                images = self._images[:batch_size].to(PRECISIONS[precision])
+                images = self.images[:batch_size].to(PRECISIONS[precision])
                 row: dict[str, Any] = {
                     "model": name,
                     "backend": backend,
@@ -138,11 +133,11 @@ class Comparison:
     def _leave_out(self, what: str, reason: object) -> None:
         line = (str(reason).strip().splitlines() or [type(reason).__name__])[0]
         self.left_out.append({"what": what, "reason": line})
-        self._note(f"left out {what}: {line}")
+        self.note(f"left out {what}: {line}")
 
     def _checked(self, logits: Tensor, row: Mapping[str, Any], batch_size: int) -> float:
         """Returns the largest difference by the largest logit."""
-        got, expected = logits.float().cpu(), self._expected[row["model"]][:batch_size]
+        got, expected = logits.float().cpu(), self.models[row["model"]].expected[:batch_size]
         difference = ((got - expected).abs().max() / expected.abs().max()).item()
         if not difference <= TOLERANCES[row["precision"]]:
             raise RuntimeError(

@@ -14,7 +14,7 @@ from nas.costs.latency.torchvision_models import build_torchvision, torchvision_
 from nas.data.image_data import ImageKind
 from nas.jobs.building.config import named_modules, plain
 from nas.jobs.building.parts import build_derived, measure_size
-from nas.models.derived import count_multiply_adds, count_parameters
+from nas.models.derived import model_size
 from nas.models.genotype_files import is_genotype_itself, load_genotype, near_references, network_group
 from nas.models.hardening import harden_mixers
 from nas.models.of_runs import network_config, network_of_run, run_of, trained_network
@@ -179,7 +179,6 @@ def _torchvision_model(entry: ModelEntry, images: ImageKind) -> ComparedModel:
         "genotype": None,
         "weights": "random",
         "network": dict(entry.settings),
-        "parameters": count_parameters(network),
-        "multiply_adds": count_multiply_adds(network, None, image_shape=images.shape),
+        **model_size(network, None, image_shape=images.shape),
     }
     return ComparedModel(name=entry.name, network=network, genotype=None, facts=facts)

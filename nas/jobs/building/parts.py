@@ -22,7 +22,7 @@ from nas.data.image_data import ImageData, ImageKind
 from nas.data.named import check_batches
 from nas.jobs.building.config import build, import_extensions
 from nas.jobs.multirun import is_multirun, runs_alone
-from nas.models.derived import count_multiply_adds, count_parameters
+from nas.models.derived import model_size
 from nas.models.genotype_files import load_genotype
 from nas.models.hardening import harden_mixers, outermost_mixers
 from nas.runs.console import note, shown
@@ -176,11 +176,7 @@ def measure_size(cfg: DictConfig, genotype: Genotype | None, images: ImageKind) 
 @functools.lru_cache(maxsize=1024)
 def _counted(network: str, genotype: Genotype | None, images: ImageKind) -> dict[str, Any]:
     cfg = OmegaConf.create({"network": OmegaConf.create(network)})
-    model = counted_network(cfg, genotype, images)
-    return {
-        "parameters": count_parameters(model),
-        "multiply_adds": count_multiply_adds(model, genotype, image_shape=images.shape),
-    }
+    return model_size(counted_network(cfg, genotype, images), genotype, image_shape=images.shape)
 
 
 def merge_name(cfg: DictConfig) -> str:

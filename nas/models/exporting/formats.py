@@ -151,7 +151,6 @@ def check_onnx(opset: int) -> None:
 def write_program(program: torch.export.ExportedProgram, folder: Path) -> Written:
     """Writes `model.pt2`, for `torch.export.load`; `program` is from `make_program`."""
     path = folder / "model.pt2"
-    folder.mkdir(parents=True, exist_ok=True)
     with quiet():
         buffer = io.BytesIO()
         torch.export.save(program, buffer)
@@ -184,7 +183,6 @@ def write_python(
         model, example, title=title, version=__version__, images=images, takes=takes, make_images=make
     )
     path, weights = folder / "model.py", folder / WEIGHTS_NAME
-    folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     torch.save({name: value.detach().clone() for name, value in source.weights.items()}, buffer)
     write_bytes(weights, buffer.getvalue())

@@ -5,7 +5,7 @@ so that a resumed search finds what an uninterrupted one would have found.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -34,43 +34,38 @@ class Finding:
     action: str
 
 
+@dataclass(slots=True)
 class Watch:
     """What happens after every epoch of a search besides learning.
 
-    Args:
+    Attributes:
         space: What is searched.
         settings: When to warn, and what to do.
         num_epochs: Of the search.
         first_epoch: Those before it do not count: the controller does not learn there, and what rewards do has other
             reasons.
         renew: Makes a fresh controller from its number, 1 for the first restart; needed for `action: restart` alone.
+        rows: One an epoch.
+        findings: Of all epochs.
 
     Raises:
         ValueError: If controllers are to be restarted and cannot.
     """
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        *,
-        settings: GuardSettings,
-        num_epochs: int,
-        first_epoch: int = 0,
-        renew: Callable[[int], Controller] | None = None,
-    ) -> None:
-        if settings.action == "restart" and renew is None:
+    space: SearchSpace
+    settings: GuardSettings
+    num_epochs: int
+    first_epoch: int = 0
+    renew: Callable[[int], Controller] | None = None
+    rows: list[dict[str, float]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    recorder: Recorder = field(init=False)
+    _current: list[Row] = field(default_factory=list, init=False)  # rows of the present controller
+
+    def __post_init__(self) -> None:
+        if self.settings.action == "restart" and self.renew is None:
             raise ValueError("guard.action=restart needs a way to make a fresh controller")
-        self.settings = settings
-        self.num_epochs = num_epochs
-        self.first_epoch = first_epoch
-        self.renew = renew
-        self.weight_free = settings.weight_free(space.decisions)
-        self.recorder = Recorder(space, weight_free=self.weight_free)
-        self.num_genotypes = size(space)
-        self.chance = self.recorder.chance
-        self.rows: list[dict[str, float]] = []
-        self.findings: list[Finding] = []
-        self._current: list[Row] = []  # rows of the present controller
+        self.recorder = Recorder(self.space, weight_free=self.settings.weight_free(self.space.decisions))
 
     @property
     def stopped(self) -> bool:
@@ -137,9 +132,9 @@ class Watch:
     def _bounds(self) -> Bounds:
         return Bounds(
             num_epochs=self.num_epochs - (len(self.rows) - len(self._current)),
-            num_genotypes=self.num_genotypes,
-            weight_free=self.weight_free,
-            chance=self.chance,
+            num_genotypes=size(self.space),
+            weight_free=self.settings.weight_free(self.space.decisions),
+            chance=self.recorder.chance,
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from nas.compute.device import Runtime
 from nas.data.named import ImageData
-from nas.models.derived import count_multiply_adds, count_parameters
+from nas.models.derived import model_size
 from nas.models.hardening import harden_mixers
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.models.shufflenets import ShuffleNetV1, ShuffleNetV2
@@ -81,8 +81,7 @@ def run(
                 "soft": _mean([gap["soft_test_accuracy"] for gap in gaps]),
                 "hard": _mean([gap["hard_test_accuracy"] for gap in gaps]),
                 "distance": max((gap["hardening_distance"] for gap in gaps), default=None),
-                "parameters": count_parameters(network),
-                "multiply_adds": count_multiply_adds(network, genotype, image_shape=data.image_shape),
+                **model_size(network, genotype, image_shape=data.image_shape),
                 "train_seconds": sum(row["seconds"] for trial in trials for row in trial),
             }
             rows.append(row)

@@ -92,9 +92,7 @@ def run_sentence(run: str, figures: Figures) -> str:
     overall, half = (figures["within"][name] for name in ("all", "better half by stand-alone"))
     last = figures["top"][-1]
     gain = last["gain"]
-    verb = "is not shown to differ from"
-    if gain["low"] > 0 or gain["high"] < 0:
-        verb = "is better than" if gain["low"] > 0 else "is worse than"
+    verb = _verb(gain, "is better than", "is worse than", "is not shown to differ from")
     return (
         f"{run}: tau {signed(overall['tau'])} over all {overall['cells']} cells, {signed(half['tau'])} among the "
         f"{half['cells']} of the better half; the best of its top {last['k']} {verb} the best of {last['k']} random "
@@ -102,12 +100,14 @@ def run_sentence(run: str, figures: Figures) -> str:
     )
 
 
+def _verb(estimate: Mapping[str, float], better: str, worse: str, unknown: str) -> str:
+    return better if estimate["low"] > 0 else worse if estimate["high"] < 0 else unknown
+
+
 def difference_sentence(difference: Figures) -> str:
     """Says whether a run ranks the same cells better than the first."""
     tau = difference["tau_difference"]
-    verb = "is not shown to rank otherwise than"
-    if tau["low"] > 0 or tau["high"] < 0:
-        verb = "ranks better than" if tau["low"] > 0 else "ranks worse than"
+    verb = _verb(tau, "ranks better than", "ranks worse than", "is not shown to rank otherwise than")
     return f"{difference['run']} {verb} {difference['against']} on the same cells, difference in tau {signed(tau)}"
 
 

@@ -9,6 +9,8 @@ not change under the 8 symmetries of the square.
 import torch
 from torch import Tensor
 
+from nas.studies.demonstrations.relaxation import penalty_gradient
+
 
 def permute_pixels(images: Tensor, index: Tensor) -> Tensor:
     """Returns images (N, C, H, W) whose pixel i, counted by rows, is pixel `index[i]`, in every channel."""
@@ -82,6 +84,5 @@ def objective_slope(matrices: Tensor, moments: Tensor, kernel: Tensor, *, weight
 
     P is AutoShuffleNet's penalty, `search_spaces.permutations.permutation_penalty`.
     """
-    rows, columns = (torch.linalg.vector_norm(matrices, dim=dim, keepdim=True) for dim in (-1, -2))
-    slope: Tensor = weight * (2 - matrices / rows - matrices / columns) - 2 * kernel @ (matrices @ moments)
+    slope: Tensor = weight * penalty_gradient(matrices) - 2 * kernel @ (matrices @ moments)
     return slope
