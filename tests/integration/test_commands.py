@@ -130,7 +130,7 @@ def test_a_finished_run_started_again_changes_nothing(pipeline):
         (("retrain", "genotype=absent.json"), "no genotype at absent.json; `nas search` writes one"),
         (("latency", "genotype=bad.json"), "bad.json: normal: block 0 reads node 7"),
         (("latency", "models=[enas,darts_v3]"), "no run folder, file or model 'darts_v3'; near it: darts_v2"),
-        (("latency", "models=[enas]", "latency.backends=[tensorrt]"), "backends must list some of eager, compile"),
+        (("latency", "models=[enas]", "latency.backends=[tensorrt]"), "latency.backends must be 'eager', 'compile'"),
         (("show", "genotype=list.json"), "choose an entry of the list with #INDEX"),
     ],
 )
