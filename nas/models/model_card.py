@@ -11,7 +11,7 @@ from typing import Any
 
 from nas import __version__
 from nas.data.own_images import margin_of
-from nas.models.genotype_files import bounded_text, load_genotype
+from nas.models.genotype_files import bounded_text
 from nas.runs.checkpoints import file_digest, read_metadata, write_json
 from nas.runs.listing import read_config
 from nas.runs.old_names import with_current_names

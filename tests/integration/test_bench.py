@@ -170,7 +170,7 @@ def test_a_part_alone_brings_only_what_it_needs(tmp_path):
     [
         (("bench.parts=[speed]",), "bench.parts must list some of throughput, eager, controller"),
         (("bench.rounds=0",), r"^bench\.rounds .* got 0"),
-        (("bench.links.ethernet_10=[0,1]",), r"^bench\.links .* got 0"),
+        (("bench.links.ethernet_10=[0,1]",), r"^bench\.links\.ethernet_10 .* got 0"),
         (("bench.pictures=1",), r"^bench\.pictures .* got 1"),
         (("bench.decoders=[1,1]",), r"^bench\.decoders .* got \[1, 1\]"),
         (("bench.parts=[scaling]", "bench.num_ops=[6,19]"), "bench.num_ops must be at most 18, got 19"),
