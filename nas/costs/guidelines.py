@@ -4,11 +4,9 @@ They say what makes a network slow beside its multiply-adds: G1 unequal channel 
 G3 fragmentation, G4 element-wise operations. ShuffleNASNet's search space was drawn up by them (arXiv:1812.02975, §II).
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -122,11 +120,6 @@ class Guidelines:
     groups: Groups
     fragmentation: Fragmentation
     element_wise: ElementWise
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns everything as JSON-ready data."""
-        data: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # tuples become lists
-        return data
 
 
 def examine(network: nn.Module, genotype: Genotype | None, *, image_shape: tuple[int, int, int]) -> Guidelines:

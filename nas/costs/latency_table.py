@@ -82,25 +82,6 @@ class LatencyTable:
             raise ValueError(f"the latency table lacks the part {part.key}")
         return self.parts[part.key]["min_ms"]
 
-    @classmethod
-    def from_dict(cls, data: Any, *, source: str) -> "LatencyTable":
-        """Builds a table from what `dataclasses.asdict` made of one, read from JSON.
-
-        Raises:
-            ValueError: If `data` is not of that form; the message begins with `source`.
-        """
-        try:
-            table = cls(Conditions(**data["conditions"]), dict(data["parts"]), dict(data["corrections"]))
-            times = [entry["min_ms"] for entry in table.parts.values()]
-            lines = [one[key] for one in table.corrections.values() for key in ("slope", "intercept")]
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise ValueError(f"{source} is not a latency table ({error!r}); delete it, to have it measured") from None
-        if not all(isinstance(value, int | float) and math.isfinite(value) for value in [*times, *lines]):
-            raise ValueError(f"{source} holds a time that is not a number; delete it, to have it measured")
-        if min(times, default=1.0) <= 0:
-            raise ValueError(f"{source} holds a time of 0 or less; delete it, to have it measured")
-        return table
-
 
 def conditions_of(runtime: Runtime, *, batch_size: int) -> Conditions:
     """Returns the conditions that hold now.
@@ -148,9 +129,16 @@ def read_table(path: Path) -> LatencyTable:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not a latency table ({error}); delete it, to have it measured") from None
-    return LatencyTable.from_dict(data, source=str(path))
+        table = LatencyTable(Conditions(**data["conditions"]), dict(data["parts"]), dict(data["corrections"]))
+        times = [entry["min_ms"] for entry in table.parts.values()]
+        lines = [one[key] for one in table.corrections.values() for key in ("slope", "intercept")]
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} is not a latency table ({error!r}); delete it, to have it measured") from None
+    if not all(isinstance(value, int | float) and math.isfinite(value) for value in [*times, *lines]):
+        raise ValueError(f"{path} holds a time that is not a number; delete it, to have it measured")
+    if min(times, default=1.0) <= 0:
+        raise ValueError(f"{path} holds a time of 0 or less; delete it, to have it measured")
+    return table
 
 
 @torch.inference_mode()

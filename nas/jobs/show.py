@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ def _examine(cfg: DictConfig, network: nn.Module, genotype: Genotype | None) -> 
         result("\n".join(_published_lines(cell)))
     guidelines = examine(network, genotype, image_shape=shape)
     result("\n" + guidelines_text(guidelines))
-    return {**figures, "guidelines": guidelines.to_dict()}
+    return {**figures, "guidelines": asdict(guidelines)}
 
 
 def _images(cfg: DictConfig) -> ImageKind:

@@ -19,8 +19,7 @@ def derive_seed(seed: int, *stream: str | int) -> int:
 
 def seed_everything(seed: int) -> None:
     """Seeds the global generators of Python, NumPy and torch on every device."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
+    seed_cpu(seed)
     torch.manual_seed(seed)
 
 

@@ -79,11 +79,11 @@ def test_the_bootstrap_has_the_quantiles_of_all_resamples():
 
     # Of the 27 resamples of 0, 0, 1 the mean is 0 in 8 (0.30) and 1 in one (0.037): between 0.025 and 0.05.
     wide = bootstrap(mean, [0, 0, 1], seed=0, resamples=20_000)
-    assert (wide.low, wide.high) == (0.0, 1.0)
-    assert wide.value == pytest.approx(1 / 3)
-    assert wide.cells == 3
+    assert (wide["low"], wide["high"]) == (0.0, 1.0)
+    assert wide["value"] == pytest.approx(1 / 3)
+    assert wide["cells"] == 3
     narrow = bootstrap(mean, [0, 0, 1], seed=0, resamples=20_000, confidence=0.9)
-    assert (narrow.low, narrow.high) == (0.0, pytest.approx(2 / 3))
+    assert (narrow["low"], narrow["high"]) == (0.0, pytest.approx(2 / 3))
 
 
 def test_the_bootstrap_is_a_function_of_its_seed(monkeypatch):
@@ -101,16 +101,16 @@ def test_the_interval_of_tau_covers_it_and_narrows_with_more_cells():
     for cells in (20, 80):
         truth = generator.standard_normal(cells)
         found = bootstrap(kendall_tau, truth, truth + generator.standard_normal(cells), seed=0)
-        assert found.low < 0.5 < found.high  # 2 / π · arcsin √½
-        widths.append(found.high - found.low)
+        assert found["low"] < 0.5 < found["high"]  # 2 / π · arcsin √½
+        widths.append(found["high"] - found["low"])
     assert widths[1] < 0.7 * widths[0]
 
 
 def test_a_perfect_order_has_an_interval_of_no_width_and_no_order_has_none():
     perfect = bootstrap(kendall_tau, [1, 2, 3, 4, 5], [2, 4, 6, 8, 10], seed=0)
-    assert (perfect.value, perfect.low, perfect.high) == (1.0, 1.0, 1.0)
+    assert (perfect["value"], perfect["low"], perfect["high"]) == (1.0, 1.0, 1.0)
     nothing = bootstrap(kendall_tau, [1, 1, 1], [1, 2, 3], seed=0)
-    assert all(math.isnan(value) for value in (nothing.value, nothing.low, nothing.high))
+    assert all(math.isnan(value) for value in (nothing["value"], nothing["low"], nothing["high"]))
 
 
 def test_a_bootstrap_needs_cells():

@@ -77,29 +77,6 @@ class Normalize(nn.Module):
         return (images.to(self.mean.dtype) / self.scale - self.mean) / self.std
 
 
-class MinPool(nn.Module):
-    """3x3 min pooling: the negated max pooling of the negated input."""
-
-    def __init__(self, *, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C, H, W) to (N, C, ⌈H / stride⌉, ⌈W / stride⌉)."""
-        return -F.max_pool2d(-x, 3, self.stride, padding=1)
-
-
-class StridedPointwiseConv(nn.Conv2d):
-    """1x1 convolution without bias of every second pixel."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C, H, W) to (N, C', ⌈H / 2⌉, ⌈W / 2⌉)."""
-        return super().forward(x[:, :, ::2, ::2])
-
-
 class DynamicShuffle(nn.Module):
     """Permutes the channels of every image by a permutation that a small network makes of the image.
 

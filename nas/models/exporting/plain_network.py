@@ -18,7 +18,7 @@ from search_spaces.dynamic_shuffle import HardDynamicShuffle, StaticDynamicShuff
 from search_spaces.genotype import Genotype
 from search_spaces.kaleidoscope import FixedLinear
 from search_spaces.ops import PointwiseConv
-from search_spaces.pooling import MaxPool, MinPool
+from search_spaces.pooling import MaxPool
 from search_spaces.shuffles import DenseMixer, IdentityMixer
 
 
@@ -54,10 +54,8 @@ def _holding(layer: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
 
 
 def _pointwise(layer: Any) -> nn.Module:
-    channels = layer.in_channels, layer.out_channels
-    if layer.pixel_stride == 1:
-        return _holding(nn.Conv2d(*channels, 1, bias=False), layer.state_dict())
-    return _holding(plain_layers.StridedPointwiseConv(*channels), layer.state_dict())
+    conv = _holding(nn.Conv2d(layer.in_channels, layer.out_channels, 1, bias=False), layer.state_dict())
+    return conv if layer.pixel_stride == 1 else nn.Sequential(nn.MaxPool2d(1, layer.pixel_stride), conv)  # picks pixels
 
 
 def _batch_norm(layer: Any) -> nn.Module:
@@ -89,7 +87,6 @@ PLAIN: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     PointwiseConv: _pointwise,
     BatchNorm2d: _batch_norm,
     MaxPool: lambda layer: nn.MaxPool2d(3, layer.stride, padding=1),
-    MinPool: lambda layer: plain_layers.MinPool(stride=layer.stride),
     FixedLinear: _linear_map,
     DenseMixer: _linear_map,
     HardDynamicShuffle: _dynamic,

@@ -177,12 +177,6 @@ WRITTEN: dict[type[nn.Module], Callable[[Any], str]] = {
     nn.BatchNorm2d: _batch_norm,
     nn.MaxPool2d: _pool,
     nn.AvgPool2d: _pool,
-    nn.ReLU: lambda layer: f"nn.ReLU({'inplace=True' if layer.inplace else ''})",
-    nn.Linear: lambda layer: (
-        f"nn.Linear({layer.in_features}, {layer.out_features}{_options({'bias': (layer.bias is not None, True)})})"
-    ),
-    plain_layers.MinPool: lambda layer: f"MinPool(stride={layer.stride})",
-    plain_layers.StridedPointwiseConv: lambda layer: f"StridedPointwiseConv({layer.in_channels}, {layer.out_channels})",
     plain_layers.DynamicShuffle: _dynamic,
     plain_layers.StaticDynamicShuffle: _dynamic,
     plain_layers.Normalize: _normalize,

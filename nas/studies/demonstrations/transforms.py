@@ -6,6 +6,7 @@ The dense matrices come from the definitions of the transforms and share no code
 import math
 from typing import Any
 
+import scipy.linalg
 import torch
 from torch import Tensor
 
@@ -62,9 +63,7 @@ def expressible(transform: str, n: int, *, generator: torch.Generator) -> tuple[
         index = torch.randperm(n, generator=generator)
         return permutation_kaleidoscope(index), (index[:, None] == column).double()
     if transform == "hadamard":
-        common = row & column  # entry (−1)^(number of common binary digits)
-        digits = sum(((common >> bit & 1) for bit in range(n.bit_length())), torch.zeros_like(common))
-        return hadamard_kaleidoscope(n), 1.0 - 2.0 * (digits % 2).double()
+        return hadamard_kaleidoscope(n), torch.from_numpy(scipy.linalg.hadamard(n)).double()
     if transform == "fourier":
         angles = -2 * math.pi / n * (row * column % n).double()  # the remainder keeps the angles exact to rounding
         return dft_kaleidoscope(n), torch.polar(torch.ones_like(angles), angles)

@@ -17,14 +17,14 @@ five cells are left no figure is given: four cells have 24 orders, and a resampl
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from nas.runs.seeds import derive_seed
 from nas.studies.ranking.correlations import Array, kendall_tau, spearman_rho
-from nas.studies.ranking.intervals import Estimate, bootstrap
+from nas.studies.ranking.intervals import bootstrap
 from nas.studies.ranking.selection import best_of_random, best_of_top, gain_of_top
 from nas.studies.ranking.strata import best_threshold
 
@@ -49,12 +49,12 @@ class Bootstrapping:
     resamples: int
 
     def __call__(self, statistic: Callable[..., Array], *columns: Array) -> dict[str, Any]:
-        """Returns an `Estimate` of columns (n,) as JSON-ready data; undefined where there are fewer than five cells."""
+        """Returns what `bootstrap` does of columns (n,); undefined where there are fewer than five cells."""
         cells = len(columns[0])
         if cells < FEWEST:
-            return asdict(Estimate(value=math.nan, low=math.nan, high=math.nan, cells=cells))
+            return {**dict.fromkeys(("value", "low", "high"), math.nan), "cells": cells}
         seed = derive_seed(self.seed, "bootstrap")
-        return asdict(bootstrap(statistic, *columns, seed=seed, resamples=self.resamples))
+        return bootstrap(statistic, *columns, seed=seed, resamples=self.resamples)
 
     def correlations(self, first: Array, second: Array) -> dict[str, Any]:
         """Returns `cells`, `tau` and `rho`."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,20 +15,10 @@ Statistic = Callable[..., Array]
 PAIRS_AT_ONCE = 4_000_000  # of cells in the resamples that are held in memory together
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A figure over cells and its interval; NaN where it is not defined."""
-
-    value: float
-    low: float
-    high: float
-    cells: int
-
-
 def bootstrap(
     statistic: Statistic, *columns: npt.ArrayLike, seed: int, resamples: int = 2000, confidence: float = 0.95
-) -> Estimate:
-    """Returns a figure with its percentile interval (Efron and Tibshirani 1993, §13.3).
+) -> dict[str, Any]:
+    """Returns a figure over cells with its percentile interval (Efron and Tibshirani 1993, §13.3).
 
     Cells are drawn with replacement, all columns of a cell together. A cell drawn twice ties with itself on both
     sides, which tau-b leaves out of its count. Resamples without a defined figure, of one cell only for instance, are
@@ -40,6 +30,9 @@ def bootstrap(
         seed: The interval is a function of it and of the columns.
         resamples: How many.
         confidence: Of the interval, in (0, 1).
+
+    Returns:
+        `value`, the figure; `low` and `high`, NaN where it is not defined; `cells`.
 
     Raises:
         ValueError: If the columns differ in length or hold nothing.
@@ -57,4 +50,4 @@ def bootstrap(
     figures = figures[~np.isnan(figures)]
     tail = (1 - confidence) / 2
     low, high = np.quantile(figures, [tail, 1 - tail]) if len(figures) else (math.nan, math.nan)
-    return Estimate(value=float(statistic(*table)), low=float(low), high=float(high), cells=cells)
+    return {"value": float(statistic(*table)), "low": float(low), "high": float(high), "cells": cells}
