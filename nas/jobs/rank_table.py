@@ -17,8 +17,7 @@ from nas.jobs.building.ranked_runs import RankedRun, read_runs
 from nas.jobs.building.run_folder import keep_data
 from nas.runs.checkpoints import write_csv, write_json, write_text
 from nas.runs.console import Column, Table, header, note, progress, result, shown
-from nas.studies.ranking.intervals import Estimate
-from nas.studies.ranking.ordering import Array
+from nas.studies.ranking.ordering import Array, Estimate
 from nas.studies.ranking.plots import ordering_plot
 from nas.studies.ranking.settings import TableRankSettings
 from nas.studies.ranking.table_truth import TableCells, ordering_rows, table_cells

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nas.studies.ranking.intervals import Estimate
-
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Signs = npt.NDArray[np.float32]
@@ -26,6 +24,16 @@ PARTS = {"tau": 0.0, "better half": 0.5, "best tenth": 0.9}
 TOP = 0.05
 REGRETS = (1, 10, 50)
 BLOCK = 1024  # cells whose pairs with all others are in memory at once
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure over n cells and its interval."""
+
+    value: float
+    low: float
+    high: float
+    cells: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,7 @@ import numpy as np
 
 from nas.costs.counting import Cost
 from nas.searching.table_lookup import TableLookup
-from nas.studies.ranking.intervals import Estimate
-from nas.studies.ranking.ordering import Array, Integers, Truth, ordering
+from nas.studies.ranking.ordering import Array, Estimate, Integers, Truth, ordering
 from search_spaces.genotype import Genotype
 from search_spaces.nasbench201 import NAME, OPS, function_text
 from search_spaces.space import SearchSpace, size
