@@ -6,7 +6,6 @@ The dense matrices come from the definitions of the transforms and share no code
 import math
 from typing import Any
 
-import scipy.linalg
 import torch
 from torch import Tensor
 
@@ -63,7 +62,9 @@ def expressible(transform: str, n: int, *, generator: torch.Generator) -> tuple[
         index = torch.randperm(n, generator=generator)
         return permutation_kaleidoscope(index), (index[:, None] == column).double()
     if transform == "hadamard":
-        return hadamard_kaleidoscope(n), torch.from_numpy(scipy.linalg.hadamard(n)).double()
+        from scipy.linalg import hadamard
+
+        return hadamard_kaleidoscope(n), torch.from_numpy(hadamard(n)).double()
     if transform == "fourier":
         angles = -2 * math.pi / n * (row * column % n).double()  # the remainder keeps the angles exact to rounding
         return dft_kaleidoscope(n), torch.polar(torch.ones_like(angles), angles)

@@ -20,6 +20,7 @@ from nas.compute.timing import Began, synchronize, time_in_turns
 
 TIMEOUT = timedelta(seconds=120)
 WARMUP = 3
+LEAST = 1e-6  # seconds of a gigabyte, where noise hides what bytes cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +64,15 @@ def fit_link(times: Mapping[int, float], *, ranks: int) -> Link:
     Raises:
         ValueError: If there are fewer sizes or ranks.
     """
+    from scipy.optimize import nnls
+
     if len(times) < 2 or ranks < 2:
         raise ValueError(f"a link is fitted to two sizes and two ranks at least, got {len(times)} and {ranks}")
     sizes, milliseconds = np.array(list(times)), np.array(list(times.values()))
     hops = 2 * (ranks - 1)
     columns = np.stack([hops * sizes / ranks / 1e6, np.full(len(sizes), hops / 1e3)], axis=1)
-    per_gigabyte, latency = np.linalg.lstsq(columns / milliseconds[:, None], np.ones(len(sizes)), rcond=None)[0]
-    return Link(gigabytes_per_second=float(1 / per_gigabyte), latency_us=float(latency))
+    per_gigabyte, latency = nnls(columns / milliseconds[:, None], np.ones(len(sizes)))[0]  # neither is below 0
+    return Link(gigabytes_per_second=float(1 / max(per_gigabyte, LEAST)), latency_us=float(latency))
 
 
 def time_all_reduce(sizes: Sequence[int], *, ranks: int, rounds: int) -> dict[int, float]:

@@ -5,18 +5,15 @@ What `nas` tells its own process, such as to keep freed memory (`nas.compute.all
 
 import io
 import weakref
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 
 import torch
 from torch import nn
 
 from nas.studies.benchmarks.eager.loop import EagerLoop, EagerSettings
 from search_spaces.genotype import Genotype
-
-_loop: EagerLoop
-"""Of the other process."""
 
 
 class EagerProcess:
@@ -33,13 +30,13 @@ class EagerProcess:
     """
 
     def __init__(self, network: nn.Module, genotype: Genotype | None, *, settings: EagerSettings, threads: int) -> None:
-        written = io.BytesIO()  # given as it is, a network would share its memory, with an open file for every tensor
-        torch.save(network, written)
         context = get_context("forkserver")  # a process forked from this one may hang in torch's thread pool
-        given = (written.getvalue(), genotype, settings, threads)
-        self._pool = ProcessPoolExecutor(1, context, initializer=_start, initargs=given)
-        self._finalizer = weakref.finalize(self, self._pool.shutdown)
-        self._run(epochs=0)
+        self._connection, other = context.Pipe()
+        process = context.Process(target=_serve, args=(other, _written(network), genotype, settings, threads))
+        process.start()
+        other.close()
+        self._finalizer = weakref.finalize(self, _end, self._connection, process)
+        self._answer()
 
     def epoch(self) -> float:
         """Takes the steps of an epoch; returns the mean loss.
@@ -47,20 +44,40 @@ class EagerProcess:
         Raises:
             OSError: If the process is gone.
         """
-        return self._run(epochs=1)
+        self._connection.send("epoch")
+        return self._answer()
 
-    def _run(self, *, epochs: int) -> float:
+    def _answer(self) -> float:
         try:
-            return self._pool.submit(_take, epochs).result()
-        except BrokenProcessPool:
+            answer: float = self._connection.recv()
+        except EOFError:
             raise OSError("the process of the eager loop ended; its error stands above") from None
+        return answer
 
 
-def _start(written: bytes, genotype: Genotype | None, settings: EagerSettings, threads: int) -> None:
-    global _loop
+def _written(network: nn.Module) -> bytes:
+    """Returns a network as bytes; given as it is, it would share its memory, with an open file for every tensor."""
+    buffer = io.BytesIO()
+    torch.save(network, buffer)
+    return buffer.getvalue()
+
+
+def _serve(
+    connection: Connection, written: bytes, genotype: Genotype | None, settings: EagerSettings, threads: int
+) -> None:
+    """Answers every message with the mean loss of an epoch, and the start with 0, until the connection closes."""
     torch.set_num_threads(threads)
-    _loop = EagerLoop(torch.load(io.BytesIO(written), weights_only=False), genotype, settings=settings)
+    network = torch.load(io.BytesIO(written), weights_only=False)
+    loop = EagerLoop(network, genotype, settings=settings)
+    connection.send(0.0)
+    while True:
+        try:
+            connection.recv()
+        except EOFError:
+            return
+        connection.send(loop.epoch())
 
 
-def _take(epochs: int) -> float:
-    return sum(_loop.epoch() for _ in range(epochs))
+def _end(connection: Connection, process: BaseProcess) -> None:
+    connection.close()
+    process.join()
