@@ -155,6 +155,7 @@ def _answer(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     """Does what the task that is running does at SIGTERM, unless one has reached this process, as all of a group."""
     handler = signal.getsignal(signal.SIGTERM)
     if callable(handler) and not stopping.answered:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # that of the group may come later
         handler(signal.SIGTERM, frame)
 
 
