@@ -7,7 +7,7 @@ The config groups that Hydra composes, `nas COMMAND --help` and the tests of ran
 import importlib
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, TypeVar, get_origin
@@ -102,7 +102,7 @@ def problem(error: ValidationError, where: str = "", *, settings: type | None = 
     inner = str(first["loc"][1]) if field in mappings and len(first["loc"]) > 1 else ""
     key = ".".join(filter(None, (where, field, inner)))
     if first["type"] in SAID:
-        return f"{key} {SAID[first['type']]}, got {first['input']!r}"
+        return f"{key} {SAID[first['type']]}"
     if first["type"] == "value_error":
         ours = str(first["ctx"]["error"])  # a sentence that names the setting where it is about several
         return f"{key} {ours}" if field else f"{where}.{ours}".lstrip(".")
@@ -119,23 +119,20 @@ def _plain_words(message: str) -> str:
     return re.sub(r"an instance of \w+Settings$", "a group of settings", message)
 
 
-def settings_of(settings: type) -> Iterator[tuple[str, Any]]:
-    """Yields name and default of each setting that has a default, nested settings as mappings."""
-    for field in fields(settings):
-        default = field.default if field.default is not MISSING else field.default_factory
-        if default is not MISSING:
-            yield field.name, _plain(default() if field.default is MISSING else default)
-
-
 def config_node(settings: type) -> dict[str, Any]:
-    """Returns the config node of a settings class with its defaults."""
-    return {"_target_": f"{settings.__module__}.{settings.__qualname__}", **dict(settings_of(settings))}
+    """Returns the config node of a settings class: every setting that has a default, nested settings as nodes."""
+    node: dict[str, Any] = {"_target_": f"{settings.__module__}.{settings.__qualname__}"}
+    for field in fields(settings):
+        if field.default_factory is not MISSING:
+            node[field.name] = _plain(field.default_factory())
+        elif field.default is not MISSING:
+            node[field.name] = _plain(field.default)
+    return node
 
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        target = {"_target_": f"{type(value).__module__}.{type(value).__qualname__}"}
-        return {**target, **{field.name: _plain(getattr(value, field.name)) for field in fields(value)}}
+        return config_node(type(value)) | {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {key: _plain(one) for key, one in value.items()}
     return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

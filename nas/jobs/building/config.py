@@ -154,7 +154,10 @@ def _checked(settings: Mapping[str, Any], where: str, *, num_positional: int) ->
         if key not in known:
             moved = current_key(f"{where}.{key}")
             near = [moved] if moved else difflib.get_close_matches(key, known, n=2)
-            some = [*list(known)[:MOST_SHOWN], *(["..."] if len(known) > MOST_SHOWN else [])]
+            own = sorted(
+                known, key=lambda one: one not in vars(target).get("__annotations__", ())
+            )  # inherited ones last
+            some = [*own[:MOST_SHOWN], *(["..."] if len(own) > MOST_SHOWN else [])]
             hint = f"did you mean {' or '.join(near)}?" if near else f"{name} takes {', '.join(some)}"
             raise ValueError(f"{where}.{key} is unknown; {hint}")
         if isinstance(value, dict) and "_target_" in value:
