@@ -25,7 +25,7 @@ from nas.training.evaluation import Score
 
 SCORES = "scores"
 FIELDS = ["cell", "loss", "accuracy"]
-WRITTEN_EVERY = 50  # cells
+AT_ONCE = 50  # cells
 
 
 def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, Any]:
@@ -44,13 +44,13 @@ def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, An
     first = runs[0].search
     keep_data(out, lookup.table.record)
     cells = table_cells(first.space, lookup, first.evaluator.costs, part=settings.part)
-    classes = len(np.unique(cells.truth.classes))  # type: ignore[arg-type]
     header(
         "rank",
         {
             "run folder": shown(out),
             "runs": ", ".join(one.name for one in runs),
-            "truth": f"{lookup.table.path.name}: {len(cells.genotypes)} cells of {classes} classes, {settings.part}",
+            "truth": f"{lookup.table.path.name}, {settings.part}",
+            "cells": f"{len(cells.genotypes)}, {cells.num_classes} classes",
         },
     )
     scores = {one.name: _scores(one, cells, out, settings) for one in runs}
@@ -58,7 +58,7 @@ def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, An
     report = {
         "ordering": {name: {column: asdict(one) for column, one in row.items()} for name, row in rows.items()},
         "part": settings.part,
-        "classes": classes,
+        "classes": cells.num_classes,
         "runs": {one.name: one.described() for one in runs},
         "settings": plain(cfg.rank, "rank"),
         "environment": environment(runtime, seed=cfg.seed),
@@ -72,25 +72,36 @@ def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, An
 
 
 def _scores(ranked: RankedRun, cells: TableCells, out: Path, settings: TableRankSettings) -> dict[str, Array]:
-    """Scores what the file of a run's scores does not hold yet; returns (n,) each of minus the loss and of accuracy."""
-    own = ranked.search.evaluator.scorer
-    scorer = replace(own, bn=settings.bn or own.bn, max_images=settings.images or own.max_images)
+    """Scores what the files of a run's scores do not hold yet; returns (n,) each of minus the loss and of accuracy.
+
+    Of each class one cell is scored with each kept copy of the shared weights, in turn another one, on images drawn
+    anew; all cells of a class have the mean of these scores.
+    """
+    search = ranked.search
+    own = search.evaluator.scorer
     weights = (ranked.path / "checkpoint.pt").read_bytes()
-    digest = hashlib.sha256(f"{scorer.bn} {scorer.max_images} ".encode() + weights).hexdigest()[:12]
-    file = out / SCORES / f"{digest}.csv"
-    known = _read(file)
-    keys = ["-".join(map(str, ranked.search.space.encode(genotype))) for genotype in cells.genotypes]
-    left = [place for place, key in enumerate(keys) if key not in known]
-    with progress(f"scoring cells, {ranked.name}", total=len(keys), done=len(keys) - len(left)) as bar:
-        for start in range(0, len(left), WRITTEN_EVERY):
-            for place in left[start : start + WRITTEN_EVERY]:
-                known[keys[place]] = scorer.score(cells.genotypes[place])
-                bar.advance()
-            _append(file, {keys[place]: known[keys[place]] for place in left[start : start + WRITTEN_EVERY]})
-    return {
-        "loss": np.array([-known[key].loss for key in keys]),
-        "accuracy": np.array([known[key].accuracy for key in keys]),
-    }
+    classes = [cells.genotypes_of(number) for number in range(cells.num_classes)]
+    found = []
+    with progress(f"scoring cells, {ranked.name}", total=len(classes) * max(1, len(search.evaluator.copies))) as bar:
+        for copy in search.evaluator.each_copy():
+            scorer = replace(own, bn=settings.bn or own.bn, max_images=settings.images or own.max_images, seed=copy)
+            digest = hashlib.sha256(f"{scorer.bn} {scorer.max_images} {copy} ".encode() + weights).hexdigest()[:12]
+            file = out / SCORES / f"{digest}.csv"
+            known = _read(file)
+            chosen = [members[copy % len(members)] for members in classes]
+            keys = ["-".join(map(str, search.space.encode(genotype))) for genotype in chosen]
+            left = [place for place, key in enumerate(keys) if key not in known]
+            bar.advance(len(keys) - len(left))
+            for first in range(0, len(left), AT_ONCE):
+                places = left[first : first + AT_ONCE]
+                scored = scorer.score([chosen[place] for place in places])
+                new = {keys[place]: score for place, score in zip(places, scored, strict=True)}
+                _append(file, new)
+                known |= new
+                bar.advance(len(new))
+            found.append([(-known[key].loss, known[key].accuracy) for key in keys])
+    means = np.mean(found, axis=0)[cells.truth.classes]
+    return {"loss": means[:, 0], "accuracy": means[:, 1]}
 
 
 def _read(file: Path) -> dict[str, Score]:

@@ -17,7 +17,7 @@ PLACES = ("device", "data.root", "data.path", "data.download", "table.path")
 WORKERS = ("evaluator.workers", "search.finals_workers")
 """Numbers of processes, on which no result depends."""
 
-LATER = {"network.affine": True, "search.sampling": "strings"}
+LATER = {"network.affine": True, "search.sampling": "strings", "search.calibrate": False, "search.keep_every": 0}
 """Keys that runs of version 0.1.0 lack, and the values by which they ran."""
 
 

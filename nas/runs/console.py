@@ -93,9 +93,9 @@ class Bar:
         self._bar = bar
         self._task = task
 
-    def advance(self) -> None:
-        """Counts one more as done."""
-        self._bar.advance(self._task)
+    def advance(self, count: int = 1) -> None:
+        """Counts some more as done."""
+        self._bar.advance(self._task, count)
 
     def reach(self, done: int) -> None:
         """Counts so many as done, those of an earlier start included."""

@@ -55,6 +55,10 @@ class SearchSettings(LoopSettings, TrainingSettings):
         anneal_controller: The controller's learning rate follows the weights'.
         bn: Batch norm when cells are scored on all reward images: recalibrate or batch.
         calibration_batches: Training batches that batch norm is recalibrated on.
+        calibrate: Shared losses are those that are left when a temperature and a bias for each class are fitted to
+            a path's outputs (arXiv:1706.04599, §4.2); reward=likelihood is made of them.
+        keep_every: Epochs between copies of the shared weights; a cell's score at the end is the mean over all copies
+            (arXiv:2008.03064, §6.1); 0: the last weights alone score.
         final_samples: Cells sampled at the end, duplicates dropped.
         finalists: Best candidates trained stand-alone before one is called found; 0: shared weights decide.
         finalist_epochs: Of such a training, one cosine on the train images, all else as the shared weights were
@@ -75,6 +79,8 @@ class SearchSettings(LoopSettings, TrainingSettings):
     anneal_controller: bool = False
     bn: Literal["recalibrate", "batch"] = "recalibrate"
     calibration_batches: PositiveInt = 4
+    calibrate: bool = False
+    keep_every: NonNegativeInt = 0
     final_samples: PositiveInt = 40
     finalists: NonNegativeInt = 0
     finalist_epochs: PositiveInt = 10

@@ -1,8 +1,10 @@
 """Rewards by shared weights: a supernet that is trained a path at a time and scores every architecture (ENAS, §2.2)."""
 
+import copy
 import itertools
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +17,7 @@ from nas.runs.seeds import derive_seed
 from nas.searching.evaluators import Evaluation, Propose, RewardFunction, finite_reward
 from nas.searching.settings import SearchSettings
 from nas.searching.supernet_scorer import SupernetScorer
+from nas.training.evaluation import Score
 from nas.training.trained_path import Cells
 from nas.training.weight_trainer import WeightTrainer
 from search_spaces.genotype import Genotype
@@ -32,6 +35,8 @@ class SharedWeights:
         scorer: Scores cells with them.
         reward: Makes a reward of a score.
         costs: Recorded of every cell that is scored, by name.
+        copies: State dicts, on the CPU, of the shared weights at the ends of some epochs; the mean of a cell's scores
+            with each of them is its score at the end of the search.
     """
 
     settings: SearchSettings
@@ -41,6 +46,7 @@ class SharedWeights:
     scorer: SupernetScorer
     reward: RewardFunction
     costs: Mapping[str, Cost]
+    copies: list[dict[str, torch.Tensor]] = field(default_factory=list)
     is_instant: ClassVar[bool] = False
 
     @property
@@ -75,6 +81,8 @@ class SharedWeights:
         )
         paths = self._paths(epoch, num_batches, propose)
         score = self.trainer.train_epoch(batches, paths, epoch=epoch, num_batches=num_batches)
+        if settings.keep_every and (epoch + 1) % settings.keep_every == 0:
+            self.copies.append({name: value.cpu().clone() for name, value in self.trainer.network.state_dict().items()})
         learning_rate = self.trainer.learning_rate(epoch)
         return {"learning_rate": learning_rate, "loss": score.loss, "train_accuracy": score.accuracy}
 
@@ -109,33 +117,57 @@ class SharedWeights:
         return self.ranks.spread(genotypes, self._score_own)
 
     def _score_own(self, genotypes: Sequence[Genotype]) -> list[dict[str, Any]]:
-        entries = []
-        hardened = self.scorer.hardened()
-        with progress("scoring cells", total=len(genotypes)) as bar:
-            for genotype in genotypes:
-                score = self.scorer.score(genotype)
-                entries.append(
-                    {
-                        "genotype": genotype.to_dict(),
-                        "shared_accuracy": score.accuracy,
-                        "shared_loss": score.loss,
-                        **({} if hardened is None else {"hardened_accuracy": hardened.score(genotype).accuracy}),
-                        "reward": self.reward(score, genotype),
-                        **cost_fields(self.costs, genotype),
-                    }
-                )
-                bar.advance()
-        return entries
+        scores: list[list[Score]] = [[] for _ in genotypes]
+        hardened: list[list[Score]] = [[] for _ in genotypes]
+        with progress("scoring cells", total=len(genotypes) * max(1, len(self.copies))) as bar:
+            for _ in self.each_copy():
+                exact = self.scorer.hardened()
+                for place, genotype in enumerate(genotypes):
+                    scores[place] += self.scorer.score([genotype])
+                    hardened[place] += [] if exact is None else exact.score([genotype])
+                    bar.advance()
+        return [
+            {
+                "genotype": genotype.to_dict(),
+                "shared_accuracy": score.accuracy,
+                "shared_loss": score.loss,
+                **({"hardened_accuracy": _mean(own).accuracy} if own else {}),
+                "reward": self.reward(score, genotype),
+                **cost_fields(self.costs, genotype),
+            }
+            for genotype, score, own in zip(genotypes, map(_mean, scores), hardened, strict=True)
+        ]
+
+    def each_copy(self) -> Iterator[int]:
+        """Puts each kept copy of the shared weights into the network in turn, and at last the present weights.
+
+        Yields:
+            The numbers of the copies; 0 for the present weights where none is kept.
+        """
+        network = self.trainer.network
+        present = copy.deepcopy(network.state_dict())
+        try:
+            for number, weights in enumerate(self.copies or [present]):
+                network.load_state_dict(weights)
+                yield number
+        finally:
+            network.load_state_dict(present)
 
     def learning_rate_scale(self, epoch: int) -> float:
         """Returns the weights' learning rate in an epoch as a share of the largest."""
         return self.trainer.learning_rate(epoch) / self.settings.lr_max
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the shared weights and the state of their training."""
-        return {"network": self.trainer.network.state_dict(), **self.trainer.state_dict()}
+        """Returns the shared weights, their copies and the state of their training."""
+        kept = {"copies": self.copies} if self.copies else {}
+        return {"network": self.trainer.network.state_dict(), **kept, **self.trainer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned."""
         self.trainer.network.load_state_dict(state["network"])
+        self.copies = list(state.get("copies", []))
         self.trainer.load_state_dict(dict(state))
+
+
+def _mean(scores: Sequence[Score]) -> Score:
+    return Score(*map(statistics.fmean, zip(*scores, strict=True)))

@@ -3,7 +3,7 @@
 import copy
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from nas.compute.cuda_graphs import Recorder
 from nas.compute.distributed.ranks import ALONE, Ranks
-from nas.data.splits import Split
+from nas.data.splits import Batches, Split
 from nas.models.hardening import harden_mixers, soft_mixers
-from nas.training.evaluation import Score, batch_statistics, evaluate, evaluate_paths, recalibrate_batch_norm
+from nas.searching.calibration import calibrated_scores
+from nas.training.evaluation import Score, batch_statistics, evaluate_paths, recalibrate_batch_norm
 from search_spaces.genotype import Genotype
 
 BN_MODES = ("recalibrate", "batch")
@@ -35,6 +36,8 @@ class SupernetScorer:
             `batch` takes those of each batch. Rewards on single batches always take the batch's, as ENAS does.
         calibration_batches: Batches of training images for `recalibrate`.
         max_images: Reward images that a cell is scored on, rounded up to whole batches; None takes all.
+        seed: Draws these; None takes the first.
+        calibrate: Whether losses are those after calibration; see `nas.searching.calibration`.
         autocast: Data type of the forward pass; None stays in float32.
         recorder: Records the forward pass of a path that is scored on many batches; a reward is of one batch, and to
             record that would cost as much as it does.
@@ -51,6 +54,8 @@ class SupernetScorer:
     bn: str = "recalibrate"
     calibration_batches: int = 4
     max_images: int | None = None
+    seed: int | None = None
+    calibrate: bool = False
     autocast: torch.dtype | None = None
     recorder: Recorder | None = None
     ranks: Ranks = ALONE
@@ -81,7 +86,7 @@ class SupernetScorer:
             batches = enumerate(_endless(self.reward, batch_size=self.reward_batch_size, seed=seed))
             own = ((genotypes[number], [_of_number(number, batches)]) for number in numbers)
             with batch_statistics(self.network):
-                return evaluate_paths(self.network, own, autocast=self.autocast)
+                return self._evaluate(own)
 
         return self.ranks.spread(range(len(genotypes)), scored)
 
@@ -93,20 +98,30 @@ class SupernetScorer:
         harden_mixers(network)
         return replace(self, network=network)
 
-    def score(self, genotype: Genotype) -> Score:
-        """Scores a genotype on all reward images, or the first `max_images`."""
-        count = self.max_images and math.ceil(self.max_images / self.reward_batch_size)
-        batches = itertools.islice(self.reward.batches(self.batch_size), count)
+    def score(self, genotypes: Sequence[Genotype]) -> list[Score]:
+        """Scores genotypes on all reward images, or on `max_images` of them."""
         if self.bn == "batch":
             with batch_statistics(self.network):
-                return evaluate(self.network, batches, genotype, autocast=self.autocast, recorder=self.recorder)
-        calibration = self.train.batches(self.batch_size, seed=0)
-        some = itertools.islice(calibration, self.calibration_batches)
-        recalibrate_batch_norm(self.network, some, genotype, autocast=self.autocast)
+                own = ((genotype, self._images()) for genotype in genotypes)
+                return self._evaluate(own, recorder=self.recorder)
         training = self.network.training
-        score = evaluate(self.network.eval(), batches, genotype, autocast=self.autocast, recorder=self.recorder)
-        self.network.train(training)
-        return score
+        scores = []
+        for genotype in genotypes:
+            calibration = itertools.islice(self.train.batches(self.batch_size, seed=0), self.calibration_batches)
+            recalibrate_batch_norm(self.network, calibration, genotype, autocast=self.autocast)
+            self.network.eval()
+            scores += self._evaluate([(genotype, self._images())], recorder=self.recorder)
+            self.network.train(training)
+        return scores
+
+    def _images(self) -> Batches:
+        count = self.max_images and math.ceil(self.max_images / self.reward_batch_size)
+        return itertools.islice(self.reward.batches(self.batch_size, seed=self.seed), count)
+
+    def _evaluate(self, paths: Iterable[tuple[Genotype, Batches]], *, recorder: Recorder | None = None) -> list[Score]:
+        if self.calibrate:
+            return calibrated_scores(self.network, paths, autocast=self.autocast)
+        return evaluate_paths(self.network, paths, autocast=self.autocast, recorder=recorder)
 
 
 def _of_number(number: int, numbered: Iterator[tuple[int, Batch]]) -> Batch:

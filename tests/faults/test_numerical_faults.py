@@ -208,7 +208,7 @@ def test_a_diverged_child_has_reward_0_and_a_reward_that_is_no_number_is_refused
         next(network.parameters()).fill_(math.nan)
     scores = scorer.batch_scores([genotype, genotype], seed=0)
     assert [score.accuracy for score in scores] == [0.0, 0.0]
-    assert scorer.score(genotype).accuracy == 0
+    assert scorer.score([genotype])[0].accuracy == 0
     with pytest.raises(ValueError, match="a reward must be finite, the reward function made nan"):
         finite_reward(lambda score, genotype: -score.loss, scores[0], genotype)
 

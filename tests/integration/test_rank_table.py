@@ -48,6 +48,10 @@ def overrides(tmp_path_factory):
     )
 
 
+def decoded(cell):
+    return SPACE.decode([int(number) for number in cell.split("-")])
+
+
 def test_every_cell_is_scored_once_and_held_against_the_table(overrides, tmp_path):
     cfg = config("rank", *overrides)
     report = rank.run(cfg, tmp_path)
@@ -58,8 +62,8 @@ def test_every_cell_is_scored_once_and_held_against_the_table(overrides, tmp_pat
     assert report["ordering"]["parameters"]["tau"]["value"] > 0.3
     assert json.loads((tmp_path / "rank.json").read_text())["ordering"] == report["ordering"]
     scorer = read_runs(cfg, build_runtime(cfg))[0].search.evaluator.scorer
-    cell = SPACE.decode([int(number) for number in rows[5]["cell"].split("-")])
-    assert replace(scorer, max_images=16).score(cell).loss == pytest.approx(float(rows[5]["loss"]), rel=1e-6)
+    (score,) = replace(scorer, max_images=16, seed=0).score([decoded(rows[5]["cell"])])
+    assert score.loss == pytest.approx(float(rows[5]["loss"]), rel=1e-6)
 
     written = file.read_bytes()
     file.write_bytes(written[: len(written) // 2 - 3])  # a process that was killed while it wrote
@@ -71,3 +75,17 @@ def test_another_table_is_refused_for_the_same_ranking(overrides, tmp_path):
     (tmp_path / "data.json").write_text(json.dumps({"table": "table.csv", "sha256": "other", "rows": 36}))
     with pytest.raises(ValueError, match="begun with other data"):
         rank.run(config("rank", *overrides), tmp_path)
+
+
+def test_kept_copies_score_in_turn_members_of_a_class_and_their_mean_counts(overrides, tmp_path, monkeypatch):
+    monkeypatch.setattr(ShuffleNASSpace, "canonical", lambda _, genotype: genotype.normal)  # 6 classes of 6
+    cfg = config("search", *SEARCH, "search.epochs=3", "search.keep_every=1", "search.calibrate=true")
+    search.run(cfg, tmp_path / "run")
+    OmegaConf.save(cfg, tmp_path / "run" / "config.yaml", resolve=True)
+    mine = [f"run={tmp_path}/run" if one.startswith("run=") else one for one in overrides]
+    report = rank.run(config("rank", *mine), tmp_path / "rank")
+    files = [list(csv.DictReader(file.read_text().splitlines())) for file in (tmp_path / "rank" / "scores").iterdir()]
+    cells = [[decoded(row["cell"]) for row in rows] for rows in files]
+    assert [len({cell.normal for cell in copy}) for copy in cells] == [len(copy) for copy in cells] == [6, 6, 6]
+    assert len({cell for copy in cells for cell in copy}) == 18
+    assert report["ordering"]["shared loss"]["tau"]["cells"] == 36

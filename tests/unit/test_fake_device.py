@@ -218,7 +218,7 @@ def test_scoring_a_cell_waits_for_the_device_once(bn, autocast):
         scorer = SupernetScorer(
             network=watch.move(network), train=train, reward=reward, batch_size=8, bn=bn, autocast=autocast
         )
-        scorer.score(CELLS[0])
+        scorer.score([CELLS[0]])
     assert watch.waits == ["evaluate_paths"]
 
 

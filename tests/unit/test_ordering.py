@@ -14,7 +14,9 @@ RNG = np.random.default_rng(3)
 
 def truth_of(values, **groups):
     return Truth(
-        values=np.asarray(values, dtype=float), groups={key: np.asarray(value) for key, value in groups.items()}
+        values=np.asarray(values, dtype=float),
+        groups={key: np.asarray(value) for key, value in groups.items()},
+        classes=np.arange(len(values)),
     )
 
 

@@ -34,7 +34,7 @@ def test_a_recalibrated_path_is_scored_with_its_running_statistics(network):
     expected = copy.deepcopy(network)
     recalibrate_batch_norm(expected, itertools.islice(DATA.train.batches(8, seed=0), 4), GENOTYPE)
     in_one_batch = evaluate(expected.eval(), DATA.reward.batches(len(DATA.reward)), GENOTYPE)
-    score = scorer(network).score(GENOTYPE)
+    score = scorer(network).score([GENOTYPE])[0]
     assert score.loss == pytest.approx(in_one_batch.loss, rel=1e-5)  # whatever the batches: no statistics of theirs
     assert score.accuracy == pytest.approx(in_one_batch.accuracy)
     assert network.training
@@ -42,7 +42,7 @@ def test_a_recalibrated_path_is_scored_with_its_running_statistics(network):
 
 def test_with_statistics_of_the_batch_the_batches_count_and_nothing_is_kept(network):
     before = copy.deepcopy(network.state_dict())
-    losses = {scorer(network, bn="batch", batch_size=size).score(GENOTYPE).loss for size in (8, 12)}
+    losses = {scorer(network, bn="batch", batch_size=size).score([GENOTYPE])[0].loss for size in (8, 12)}
     assert len(losses) == 2
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 

@@ -44,12 +44,12 @@ class Truth:
         values: (n,), higher is better.
         groups: By name, (n,) integers: cells of one number are of one group.
         classes: (n,) integers from 0: cells of one number compute the same function, and a bootstrap draws them
-            together. None: each is its own class.
+            together.
     """
 
     values: Array
     groups: Mapping[str, Integers]
-    classes: Integers | None = None
+    classes: Integers
 
     @property
     def columns(self) -> list[str]:
@@ -58,10 +58,9 @@ class Truth:
 
     def resampled(self, generator: np.random.Generator, resamples: int) -> Signs:
         """Returns how often each cell is drawn, (1 + resamples, n); in the first row once."""
-        classes = np.arange(len(self.values)) if self.classes is None else self.classes
-        count = int(classes.max()) + 1
-        drawn = generator.multinomial(count, np.full(count, 1 / count), size=resamples)[:, classes]
-        return np.concatenate([np.ones((1, len(classes))), drawn]).astype(np.float32)
+        count = int(self.classes.max()) + 1
+        drawn = generator.multinomial(count, np.full(count, 1 / count), size=resamples)[:, self.classes]
+        return np.concatenate([np.ones((1, len(self.classes))), drawn]).astype(np.float32)
 
 
 def ordering(

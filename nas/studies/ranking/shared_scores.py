@@ -74,7 +74,7 @@ def score_cells(
     scored = []
     with progress(title, total=len(genotypes)) as bar:
         for genotype in genotypes:
-            scored.append({name: scorer.score(genotype).accuracy for name, scorer in scorers.items()})
+            scored.append({name: scorer.score([genotype])[0].accuracy for name, scorer in scorers.items()})
             bar.advance()
     return scored
 

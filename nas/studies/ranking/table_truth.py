@@ -40,6 +40,15 @@ class TableCells:
     truth: Truth
     rows: Mapping[str, Array]
 
+    @property
+    def num_classes(self) -> int:
+        """Classes of cells that compute the same."""
+        return int(self.truth.classes.max()) + 1
+
+    def genotypes_of(self, number: int) -> list[Genotype]:
+        """Returns the cells of a class."""
+        return [self.genotypes[place] for place in np.flatnonzero(self.truth.classes == number)]
+
 
 def table_cells(space: SearchSpace, lookup: TableLookup, costs: Mapping[str, Cost], *, part: Part) -> TableCells:
     """Returns the cells of a part of the classes.
