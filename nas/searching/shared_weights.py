@@ -164,9 +164,13 @@ class SharedWeights:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned."""
+        self.load_weights(state)
+        self.trainer.load_state_dict(dict(state))
+
+    def load_weights(self, state: Mapping[str, Any]) -> None:
+        """Restores the shared weights and their copies alone, to score with."""
         self.trainer.network.load_state_dict(state["network"])
         self.copies = list(state.get("copies", []))
-        self.trainer.load_state_dict(dict(state))
 
 
 def _mean(scores: Sequence[Score]) -> Score:

@@ -136,7 +136,7 @@ def _read_run(name: str, folder: Path, cfg: DictConfig, runtime: Runtime) -> Ran
         raise FileNotFoundError(f"no shared weights at {shown(folder / 'checkpoint.pt')}; `nas search` writes them")
     search, _ = build_supernet_search(own, runtime, out=folder)
     try:
-        search.evaluator.trainer.network.load_state_dict(state["network"])
+        search.evaluator.load_weights(state)
         search.controller.load_state_dict(state["controller"])
     except (RuntimeError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0]

@@ -1,6 +1,7 @@
 """What a search's shared weights, and its policy, say of cells, with each way of treating batch norm."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -67,16 +68,18 @@ def score_cells(
         For each cell its accuracy in [0, 1] by name of mode; with learned mixers and more than one mode also
         `hardened`.
     """
-    scorers = {mode.name: replace(search.evaluator.scorer, **asdict(mode)) for mode in modes}
-    hardened = search.evaluator.scorer.hardened() if len(modes) > 1 else None
-    if hardened is not None:
-        scorers[HARDENED] = hardened
-    scored = []
-    with progress(title, total=len(genotypes)) as bar:
-        for genotype in genotypes:
-            scored.append({name: scorer.score([genotype])[0].accuracy for name, scorer in scorers.items()})
-            bar.advance()
-    return scored
+    evaluator = search.evaluator
+    scorers = {mode.name: replace(evaluator.scorer, **asdict(mode)) for mode in modes}
+    scored: list[dict[str, list[float]]] = [{} for _ in genotypes]
+    with progress(title, total=len(genotypes) * max(1, len(evaluator.copies))) as bar:
+        for _ in evaluator.each_copy():
+            hardened = evaluator.scorer.hardened() if len(modes) > 1 else None
+            every = scorers if hardened is None else {**scorers, HARDENED: hardened}
+            for genotype, own in zip(genotypes, scored, strict=True):
+                for name, scorer in every.items():
+                    own.setdefault(name, []).append(scorer.score([genotype])[0].accuracy)
+                bar.advance()
+    return [{name: statistics.fmean(values) for name, values in own.items()} for own in scored]
 
 
 def uniform_cells(space: SearchSpace, *, count: int, seed: int) -> list[Genotype]:
