@@ -3,10 +3,11 @@
 import contextlib
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
@@ -28,6 +29,7 @@ from nas.runs.console import Column, Table, header, next_command, note, result, 
 from nas.searching.search import Search
 from nas.searching.stand_alone import StandAlone, check_accuracy_reward
 from nas.searching.table_lookup import TableEvaluator
+from nas.studies.ranking.ordering import Truth, ordering
 from nas.training.autosave import Saves
 from search_spaces.genotype import Genotype
 from search_spaces.space import size
@@ -46,6 +48,8 @@ COLUMNS = (
 )
 NOT_ALWAYS = {"loss", "train_accuracy", "report", "latency_ms", "seconds"}
 """Columns that are left out where the first epoch has none of them."""
+ENOUGH_CELLS = 20
+"""Finalists from which on a rank correlation is worth its name."""
 ROWS_OF_A_TABLE_SEARCH = 20
 """Rows printed of a search in a table, whose epochs take milliseconds."""
 
@@ -187,6 +191,8 @@ def report(search: Search[Any], cfg: DictConfig, out: Path) -> dict[str, Any]:
             result(f"regret {optimum - best['report']:.4g}: the best of the table has {optimum:.4g}")
     else:
         result(f"found {shown(out / 'genotype.json')}: {', '.join(_measured(best))}")
+    if "shared_accuracy" in best:
+        note(trust(candidates, out))
     if len(candidates) > 1:
         note(f"{len(candidates)} candidates in {shown(out / 'candidates.json')}, the others as candidates.json#1 …")
     if isinstance(search.evaluator, TableEvaluator):
@@ -195,6 +201,20 @@ def report(search: Search[Any], cfg: DictConfig, out: Path) -> dict[str, Any]:
     baseline = [f"random_cells={shown(out / 'random.json')}"] if cfg.search.random_cells else []
     next_command(command_line("retrain", f"genotype={shown(out)}", *baseline))
     return best
+
+
+def trust(candidates: Sequence[Mapping[str, Any]], out: Path) -> str:
+    """Returns how far shared scores can be trusted: whether they order the finalists as stand-alone training does."""
+    trained = [entry for entry in candidates if "stand_alone_reward" in entry]
+    if not trained:
+        return f"trust in shared scores: not measured; `nas rank run={shown(out)}` trains cells to measure it"
+    compared = f"trust in shared scores, {len(trained)} finalists"
+    if len(trained) < ENOUGH_CELLS:
+        return f"{compared}: too few to tell, at least {ENOUGH_CELLS} are needed"
+    shared, alone = (np.array([entry[key] for entry in trained]) for key in ("reward", "stand_alone_reward"))
+    tau = ordering(shared, Truth(values=alone, groups={}, classes=np.arange(len(alone))), resamples=1000)["tau"]
+    verdict = "they order cells" if tau.low > 0 else "they are not shown to order cells"
+    return f"{compared}: Kendall's tau {tau.value:.2f} ({tau.low:.2f} … {tau.high:.2f}), {verdict}"
 
 
 def _looked_up(best: Mapping[str, Any], evaluator: TableEvaluator, cfg: DictConfig) -> list[str]:

@@ -313,3 +313,13 @@ def test_one_candidate_has_no_finals(tmp_path, monkeypatch, capsys):
 
 def test_all_finalists_are_written_down(tmp_path):
     assert len(searched(tmp_path, "search.top_k=1", "search.finalist_epochs=1")) == 3
+
+
+@pytest.mark.parametrize(
+    ("number", "noise", "said"),
+    [(0, 0, "not measured"), (5, 0, "too few to tell"), (24, 0, "they order"), (24, 1e3, "not shown to order")],
+)
+def test_a_search_says_how_far_its_shared_scores_can_be_trusted(number, noise, said, tmp_path):
+    order = [(7 * place) % 24 for place in range(24)]
+    entries = [{"reward": place, "stand_alone_reward": place + noise * order[place]} for place in range(number)]
+    assert said in search.trust([{"reward": 1.0}, *entries], tmp_path)
