@@ -43,6 +43,7 @@ CLASSES = {
     "search": "nas.searching.settings.SearchSettings",
     "stand_alone": "nas.searching.settings.StandAloneSettings",
     "structured": "nas.studies.demonstrations.settings.StructuredSettings",
+    "tabulate": "nas.jobs.building.settings.TabulateSettings",
     "two_layer": "nas.studies.demonstrations.settings.TwoLayerSettings",
 }
 """By option, the class. Their modules import no torch."""

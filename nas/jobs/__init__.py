@@ -23,5 +23,6 @@ Modules:
     show: Draw a genotype, count the model it makes, and hold it against the guidelines.
     sweep: The pipeline for every combination of settings, through Hydra's multirun, and one summary of all.
     table: The published figures of Table I beside what this code counts and what runs measured.
+    tabulate: Train cells of a space from scratch, in narrow bins of size, and write a table of what each comes to.
     watching: What the jobs that search tell of the watch over a search: lines as they come, files at the end.
 """

@@ -14,10 +14,16 @@ FREE_TO_CHANGE = ("name", "logger", "runtime", "distributed", "imports", "object
 """Top-level keys in which a resumed run may differ from the one it continues."""
 PLACES = ("device", "data.root", "data.path", "data.download", "table.path")
 """Keys that say where a machine has what a run needs, and may differ as well: the data are known by their digest."""
-WORKERS = ("evaluator.workers", "search.finals_workers")
+WORKERS = ("evaluator.workers", "search.finals_workers", "tabulate.workers")
 """Numbers of processes, on which no result depends."""
 
-LATER = {"network.affine": True, "search.sampling": "strings", "search.calibrate": False, "search.keep_every": 0}
+LATER = {
+    "network.affine": True,
+    "search.sampling": "strings",
+    "search.calibrate": False,
+    "search.keep_every": 0,
+    "table.group": None,
+}
 """Keys that runs of version 0.1.0 lack, and the values by which they ran."""
 
 

@@ -28,12 +28,14 @@ class Table:
         reward: What a search sees.
         report: What counts in the end; None without such a column.
         cost: Such as parameters, milliseconds or seconds; None without such a column.
+        group: Numbers of groups whose cells are compared among themselves; None without such a column.
     """
 
     path: Path
     reward: Mapping[str, float]
     report: Mapping[str, float] | None = None
     cost: Mapping[str, float] | None = None
+    group: Mapping[str, float] | None = None
 
     @classmethod
     def read(
@@ -44,6 +46,7 @@ class Table:
         reward: str,
         report: str | None = None,
         cost: str | Sequence[str] | None = None,
+        group: str | None = None,
     ) -> "Table":
         """Reads a comma-separated file in UTF-8, compressed if its name ends in `.gz`.
 
@@ -55,6 +58,7 @@ class Table:
             reward: Name of a column of finite numbers, and so are the others.
             report: See the attributes.
             cost: See the attributes; of several names, the first that the file has, if any.
+            group: See the attributes.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -67,7 +71,8 @@ class Table:
             names = next(rows, [])
             if cost is not None and not isinstance(cost, str):
                 cost = next((name for name in cost if name in names), None)
-            places = _places(names, {"key": key, "reward": reward, "report": report, "cost": cost}, file)
+            wanted = {"key": key, "reward": reward, "report": report, "cost": cost, "group": group}
+            places = _places(names, wanted, file)
             columns = _read_rows(((rows.line_num, row) for row in rows), names=names, places=places, file=file)
         except csv.Error as error:
             raise ValueError(f"{file}, line {rows.line_num}: no valid CSV: {error}") from None

@@ -158,6 +158,7 @@ def open_table(
     cost: str | Sequence[str] | None = None,
     cost_name: str = "latency",
     reward_scale: float = 1.0,
+    group: str | None = None,
 ) -> tuple[TableLookup, TabularCost | None]:
     """Reads a table, and says what looks cells and their costs up in it.
 
@@ -170,6 +171,7 @@ def open_table(
         cost: Column of costs; of several names, the first that the file has, if any.
         cost_name: What these are, one of `nas.costs.settings.FIELDS`.
         reward_scale: Factor that makes the reward a fraction.
+        group: Column of numbers: cells of one number are compared among themselves in a ranking.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -178,6 +180,6 @@ def open_table(
     check_cost(cost_name)
     if not callable(key_of):
         raise ValueError(f"key_of must name a function: table.key_of.path=MODULE.FUNCTION, got {key_of!r}")
-    table = Table.read(path, key=key, reward=reward, report=report, cost=cost)
+    table = Table.read(path, key=key, reward=reward, report=report, cost=cost, group=group)
     lookup = TableLookup(table=table, key_of=key_of, reward_scale=reward_scale)
     return lookup, None if table.cost is None else TabularCost(cost_name, lookup)

@@ -22,6 +22,7 @@ TABLE = """
 search,retrain     [1,inf] epochs batch_size cycle_factor  (0,inf] first_cycle max_grad_norm  [0,1) momentum drop_path
 search,retrain     [0,inf] weight_decay mixer_penalty cutout mixer_lr_scale max_bad_steps
 search             [0.0005,inf] lr_max  [0,0.05] lr_min  [0,1) warmup  [0,inf] finalists
+search             [0,inf] keep_every
 search             [1,inf] controller_samples final_samples finalist_epochs calibration_batches finals_workers
 search,queries     [1,inf] samples_per_update top_k  [0,inf] checkpoint_seconds random_cells random_parameters
 search,queries     (0,1] guard.skip_share guard.repeats guard.gain  [0,1] guard.entropy  [0,1) guard.earliest
@@ -44,6 +45,7 @@ compare            [1,inf] seeds budget at last workers portions  [0,inf] first_
 rank               [1,inf] seeds calibration_batches workers portions  [0,0] portion  [7,120] architectures
 rank               [0,23] policy_architectures  [24,inf] pool  [1,24] top  [100,inf] resamples
 rank_table         [1,inf] images  [100,inf] resamples
+tabulate           [8,inf] cells  [1,120] bins  (0,1) width  [1,inf] workers
 bench              [1,inf] genotypes rounds steps rewards samples train_images reward_images test_images
 bench              [0,inf] warmup workers decoders  [2,inf] pictures
 bench              [1,4] blocks  [1,19] filters  [1,143] batch_sizes  [1,11] num_ops  [1,7] ranks

@@ -1,11 +1,14 @@
 """Cells of NAS-Bench-201 with the truth of the table, and the rows next to which shared scores stand."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import kendalltau
 
+from controllers.uniform import Uniform
 from nas.searching.table_lookup import open_table
 from nas.studies.ranking.table_truth import is_development, live_counts, ordering_rows, table_cells
 from search_spaces.nasbench201 import NASBench201Space, arch_string, function_text, parse_arch_string
@@ -99,6 +102,23 @@ def test_several_runs_have_their_mean_and_a_row_each(development):
     assert [rows[f"{run}, loss"]["tau"].value for run in "ab"] == pytest.approx([1, -1], abs=1e-6)
 
 
-def test_a_space_too_large_to_be_enumerated_is_refused(lookup):
-    with pytest.raises(ValueError, match="at most 100000 cells"):
+def test_a_table_may_hold_a_few_cells_of_a_large_space_in_groups_of_its_own(tmp_path):
+    space = ShuffleNASSpace()
+    torch.manual_seed(0)
+    cells = [space.decode(row) for row in Uniform(space.decisions).sample(10).actions.tolist()]
+    lines = [f"'{json.dumps(cell.to_dict())}',{number},{number % 2}" for number, cell in enumerate(cells)]
+    (tmp_path / "cells.csv").write_text("\n".join(["cell,accuracy,bin", *lines]).replace('"', '""').replace("'", '"'))
+    lookup, _ = open_table(path=str(tmp_path / "cells.csv"), key="cell", key_of=repr, reward="accuracy", group="bin")
+    found = table_cells(space, lookup, {"parameters": lambda cell: 1.0}, part="all")
+    assert found.genotypes == cells
+    assert found.truth.values.tolist() == list(range(10))
+    assert found.truth.groups["group"].tolist() == [0, 1] * 5
+    parts = [
+        table_cells(space, lookup, {"parameters": lambda cell: 1.0}, part=part) for part in ("development", "reported")
+    ]
+    assert sorted(one.to_json() for part in parts for one in part.genotypes) == sorted(one.to_json() for one in cells)
+
+
+def test_cells_of_another_space_are_refused(lookup):
+    with pytest.raises(ValueError, match="nasbench201"):
         table_cells(ShuffleNASSpace(), lookup, {}, part="all")

@@ -11,5 +11,5 @@ Modules:
     recorded: The config of a run, read back to build its parts: a run folder may come from a stranger.
     run_folder: A run is a folder: opened once, by one process at a time.
     search_parts: Searches, built from the config: the loop with one of its three evaluators.
-    settings: Settings of the jobs that are small: report and predictor.
+    settings: Settings of the jobs that are small: report, predictor and tabulate.
 """

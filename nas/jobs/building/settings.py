@@ -1,4 +1,4 @@
-"""Settings of small jobs: report and predictor."""
+"""Settings of small jobs: report, predictor and tabulate."""
 
 from dataclasses import field
 from typing import Annotated
@@ -7,7 +7,7 @@ from pydantic import Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from nas.costs.settings import PredictorSettings
-from nas.settings import STRICT, ImageShape
+from nas.settings import STRICT, ImageShape, Inside
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -38,3 +38,24 @@ class PredictorTestSettings:
     image_shape: ImageShape | None = None
     num_classes: PositiveInt | None = None
     latency: PredictorSettings = field(default_factory=PredictorSettings)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TabulateSettings:
+    """Which cells a table is made of.
+
+    Attributes:
+        cells: Distinct cells, as many in each bin.
+        bins: Of size: each around an evenly spaced quantile of the parameters of cells drawn uniformly.
+        width: Of a bin, as a share of its centre; size tells cells of a narrow bin apart no more.
+        workers: Processes, one thread each; null: as many as there are cores, and 1 on a GPU.
+    """
+
+    cells: PositiveInt = 240
+    bins: PositiveInt = 4
+    width: Inside = 0.05
+    workers: PositiveInt | None = None
+
+    def __post_init__(self) -> None:
+        if self.cells < 2 * self.bins:
+            raise ValueError(f"cells must be at least 2 for each of {self.bins} bins, got {self.cells}")

@@ -57,8 +57,8 @@ class TableRankSettings:
     """How shared weights are held against a table of results: nas rank truth=table.
 
     Attributes:
-        part: Of the classes of cells that compute the same: development (a tenth, by a digest, on which settings are
-            chosen), reported (the others) or all.
+        part: Of the classes of cells that compute the same: development (on which settings are chosen: by a digest a
+            tenth of NAS-Bench-201's, a quarter of other tables'), reported (the others) or all.
         images: Reward images that a cell is scored on; null: as the run scores.
         bn: Batch norm when cells are scored: recalibrate or batch; null: as the run scores.
         resamples: Of the bootstrap over classes and runs.

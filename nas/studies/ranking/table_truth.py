@@ -1,11 +1,10 @@
 """Cells whose truth a table holds, and how well shared scores order them: nothing is trained.
 
-Cells of one class compute the same function. A tenth of the classes, chosen by a digest, is for choosing settings; the
+Cells of one class compute the same function. Some of the classes, chosen by a digest, are for choosing settings; the
 figures that are reported are of the others.
 """
 
 import hashlib
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,14 +12,14 @@ from typing import Any, Literal
 import numpy as np
 
 from nas.costs.counting import Cost
+from nas.models.genotype_files import load_genotype
 from nas.searching.table_lookup import TableLookup
 from nas.studies.ranking.ordering import Array, Estimate, Integers, Truth, ordering
 from search_spaces.genotype import Genotype
 from search_spaces.nasbench201 import NAME, OPS, function_text
-from search_spaces.space import SearchSpace, size
+from search_spaces.space import SearchSpace
 
 Part = Literal["development", "reported", "all"]
-MAX_CELLS = 100_000
 FORMULA = {"nor_conv_3x3": 3.0, "nor_conv_1x1": 1.0, "avg_pool_3x3": -1.5, "skip_connect": 0.5}
 DEPTH = 0.3
 """What live operations, and convolutions on the longest path, count in the row of NAS-Bench-201 that trains nothing."""
@@ -51,47 +50,58 @@ class TableCells:
 
 
 def table_cells(space: SearchSpace, lookup: TableLookup, costs: Mapping[str, Cost], *, part: Part) -> TableCells:
-    """Returns the cells of a part of the classes.
+    """Returns the cells of a table, those of a part of the classes.
 
     Args:
-        space: Small enough to be enumerated.
-        lookup: Its table; the truth is its report column, or else what a search sees of it.
+        space: Of the cells; its canonical forms tell which compute the same.
+        lookup: The table, whose keys are cells; the truth is its report column, or else what a search sees of it.
         costs: Counted of every cell; `parameters` among them.
         part: Of the classes.
 
     Raises:
-        ValueError: If the space is too large, or a cell is not in the table.
+        ValueError: If a key is not a cell of the space, or no class is of the part.
     """
-    if size(space) > MAX_CELLS:
-        raise ValueError(f"truth=table needs a space of at most {MAX_CELLS} cells, {space.name} has {size(space)}")
-    classes: dict[Any, list[Genotype]] = {}
-    for actions in itertools.product(*(range(len(decision.choices)) for decision in space.decisions)):
-        genotype = space.decode(actions)
-        classes.setdefault(space.canonical(genotype), []).append(genotype)
+    table = lookup.table
+    keys: dict[Any, list[str]] = {}
+    cells: dict[str, Genotype] = {}
+    for key in table.reward:
+        cells[key] = load_genotype(key)
+        keys.setdefault(space.canonical(cells[key]), []).append(key)
     wanted = {"development": (True,), "reported": (False,), "all": (True, False)}[part]
-    chosen = [members for members in classes.values() if is_development(members) in wanted]
-    genotypes = [genotype for members in chosen for genotype in members]
+    chosen = [members for members in keys.values() if is_development([cells[key] for key in members]) in wanted]
+    if not chosen:
+        raise ValueError(f"{table.path} has no cells for rank.part={part}")
+    genotypes = [cells[key] for members in chosen for key in members]
     numbers = np.repeat(np.arange(len(chosen)), [len(members) for members in chosen])
-    reported = lookup.table.report is not None
-    seen = np.array([lookup.accuracy(genotype) for genotype in genotypes])
-    truth = np.array([lookup.report(genotype) for genotype in genotypes]) if reported else seen
+    columns = {
+        role: np.array([values[key] for members in chosen for key in members])
+        for role in ("reward", "report", "group")
+        if (values := getattr(table, role)) is not None
+    }
     counted = {name.replace("_", " "): _values(genotypes, cost) for name, cost in costs.items()}
     groups = {"parameters": _numbers(counted["parameters"][:, None])}
+    if "group" in columns:
+        groups["group"] = _numbers(columns["group"][:, None])
     rows: dict[str, Array] = dict(counted)
     if space.name == NAME:
         live = np.array([live_counts(genotype) for genotype in genotypes])
         alone = np.where(live[:, :-1].any(axis=1), 0, np.arange(len(live)))  # a dead cell is a group of its own
         groups["live operations"] = _numbers(np.column_stack([alone, live[:, :-1]]))
         rows["live operations"] = live @ np.array([*(FORMULA[op] for op in OPS[1:]), DEPTH])
-    if reported:
-        rows["what a search of the table sees"] = seen
+    truth = columns.get("report", columns["reward"])
+    if "report" in columns:
+        rows["what a search of the table sees"] = columns["reward"]
     rows["random"] = np.random.default_rng(0).permutation(len(genotypes)).astype(np.float64)
     return TableCells(genotypes=genotypes, truth=Truth(values=truth, groups=groups, classes=numbers), rows=rows)
 
 
 def is_development(members: Sequence[Genotype]) -> bool:
-    """Whether a class is for choosing: about a tenth of what cells compute as they are written, twins together."""
-    return any(int(hashlib.sha256(_text(one).encode()).hexdigest(), 16) % 10 == 0 for one in members)
+    """Whether a class is for choosing settings, by digests of what its members compute as they are written.
+
+    About a tenth of NAS-Bench-201's classes are, and a quarter of those in the smaller tables of other spaces.
+    """
+    share = 10 if members[0].space == NAME else 4
+    return any(int(hashlib.sha256(_text(one).encode()).hexdigest(), 16) % share == 0 for one in members)
 
 
 def _text(genotype: Genotype) -> str:

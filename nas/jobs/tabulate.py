@@ -1,0 +1,149 @@
+"""Tabulate: train cells of a space from scratch, in narrow bins of size, and write a table of what each comes to."""
+
+import itertools
+import json
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from nas.compute.environment import environment
+from nas.compute.worker_pool import num_processes
+from nas.jobs.building.config import build, plain
+from nas.jobs.building.derived_models import derived_network_config, read_settings, training_pool
+from nas.jobs.building.parts import build_data, build_runtime, command_line, measure_size
+from nas.jobs.building.run_folder import keep_data
+from nas.jobs.building.settings import TabulateSettings
+from nas.reporting.trackers import Tracker
+from nas.runs.checkpoints import write_csv, write_json
+from nas.runs.console import header, next_command, note, progress, result, shown
+from nas.runs.seeds import derive_seed, seed_everything
+from nas.searching.random_cells import random_cells
+from nas.searching.stand_alone import Protocol, Training, read_results
+from search_spaces.genotype import Genotype
+from search_spaces.space import WeightSharingSpace
+
+RESULTS = "trainings"
+DRAWS = 200
+"""Cells whose sizes say where the bins are."""
+
+
+def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
+    """Draws cells, trains those that the folder `out` does not hold yet, and writes `cells.csv` after each training.
+
+    Returns:
+        What `tabulate.json` holds: how well one training of a cell predicts another, within bins of size.
+
+    Raises:
+        ValueError: If a setting is out of range.
+        FileNotFoundError: If the data set is not there.
+    """
+    settings: TabulateSettings = build(cfg.tabulate, "tabulate")
+    training = read_settings(cfg)
+    space: WeightSharingSpace = build(cfg.search_space, "search_space")
+    runtime = build_runtime(cfg)
+    network_cfg = derived_network_config(cfg, training)
+    data = build_data(cfg, runtime)
+    keep_data(out, data.record)
+    sizes: dict[Genotype, dict[str, Any]] = {}
+
+    def parameters(genotype: Genotype) -> int:
+        if genotype not in sizes:
+            sizes[genotype] = measure_size(network_cfg, genotype, data.kind)
+        return int(sizes[genotype]["parameters"])
+
+    seed_everything(derive_seed(cfg.seed, "cells"))
+    bins = cells_in_bins(space, settings, parameters=parameters)
+    protocol = Protocol(network=plain(network_cfg.network, "network"), data=data.record, settings=training)
+    cells = [(number, genotype) for number, several in enumerate(bins) for genotype in several]
+    trainings = {
+        (genotype, seed): Training(genotype, seed, out / RESULTS / protocol.file_name(genotype.to_dict(), seed=seed))
+        for seed in training.seeds  # all cells with one seed, then all with the next
+        for _, genotype in cells
+    }
+    accuracies = {
+        (one.genotype, one.seed): found["accuracy"] for one, found in read_results(trainings.values()).items()
+    }
+    left = [one for key, one in trainings.items() if key not in accuracies]
+    workers = num_processes(len(left), workers=settings.workers, device=runtime.device.type)
+    header(
+        "tabulate",
+        {
+            "run folder": shown(out),
+            "data": f"{data.name}: {len(data.full)} train, {len(data.test)} test images of "
+            f"{'x'.join(map(str, data.kind.shape))}",
+            "cells": f"{len(cells)} in {len(bins)} bins of size, {training.epochs} epochs with "
+            f"{len(training.seeds)} seeds each",
+            "trainings": f"{len(trainings)}, {len(left)} left, {workers} at a time",
+        },
+    )
+    with (
+        training_pool(network_cfg, training, data, runtime, workers=workers, load_data=build_data) as pool,
+        progress("training cells", total=len(trainings), done=len(accuracies)) as bar,
+    ):
+        for found in itertools.chain([None], pool.run(left)):  # first the rows of an earlier start
+            if found is not None:
+                accuracies[Genotype.from_dict(found["genotype"]), found["seed"]] = found["accuracy"]
+                bar.advance()
+            rows = [
+                {
+                    "cell": json.dumps(genotype.to_dict()),
+                    "bin": number,
+                    **sizes[genotype],
+                    "accuracy": statistics.fmean(accuracies[genotype, seed] for seed in training.seeds),
+                    **{f"seed_{seed}": accuracies[genotype, seed] for seed in training.seeds},
+                }
+                for number, genotype in cells
+                if all((genotype, seed) in accuracies for seed in training.seeds)
+            ]
+            write_csv(out / "cells.csv", rows)
+    by_seed = np.array([[row[f"seed_{seed}"] for seed in training.seeds] for row in rows])
+    report = {
+        "cells": len(cells),
+        "agreement": agreement(by_seed, np.array([row["bin"] for row in rows])),
+        "settings": {"tabulate": plain(cfg.tabulate, "tabulate"), "retrain": plain(cfg.retrain, "retrain")},
+        "network": plain(network_cfg.network, "network"),
+        "data": data.record,
+        "environment": environment(runtime, seed=cfg.seed),
+    }
+    write_json(out / "tabulate.json", report)
+    note(f"rows in {shown(out / 'cells.csv')}, protocol in tabulate.json")
+    if report["agreement"] is not None:
+        result(f"two trainings of a cell correlate {report['agreement']:.2f} within bins of size")
+    table = f"table.path={shown(out / 'cells.csv')}"
+    next_command(command_line("rank", "run=RUN", "truth=table", "table=cells", table))
+    return report
+
+
+def cells_in_bins(
+    space: WeightSharingSpace, settings: TabulateSettings, *, parameters: Callable[[Genotype], float]
+) -> list[list[Genotype]]:
+    """Draws cells from torch's global generator: each bin's have about as many parameters, each function once.
+
+    The bins lie at evenly spaced quantiles of the sizes of cells drawn uniformly.
+    """
+    sample = random_cells(space, DRAWS, parameters=parameters, near=0, tolerance=None)
+    shares = (np.arange(settings.bins) + 0.5) / settings.bins
+    centres = np.quantile([parameters(genotype) for genotype in sample], shares)
+    count = settings.cells // settings.bins
+    return [
+        random_cells(space, count, parameters=parameters, near=centre, tolerance=settings.width / 2)
+        for centre in centres
+    ]
+
+
+def agreement(accuracies: np.ndarray[Any, np.dtype[np.float64]], bins: np.ndarray[Any, Any]) -> float | None:
+    """Returns the mean correlation of seeds, each bin's mean taken off; None with one seed.
+
+    Args:
+        accuracies: (n, S), of n cells by seed.
+        bins: (n,), the number of each cell's bin.
+    """
+    if accuracies.shape[1] < 2:
+        return None
+    means = np.array([accuracies[bins == number].mean(axis=0) for number in bins])
+    correlations = np.corrcoef((accuracies - means).T)
+    return float(correlations[np.triu_indices(len(correlations), 1)].mean())
