@@ -2,7 +2,7 @@
 
 import csv
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from nas.jobs.building.config import build, plain
 from nas.jobs.building.parts import build_runtime
 from nas.jobs.building.ranked_runs import RankedRun, read_runs
 from nas.jobs.building.run_folder import keep_data
+from nas.models.genotype_files import load_genotype
 from nas.runs.checkpoints import write_csv, write_json, write_text
 from nas.runs.console import Column, Table, header, note, progress, result, shown
 from nas.studies.ranking.ordering import Array, Estimate
@@ -43,7 +44,8 @@ def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, An
     runs = read_runs(cfg, runtime)
     first = runs[0].search
     keep_data(out, lookup.table.record)
-    cells = table_cells(first.space, lookup, first.evaluator.costs, part=settings.part)
+    every = table_cells(first.space, lookup, first.evaluator.costs)
+    cells = every.of_part(settings.part)
     header(
         "rank",
         {
@@ -57,6 +59,7 @@ def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, An
     rows = ordering_rows(cells, scores, seed=cfg.seed, resamples=settings.resamples)
     report = {
         "ordering": {name: {column: asdict(one) for column, one in row.items()} for name, row in rows.items()},
+        "found": _found(runs, every),
         "part": settings.part,
         "classes": cells.num_classes,
         "runs": {one.name: one.described() for one in runs},
@@ -69,6 +72,23 @@ def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, An
     _print(rows)
     note(f"figures in {shown(out / 'rank.json')}, ordering.csv and rank.svg; scores in {shown(out / SCORES)}")
     return report
+
+
+def _found(runs: Sequence[RankedRun], cells: TableCells) -> dict[str, Any]:
+    """Returns the true standing of the cells that finished searches found, and prints it."""
+    found = {}
+    for one in runs:
+        if (one.path / "genotype.json").exists():
+            standing = cells.standing(load_genotype(one.path), space=one.search.space)
+            equal = standing["equal_parameters"]
+            result(
+                f"{one.name} found a cell of {standing['truth']:.4g}, better than {standing['percentile']:.1f} % "
+                f"of all; the {equal['cells']} cells of its parameter count have {equal['mean']:.4g} in the mean, and it "
+                f"is better than {equal['percentile']:.1f} % of them; the largest cell has {standing['largest']:.4g}"
+                + (", and is the one found" if standing["is_largest"] else "")
+            )
+            found[one.name] = standing
+    return found
 
 
 def _scores(ranked: RankedRun, cells: TableCells, out: Path, settings: TableRankSettings) -> dict[str, Array]:

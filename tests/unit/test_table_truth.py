@@ -32,12 +32,12 @@ def lookup():
 
 @pytest.fixture(scope="module")
 def development(lookup):
-    return table_cells(SPACE, lookup, {"parameters": parameters}, part="development")
+    return table_cells(SPACE, lookup, {"parameters": parameters}).of_part("development")
 
 
 @pytest.fixture(scope="module")
 def reported(lookup):
-    return table_cells(SPACE, lookup, {"parameters": parameters}, part="reported")
+    return table_cells(SPACE, lookup, {"parameters": parameters}).of_part("reported")
 
 
 CHAIN = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|none~0|none~1|skip_connect~2|"
@@ -109,16 +109,35 @@ def test_a_table_may_hold_a_few_cells_of_a_large_space_in_groups_of_its_own(tmp_
     lines = [f"'{json.dumps(cell.to_dict())}',{number},{number % 2}" for number, cell in enumerate(cells)]
     (tmp_path / "cells.csv").write_text("\n".join(["cell,accuracy,bin", *lines]).replace('"', '""').replace("'", '"'))
     lookup, _ = open_table(path=str(tmp_path / "cells.csv"), key="cell", key_of=repr, reward="accuracy", group="bin")
-    found = table_cells(space, lookup, {"parameters": lambda cell: 1.0}, part="all")
+    found = table_cells(space, lookup, {"parameters": lambda cell: 1.0})
     assert found.genotypes == cells
     assert found.truth.values.tolist() == list(range(10))
     assert found.truth.groups["group"].tolist() == [0, 1] * 5
-    parts = [
-        table_cells(space, lookup, {"parameters": lambda cell: 1.0}, part=part) for part in ("development", "reported")
-    ]
-    assert sorted(one.to_json() for part in parts for one in part.genotypes) == sorted(one.to_json() for one in cells)
+    cells_of = table_cells(space, lookup, {"parameters": lambda cell: 1.0}).of_part
+    parts = [one.to_json() for part in ("development", "reported") for one in cells_of(part).genotypes]
+    assert sorted(parts) == sorted(one.to_json() for one in cells)
+
+
+def test_a_found_cell_stands_among_all_cells_and_among_those_of_its_size(lookup):
+    cells = table_cells(SPACE, lookup, {"parameters": parameters})
+    largest = parse_arch_string(
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+" + "|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+    )
+    found = cells.standing(largest, space=SPACE)
+    assert found["is_largest"]
+    assert found["truth"] == found["largest"] == lookup.report(largest)
+    assert found["equal_parameters"] == {"cells": 1, "mean": found["truth"], "percentile": 0}
+    assert 90 < found["percentile"] < 100
+    other = cells.standing(parse_arch_string(CHAIN), space=SPACE)
+    same = [lookup.report(one) for one in cells.genotypes if parameters(one) == 10]
+    assert other["equal_parameters"]["cells"] == len(same)
+    assert other["equal_parameters"]["mean"] == pytest.approx(np.mean(same))
+    assert other["equal_parameters"]["percentile"] == pytest.approx(
+        100 * np.mean([one < other["truth"] for one in same])
+    )
+    assert not other["is_largest"]
 
 
 def test_cells_of_another_space_are_refused(lookup):
     with pytest.raises(ValueError, match="nasbench201"):
-        table_cells(ShuffleNASSpace(), lookup, {}, part="all")
+        table_cells(ShuffleNASSpace(), lookup, {})

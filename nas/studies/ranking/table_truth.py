@@ -48,33 +48,77 @@ class TableCells:
         """Returns the cells of a class."""
         return [self.genotypes[place] for place in np.flatnonzero(self.truth.classes == number)]
 
+    def of_part(self, part: Part) -> "TableCells":
+        """Returns the cells of a part of the classes; raises ValueError if there are none."""
+        wanted = {"development": (True,), "reported": (False,), "all": (True, False)}[part]
+        chosen = [is_development(self.genotypes_of(number)) in wanted for number in range(self.num_classes)]
+        places = np.flatnonzero(np.array(chosen)[self.truth.classes])
+        if not len(places):
+            raise ValueError(f"the table has no cells for rank.part={part}")
+        truth = Truth(
+            values=self.truth.values[places],
+            groups={name: group[places] for name, group in self.truth.groups.items()},
+            classes=np.unique(self.truth.classes[places], return_inverse=True)[1],
+        )
+        rows = {name: row[places] for name, row in self.rows.items()}
+        return TableCells(genotypes=[self.genotypes[place] for place in places], truth=truth, rows=rows)
 
-def table_cells(space: SearchSpace, lookup: TableLookup, costs: Mapping[str, Cost], *, part: Part) -> TableCells:
-    """Returns the cells of a table, those of a part of the classes.
+    def standing(self, genotype: Genotype, *, space: SearchSpace) -> dict[str, Any]:
+        """Returns the truth of a cell, and where it stands among all and among those of equal parameter count.
+
+        Returns:
+            `truth`; `percentile`, the share of all cells that are worse, in 0 … 100; `equal_parameters` with `cells`,
+            their `mean`, and the `percentile` among them; `largest`, the truth of the largest cell, and `is_largest`.
+
+        Raises:
+            ValueError: If no cell of the table computes the same.
+        """
+        if genotype in self.genotypes:
+            place = self.genotypes.index(genotype)
+        else:
+            canonical = space.canonical(genotype)
+            twins = (at for at, one in enumerate(self.genotypes) if space.canonical(one) == canonical)
+            place = next(twins, -1)
+        if place < 0:
+            raise ValueError("the found cell is not in the table")
+        values, sizes = self.truth.values, self.rows["parameters"]
+        truth = float(values[place])
+        equal = values[sizes == sizes[place]]
+        return {
+            "truth": truth,
+            "percentile": 100 * float((values < truth).mean()),
+            "equal_parameters": {
+                "cells": len(equal),
+                "mean": float(equal.mean()),
+                "percentile": 100 * float((equal < truth).mean()),
+            },
+            "largest": float(values[np.argmax(sizes)]),
+            "is_largest": bool(place == np.argmax(sizes)),
+        }
+
+
+def table_cells(space: SearchSpace, lookup: TableLookup, costs: Mapping[str, Cost]) -> TableCells:
+    """Returns the cells of a table.
 
     Args:
         space: Of the cells; its canonical forms tell which compute the same.
         lookup: The table, whose keys are cells; the truth is its report column, or else what a search sees of it.
         costs: Counted of every cell; `parameters` among them.
-        part: Of the classes.
 
     Raises:
-        ValueError: If a key is not a cell of the space, or no class is of the part.
+        ValueError: If a key is not a cell of the space.
     """
     table = lookup.table
-    keys: dict[Any, list[str]] = {}
+    classes: dict[Any, list[str]] = {}
     cells: dict[str, Genotype] = {}
     for key in table.reward:
         cells[key] = load_genotype(key)
-        keys.setdefault(space.canonical(cells[key]), []).append(key)
-    wanted = {"development": (True,), "reported": (False,), "all": (True, False)}[part]
-    chosen = [members for members in keys.values() if is_development([cells[key] for key in members]) in wanted]
-    if not chosen:
-        raise ValueError(f"{table.path} has no cells for rank.part={part}")
-    genotypes = [cells[key] for members in chosen for key in members]
-    numbers = np.repeat(np.arange(len(chosen)), [len(members) for members in chosen])
+        classes.setdefault(space.canonical(cells[key]), []).append(key)
+    keys = [key for members in classes.values() for key in members]
+    genotypes = [cells[key] for key in keys]
+    numbers = np.repeat(np.arange(len(classes)), [len(members) for members in classes.values()])
     columns = {
-        role: np.array([values[key] for members in chosen for key in members])
+        role: np.array([values[key] for key in keys])
         for role in ("reward", "report", "group")
         if (values := getattr(table, role)) is not None
     }
