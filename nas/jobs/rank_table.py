@@ -81,10 +81,10 @@ def _found(runs: Sequence[RankedRun], cells: TableCells) -> dict[str, Any]:
         if (one.path / "genotype.json").exists():
             standing = cells.standing(load_genotype(one.path), space=one.search.space)
             equal = standing["equal_parameters"]
+            own = f"the {equal['cells']} cells of its parameter count have {equal['mean']:.4g} in the mean"
             result(
                 f"{one.name} found a cell of {standing['truth']:.4g}, better than {standing['percentile']:.1f} % "
-                f"of all; the {equal['cells']} cells of its parameter count have {equal['mean']:.4g} in the mean, and it "
-                f"is better than {equal['percentile']:.1f} % of them; the largest cell has {standing['largest']:.4g}"
+                f"of all; {own}, and it is better than {equal['percentile']:.1f} % of them; the largest cell has {standing['largest']:.4g}"
                 + (", and is the one found" if standing["is_largest"] else "")
             )
             found[one.name] = standing
