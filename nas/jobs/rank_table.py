@@ -82,10 +82,12 @@ def _found(runs: Sequence[RankedRun], cells: TableCells) -> dict[str, Any]:
             standing = cells.standing(load_genotype(one.path), space=one.search.space)
             equal = standing["equal_parameters"]
             own = f"the {equal['cells']} cells of its parameter count have {equal['mean']:.4g} in the mean"
+            largest = (
+                "it is the largest cell" if standing["is_largest"] else f"the largest has {standing['largest']:.4g}"
+            )
             result(
-                f"{one.name} found a cell of {standing['truth']:.4g}, better than {standing['percentile']:.1f} % "
-                f"of all; {own}, and it is better than {equal['percentile']:.1f} % of them; the largest cell has {standing['largest']:.4g}"
-                + (", and is the one found" if standing["is_largest"] else "")
+                f"{one.name} found a cell of {standing['truth']:.4g}, better than {standing['percentile']:.1f} % of "
+                f"all cells; {own}, it is better than {equal['percentile']:.1f} % of them; {largest}"
             )
             found[one.name] = standing
     return found
