@@ -18,14 +18,13 @@ from nas.jobs.building.run_folder import keep_data
 from nas.models.genotype_files import load_genotype
 from nas.runs.checkpoints import write_csv, write_json, write_text
 from nas.runs.console import Column, Table, header, note, progress, result, shown
+from nas.searching.readouts import Readout
 from nas.studies.ranking.ordering import Array, Estimate
 from nas.studies.ranking.plots import ordering_plot
 from nas.studies.ranking.settings import TableRankSettings
 from nas.studies.ranking.table_truth import TableCells, ordering_rows, table_cells
-from nas.training.evaluation import Score
 
 SCORES = "scores"
-FIELDS = ["cell", "loss", "accuracy"]
 AT_ONCE = 50  # cells
 
 
@@ -56,7 +55,8 @@ def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, An
         },
     )
     scores = {one.name: _scores(one, cells, out, settings) for one in runs}
-    rows = ordering_rows(cells, scores, seed=cfg.seed, resamples=settings.resamples)
+    seeds = {one.name: one.search.seed for one in runs}
+    rows = ordering_rows(cells, scores, seeds=seeds, seed=cfg.seed, resamples=settings.resamples)
     report = {
         "ordering": {name: {column: asdict(one) for column, one in row.items()} for name, row in rows.items()},
         "found": _found(runs, every),
@@ -94,7 +94,7 @@ def _found(runs: Sequence[RankedRun], cells: TableCells) -> dict[str, Any]:
 
 
 def _scores(ranked: RankedRun, cells: TableCells, out: Path, settings: TableRankSettings) -> dict[str, Array]:
-    """Scores what the files of a run's scores do not hold yet; returns (n,) each of minus the loss and of accuracy.
+    """Scores what the files of a run's scores do not hold yet; returns scores (n,) by kind, higher is better.
 
     Of each class one cell is scored with each kept copy of the shared weights, in turn another one, on images drawn
     anew; all cells of a class have the mean of these scores.
@@ -106,8 +106,8 @@ def _scores(ranked: RankedRun, cells: TableCells, out: Path, settings: TableRank
     found = []
     with progress(f"scoring cells, {ranked.name}", total=len(classes) * max(1, len(search.evaluator.copies))) as bar:
         for copy in search.evaluator.each_copy():
-            scorer = replace(own, bn=settings.bn or own.bn, max_images=settings.images or own.max_images, seed=copy)
-            digest = hashlib.sha256(f"{scorer.bn} {scorer.max_images} {copy} ".encode() + weights).hexdigest()[:12]
+            scorer = replace(own, max_images=settings.images or own.max_images, seed=copy)
+            digest = hashlib.sha256(f"{scorer.max_images} {copy} ".encode() + weights).hexdigest()[:12]
             file = out / SCORES / f"{digest}.csv"
             known = _read(file)
             chosen = [members[copy % len(members)] for members in classes]
@@ -116,17 +116,19 @@ def _scores(ranked: RankedRun, cells: TableCells, out: Path, settings: TableRank
             bar.advance(len(keys) - len(left))
             for first in range(0, len(left), AT_ONCE):
                 places = left[first : first + AT_ONCE]
-                scored = scorer.score([chosen[place] for place in places])
-                new = {keys[place]: score for place, score in zip(places, scored, strict=True)}
+                scored = scorer.read_out([chosen[place] for place in places])
+                new = {keys[place]: _rounded(score) for place, score in zip(places, scored, strict=True)}
                 _append(file, new)
                 known |= new
                 bar.advance(len(new))
-            found.append([(-known[key].loss, known[key].accuracy) for key in keys])
+            found.append([known[key] for key in keys])
     means = np.mean(found, axis=0)[cells.truth.classes]
-    return {"loss": means[:, 0], "accuracy": means[:, 1]}
+    kinds = {name: -means[:, place] for place, name in enumerate(Readout._fields)}
+    kinds["accuracy"] = means[:, Readout._fields.index("accuracy")]
+    return {name: values for name, values in kinds.items() if np.isfinite(values).all()}
 
 
-def _read(file: Path) -> dict[str, Score]:
+def _read(file: Path) -> dict[str, Readout]:
     """Returns the scores that a file holds, by cell; a line that was not written to its end is cut off."""
     if not file.exists():
         return {}
@@ -135,16 +137,21 @@ def _read(file: Path) -> dict[str, Score]:
     if whole != text:
         write_text(file, whole)
     rows = list(csv.reader(whole.splitlines()))
-    return {cell: Score(loss=float(loss), accuracy=float(accuracy)) for cell, loss, accuracy in rows[1:]}
+    return {cell: Readout(*map(float, values)) for cell, *values in rows[1:]}
 
 
-def _append(file: Path, scores: Mapping[str, Score]) -> None:
+def _rounded(score: Readout) -> Readout:
+    """Returns a score to nine digits: the last ones depend on which cells are scored together."""
+    return Readout(*(float(f"{value:.9g}") for value in score))
+
+
+def _append(file: Path, scores: Mapping[str, Readout]) -> None:
     begun = file.exists()
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", newline="", encoding="utf-8") as lines:
         writer = csv.writer(lines, lineterminator="\n")
-        writer.writerows([] if begun else [FIELDS])
-        writer.writerows([cell, score.loss, score.accuracy] for cell, score in scores.items())
+        writer.writerows([] if begun else [["cell", *Readout._fields]])
+        writer.writerows([cell, *score] for cell, score in scores.items())
 
 
 def _csv_row(name: str, row: Mapping[str, Estimate]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Modules:
     evaluators: The protocol of an evaluator, which rewards architectures, and of a reward function.
     finals: The best candidates of a search trained stand-alone before one of them is called found.
     random_cells: The cells of the random baseline.
+    readouts: What a simple readout, fitted to the images, makes of a path's outputs or features.
     reward_functions: Rewards that weigh accuracy against what a cell costs, latency in the first place.
     search: The loop: a controller proposes, an evaluator rewards, the controller learns.
     settings: Settings of searches: with shared weights, and with exact rewards.

@@ -13,7 +13,7 @@ from nas.compute.cuda_graphs import Recorder
 from nas.compute.distributed.ranks import ALONE, Ranks
 from nas.data.splits import Batches, Split
 from nas.models.hardening import harden_mixers, soft_mixers
-from nas.searching.calibration import calibrated_scores
+from nas.searching.readouts import Readout, read_out
 from nas.training.evaluation import Score, batch_statistics, evaluate_paths, recalibrate_batch_norm
 from search_spaces.genotype import Genotype
 
@@ -37,7 +37,7 @@ class SupernetScorer:
         calibration_batches: Batches of training images for `recalibrate`.
         max_images: Reward images that a cell is scored on, rounded up to whole batches; None takes all.
         seed: Draws these; None takes the first.
-        calibrate: Whether losses are those after calibration; see `nas.searching.calibration`.
+        calibrate: Whether losses are those after calibration; see `nas.searching.readouts`.
         autocast: Data type of the forward pass; None stays in float32.
         recorder: Records the forward pass of a path that is scored on many batches; a reward is of one batch, and to
             record that would cost as much as it does.
@@ -114,13 +114,20 @@ class SupernetScorer:
             self.network.train(training)
         return scores
 
+    def read_out(self, genotypes: Sequence[Genotype]) -> list[Readout]:
+        """Scores genotypes in all ways there are, with the statistics of each batch; see `score` for the images."""
+        with batch_statistics(self.network):
+            own = ((genotype, self._images()) for genotype in genotypes)
+            return read_out(self.network, own, autocast=self.autocast)
+
     def _images(self) -> Batches:
         count = self.max_images and math.ceil(self.max_images / self.reward_batch_size)
         return itertools.islice(self.reward.batches(self.batch_size, seed=self.seed), count)
 
     def _evaluate(self, paths: Iterable[tuple[Genotype, Batches]], *, recorder: Recorder | None = None) -> list[Score]:
         if self.calibrate:
-            return calibrated_scores(self.network, paths, autocast=self.autocast)
+            found = read_out(self.network, paths, autocast=self.autocast)
+            return [Score(loss=one.calibrated_loss, accuracy=one.accuracy) for one in found]
         return evaluate_paths(self.network, paths, autocast=self.autocast, recorder=recorder)
 
 

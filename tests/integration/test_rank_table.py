@@ -58,7 +58,16 @@ def test_every_cell_is_scored_once_and_held_against_the_table(overrides, tmp_pat
     (file,) = (tmp_path / "scores").iterdir()
     rows = list(csv.DictReader(file.read_text().splitlines()))
     assert len(rows) == len({row["cell"] for row in rows}) == 36
-    assert {"shared loss", "shared accuracy", "parameters", "multiply adds", "random"} <= set(report["ordering"])
+    assert {
+        "combined",
+        "shared loss",
+        "shared accuracy",
+        "shared calibrated_loss",
+        "shared probe_error",
+        "parameters",
+        "multiply adds",
+        "random",
+    } <= set(report["ordering"])
     assert report["ordering"]["parameters"]["tau"]["value"] > 0.3
     assert json.loads((tmp_path / "rank.json").read_text())["ordering"] == report["ordering"]
     scorer = read_runs(cfg, build_runtime(cfg))[0].search.evaluator.scorer

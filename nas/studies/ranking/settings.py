@@ -60,11 +60,9 @@ class TableRankSettings:
         part: Of the classes of cells that compute the same: development (on which settings are chosen: by a digest a
             tenth of NAS-Bench-201's, a quarter of other tables'), reported (the others) or all.
         images: Reward images that a cell is scored on; null: as the run scores.
-        bn: Batch norm when cells are scored: recalibrate or batch; null: as the run scores.
         resamples: Of the bootstrap over classes and runs.
     """
 
     part: Literal["development", "reported", "all"] = "reported"
     images: PositiveInt | None = None
-    bn: Literal["recalibrate", "batch"] | None = None
     resamples: Annotated[int, Field(ge=100)] = 200

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from scipy.stats import rankdata
 
 from nas.costs.counting import Cost
 from nas.models.genotype_files import load_genotype
@@ -21,6 +22,7 @@ from search_spaces.space import SearchSpace
 
 Part = Literal["development", "reported", "all"]
 FORMULA = {"nor_conv_3x3": 3.0, "nor_conv_1x1": 1.0, "avg_pool_3x3": -1.5, "skip_connect": 0.5}
+COMBINED = {"calibrated_loss", "probe_error"}
 DEPTH = 0.3
 """What live operations, and convolutions on the longest path, count in the row of NAS-Bench-201 that trains nothing."""
 
@@ -171,21 +173,36 @@ def _numbers(rows: Array) -> Integers:
 
 
 def ordering_rows(
-    cells: TableCells, scores: Mapping[str, Mapping[str, Array]], *, seed: int, resamples: int
+    cells: TableCells,
+    scores: Mapping[str, Mapping[str, Array]],
+    *,
+    seeds: Mapping[str, int],
+    seed: int,
+    resamples: int,
 ) -> dict[str, dict[str, Estimate]]:
     """Returns the columns of `nas.studies.ranking.ordering` for each way of scoring.
 
     Args:
         cells: Scored.
         scores: By run, by kind of score such as `loss`, (n,), higher is better.
+        seeds: Of the runs; those of one seed score together in the row `combined`.
         seed: Of the bootstrap.
         resamples: Of the bootstrap.
 
     Returns:
-        By row: of each kind the mean over the runs and, with several, each run; then the rows that train nothing.
+        By row: `combined`; of each kind the mean over the runs and, with several, each run; then the rows that train
+        nothing.
     """
     kinds = next(iter(scores.values()))
+    together = [[found for run, found in scores.items() if seeds[run] == one] for one in dict.fromkeys(seeds.values())]
+    joint = {"combined": np.stack([combined(of_seed) for of_seed in together])} if set(kinds) >= COMBINED else {}
     several = {f"shared {kind}": np.stack([found[kind] for found in scores.values()]) for kind in kinds}
     single = {f"{run}, {kind}": found[kind] for run, found in scores.items() for kind in kinds if len(scores) > 1}
-    every: dict[str, Array] = {**several, **single, **cells.rows}
+    every: dict[str, Array] = {**joint, **several, **single, **cells.rows}
     return {name: ordering(one, cells.truth, seed=seed, resamples=resamples) for name, one in every.items()}
+
+
+def combined(scores: Sequence[Mapping[str, Array]]) -> Array:
+    """Returns the mean rank of cells by calibrated loss and by linear probe, over several supernets' scores, (n,)."""
+    ranks: Array = np.mean([rankdata(found[kind]) for found in scores for kind in sorted(COMBINED)], axis=0)
+    return ranks

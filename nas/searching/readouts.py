@@ -1,0 +1,163 @@
+"""What a simple readout, fitted to the images themselves, makes of a path's outputs or features.
+
+Under shared weights every path has the last layer of a network that was trained for all paths: the scale of its outputs
+and their bias to classes say more of the other paths than of the architecture. So the loss is taken after a temperature
+and a bias for each class are fitted (vector scaling with one temperature, Guo et al. 2017, arXiv:1706.04599, §4.2); and
+a linear probe (Alain & Bengio 2016, arXiv:1610.01644) leaves out the last layer altogether.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nas.data.splits import Batches
+from nas.training.evaluation import autocasting
+from search_spaces.genotype import Genotype
+
+PRIOR = 1e-3
+"""Weight of half the squared distance from a factor of 1 and biases of 0, in nats: it bounds them on few images."""
+STEPS = 5
+SMALL = 1e-12
+
+
+RIDGE = 0.01
+"""Weight of the squared norm of a probe's weights, of standardised features."""
+
+
+class Readout(NamedTuple):
+    """Means over images: `loss` and `calibrated_loss` in nats, `accuracy`, and the squared `probe_error`."""
+
+    loss: float
+    accuracy: float
+    calibrated_loss: float
+    probe_error: float
+
+
+@torch.no_grad()
+def read_out(
+    network: nn.Module, paths: Iterable[tuple[Genotype, Batches]], *, autocast: torch.dtype | None = None
+) -> list[Readout]:
+    """Scores paths in the mode the network is in; the host waits once, at the end.
+
+    Args:
+        network: Of all paths. What goes into its layer `classifier` are its features; without that layer there is no
+            probe, and its error is NaN.
+        paths: Each with its batches, at least one; all have as many images.
+        autocast: Data type of the forward pass; None stays in float32.
+    """
+    seen: list[Tensor] = []
+    classifier = getattr(network, "classifier", None)
+    hook = classifier and classifier.register_forward_pre_hook(lambda _, given: seen.append(given[0].float()))
+    outputs, features, labels = [], [], []
+    try:
+        for genotype, batches in paths:
+            own = []
+            for images, wanted in batches:
+                with autocasting(images, autocast):
+                    own.append((network(images, genotype).float(), wanted))
+            outputs.append(torch.cat([logits for logits, _ in own]))
+            labels.append(torch.cat([wanted for _, wanted in own]))
+            features.append(torch.cat(seen) if seen else outputs[-1])
+            seen.clear()
+    finally:
+        if hook is not None:
+            hook.remove()
+    if not outputs:
+        return []
+    logits, wanted = torch.stack(outputs), torch.stack(labels)
+    highest, predicted = logits.max(dim=2)  # a NaN counts as the highest
+    losses = F.cross_entropy(logits.transpose(1, 2), wanted, reduction="none").double().mean(dim=1)
+    accuracies = ((predicted == wanted) & highest.isfinite()).double().mean(dim=1)
+    errors = probe_errors(torch.stack(features), wanted, num_classes=logits.shape[2])
+    columns = [losses, accuracies, calibrated_losses(logits, wanted), errors + (0.0 if classifier else math.nan)]
+    return [Readout(*row) for row in torch.stack(columns, dim=1).tolist()]
+
+
+@torch.no_grad()
+def probe_errors(features: Tensor, labels: Tensor, *, num_classes: int) -> Tensor:
+    """Returns how far ridge regressions from features to classes are off on images that they were not fitted to.
+
+    Features are standardised over the images; each half of the images is predicted from the other. A network whose
+    features are not finite predicts 0.
+
+    Args:
+        features: (B, N, D), of B networks.
+        labels: (B, N).
+        num_classes: K.
+
+    Returns:
+        Squared errors, summed over the classes, mean over the images, (B,), float64.
+    """
+    finite = features.isfinite().all(dim=2).all(dim=1)
+    given = torch.where(finite[:, None, None], features.double(), 0.0)
+    given = given - given.mean(dim=1, keepdim=True)
+    given = given / given.square().mean(dim=1, keepdim=True).sqrt().clamp_min(SMALL)
+    given = F.pad(given, (0, 1), value=1.0)  # the constant
+    wanted = F.one_hot(labels, num_classes).double()
+    half = given.shape[1] // 2
+    parts = [(given[:, :half], wanted[:, :half]), (given[:, half:], wanted[:, half:])]
+    penalty = RIDGE * torch.eye(given.shape[2], dtype=torch.double, device=given.device)
+    total = torch.zeros(len(given), dtype=torch.double, device=given.device)
+    for (known, classes), (other, targets) in (parts, parts[::-1]):
+        count = known.shape[1]
+        weights = torch.linalg.solve(known.mT @ known / count + penalty, known.mT @ classes / count)
+        total += (other @ weights - targets).square().sum(dim=(1, 2))
+    return torch.where(finite, total / given.shape[1], 1.0)
+
+
+@torch.no_grad()
+def calibrated_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Returns the cross-entropy of each network after calibration on the very images, without waiting for the device.
+
+    Outputs are centred, for each image and each class, and divided by their standard deviation, so that the result does
+    not depend on their scale and biases at all; then 5 Newton steps in float64 fit a factor and a bias for each class.
+    A network whose outputs are not finite, or all equal, has the loss of a guess.
+
+    Args:
+        logits: (B, N, K), of B networks.
+        labels: (N,), or (B, N) where each network has images of its own.
+
+    Returns:
+        In nats, (B,), float64.
+    """
+    count, num_classes = logits.shape[1:]
+    finite = logits.isfinite().all(dim=2).all(dim=1)
+    outputs = torch.where(finite[:, None, None], logits.double(), 0.0)
+    outputs = outputs - outputs.mean(dim=2, keepdim=True)
+    outputs = outputs - outputs.mean(dim=1, keepdim=True)
+    outputs = outputs / outputs.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp_min(SMALL)
+    wanted = F.one_hot(labels, num_classes).double().expand_as(outputs)
+    identity = torch.zeros(len(logits), num_classes + 1, dtype=torch.double, device=logits.device)
+    identity[:, 0] = 1.0  # the factor of the logits, then the biases
+    prior = PRIOR * torch.eye(num_classes + 1, dtype=torch.double, device=logits.device)
+    fitted = identity
+    for _ in range(STEPS):
+        probabilities = _scaled(outputs, fitted).softmax(dim=2)
+        # The outputs' derivatives by the parameters, (B, N, K, K + 1), are the logits and the identity.
+        residual = probabilities - wanted
+        gradient = torch.cat([(residual * outputs).sum(dim=(1, 2))[:, None], residual.sum(dim=1)], dim=1) / count
+        weighted = probabilities * outputs
+        mean = weighted.sum(dim=2, keepdim=True)
+        by_factor = (weighted * outputs).sum(dim=(1, 2)) - mean.square().sum(dim=(1, 2))
+        mixed = (weighted - probabilities * mean).sum(dim=1)
+        by_bias = torch.diag_embed(probabilities.sum(dim=1)) - probabilities.mT @ probabilities
+        hessian = torch.cat(
+            [
+                torch.cat([by_factor[:, None], mixed], dim=1)[:, None],
+                torch.cat([mixed[:, :, None], by_bias], dim=2),
+            ],
+            dim=1,
+        )
+        gradient = gradient + PRIOR * (fitted - identity)
+        fitted = fitted - torch.linalg.solve(hessian / count + prior, gradient)
+    log_probs = _scaled(outputs, fitted).log_softmax(dim=2)
+    losses = -(log_probs * wanted).sum(dim=2).mean(dim=1)
+    return torch.where(finite, losses, math.log(num_classes))
+
+
+def _scaled(outputs: Tensor, fitted: Tensor) -> Tensor:
+    return fitted[:, :1, None] * outputs + fitted[:, None, 1:]
