@@ -22,7 +22,7 @@ from nas.searching.readouts import Readout
 from nas.studies.ranking.ordering import Array, Estimate
 from nas.studies.ranking.plots import ordering_plot
 from nas.studies.ranking.settings import TableRankSettings
-from nas.studies.ranking.table_truth import TableCells, ordering_rows, table_cells
+from nas.studies.ranking.table_truth import TableCells, combined, ordering_rows, table_cells
 
 SCORES = "scores"
 AT_ONCE = 50  # cells
@@ -67,6 +67,14 @@ def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, An
         "environment": environment(runtime, seed=cfg.seed),
     }
     write_csv(out / "ordering.csv", [_csv_row(name, row) for name, row in rows.items()])
+    columns = {
+        "cell": ["-".join(map(str, first.space.encode(genotype))) for genotype in cells.genotypes],
+        "class": cells.truth.classes,
+        "truth": cells.truth.values,
+        **{f"seed {seed}": values for seed, values in combined(scores, seeds).items()},
+    }
+    values = zip(*columns.values(), strict=True)
+    write_csv(out / "combined.csv", [dict(zip(columns, row, strict=True)) for row in values])
     ordering_plot(cells.truth.values, scores, out / "rank.svg")
     write_json(out / "rank.json", report)
     _print(rows)

@@ -22,9 +22,10 @@ from search_spaces.space import SearchSpace
 
 Part = Literal["development", "reported", "all"]
 FORMULA = {"nor_conv_3x3": 3.0, "nor_conv_1x1": 1.0, "avg_pool_3x3": -1.5, "skip_connect": 0.5}
-COMBINED = {"calibrated_loss", "probe_error"}
 DEPTH = 0.3
 """What live operations, and convolutions on the longest path, count in the row of NAS-Bench-201 that trains nothing."""
+COMBINED = ("calibrated_loss", "probe_error")
+"""Kinds of scores that count together in the row `combined`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,15 +195,27 @@ def ordering_rows(
         nothing.
     """
     kinds = next(iter(scores.values()))
-    together = [[found for run, found in scores.items() if seeds[run] == one] for one in dict.fromkeys(seeds.values())]
-    joint = {"combined": np.stack([combined(of_seed) for of_seed in together])} if set(kinds) >= COMBINED else {}
+    together = combined(scores, seeds)
+    joint = {"combined": np.stack(list(together.values()))} if together else {}
     several = {f"shared {kind}": np.stack([found[kind] for found in scores.values()]) for kind in kinds}
     single = {f"{run}, {kind}": found[kind] for run, found in scores.items() for kind in kinds if len(scores) > 1}
     every: dict[str, Array] = {**joint, **several, **single, **cells.rows}
     return {name: ordering(one, cells.truth, seed=seed, resamples=resamples) for name, one in every.items()}
 
 
-def combined(scores: Sequence[Mapping[str, Array]]) -> Array:
-    """Returns the mean rank of cells by calibrated loss and by linear probe, over several supernets' scores, (n,)."""
-    ranks: Array = np.mean([rankdata(found[kind]) for found in scores for kind in sorted(COMBINED)], axis=0)
-    return ranks
+def combined(scores: Mapping[str, Mapping[str, Array]], seeds: Mapping[str, int]) -> dict[int, Array]:
+    """Returns for each seed the mean rank of cells by calibrated loss and by linear probe, over its runs, (n,).
+
+    Args:
+        scores: By run, by kind of score, (n,), higher is better.
+        seeds: Of the runs.
+
+    Returns:
+        By seed; nothing where a run has no probe.
+    """
+    if any(kind not in found for found in scores.values() for kind in COMBINED):
+        return {}
+    ranks: dict[int, list[Array]] = {}
+    for run, found in scores.items():
+        ranks.setdefault(seeds[run], []).extend(rankdata(found[kind]) for kind in COMBINED)
+    return {seed: np.mean(several, axis=0) for seed, several in ranks.items()}
