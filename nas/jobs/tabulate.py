@@ -14,12 +14,12 @@ from nas.compute.environment import environment
 from nas.compute.worker_pool import num_processes
 from nas.jobs.building.config import build, plain
 from nas.jobs.building.derived_models import derived_network_config, read_settings, training_pool
-from nas.jobs.building.parts import build_data, build_runtime, command_line, measure_size
+from nas.jobs.building.parts import build_data, build_runtime, measure_size
 from nas.jobs.building.run_folder import keep_data
 from nas.jobs.building.settings import TabulateSettings
 from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import write_csv, write_json
-from nas.runs.console import header, next_command, note, progress, result, shown
+from nas.runs.console import header, note, progress, result, shown
 from nas.runs.seeds import derive_seed, seed_everything
 from nas.searching.random_cells import random_cells
 from nas.searching.stand_alone import Protocol, Training, read_results
@@ -113,8 +113,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     note(f"rows in {shown(out / 'cells.csv')}, protocol in tabulate.json")
     if report["agreement"] is not None:
         result(f"two trainings of a cell correlate {report['agreement']:.2f} within bins of size")
-    table = f"table.path={shown(out / 'cells.csv')}"
-    next_command(command_line("rank", "run=RUN", "truth=table", "table=cells", table))
+    note(f"of a search RUN: nas rank run=RUN truth=table table=cells table.path={shown(out / 'cells.csv')}")
     return report
 
 
