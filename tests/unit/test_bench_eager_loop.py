@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from nas.models.shufflenasnet import ShuffleNASNet
-from nas.studies.benchmarks.eager.loop import EagerLoop, EagerSettings, make_loader
-from nas.studies.benchmarks.eager.process import EagerProcess
+from nas.studies.benchmarks.eager import EagerLoop, EagerProcess, EagerSettings, make_loader
 from nas.training.sgd import make_sgd
 from nas.training.weight_trainer import WeightTrainer
 from search_spaces.cells import genotype_candidates

@@ -7,6 +7,7 @@ a machine cannot do is said by `lack` beforehand.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import torch
@@ -35,16 +36,6 @@ class Backend:
     verb: str | None = None
 
 
-def prepare_eager(model: nn.Module, example: Tensor) -> Pass:
-    """Calls the model."""
-
-    def run() -> Tensor:
-        logits: Tensor = model(example)
-        return logits
-
-    return run
-
-
 def prepare_compiled(model: nn.Module, example: Tensor) -> Pass:
     """Compiles the model with `torch.compile` for the shape of the example."""
 
@@ -54,12 +45,7 @@ def prepare_compiled(model: nn.Module, example: Tensor) -> Pass:
 
     # torch.compile keeps what it compiled by code object, and stops after a few: every model and shape gets its own.
     forward.__code__ = forward.__code__.replace()
-    compiled = torch.compile(forward, dynamic=False, fullgraph=True)
-
-    def run() -> Tensor:
-        logits: Tensor = compiled(example)
-        return logits
-
+    run = partial(torch.compile(forward, dynamic=False, fullgraph=True), example)
     with quiet():
         run()
     return run
@@ -100,7 +86,7 @@ def prepare_onnxruntime(model: nn.Module, example: Tensor) -> Pass:
     return run
 
 
-def _always(device: torch.device, precision: str) -> str | None:  # noqa: ARG001
+def _lacks_nothing(device: torch.device, precision: str) -> str | None:  # noqa: ARG001
     return None
 
 
@@ -117,8 +103,8 @@ def _lacks_onnxruntime(device: torch.device, precision: str) -> str | None:
 
 
 BACKENDS: dict[str, Backend] = {
-    "eager": Backend(prepare=prepare_eager, lack=_always),
-    "compile": Backend(prepare=prepare_compiled, lack=_always, verb="compiling"),
+    "eager": Backend(prepare=partial, lack=_lacks_nothing),
+    "compile": Backend(prepare=prepare_compiled, lack=_lacks_nothing, verb="compiling"),
     "cuda_graph": Backend(prepare=prepare_cuda_graph, lack=_lacks_cuda, verb="capturing"),
     "onnxruntime": Backend(prepare=prepare_onnxruntime, lack=_lacks_onnxruntime, verb="exporting"),
 }

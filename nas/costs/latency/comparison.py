@@ -5,9 +5,9 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -37,8 +37,7 @@ class ReadyModel:
     expected: Tensor
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A pass that has been found right, and its row so far."""
 
     run: Pass
@@ -101,12 +100,7 @@ class Comparison:
             for done, batch_size in enumerate(self.batch_sizes, start=number * len(self.batch_sizes)):
                 bar.reach(done)
                 images = self.images[:batch_size].to(PRECISIONS[precision])
-                row: dict[str, Any] = {
-                    "model": name,
-                    "backend": backend,
-                    "precision": precision,
-                    "threads": threads,
-                }
+                row: dict[str, Any] = {"model": name, "backend": backend, "precision": precision, "threads": threads}
                 model = self._cast[name, precision]
                 started = time.perf_counter()
                 try:
@@ -187,14 +181,11 @@ def timed_rows(
     rows = []
     for one, key in zip(prepared, keys, strict=True):
         compared = {
-            reference: asdict(
-                speedup(by_key[key], by_key[reference, *key[1:]], seed=derive_seed(seed, "bootstrap", reference))
-            )
+            reference: speedup(by_key[key], by_key[reference, *key[1:]], seed=derive_seed(seed, "bootstrap", reference))
             for reference in references
             if (reference, *key[1:]) in by_key
         }
-        measured = asdict(summarise(by_key[key], batch_size=key[3]))
-        rows.append({**one.row, **measured, "speedup": compared})
+        rows.append({**one.row, **summarise(by_key[key], batch_size=key[3]), "speedup": compared})
     return rows
 
 

@@ -7,49 +7,12 @@ the two times of the same round.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 
 LEAST_ROUNDS = 3
 SETTLED_NS = 50_000_000
 """A pass that takes less is run once untimed before it is timed: the caches hold what other models left there."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Latency:
-    """Time of a forward pass.
-
-    Attributes:
-        batch_size: Images in a pass.
-        median_ms: Over the repeats.
-        p95_ms: 95th percentile over the repeats.
-        images_per_second: At the median.
-        repeats: Passes timed.
-    """
-
-    batch_size: int
-    median_ms: float
-    p95_ms: float
-    images_per_second: float
-    repeats: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Speedup:
-    """How many times as fast a model is as a reference, with a bootstrap interval.
-
-    Attributes:
-        ratio: Median over the rounds of the reference's time by the model's.
-        low: Lower end of the interval.
-        high: Upper end.
-        rounds: Those in which both ran.
-    """
-
-    ratio: float
-    low: float
-    high: float
-    rounds: int
 
 
 def time_interleaved(
@@ -123,19 +86,26 @@ def _warm_up(run: Callable[[], int], warmup: int, budget_ns: float) -> float:
     return taken
 
 
-def summarise(times_ms: Sequence[float], *, batch_size: int) -> Latency:
-    """Returns median, 95th percentile and throughput of the times of one pass; raises ValueError without times."""
+def summarise(times_ms: Sequence[float], *, batch_size: int) -> dict[str, float]:
+    """Summarises the times of one pass.
+
+    Returns:
+        `batch_size`; `median_ms` and `p95_ms`, the 95th percentile; `images_per_second` at the median; `repeats`.
+
+    Raises:
+        ValueError: If there are no times.
+    """
     if not times_ms:
         raise ValueError("there are no times")
     times = torch.tensor(times_ms, dtype=torch.float64)
     median_ms = times.quantile(0.5).item()
-    return Latency(
-        batch_size=batch_size,
-        median_ms=median_ms,
-        p95_ms=times.quantile(0.95).item(),
-        images_per_second=1000 * batch_size / median_ms,
-        repeats=len(times_ms),
-    )
+    return {
+        "batch_size": batch_size,
+        "median_ms": median_ms,
+        "p95_ms": times.quantile(0.95).item(),
+        "images_per_second": 1000 * batch_size / median_ms,
+        "repeats": len(times_ms),
+    }
 
 
 def speedup(
@@ -145,7 +115,7 @@ def speedup(
     seed: int,
     resamples: int = 1000,
     confidence: float = 0.95,
-) -> Speedup:
+) -> dict[str, float]:
     """Compares the times of a model with those of a reference, round by round.
 
     A factor that slows a whole round cancels. The interval is a percentile bootstrap: rounds are drawn with
@@ -158,6 +128,10 @@ def speedup(
         resamples: How often.
         confidence: Of the interval, in (0, 1).
 
+    Returns:
+        `ratio`, the median over the rounds of the reference's time by the model's; `low` and `high`, the ends of its
+        interval; `rounds`, those in which both ran.
+
     Raises:
         ValueError: If there is no round in common.
     """
@@ -169,9 +143,9 @@ def speedup(
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randint(common, (resamples, common), generator=generator)
     medians = ratios[drawn].quantile(0.5, dim=1)  # (resamples,)
-    return Speedup(
-        ratio=ratios.quantile(0.5).item(),
-        low=medians.quantile((1 - confidence) / 2).item(),
-        high=medians.quantile((1 + confidence) / 2).item(),
-        rounds=common,
-    )
+    return {
+        "ratio": ratios.quantile(0.5).item(),
+        "low": medians.quantile((1 - confidence) / 2).item(),
+        "high": medians.quantile((1 + confidence) / 2).item(),
+        "rounds": common,
+    }

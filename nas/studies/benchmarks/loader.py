@@ -19,14 +19,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from nas.compute.device import num_cores
-from nas.compute.timing import median_ratio, time_in_turns
+from nas.compute.timing import median_ratio
 from nas.data.augmentation import Augmentation
 from nas.data.cropping import Framing
 from nas.data.decoding import Decoders, ImageSource
 from nas.data.image_files import scan_folder
 from nas.data.streaming import StreamingSplit
 from nas.runs.console import progress
-from nas.studies.benchmarks.throughput import summary
+from nas.studies.benchmarks.steps import summary
 from nas.studies.benchmarks.workbench import Work, Workbench
 
 WIDTH, HEIGHT, QUALITY = 500, 375, 90  # of a picture, as most of ImageNet's are
@@ -44,23 +44,24 @@ def measure_loader(bench: Workbench) -> dict[str, Any]:
         and greatest, and `images_per_second`, and `speedup`, the median over the rounds of the ratio.
     """
     settings, device = bench.settings, bench.runtime.device
-    figures: dict[str, Any] = {"pictures": settings.pictures, "batch_size": min(BATCH_SIZE, settings.pictures)}
+    count, batch_size = settings.pictures, min(BATCH_SIZE, settings.pictures)
+    numbers = list(dict.fromkeys(min(workers, num_cores()) for workers in settings.decoders))
     with tempfile.TemporaryDirectory(prefix="nas-bench-") as folder:
-        root = Path(folder)
-        figures["bytes"] = write_pictures(root, settings.pictures) / settings.pictures
+        written = write_pictures(Path(folder), count)
         work: dict[str, Work] = {}
-        numbers = list(dict.fromkeys(min(workers, num_cores()) for workers in settings.decoders))
         for workers in numbers:
-            work |= _passes(root, workers=workers, batch_size=figures["batch_size"], device=device)
-        times = time_in_turns(work, rounds=settings.rounds, warmup=settings.warmup, device=device)
+            work |= _passes(Path(folder), workers=workers, batch_size=batch_size, device=device)
+        times = bench.time(work)
         del work  # the workers end before the pictures go
+    figures: dict[str, Any] = {"pictures": count, "batch_size": batch_size, "bytes": written / count}
     for workers in numbers:
-        ours, theirs = times[f"ours, {workers}"], times[f"torchvision, {workers}"]
-        figures[f"{workers} workers"] = {
-            "ours": summary(ours, images=settings.pictures),
-            "torchvision": summary(theirs, images=settings.pictures),
-            "speedup": median_ratio(theirs, ours),
-        }
+        own = {loader: times[f"{loader}, {workers}"] for loader in ("ours", "torchvision")}
+        rows = {loader: summary(milliseconds, images=count) for loader, milliseconds in own.items()}
+        figures[f"{workers} workers"] = {**rows, "speedup": median_ratio(own["torchvision"], own["ours"])}
+        bench.results.append(
+            f"loader, {workers} workers: {rows['ours']['images_per_second']:.0f} images/s, "
+            f"{figures[f'{workers} workers']['speedup']:.2f} times as fast as torchvision's"
+        )
     return figures
 
 

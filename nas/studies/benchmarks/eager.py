@@ -1,12 +1,19 @@
-"""The baseline: a training loop as one writes it first, on the same network and cell.
+"""The baseline: a training loop as one writes it first, on the same network and cell, in a process of its own.
 
 torch's DataLoader, PIL images transformed one by one by torchvision, contiguous float32 weights, ordinary SGD, and a
 loss read back at every step. What it lacks is what the real loop has: images on the device, augmented together, and
-whatever `nas.compute.device` switches on. It has no Cutout and no label smoothing.
+whatever `nas.compute.device` switches on. It has no Cutout and no label smoothing. What `nas` sets for its own process,
+such as to keep freed memory (`nas.compute.allocator`), does not hold there.
 """
 
+import contextlib
+import pickle
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 
 import numpy as np
 import numpy.typing as npt
@@ -137,12 +144,9 @@ def make_loader(settings: EagerSettings) -> DataLoader[tuple[Tensor, int]]:
     channels, height, width = settings.image_shape
     rng = np.random.RandomState(0)
     num_images = settings.steps * settings.batch_size
-    steps: list[Callable[[object], object]] = [transforms.ToTensor()]
-    steps.append(transforms.Normalize((0.5,) * channels, (0.25,) * channels))
-    if settings.flip:
-        steps.insert(0, transforms.RandomHorizontalFlip())
-    if settings.crop_padding:
-        steps.insert(0, transforms.RandomCrop((height, width), padding=settings.crop_padding))
+    crop = [transforms.RandomCrop((height, width), padding=settings.crop_padding)] if settings.crop_padding else []
+    flip = [transforms.RandomHorizontalFlip()] if settings.flip else []
+    steps = [*crop, *flip, transforms.ToTensor(), transforms.Normalize((0.5,) * channels, (0.25,) * channels)]
     return DataLoader(
         PilImages(
             images=rng.randint(256, size=(num_images, height, width, channels), dtype=np.uint8),
@@ -155,3 +159,62 @@ def make_loader(settings: EagerSettings) -> DataLoader[tuple[Tensor, int]]:
         persistent_workers=settings.workers > 0,
         pin_memory=settings.device.type == "cuda",
     )
+
+
+class EagerProcess:
+    """An `EagerLoop` in another process, which waits between epochs; it ends when this object goes.
+
+    Args:
+        network: On the CPU, contiguous; copied to the other process.
+        genotype: The path to train; None for a network without choices.
+        settings: Images and protocol.
+        threads: CPU threads within an op.
+
+    Raises:
+        OSError: If the process cannot set up the loop.
+    """
+
+    def __init__(self, network: nn.Module, genotype: Genotype | None, *, settings: EagerSettings, threads: int) -> None:
+        context = get_context("forkserver")  # a process forked from this one may hang in torch's thread pool
+        self._connection, other = context.Pipe()
+        # A network that is not pickled here would share its memory, with an open file for every tensor.
+        arguments = (other, pickle.dumps(network), genotype, settings, threads)
+        process = context.Process(target=_serve, args=arguments)
+        process.start()
+        other.close()
+        self._finalizer = weakref.finalize(self, _end, self._connection, process)
+        self._answer()
+
+    def epoch(self) -> float:
+        """Takes the steps of an epoch; returns the mean loss.
+
+        Raises:
+            OSError: If the process is gone.
+        """
+        self._connection.send("epoch")
+        return self._answer()
+
+    def _answer(self) -> float:
+        try:
+            answer: float = self._connection.recv()
+        except EOFError:
+            raise OSError("the process of the eager loop ended; its error stands above") from None
+        return answer
+
+
+def _serve(
+    connection: Connection, network: bytes, genotype: Genotype | None, settings: EagerSettings, threads: int
+) -> None:
+    """Answers every message with the mean loss of an epoch, and the start with 0, until the connection closes."""
+    torch.set_num_threads(threads)
+    loop = EagerLoop(pickle.loads(network), genotype, settings=settings)
+    connection.send(0.0)
+    with contextlib.suppress(EOFError):
+        while True:
+            connection.recv()
+            connection.send(loop.epoch())
+
+
+def _end(connection: Connection, process: BaseProcess) -> None:
+    connection.close()
+    process.join()
