@@ -52,8 +52,13 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> list[d
     """
     runs = measured_runs([cfg.runs] if isinstance(cfg.runs, str) else cfg.runs)
     others = [found for found in runs if not any(found.is_of(row) for row in TABLE_I)]
-    rows = [filled(row, runs) for row in TABLE_I] + [own_row(found) for found in others]
-    result("\n".join(table_text(rows)))
+    rows = [filled(row, runs) for row in TABLE_I]
+    rows += [
+        filled(Row(method=found.name), ()) | {"parameters": found.parameters, "measured": found.text}
+        for found in others
+    ]
+    cells = [TITLES, *([_shown_value(row, key) for key in row] for row in rows)]
+    result("\n".join(in_columns(cells, left=(0, len(TITLES) - 1))))
     result(
         "Published: arXiv:1812.02975, Table I, CIFAR-10 (without AmoebaNet-A). Counted: this code, no auxiliary head;\n"
         "`counted as` where the macro-architecture, DARTS's, has other cells and filters. Measured here: mean ±\n"
@@ -92,11 +97,6 @@ def filled(row: Row, runs: Sequence[MeasuredRun]) -> dict[str, Any]:
     return figures
 
 
-def own_row(found: MeasuredRun) -> dict[str, Any]:
-    """Makes the row of a run whose model is not published."""
-    return filled(Row(method=found.name), ()) | {"parameters": found.parameters, "measured": found.text}
-
-
 def measured_runs(folders: Iterable[str]) -> list[MeasuredRun]:
     """Finds the retrainings on CIFAR-10 in folders and their subfolders; what cannot be read is named and left out."""
     files: dict[Path, Path] = {}
@@ -128,12 +128,6 @@ def _measured_run(run: Path, metrics: dict[str, Any]) -> MeasuredRun:
         parameters=metrics["found"]["parameters"],
         text=f"{100 * (1 - accuracies['mean']):.2f}{spread} {training}",
     )
-
-
-def table_text(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Sets the rows in columns of fixed width."""
-    cells = [TITLES, *([_shown_value(row, key) for key in row] for row in rows)]
-    return in_columns(cells, left=(0, len(TITLES) - 1))
 
 
 def _shown_value(row: dict[str, Any], key: str) -> str:

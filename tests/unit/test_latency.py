@@ -37,7 +37,7 @@ class Machine:
 
     def time(self, **settings) -> list[list[float]]:
         settings = {"rounds": 20, "warmup": 0, "seconds": 1e6, "seed": 0, **settings}
-        return time_interleaved(self.passes, clock=lambda: self.now, **settings)
+        return time_interleaved(self.passes, device=CPU.device, clock=lambda: self.now, **settings)
 
 
 def test_every_round_has_each_pass_once_in_changing_order():
@@ -83,16 +83,10 @@ def test_warm_up_ends_with_a_tenth_of_the_time():
     assert len(machine.diary) == 2 + 1
 
 
-def test_the_device_is_waited_for_before_and_after_every_pass():
+def test_the_device_is_waited_for_before_and_after_every_pass(monkeypatch):
     events = []
-    time_interleaved(
-        [lambda: events.append("pass")],
-        rounds=2,
-        warmup=0,
-        seconds=1,
-        seed=0,
-        synchronize=lambda: events.append("wait"),
-    )
+    monkeypatch.setattr("nas.compute.timing.synchronize", lambda device: events.append("wait"))
+    time_interleaved([lambda: events.append("pass")], rounds=2, warmup=0, seconds=1, seed=0, device=CPU.device)
     assert events == ["wait", "pass", "wait"] * 2
 
 

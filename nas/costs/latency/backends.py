@@ -32,7 +32,7 @@ class Backend:
     """
 
     prepare: Callable[[nn.Module, Tensor], Pass]
-    lack: Callable[[torch.device, str], str | None]
+    lack: Callable[[torch.device, str], str | None] = lambda *_: None
     verb: str | None = None
 
 
@@ -86,14 +86,6 @@ def prepare_onnxruntime(model: nn.Module, example: Tensor) -> Pass:
     return run
 
 
-def _lacks_nothing(device: torch.device, precision: str) -> str | None:  # noqa: ARG001
-    return None
-
-
-def _lacks_cuda(device: torch.device, precision: str) -> str | None:  # noqa: ARG001
-    return None if device.type == "cuda" else f"needs a CUDA device, this is {device}"
-
-
 def _lacks_onnxruntime(device: torch.device, precision: str) -> str | None:
     if missing := missing_onnx():
         return f"needs {', '.join(missing)}: pip install 'shufflenas[export]'"
@@ -103,9 +95,13 @@ def _lacks_onnxruntime(device: torch.device, precision: str) -> str | None:
 
 
 BACKENDS: dict[str, Backend] = {
-    "eager": Backend(prepare=partial, lack=_lacks_nothing),
-    "compile": Backend(prepare=prepare_compiled, lack=_lacks_nothing, verb="compiling"),
-    "cuda_graph": Backend(prepare=prepare_cuda_graph, lack=_lacks_cuda, verb="capturing"),
+    "eager": Backend(prepare=partial),
+    "compile": Backend(prepare=prepare_compiled, verb="compiling"),
+    "cuda_graph": Backend(
+        prepare=prepare_cuda_graph,
+        lack=lambda device, _: None if device.type == "cuda" else f"needs a CUDA device, this is {device}",
+        verb="capturing",
+    ),
     "onnxruntime": Backend(prepare=prepare_onnxruntime, lack=_lacks_onnxruntime, verb="exporting"),
 }
 

@@ -6,14 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from nas.compute.device import Runtime
-from nas.compute.timing import synchronize
 from nas.costs.latency.backends import BACKENDS, PRECISIONS, Pass
 from nas.costs.latency.measurement import speedup, summarise, time_interleaved
 from nas.costs.latency.peak_memory import MIB, PeakMemory, held_bytes, live_bytes
@@ -173,7 +171,7 @@ def timed_rows(
             warmup=warmup,
             seconds=seconds,
             seed=derive_seed(seed, "orders"),
-            synchronize=partial(synchronize, runtime.device),
+            device=runtime.device,
             advance=advance,
         )
     keys = [tuple(one.row[key] for key in ("model", "backend", "precision", "batch_size")) for one in prepared]

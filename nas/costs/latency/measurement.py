@@ -7,8 +7,11 @@ the two times of the same round.
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
+
+from nas.compute.timing import lasted
 
 LEAST_ROUNDS = 3
 SETTLED_NS = 50_000_000
@@ -22,7 +25,7 @@ def time_interleaved(
     warmup: int,
     seconds: float,
     seed: int,
-    synchronize: Callable[[], None] = lambda: None,
+    device: torch.device,
     clock: Callable[[], int] = time.perf_counter_ns,
     advance: Callable[[], None] = lambda: None,
 ) -> list[list[float]]:
@@ -36,7 +39,7 @@ def time_interleaved(
         warmup: Untimed runs of each pass before the first round, at most; they end with a tenth of `seconds`.
         seconds: For each pass, warm-up apart.
         seed: Of the orders.
-        synchronize: Waits until the device is idle.
+        device: Waited for before and after each pass.
         clock: In nanoseconds.
         advance: Called after every round.
 
@@ -52,14 +55,8 @@ def time_interleaved(
     if not seconds > 0:
         raise ValueError(f"seconds must be positive, got {seconds}")
 
-    def lasted(run: Callable[[], object]) -> int:
-        synchronize()
-        started = clock()
-        run()
-        synchronize()
-        return clock() - started
-
-    quick = [_warm_up(lambda run=run: lasted(run), warmup, 1e8 * seconds) < SETTLED_NS for run in passes]  # type: ignore[misc]
+    timed = [partial(lasted, run, device=device, clock=clock) for run in passes]
+    quick = [_warm_up(run, warmup, 1e8 * seconds) < SETTLED_NS for run in timed]
     generator = torch.Generator().manual_seed(seed)
     times: list[list[float]] = [[] for _ in passes]
     spent = [0] * len(passes)
@@ -67,8 +64,8 @@ def time_interleaved(
         for i in torch.randperm(len(passes), generator=generator).tolist():
             if len(times[i]) >= LEAST_ROUNDS and spent[i] >= 1e9 * seconds:
                 continue
-            settling = lasted(passes[i]) if quick[i] else 0
-            taken = lasted(passes[i])
+            settling = timed[i]() if quick[i] else 0
+            taken = timed[i]()
             times[i].append(taken / 1e6)
             spent[i] += settling + taken
         advance()

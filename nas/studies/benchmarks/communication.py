@@ -73,12 +73,20 @@ def measure_communication(bench: Workbench) -> dict[str, Any]:
     """Counts the gradients of a step, times all-reduces here, and models them elsewhere.
 
     Returns:
-        `volumes`: bytes of gradients by name, see `gradient_bytes`; `measured`: backend, ranks, `ms` by bytes, and the
-        `link` fitted to the sizes that are not gradients; `foretold`: by volume the bytes, `ms` measured and foretold,
-        and their ratio; `modelled`: a row for each link, volume and number of ranks with `ms`, and `step_ms`, the least
-        step of which that is no more than 5 %.
+        `volumes`: bytes of float32 gradients by name: of `search` the median over cells, with `least` and `most` (the
+        weights on a path of the supernet are those of the cell as a plain network), of all of the `supernet`, of the
+        `reference` model; `measured`: backend, ranks, `ms` by bytes, and the `link` fitted to the sizes that are not
+        gradients; `foretold`: by volume the bytes, `ms` measured and foretold, and their ratio; `modelled`: a row for
+        each link, volume and number of ranks with `ms`, and `step_ms`, the least step of which that is at most 5 %.
     """
-    volumes = gradient_bytes(bench)
+    paths = [held_bytes(bench.make_network(genotype_candidates(genotype)).parameters()) for genotype in bench.cells()]
+    volumes = {
+        "search": statistics.median_low(paths),
+        "least": min(paths),
+        "most": max(paths),
+        "supernet": held_bytes(bench.search.evaluator.trainer.network.parameters()),
+        "reference": held_bytes(bench.reference()[0].parameters()),
+    }
     gradients = {name: volumes[name] for name in VOLUMES}
     rounds = 5 * bench.settings.rounds
     times = time_all_reduce([*FITTED_SIZES, *set(gradients.values())], ranks=MEASURED_RANKS, rounds=rounds)
@@ -105,23 +113,6 @@ def measure_communication(bench: Workbench) -> dict[str, Any]:
         "link": asdict(fitted),
     }
     return {"volumes": volumes, "measured": measured, "foretold": foretold, "modelled": modelled}
-
-
-def gradient_bytes(bench: Workbench) -> dict[str, int]:
-    """Returns the bytes of a step's gradients, float32.
-
-    Returns:
-        `search`, the median over cells, with `least` and `most`, for the weights on a cell's path in the supernet are
-        those of the same cell as a plain network; `supernet`, all its weights; `reference`, the model of 236K.
-    """
-    paths = [held_bytes(bench.make_network(genotype_candidates(genotype)).parameters()) for genotype in bench.cells()]
-    return {
-        "search": statistics.median_low(paths),
-        "least": min(paths),
-        "most": max(paths),
-        "supernet": held_bytes(bench.search.evaluator.trainer.network.parameters()),
-        "reference": held_bytes(bench.reference()[0].parameters()),
-    }
 
 
 def fit_link(times: Mapping[int, float], *, ranks: int) -> Link:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from nas.training.settings import TrainingSettings
 from search_spaces.genotype import Genotype
 
 MODES = {1: "L", 3: "RGB"}  # of PIL, by channels
@@ -36,14 +38,9 @@ class EagerSettings:
         num_classes: Of the labels.
         crop_padding: Pixels around the image before a random crop.
         flip: Whether images are mirrored at random.
-        batch_size: Images in a step.
+        training: The protocol, which the loop follows as in the middle of its epochs. Gradients are clipped together.
         steps: Steps of an epoch.
         workers: Processes that load images; 0 loads them between the steps.
-        learning_rate: Of SGD.
-        momentum: Nesterov's, in [0, 1).
-        weight_decay: Of all weights.
-        max_grad_norm: Of all gradients together; None clips nothing.
-        drop_prob: Drop-path probability in [0, 1).
         device: Where the network trains.
 
     Raises:
@@ -54,14 +51,9 @@ class EagerSettings:
     num_classes: int
     crop_padding: int
     flip: bool
-    batch_size: int
+    training: TrainingSettings
     steps: int
     workers: int
-    learning_rate: float
-    momentum: float
-    weight_decay: float
-    max_grad_norm: float | None
-    drop_prob: float
     device: torch.device
 
     def __post_init__(self) -> None:
@@ -108,12 +100,14 @@ class EagerLoop:
         self.genotype = genotype
         self.settings = settings
         self.loader = make_loader(settings)
+        training, middle = settings.training, settings.training.epochs // 2
+        self.drop_prob = training.drop_prob(middle)
         self.optimizer = torch.optim.SGD(
             self.network.parameters(),
-            lr=settings.learning_rate,
-            momentum=settings.momentum,
-            nesterov=settings.momentum > 0,
-            weight_decay=settings.weight_decay,
+            lr=training.annealing.learning_rate(middle),
+            momentum=training.momentum,
+            nesterov=training.momentum > 0,
+            weight_decay=training.weight_decay,
         )
 
     def epoch(self) -> float:
@@ -126,38 +120,42 @@ class EagerLoop:
     def step(self, images: Tensor, labels: Tensor) -> float:
         """Takes one step on images (N, C, H, W) and labels (N,); returns the loss."""
         self.optimizer.zero_grad()
-        loss = F.cross_entropy(self.network(images, self.genotype, drop_prob=self.settings.drop_prob), labels)
+        loss = F.cross_entropy(self.network(images, self.genotype, drop_prob=self.drop_prob), labels)
         loss.backward()  # type: ignore[no-untyped-call]
-        if self.settings.max_grad_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.max_grad_norm)
+        if (most := self.settings.training.max_grad_norm) is not None:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), most)
         self.optimizer.step()
         return loss.item()
 
 
 def make_loader(settings: EagerSettings) -> DataLoader[tuple[Tensor, int]]:
-    """Makes a loader of random images, an epoch of them.
-
-    The workers live as long as the loader and idle between epochs, so that they load nothing in others' turns.
-    """
+    """Makes a loader of random images, an epoch of them: between epochs its workers load nothing in others' turns."""
     from torchvision import transforms
 
     channels, height, width = settings.image_shape
     rng = np.random.RandomState(0)
-    num_images = settings.steps * settings.batch_size
+    num_images = settings.steps * settings.training.batch_size
     crop = [transforms.RandomCrop((height, width), padding=settings.crop_padding)] if settings.crop_padding else []
     flip = [transforms.RandomHorizontalFlip()] if settings.flip else []
     steps = [*crop, *flip, transforms.ToTensor(), transforms.Normalize((0.5,) * channels, (0.25,) * channels)]
+    images = PilImages(
+        images=rng.randint(256, size=(num_images, height, width, channels), dtype=np.uint8),
+        labels=rng.randint(settings.num_classes, size=num_images),
+        transform=transforms.Compose(steps),
+    )
+    batch_size = settings.training.batch_size
+    return data_loader(images, batch_size=batch_size, workers=settings.workers, device=settings.device)
+
+
+def data_loader(images: Dataset[Any], *, batch_size: int, workers: int, device: torch.device) -> DataLoader[Any]:
+    """Makes torch's loader of shuffled batches as one writes it first; its workers live as long as it does."""
     return DataLoader(
-        PilImages(
-            images=rng.randint(256, size=(num_images, height, width, channels), dtype=np.uint8),
-            labels=rng.randint(settings.num_classes, size=num_images),
-            transform=transforms.Compose(steps),
-        ),
-        batch_size=settings.batch_size,
+        images,
+        batch_size=batch_size,
         shuffle=True,
-        num_workers=settings.workers,
-        persistent_workers=settings.workers > 0,
-        pin_memory=settings.device.type == "cuda",
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=device.type == "cuda",
     )
 
 

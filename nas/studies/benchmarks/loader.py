@@ -16,7 +16,6 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from nas.compute.device import num_cores
 from nas.compute.timing import median_ratio
@@ -26,6 +25,7 @@ from nas.data.decoding import Decoders, ImageSource
 from nas.data.image_files import scan_folder
 from nas.data.streaming import StreamingSplit
 from nas.runs.console import progress
+from nas.studies.benchmarks.eager import data_loader
 from nas.studies.benchmarks.steps import summary
 from nas.studies.benchmarks.workbench import Work, Workbench
 
@@ -103,30 +103,10 @@ def natural_picture(rng: np.random.RandomState) -> npt.NDArray[np.uint8]:
     return (128 + 52 * np.stack(channels, axis=2)).clip(0, 255).astype(np.uint8)
 
 
-def torchvision_loader(
-    root: Path, *, workers: int, batch_size: int, pin_memory: bool
-) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Makes the loader of torchvision's own ImageNet example: ImageFolder, transforms image by image."""
+def _passes(root: Path, *, workers: int, batch_size: int, device: torch.device) -> dict[str, Work]:
+    """Returns a pass through all pictures by our loader and by that of torchvision's ImageNet example; workers stay."""
     from torchvision import datasets, transforms
 
-    steps = [
-        transforms.RandomResizedCrop(IMAGE_SIZE),
-        transforms.RandomHorizontalFlip(),
-        transforms.ToTensor(),
-        transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    ]
-    return DataLoader(
-        datasets.ImageFolder(str(root), transforms.Compose(steps)),
-        batch_size=batch_size,
-        shuffle=True,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=pin_memory,
-    )
-
-
-def _passes(root: Path, *, workers: int, batch_size: int, device: torch.device) -> dict[str, Work]:
-    """Returns a pass through all pictures by both loaders; their workers stay."""
     files, cuda = scan_folder(root), device.type == "cuda"
     source = ImageSource(files.paths, files.labels, image_size=IMAGE_SIZE, channels=3, framing=Framing())
     split = StreamingSplit(
@@ -136,7 +116,14 @@ def _passes(root: Path, *, workers: int, batch_size: int, device: torch.device) 
         indices=torch.arange(len(files.paths)),
         device=device,
     )
-    loader = torchvision_loader(root, workers=workers, batch_size=batch_size, pin_memory=cuda)
+    steps = [
+        transforms.RandomResizedCrop(IMAGE_SIZE),
+        transforms.RandomHorizontalFlip(),
+        transforms.ToTensor(),
+        transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    ]
+    images = datasets.ImageFolder(str(root), transforms.Compose(steps))
+    loader = data_loader(images, batch_size=batch_size, workers=workers, device=device)
     return {
         f"ours, {workers}": lambda: _use(split.batches(batch_size, seed=0, augmentation=FLIP), device),
         f"torchvision, {workers}": partial(_use, loader, device),

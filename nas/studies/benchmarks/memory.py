@@ -29,7 +29,7 @@ def measure_memory(bench: Workbench) -> dict[str, Any]:
         that this process had held until then.
     """
     genotype, kind = bench.cells(1)[0], bench.runtime.device.type
-    figures: dict[str, Any] = {"how": HOW[kind]}
+    figures: dict[str, Any] = {"how": HOW.get(kind, HOW["cpu"])}
     if kind == "cuda":
         figures["max_allocated"] = torch.cuda.max_memory_allocated(bench.runtime.device)  # before steps reset it
     networks = {"supernet": bench.search.evaluator.trainer.network, "derived": bench.derived(genotype)}

@@ -112,20 +112,15 @@ def speedup(name: str, cells: Sequence[Mapping[str, list[float]]]) -> dict[str, 
 
 def _eager_epoch(bench: Workbench, network: nn.Module, genotype: Genotype, settings: TrainingSettings) -> Work:
     """Returns work: the straightforward loop's steps of a search or of a retraining, in a process of its own."""
-    data, middle = bench.search.evaluator.data, settings.epochs // 2
+    data = bench.search.evaluator.data
     eager = EagerSettings(
         image_shape=data.image_shape,
         num_classes=data.num_classes,
         crop_padding=data.augmentation.crop_padding,
         flip=data.augmentation.flip,
-        batch_size=settings.batch_size,
+        training=settings,
         steps=bench.steps,
         workers=min(bench.settings.workers, num_cores()),
-        learning_rate=settings.annealing.learning_rate(middle),
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        drop_prob=settings.drop_prob(middle),
         device=bench.runtime.device,
     )
     return EagerProcess(network, genotype, settings=eager, threads=torch.get_num_threads()).epoch
