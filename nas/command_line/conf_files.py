@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from nas.runs.listing import LOADER
 from nas.settings import CLASSES, GROUP, config_node, descriptions, parts, settings_class, summary
 
 OWN = Path(__file__).parents[2] / "conf"
@@ -242,9 +243,8 @@ def _find(places: list[Path], group: str, option: str) -> Path:
 def _read(path: Path) -> ConfigFile:
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines()
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        values, root = yaml.load(text, Loader=loader) or {}, yaml.compose(text, Loader=loader)
+        values, root = yaml.load(text, Loader=LOADER) or {}, yaml.compose(text, Loader=LOADER)
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):

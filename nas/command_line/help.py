@@ -56,8 +56,7 @@ def command_help(command: str, words: Words) -> str:
     Raises:
         FileNotFoundError: If a typed option of a config group does not exist.
     """
-    folder = words.option("--config-dir", "-cd")
-    found = read_command(command, choices=words.values, folders=[folder] if folder else [])
+    found = read_command(command, choices=words.values, folders=words.folders)
     prose, examples = split_comment(found.header)
     return "\n".join(
         [

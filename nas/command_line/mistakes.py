@@ -2,7 +2,7 @@
 
 import contextlib
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,23 +52,25 @@ FILES = {
 
 def explain(error: Exception, command: str, words: Words) -> str:
     """Returns in a line or two what is wrong with a command line that Hydra does not compose."""
-    folder = words.option("--config-dir", "-cd")
-    if folder is not None and not Path(folder).is_dir():
-        return f"no folder {folder}, which --config-dir names"
+    for folder in words.folders:
+        if not Path(folder).is_dir():
+            return f"no folder {folder}, which --config-dir names"
     with contextlib.suppress(OSError, ValueError):  # of configs that this simple reading does not follow
-        if complaint := _complaint(command, words, folders=[folder] if folder else []):
+        if complaint := _complaint(command, words):
             return complaint
     if options := getattr(error, "options", None):  # Hydra's own groups, such as hydra/launcher
         group, _, value = str(getattr(error, "missing_cfg_file", "")).rpartition("/")
         return _no_option(group, value, options)
     first, *_ = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     if "mbiguous value" in first or "multirun" in str(error):
-        return f"{_sweep(words)} gives several values: add -m for one run each; a list is written KEY=[A,B]"
+        several = next((word for word in words.overrides if "," in word.partition("=")[2]), "a value with commas")
+        return f"{several} gives several values: add -m for one run each; a list is written KEY=[A,B]"
     return first
 
 
-def _complaint(command: str, words: Words, *, folders: Sequence[str]) -> str | None:
+def _complaint(command: str, words: Words) -> str | None:
     """Returns what is wrong with the first option of a group, or key, that the command does not have."""
+    folders = words.folders
     found = read_command(command, folders=folders)
     for key, value in words.values.items():
         if complaint := _wrong_choice(command, key, value, found, folders=folders):
@@ -106,15 +108,11 @@ def check_settings(command: str, cfg: "DictConfig") -> None:
 
     for key in cfg:
         node = None if OmegaConf.is_missing(cfg, key) else cfg._get_node(key)
-        if OmegaConf.is_dict(node) and _light(target_modules(OmegaConf.to_container(node))):
+        modules = target_modules(OmegaConf.to_container(node)) if OmegaConf.is_dict(node) else ()
+        if modules and all(name.endswith("settings") for name in modules):
             build(cfg[key], str(key))
     for key, known in CHOICES.get(command, {}).items():
         chosen_names(key, plain(cfg, "the config")[key], known)
-
-
-def _light(modules: Collection[str]) -> bool:
-    """Whether there are modules, all of them of settings."""
-    return bool(modules) and all(name.endswith("settings") for name in modules)
 
 
 def check_values(command: str, cfg: "DictConfig", words: Words) -> None:
@@ -125,12 +123,10 @@ def check_values(command: str, cfg: "DictConfig", words: Words) -> None:
     """
     from omegaconf import OmegaConf
 
-    folder = words.option("--config-dir", "-cd")
-    folders = [folder] if folder else []
     experiment = words.values.get("experiment", "null")
     try:
-        known = read_command(command, choices=words.values, folders=folders).settings
-        unfit = None if experiment in ("null", "") else _unfit_experiment(command, experiment, folders=folders)
+        known = read_command(command, choices=words.values, folders=words.folders).settings
+        unfit = None if experiment in ("null", "") else _unfit_experiment(command, experiment, folders=words.folders)
     except (OSError, ValueError):  # of configs that this simple reading does not follow
         return
     if unfit is not None:
@@ -242,7 +238,3 @@ def _wrong_key(command: str, word: str, found: CommandSettings) -> str | None:
     near = [moved] if moved else near_keys(key, keys)
     hint = f"did you mean {' or '.join(near)}?" if near else f"nas {command} --help lists the settings"
     return f"no setting {key!r}; {hint}"
-
-
-def _sweep(words: Words) -> str:
-    return next((word for word in words.overrides if "," in word.partition("=")[2]), "a value with commas")

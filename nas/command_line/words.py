@@ -47,6 +47,12 @@ class Words:
         """The value typed for each key; of a key that is typed twice, the last."""
         return dict(word.split("=", 1) for word in self.overrides if "=" in word)
 
+    @property
+    def folders(self) -> list[str]:
+        """The folder of the user's own configs, if one is named."""
+        folder = self.option("--config-dir", "-cd")
+        return [folder] if folder else []
+
     def option(self, *names: str) -> str | None:
         """Returns the value of an option; None if it is not given."""
         found = [self.options[at + 1] for at, word in enumerate(self.options[:-1]) if word in names]

@@ -17,21 +17,8 @@ from nas.compute.device import Runtime
 from nas.compute.distributed.ranks import Ranks
 
 PACKAGES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "hydra-core",
-    "omegaconf",
-    "wandb",
-    "onnx",
-    "onnxscript",
-    "onnxruntime",
-    "pillow",
-    "safetensors",
-    "pyyaml",
-    "matplotlib",
+    *("torch", "torchvision", "numpy", "scipy", "scikit-learn", "hydra-core", "omegaconf", "wandb"),
+    *("onnx", "onnxscript", "onnxruntime", "pillow", "safetensors", "pyyaml", "matplotlib"),
 )
 SOURCES = ("nas", "search_spaces", "controllers", "conf")
 RESULTS_DEPEND_ON = (

@@ -59,15 +59,19 @@ def time_in_turns(
     times: dict[str, list[float]] = {name: [] for name in work}
     for number in range(warmup + rounds):
         for name, piece in work.items():
-            synchronize(device)
-            started = clock()
-            outcome = piece()
-            synchronize(device)
-            if isinstance(outcome, Began):
-                started = outcome.at_ns
+            taken = lasted(piece, device=device, clock=clock)
             if number >= warmup:
-                times[name].append((clock() - started) / 1e6)
+                times[name].append(taken / 1e6)
     return times
+
+
+def lasted(piece: Callable[[], object], *, device: torch.device, clock: Callable[[], int]) -> int:
+    """Runs a piece of work; returns the nanoseconds until the device was done, from its start or what it `Began` at."""
+    synchronize(device)
+    started = clock()
+    outcome = piece()
+    synchronize(device)
+    return clock() - (outcome.at_ns if isinstance(outcome, Began) else started)
 
 
 def steady_times(

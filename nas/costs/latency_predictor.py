@@ -9,7 +9,6 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -166,13 +165,13 @@ def fit_correction(sums: Sequence[float], measured: Sequence[float]) -> Correcti
     """
     if not sums or len(sums) != len(measured):
         raise ValueError(f"a correction needs as many sums as measurements, got {len(sums)} and {len(measured)}")
-    points = list(zip(sums, measured, strict=True))
-    slopes = [(y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in combinations(points, 2) if x1 != x2]
-    slope = statistics.median(slopes) if slopes else 0.0
-    intercept = statistics.median(y - slope * x for x, y in points)
-    if slope > 0 and intercept >= 0:
-        return Correction(slope, intercept)
-    return Correction(statistics.median(y / x for x, y in points), 0.0)
+    if len(set(sums)) > 1:
+        from scipy import stats
+
+        slope, intercept, *_ = map(float, stats.theilslopes(measured, sums, method="joint"))
+        if slope > 0 and intercept >= 0:
+            return Correction(slope, intercept)
+    return Correction(statistics.median(y / x for x, y in zip(sums, measured, strict=True)), 0.0)
 
 
 def prediction_errors(predicted: Sequence[float], measured: Sequence[float]) -> dict[str, float]:

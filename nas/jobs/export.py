@@ -79,7 +79,9 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     table, rows = Table(COLUMNS), []
     for name, write in _writers(exported, folder, formats).items():
         rows.append(compared(name, write(), exported))
-        table.row(_table_row(rows[-1]))
+        largest = {images: one["largest"] for images, one in rows[-1]["compared"].items()}
+        file, accuracy = Path(rows[-1]["files"][0]).name, rows[-1].get("test_accuracy")
+        table.row({"file": file, "bytes": rows[-1]["bytes"], **largest, "accuracy": accuracy})
     card = _write_card(folder, exported, rows, weights=str(cfg.weights))
     figures = {
         "folder": str(folder),
@@ -98,11 +100,6 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     note(f"model card in {shown(folder / CARD_NAME)}")
     next_command(shlex.join(["nas", "predict", f"run={shown(folder)}", "images=FOLDER"]))
     return figures
-
-
-def _table_row(row: dict[str, Any]) -> dict[str, Any]:
-    largest = {name: one["largest"] for name, one in row["compared"].items()}
-    return {"file": Path(row["files"][0]).name, "bytes": row["bytes"], **largest, "accuracy": row.get("test_accuracy")}
 
 
 def _writers(exported: Exported, folder: Path, formats: Sequence[str]) -> dict[str, Callable[[], Written]]:

@@ -81,7 +81,8 @@ def build_models(cfg: DictConfig, images: ImageKind) -> list[ComparedModel]:
         FileNotFoundError: If one is not there.
     """
     given = OmegaConf.select(cfg, "models")
-    entries = [] if given is None else read_entries(_plain_value(given))
+    given = OmegaConf.to_container(given, resolve=True) if OmegaConf.is_config(given) else given
+    entries = [] if given is None else read_entries(given)
     models = []
     if not entries or OmegaConf.select(cfg, "genotype") is not None:
         genotype = read_genotype(cfg)
@@ -186,7 +187,3 @@ def _log(rows: Sequence[Row], tracker: Tracker) -> None:
         for row in measured:
             numbers = {key: value for key, value in row.items() if isinstance(value, int | float)}
             tracker.log(numbers, step=row["batch_size"], section=section)
-
-
-def _plain_value(value: Any) -> Any:
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

@@ -52,7 +52,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
             result(figures["architecture"])
     figures |= _examine(cfg, network, genotype)
     if cfg.json is not None:
-        write_json(Path(cfg.json), {"genotype": _record(genotype), **figures})
+        write_json(Path(cfg.json), {"genotype": None if genotype is None else genotype.to_dict(), **figures})
         note(f"figures in {shown(Path(cfg.json))}")
     return figures
 
@@ -118,7 +118,3 @@ def _published_lines(cell: PublishedCell) -> list[str]:
 def _value(value: Any) -> str:
     """Returns a setting as a Hydra override has it."""
     return json.dumps(value, separators=(",", ":")).strip('"')
-
-
-def _record(genotype: Genotype | None) -> dict[str, Any] | None:
-    return None if genotype is None else genotype.to_dict()

@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
@@ -22,42 +21,18 @@ from search_spaces.published import PUBLISHED
 
 CIFAR10 = ImageKind((3, 32, 32), 10)
 TITLES = (
-    "method",
-    "cells",
-    "F",
-    "published",
-    "counted",
-    "M mult-adds",
-    "counted as",
-    "error %",
-    "+ Cutout",
+    *("method", "cells", "F", "published", "counted", "M mult-adds", "counted as", "error %", "+ Cutout"),
     "measured here",
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeasuredRun:
-    """What a retraining on CIFAR-10 measured.
-
-    Attributes:
-        name: Of the run folder.
-        genotype: Its cell; None of a network without choices.
-        parameters: Of its model.
-        error: Mean test error in percent.
-        std: Standard deviation over the seeds, in percent points.
-        seeds: How many.
-        epochs: Trained for.
-        cutout: Side of the square cut out, in pixels.
-    """
+class MeasuredRun(NamedTuple):
+    """What a retraining on CIFAR-10 measured: its cell and size, and in words the error and by how much training."""
 
     name: str
     genotype: Genotype | None
     parameters: int
-    error: float
-    std: float
-    seeds: int
-    epochs: int
-    cutout: int
+    text: str
 
     def is_of(self, row: Row) -> bool:
         """Whether it trained the model of a row."""
@@ -68,12 +43,6 @@ class MeasuredRun:
             and self.parameters == row.model.parameters
         )
 
-    def text(self) -> str:
-        """Says what was measured, and by how much training."""
-        spread = f" ± {self.std:.2f}" if self.seeds > 1 else ""
-        cutout = ", Cutout" if self.cutout else ""
-        return f"{self.error:.2f}{spread} ({self.seeds} seed{'s'[: self.seeds > 1]}, {self.epochs} epochs{cutout})"
-
 
 def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> list[dict[str, Any]]:  # noqa: ARG001
     """Prints the table, and writes it into the folder `cfg.folder` where one is named.
@@ -83,8 +52,13 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> list[d
     """
     runs = measured_runs([cfg.runs] if isinstance(cfg.runs, str) else cfg.runs)
     others = [found for found in runs if not any(found.is_of(row) for row in TABLE_I)]
-    rows = [filled(row, runs) for row in TABLE_I] + [own_row(found) for found in others]
-    result("\n".join(table_text(rows)))
+    rows = [filled(row, runs) for row in TABLE_I]
+    rows += [
+        filled(Row(method=found.name), ()) | {"parameters": found.parameters, "measured": found.text}
+        for found in others
+    ]
+    cells = [TITLES, *([_shown_value(row, key) for key in row] for row in rows)]
+    result("\n".join(in_columns(cells, left=(0, len(TITLES) - 1))))
     result(
         "Published: arXiv:1812.02975, Table I, CIFAR-10 (without AmoebaNet-A). Counted: this code, no auxiliary head;\n"
         "`counted as` where the macro-architecture, DARTS's, has other cells and filters. Measured here: mean ±\n"
@@ -119,13 +93,8 @@ def filled(row: Row, runs: Sequence[MeasuredRun]) -> dict[str, Any]:
         figures |= measure_size(cfg, genotype, CIFAR10)
         if (row.model.cells, row.model.settings["filters"]) != (row.cells, row.filters):
             figures["counted_as"] = f"{row.model.cells}, F {row.model.settings['filters']}"
-        figures["measured"] = "; ".join(found.text() for found in runs if found.is_of(row))
+        figures["measured"] = "; ".join(found.text for found in runs if found.is_of(row))
     return figures
-
-
-def own_row(found: MeasuredRun) -> dict[str, Any]:
-    """Makes the row of a run whose model is not published."""
-    return filled(Row(method=found.name), ()) | {"parameters": found.parameters, "measured": found.text()}
 
 
 def measured_runs(folders: Iterable[str]) -> list[MeasuredRun]:
@@ -149,22 +118,16 @@ def measured_runs(folders: Iterable[str]) -> list[MeasuredRun]:
 def _measured_run(run: Path, metrics: dict[str, Any]) -> MeasuredRun:
     retrain = read_config(run).get("retrain")
     accuracies = metrics["found"]["test_accuracy"]
+    seeds = len(accuracies["values"])
+    spread = f" ± {100 * (accuracies['std'] or 0.0):.2f}" if seeds > 1 else ""
+    cutout = ", Cutout" if isinstance(retrain, dict) and retrain.get("cutout") else ""
+    training = f"({seeds} seed{'s'[: seeds > 1]}, {metrics['epochs']} epochs{cutout})"
     return MeasuredRun(
         name=run.name,
         genotype=load_genotype(run) if (run / "genotype.json").exists() else None,
         parameters=metrics["found"]["parameters"],
-        error=100 * (1 - accuracies["mean"]),
-        std=100 * (accuracies["std"] or 0.0),
-        seeds=len(accuracies["values"]),
-        epochs=metrics["epochs"],
-        cutout=retrain.get("cutout") or 0 if isinstance(retrain, dict) else 0,
+        text=f"{100 * (1 - accuracies['mean']):.2f}{spread} {training}",
     )
-
-
-def table_text(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Sets the rows in columns of fixed width."""
-    cells = [TITLES, *([_shown_value(row, key) for key in row] for row in rows)]
-    return in_columns(cells, left=(0, len(TITLES) - 1))
 
 
 def _shown_value(row: dict[str, Any], key: str) -> str:

@@ -7,8 +7,6 @@ import importlib
 import itertools
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -120,17 +118,8 @@ def _find(module: str, name: str) -> Any:
 @cache
 def _configured_names() -> frozenset[str]:
     """Returns every dotted name of this project that its configs and settings name."""
-    files = (
-        yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER) for file in _yaml_files(resources.files("conf"))
-    )
+    conf = Path(__file__).parents[2] / "conf"
+    files = (yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER) for file in conf.rglob("*.yaml"))
     nodes = itertools.chain(files, map(config_node, map(settings_class, CLASSES)))
     named = (str(target) for node in nodes for _, target in _targets(node, ""))
     return frozenset(target for target in named if target.partition(".")[0] in PACKAGES)
-
-
-def _yaml_files(folder: Traversable) -> Iterator[Traversable]:
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            yield from _yaml_files(entry)
-        elif entry.name.endswith(".yaml"):
-            yield entry

@@ -9,8 +9,6 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
 from nas.jobs import bench
-from nas.jobs.building.config import build
-from nas.jobs.building.parts import build_runtime
 from nas.studies.benchmarks.scaling import EXTRA
 from nas.studies.benchmarks.settings import PARTS
 from search_spaces.ops import OPS
@@ -122,10 +120,10 @@ def test_the_figures_are_of_the_settings(everything):
 def test_a_step_sends_the_gradients_of_its_path_alone(everything):
     volumes = everything[0]["communication"]["volumes"]
     cfg = config("data.num_classes=10")
-    workbench = bench.build_bench(cfg, build(cfg.bench, "bench"), build_runtime(cfg))
+    workbench = bench.build_bench(cfg)
     (genotype,) = workbench.cells()
     trainer = workbench.search_trainer(workbench.search.evaluator.trainer.network)
-    workbench.search_steps(trainer, genotype, steps=1)()
+    workbench.search_steps(genotype, trainer, steps=1)()
     touched = [weight for weight in trainer.network.parameters() if weight.grad is not None]
     assert volumes["search"] == 4 * sum(weight.numel() for weight in touched) < volumes["supernet"]
     assert volumes["reference"] == 4 * 236_196

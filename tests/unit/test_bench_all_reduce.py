@@ -1,6 +1,6 @@
 import pytest
 
-from nas.studies.benchmarks.communication.all_reduce import Link, fit_link, time_all_reduce
+from nas.studies.benchmarks.communication import Link, fit_link, time_all_reduce
 
 GIGABIT_100 = Link(gigabytes_per_second=12.5, latency_us=15)
 

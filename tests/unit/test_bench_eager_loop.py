@@ -7,25 +7,23 @@ import pytest
 import torch
 
 from nas.models.shufflenasnet import ShuffleNASNet
-from nas.studies.benchmarks.eager.loop import EagerLoop, EagerSettings, make_loader
-from nas.studies.benchmarks.eager.process import EagerProcess
+from nas.studies.benchmarks.eager import EagerLoop, EagerProcess, EagerSettings, make_loader
+from nas.training.settings import TrainingSettings
 from nas.training.sgd import make_sgd
 from nas.training.weight_trainer import WeightTrainer
 from search_spaces.cells import genotype_candidates
 
+TRAINING = TrainingSettings(
+    epochs=2, batch_size=6, lr_max=0.05, lr_min=0.05, first_cycle=1, weight_decay=1e-4, max_grad_norm=None
+)
 SETTINGS = EagerSettings(
     image_shape=(3, 8, 8),
     num_classes=5,
     crop_padding=0,
     flip=False,
-    batch_size=6,
+    training=TRAINING,
     steps=2,
     workers=0,
-    learning_rate=0.05,
-    momentum=0.9,
-    weight_decay=1e-4,
-    max_grad_norm=None,
-    drop_prob=0.0,
     device=torch.device("cpu"),
 )
 
@@ -84,7 +82,7 @@ def test_a_step_is_the_one_that_the_real_loop_takes(genotype):
 def test_the_gradient_of_all_weights_together_is_clipped(genotype):
     network = network_of(genotype)
     before = [weight.detach().clone() for weight in network.parameters()]
-    settings = replace(SETTINGS, max_grad_norm=1e-3, momentum=0.0, weight_decay=0.0)
+    settings = replace(SETTINGS, training=replace(TRAINING, max_grad_norm=1e-3, momentum=0.0, weight_decay=0.0))
     EagerLoop(network, genotype, settings=settings).step(torch.randn(6, 3, 8, 8), torch.randint(5, (6,)))
     moved = sum(((a - b) ** 2).sum().item() for a, b in zip(before, network.parameters(), strict=True)) ** 0.5
     assert moved == pytest.approx(0.05 * 1e-3, rel=0.02)
@@ -103,7 +101,7 @@ def test_images_that_pil_does_not_know_are_refused():
 
 def test_a_process_of_its_own_goes_on_from_epoch_to_epoch_and_ends_with_its_owner(genotype):
     torch.manual_seed(0)
-    settings = replace(SETTINGS, learning_rate=0.1)
+    settings = replace(SETTINGS, training=replace(TRAINING, lr_max=0.1, lr_min=0.1))
     loop = EagerProcess(network_of(genotype), genotype, settings=settings, threads=1)
     (process,) = multiprocessing.active_children()
     losses = [loop.epoch() for _ in range(12)]
@@ -113,6 +111,6 @@ def test_a_process_of_its_own_goes_on_from_epoch_to_epoch_and_ends_with_its_owne
 
 
 def test_a_process_that_cannot_train_is_reported(genotype):
-    settings = replace(SETTINGS, momentum=-1.0)
+    settings = replace(SETTINGS, workers=-1)
     with pytest.raises(OSError, match="the process of the eager loop ended"):
         EagerProcess(network_of(genotype), genotype, settings=settings, threads=1)

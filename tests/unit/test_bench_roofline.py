@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nas.costs.operations import record_operations
 from nas.models.shufflenasnet import ShuffleNASNet
-from nas.studies.benchmarks.roofline import UPDATE_PASSES, Ceilings, KernelCost, floor, training_costs
+from nas.studies.benchmarks.roofline import UPDATE_PASSES, KernelCost, floor, training_costs
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from tests.conftest import make_cell
@@ -66,8 +66,8 @@ def test_operations_of_a_step_are_what_torch_counts_forward_and_backward():
 
 
 def test_every_kernel_takes_the_longer_of_its_two_times():
-    ceilings = Ceilings(flops_per_second=1e3, bytes_per_second=1e2)
-    figures = floor([KernelCost(flops=4000, bytes=100), KernelCost(flops=0, bytes=300)], ceilings, measured_ms=14e3)
+    costs = [KernelCost(flops=4000, bytes=100), KernelCost(flops=0, bytes=300)]
+    figures = floor(costs, flops_per_second=1e3, bytes_per_second=1e2, measured_ms=14e3)
     assert figures["floor_ms"] == pytest.approx(4000 + 3000)
     assert figures["compute_ms"] == pytest.approx(4000)
     assert figures["traffic_ms"] == pytest.approx(4000)

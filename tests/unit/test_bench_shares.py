@@ -4,9 +4,19 @@ from types import SimpleNamespace
 import pytest
 
 from nas.searching.settings import SearchSettings
+from nas.studies.benchmarks.epochs import (
+    REST,
+    REWARDS,
+    SAMPLE,
+    UPDATE,
+    WEIGHTS,
+    Stopwatch,
+    extrapolated_epoch,
+    retrain_minutes,
+    search_minutes,
+    shares,
+)
 from nas.studies.benchmarks.settings import BenchSettings
-from nas.studies.benchmarks.shares import REST, REWARDS, SAMPLE, UPDATE, WEIGHTS, Stopwatch, extrapolated_epoch, shares
-from nas.studies.benchmarks.targets import retrain_minutes, search_minutes
 from nas.training.settings import RetrainSettings
 
 THROUGHPUT = {"search step": {"ms": 500.0, "setup_ms": 1000.0}, "reward": {"ms": 200.0}}
@@ -17,6 +27,7 @@ SEARCH = {"epochs": 10, "batch_size": 20, "controller_samples": 4, "samples_per_
 
 def bench_of(**search: object) -> SimpleNamespace:
     return SimpleNamespace(
+        done={"throughput": THROUGHPUT, "controller": CONTROLLER},
         search_batches=450 // 20,
         retrain_batches=500 // 20,
         settings=BenchSettings(train_images=450, reward_images=50, test_images=100),
@@ -52,12 +63,12 @@ def test_a_stopwatch_adds_up_the_seconds_of_named_methods_and_passes_the_rest_on
 
 def test_an_epoch_is_extrapolated_from_its_pieces():
     # 450 images are 22 batches of 20; one cell trains and four are rewarded.
-    seconds = extrapolated_epoch(bench_of(), throughput=THROUGHPUT, controller=CONTROLLER)
+    seconds = extrapolated_epoch(bench_of())
     assert seconds == pytest.approx({WEIGHTS: 22 * 0.5 + 1.0, REWARDS: 0.8, SAMPLE: 5 * 0.003, UPDATE: 0.02})
 
 
 def test_a_cell_a_batch_is_sampled_and_set_up_for_every_batch():
-    seconds = extrapolated_epoch(bench_of(resample="batch"), throughput=THROUGHPUT, controller=CONTROLLER)
+    seconds = extrapolated_epoch(bench_of(resample="batch"))
     assert seconds[WEIGHTS] == pytest.approx(22 * (0.5 + 1.0))
     assert seconds[SAMPLE] == pytest.approx((22 + 4) * 0.003)
 

@@ -1,4 +1,5 @@
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -7,8 +8,8 @@ from nas.compute.timing import Began, median_ratio, time_in_turns, time_once, ti
 from nas.data.augmentation import Augmentation
 from nas.data.splits import ResidentSplit
 from nas.studies.benchmarks.settings import NEEDS, PARTS, BenchSettings
-from nas.studies.benchmarks.throughput import speedup, summary
-from nas.studies.benchmarks.workbench import endless_batches, training
+from nas.studies.benchmarks.steps import speedup, summary
+from nas.studies.benchmarks.workbench import Workbench, training
 
 CPU = torch.device("cpu")
 
@@ -107,7 +108,9 @@ def test_steps_are_timed_from_their_first_batch_and_take_as_many_as_asked():
 def test_batches_go_on_through_a_split_in_other_orders():
     images = torch.arange(12, dtype=torch.uint8).view(12, 1, 1, 1).expand(12, 1, 2, 2)
     split = ResidentSplit(images, torch.arange(12), mean=torch.zeros(1), std=torch.ones(1))
-    batches = endless_batches(split, batch_size=5, augmentation=Augmentation(flip=True))
+    data = SimpleNamespace(augmentation=Augmentation(flip=True))
+    bench = SimpleNamespace(search=SimpleNamespace(evaluator=SimpleNamespace(data=data)))
+    batches = Workbench.batches(bench, split, SimpleNamespace(cutout=0), batch_size=5)
     orders = [tuple(label for _ in range(2) for label in next(batches)[1].tolist()) for _ in range(3)]
     assert len(set(orders)) == 3
     assert all(len(set(order)) == 10 for order in orders)  # a pass shows an image once, and drops what is left over

@@ -7,9 +7,9 @@ from torch import nn
 
 from nas.compute.device import Runtime
 from nas.costs.latency.peak_memory import held_bytes
-from nas.studies.benchmarks.memory import highest, peak_bytes
+from nas.studies.benchmarks.memory import peak_bytes
 from nas.studies.benchmarks.scaling import EXTRA, enough_ops, shortened
-from nas.studies.benchmarks.switches import ALL_ON, runtimes
+from nas.studies.benchmarks.steps import ALL_ON, runtimes
 from search_spaces.nasnet import NASNetSpace
 from search_spaces.ops import OPS, find_op
 from search_spaces.shufflenas import PAPER_OPS, ShuffleNASSpace
@@ -54,12 +54,6 @@ def test_a_shortened_cell_keeps_to_the_first_mixer():
     assert short.normal.mixer == short.reduction.mixer == "channel_shuffle"
 
 
-def test_the_highest_level_of_a_series_of_changes():
-    assert highest([5, -2, 4, -7, 6]) == 7
-    assert highest([-3, 2]) == 0
-    assert highest([]) == 0
-
-
 def test_the_peak_of_work_is_what_it_holds_at_once():
     def work() -> None:
         first = torch.ones(1_000_000)
@@ -90,7 +84,7 @@ def test_switches_that_change_nothing_are_left_out():
     def runtime(**changed: object) -> Runtime:
         return replace(usual, **{name: value for name, value in changed.items() if name in values})
 
-    variants = runtimes(SimpleNamespace(runtime=usual, build=SimpleNamespace(runtime=runtime)))
+    variants = runtimes(SimpleNamespace(runtime=usual, make_runtime=runtime))
     assert list(variants) == [ALL_ON, "without channels_last"]
     assert variants[ALL_ON] is usual
     assert not variants["without channels_last"].channels_last

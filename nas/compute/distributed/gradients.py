@@ -5,8 +5,6 @@ not made. A path has some hundred weight tensors. To send each by itself would t
 are one message. With a cell of its own on every rank, a weight is stepped on all ranks if it is used on any.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -77,25 +75,17 @@ class Bucket:
         self.scores.copy_(scores)
 
     def average(self) -> None:
-        """Makes means of the gradients that were added up, and hands them to the weights."""
-        divisors = divisors_of(self.counts, ranks=self.ranks)
+        """Makes means of the gradients that were added up, and hands them to the weights.
+
+        By the number of ranks whose cells use a weight, the mean is an unbiased estimate of its expected gradient over
+        the cells that use it, whenever one does. By the number of all ranks, it is one of its expected gradient over
+        all cells, of which those that do not use it have none (ENAS, arXiv:1802.03268, §2.2, with M ranks).
+        """
+        touched = self.ranks.settings.average == "touched"
+        divisors = self.counts if touched else [self.ranks.size] * len(self.counts)
         if len(set(divisors)) == 1:
             self.flat[: len(self.flat) - len(self.scores)] *= 1 / divisors[0]
         else:
             torch._foreach_mul_(self.gradients, [1 / divisor for divisor in divisors])
         for weight, gradient in zip(self._every, self.gradients, strict=True):
             weight.grad = gradient
-
-
-def divisors_of(counts: Sequence[int], *, ranks: Ranks) -> list[int]:
-    """Returns by what sums of gradients over the ranks are divided.
-
-    By the number of ranks whose cells use the weight, the mean is an unbiased estimate of its expected gradient over
-    the cells that use it, whenever one does. By the number of all ranks, it is one of its expected gradient over all
-    cells, of which those that do not use it have none (ENAS, arXiv:1802.03268, §2.2, with M ranks).
-
-    Args:
-        counts: On how many ranks each weight has a gradient, at least 1.
-        ranks: Says which of the two.
-    """
-    return [count if ranks.settings.average == "touched" else ranks.size for count in counts]

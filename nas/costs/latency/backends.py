@@ -7,6 +7,7 @@ a machine cannot do is said by `lack` beforehand.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import torch
@@ -31,18 +32,8 @@ class Backend:
     """
 
     prepare: Callable[[nn.Module, Tensor], Pass]
-    lack: Callable[[torch.device, str], str | None]
+    lack: Callable[[torch.device, str], str | None] = lambda *_: None
     verb: str | None = None
-
-
-def prepare_eager(model: nn.Module, example: Tensor) -> Pass:
-    """Calls the model."""
-
-    def run() -> Tensor:
-        logits: Tensor = model(example)
-        return logits
-
-    return run
 
 
 def prepare_compiled(model: nn.Module, example: Tensor) -> Pass:
@@ -54,12 +45,7 @@ def prepare_compiled(model: nn.Module, example: Tensor) -> Pass:
 
     # torch.compile keeps what it compiled by code object, and stops after a few: every model and shape gets its own.
     forward.__code__ = forward.__code__.replace()
-    compiled = torch.compile(forward, dynamic=False, fullgraph=True)
-
-    def run() -> Tensor:
-        logits: Tensor = compiled(example)
-        return logits
-
+    run = partial(torch.compile(forward, dynamic=False, fullgraph=True), example)
     with quiet():
         run()
     return run
@@ -100,14 +86,6 @@ def prepare_onnxruntime(model: nn.Module, example: Tensor) -> Pass:
     return run
 
 
-def _always(device: torch.device, precision: str) -> str | None:  # noqa: ARG001
-    return None
-
-
-def _lacks_cuda(device: torch.device, precision: str) -> str | None:  # noqa: ARG001
-    return None if device.type == "cuda" else f"needs a CUDA device, this is {device}"
-
-
 def _lacks_onnxruntime(device: torch.device, precision: str) -> str | None:
     if missing := missing_onnx():
         return f"needs {', '.join(missing)}: pip install 'shufflenas[export]'"
@@ -117,9 +95,13 @@ def _lacks_onnxruntime(device: torch.device, precision: str) -> str | None:
 
 
 BACKENDS: dict[str, Backend] = {
-    "eager": Backend(prepare=prepare_eager, lack=_always),
-    "compile": Backend(prepare=prepare_compiled, lack=_always, verb="compiling"),
-    "cuda_graph": Backend(prepare=prepare_cuda_graph, lack=_lacks_cuda, verb="capturing"),
+    "eager": Backend(prepare=partial),
+    "compile": Backend(prepare=prepare_compiled, verb="compiling"),
+    "cuda_graph": Backend(
+        prepare=prepare_cuda_graph,
+        lack=lambda device, _: None if device.type == "cuda" else f"needs a CUDA device, this is {device}",
+        verb="capturing",
+    ),
     "onnxruntime": Backend(prepare=prepare_onnxruntime, lack=_lacks_onnxruntime, verb="exporting"),
 }
 

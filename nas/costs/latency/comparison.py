@@ -5,15 +5,13 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from functools import partial
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from nas.compute.device import Runtime
-from nas.compute.timing import synchronize
 from nas.costs.latency.backends import BACKENDS, PRECISIONS, Pass
 from nas.costs.latency.measurement import speedup, summarise, time_interleaved
 from nas.costs.latency.peak_memory import MIB, PeakMemory, held_bytes, live_bytes
@@ -37,8 +35,7 @@ class ReadyModel:
     expected: Tensor
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A pass that has been found right, and its row so far."""
 
     run: Pass
@@ -101,12 +98,7 @@ class Comparison:
             for done, batch_size in enumerate(self.batch_sizes, start=number * len(self.batch_sizes)):
                 bar.reach(done)
                 images = self.images[:batch_size].to(PRECISIONS[precision])
-                row: dict[str, Any] = {
-                    "model": name,
-                    "backend": backend,
-                    "precision": precision,
-                    "threads": threads,
-                }
+                row: dict[str, Any] = {"model": name, "backend": backend, "precision": precision, "threads": threads}
                 model = self._cast[name, precision]
                 started = time.perf_counter()
                 try:
@@ -179,7 +171,7 @@ def timed_rows(
             warmup=warmup,
             seconds=seconds,
             seed=derive_seed(seed, "orders"),
-            synchronize=partial(synchronize, runtime.device),
+            device=runtime.device,
             advance=advance,
         )
     keys = [tuple(one.row[key] for key in ("model", "backend", "precision", "batch_size")) for one in prepared]
@@ -187,14 +179,11 @@ def timed_rows(
     rows = []
     for one, key in zip(prepared, keys, strict=True):
         compared = {
-            reference: asdict(
-                speedup(by_key[key], by_key[reference, *key[1:]], seed=derive_seed(seed, "bootstrap", reference))
-            )
+            reference: speedup(by_key[key], by_key[reference, *key[1:]], seed=derive_seed(seed, "bootstrap", reference))
             for reference in references
             if (reference, *key[1:]) in by_key
         }
-        measured = asdict(summarise(by_key[key], batch_size=key[3]))
-        rows.append({**one.row, **measured, "speedup": compared})
+        rows.append({**one.row, **summarise(by_key[key], batch_size=key[3]), "speedup": compared})
     return rows
 
 

@@ -7,49 +7,15 @@ the two times of the same round.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 
 import torch
+
+from nas.compute.timing import lasted
 
 LEAST_ROUNDS = 3
 SETTLED_NS = 50_000_000
 """A pass that takes less is run once untimed before it is timed: the caches hold what other models left there."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Latency:
-    """Time of a forward pass.
-
-    Attributes:
-        batch_size: Images in a pass.
-        median_ms: Over the repeats.
-        p95_ms: 95th percentile over the repeats.
-        images_per_second: At the median.
-        repeats: Passes timed.
-    """
-
-    batch_size: int
-    median_ms: float
-    p95_ms: float
-    images_per_second: float
-    repeats: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Speedup:
-    """How many times as fast a model is as a reference, with a bootstrap interval.
-
-    Attributes:
-        ratio: Median over the rounds of the reference's time by the model's.
-        low: Lower end of the interval.
-        high: Upper end.
-        rounds: Those in which both ran.
-    """
-
-    ratio: float
-    low: float
-    high: float
-    rounds: int
 
 
 def time_interleaved(
@@ -59,7 +25,7 @@ def time_interleaved(
     warmup: int,
     seconds: float,
     seed: int,
-    synchronize: Callable[[], None] = lambda: None,
+    device: torch.device,
     clock: Callable[[], int] = time.perf_counter_ns,
     advance: Callable[[], None] = lambda: None,
 ) -> list[list[float]]:
@@ -73,7 +39,7 @@ def time_interleaved(
         warmup: Untimed runs of each pass before the first round, at most; they end with a tenth of `seconds`.
         seconds: For each pass, warm-up apart.
         seed: Of the orders.
-        synchronize: Waits until the device is idle.
+        device: Waited for before and after each pass.
         clock: In nanoseconds.
         advance: Called after every round.
 
@@ -89,14 +55,8 @@ def time_interleaved(
     if not seconds > 0:
         raise ValueError(f"seconds must be positive, got {seconds}")
 
-    def lasted(run: Callable[[], object]) -> int:
-        synchronize()
-        started = clock()
-        run()
-        synchronize()
-        return clock() - started
-
-    quick = [_warm_up(lambda run=run: lasted(run), warmup, 1e8 * seconds) < SETTLED_NS for run in passes]  # type: ignore[misc]
+    timed = [partial(lasted, run, device=device, clock=clock) for run in passes]
+    quick = [_warm_up(run, warmup, 1e8 * seconds) < SETTLED_NS for run in timed]
     generator = torch.Generator().manual_seed(seed)
     times: list[list[float]] = [[] for _ in passes]
     spent = [0] * len(passes)
@@ -104,8 +64,8 @@ def time_interleaved(
         for i in torch.randperm(len(passes), generator=generator).tolist():
             if len(times[i]) >= LEAST_ROUNDS and spent[i] >= 1e9 * seconds:
                 continue
-            settling = lasted(passes[i]) if quick[i] else 0
-            taken = lasted(passes[i])
+            settling = timed[i]() if quick[i] else 0
+            taken = timed[i]()
             times[i].append(taken / 1e6)
             spent[i] += settling + taken
         advance()
@@ -123,19 +83,26 @@ def _warm_up(run: Callable[[], int], warmup: int, budget_ns: float) -> float:
     return taken
 
 
-def summarise(times_ms: Sequence[float], *, batch_size: int) -> Latency:
-    """Returns median, 95th percentile and throughput of the times of one pass; raises ValueError without times."""
+def summarise(times_ms: Sequence[float], *, batch_size: int) -> dict[str, float]:
+    """Summarises the times of one pass.
+
+    Returns:
+        `batch_size`; `median_ms` and `p95_ms`, the 95th percentile; `images_per_second` at the median; `repeats`.
+
+    Raises:
+        ValueError: If there are no times.
+    """
     if not times_ms:
         raise ValueError("there are no times")
     times = torch.tensor(times_ms, dtype=torch.float64)
     median_ms = times.quantile(0.5).item()
-    return Latency(
-        batch_size=batch_size,
-        median_ms=median_ms,
-        p95_ms=times.quantile(0.95).item(),
-        images_per_second=1000 * batch_size / median_ms,
-        repeats=len(times_ms),
-    )
+    return {
+        "batch_size": batch_size,
+        "median_ms": median_ms,
+        "p95_ms": times.quantile(0.95).item(),
+        "images_per_second": 1000 * batch_size / median_ms,
+        "repeats": len(times_ms),
+    }
 
 
 def speedup(
@@ -145,7 +112,7 @@ def speedup(
     seed: int,
     resamples: int = 1000,
     confidence: float = 0.95,
-) -> Speedup:
+) -> dict[str, float]:
     """Compares the times of a model with those of a reference, round by round.
 
     A factor that slows a whole round cancels. The interval is a percentile bootstrap: rounds are drawn with
@@ -158,6 +125,10 @@ def speedup(
         resamples: How often.
         confidence: Of the interval, in (0, 1).
 
+    Returns:
+        `ratio`, the median over the rounds of the reference's time by the model's; `low` and `high`, the ends of its
+        interval; `rounds`, those in which both ran.
+
     Raises:
         ValueError: If there is no round in common.
     """
@@ -169,9 +140,9 @@ def speedup(
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randint(common, (resamples, common), generator=generator)
     medians = ratios[drawn].quantile(0.5, dim=1)  # (resamples,)
-    return Speedup(
-        ratio=ratios.quantile(0.5).item(),
-        low=medians.quantile((1 - confidence) / 2).item(),
-        high=medians.quantile((1 + confidence) / 2).item(),
-        rounds=common,
-    )
+    return {
+        "ratio": ratios.quantile(0.5).item(),
+        "low": medians.quantile((1 - confidence) / 2).item(),
+        "high": medians.quantile((1 + confidence) / 2).item(),
+        "rounds": common,
+    }

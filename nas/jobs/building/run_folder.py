@@ -41,7 +41,10 @@ def opened_run(cfg: DictConfig, out: Path, *, runtime: Runtime, command: str) ->
         ValueError: If another process holds the folder, it was started with another config, or it is not one below
             that of all runs.
     """
-    _check_name(OmegaConf.select(cfg, "name"))
+    name = str(OmegaConf.select(cfg, "name"))
+    *_, last = parts = name.split("/")
+    if not last or {".", ".."} & set(parts):  # the files would be among those of other runs, or outside of all
+        raise ValueError(f"name must be that of a folder below results/runs, got {name!r}")
     with _locked(out):
         config = out / "config.yaml"
         begun = config.exists()
@@ -93,13 +96,6 @@ def keep_data(out: Path, record: Mapping[str, Any]) -> None:
 
 def _data_digest(record: Mapping[str, Any]) -> Any:
     return record.get("data_sha256", record.get("files_sha256", record.get("sha256")))
-
-
-def _check_name(name: object) -> None:
-    """Refuses a name that would put the run's files among those of other runs, or outside of all."""
-    parts = str(name).split("/")
-    if not parts[-1] or {".", ".."} & set(parts):
-        raise ValueError(f"name must be that of a folder below results/runs, got {name!r}")
 
 
 def _write_environment(file: Path, found: dict[str, object]) -> None:

@@ -16,17 +16,17 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from nas.compute.device import num_cores
-from nas.compute.timing import median_ratio, time_in_turns
+from nas.compute.timing import median_ratio
 from nas.data.augmentation import Augmentation
 from nas.data.cropping import Framing
 from nas.data.decoding import Decoders, ImageSource
 from nas.data.image_files import scan_folder
 from nas.data.streaming import StreamingSplit
 from nas.runs.console import progress
-from nas.studies.benchmarks.throughput import summary
+from nas.studies.benchmarks.eager import data_loader
+from nas.studies.benchmarks.steps import summary
 from nas.studies.benchmarks.workbench import Work, Workbench
 
 WIDTH, HEIGHT, QUALITY = 500, 375, 90  # of a picture, as most of ImageNet's are
@@ -44,23 +44,24 @@ def measure_loader(bench: Workbench) -> dict[str, Any]:
         and greatest, and `images_per_second`, and `speedup`, the median over the rounds of the ratio.
     """
     settings, device = bench.settings, bench.runtime.device
-    figures: dict[str, Any] = {"pictures": settings.pictures, "batch_size": min(BATCH_SIZE, settings.pictures)}
+    count, batch_size = settings.pictures, min(BATCH_SIZE, settings.pictures)
+    numbers = list(dict.fromkeys(min(workers, num_cores()) for workers in settings.decoders))
     with tempfile.TemporaryDirectory(prefix="nas-bench-") as folder:
-        root = Path(folder)
-        figures["bytes"] = write_pictures(root, settings.pictures) / settings.pictures
+        written = write_pictures(Path(folder), count)
         work: dict[str, Work] = {}
-        numbers = list(dict.fromkeys(min(workers, num_cores()) for workers in settings.decoders))
         for workers in numbers:
-            work |= _passes(root, workers=workers, batch_size=figures["batch_size"], device=device)
-        times = time_in_turns(work, rounds=settings.rounds, warmup=settings.warmup, device=device)
+            work |= _passes(Path(folder), workers=workers, batch_size=batch_size, device=device)
+        times = bench.time(work)
         del work  # the workers end before the pictures go
+    figures: dict[str, Any] = {"pictures": count, "batch_size": batch_size, "bytes": written / count}
     for workers in numbers:
-        ours, theirs = times[f"ours, {workers}"], times[f"torchvision, {workers}"]
-        figures[f"{workers} workers"] = {
-            "ours": summary(ours, images=settings.pictures),
-            "torchvision": summary(theirs, images=settings.pictures),
-            "speedup": median_ratio(theirs, ours),
-        }
+        own = {loader: times[f"{loader}, {workers}"] for loader in ("ours", "torchvision")}
+        rows = {loader: summary(milliseconds, images=count) for loader, milliseconds in own.items()}
+        figures[f"{workers} workers"] = {**rows, "speedup": median_ratio(own["torchvision"], own["ours"])}
+        bench.results.append(
+            f"loader, {workers} workers: {rows['ours']['images_per_second']:.0f} images/s, "
+            f"{figures[f'{workers} workers']['speedup']:.2f} times as fast as torchvision's"
+        )
     return figures
 
 
@@ -102,30 +103,10 @@ def natural_picture(rng: np.random.RandomState) -> npt.NDArray[np.uint8]:
     return (128 + 52 * np.stack(channels, axis=2)).clip(0, 255).astype(np.uint8)
 
 
-def torchvision_loader(
-    root: Path, *, workers: int, batch_size: int, pin_memory: bool
-) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Makes the loader of torchvision's own ImageNet example: ImageFolder, transforms image by image."""
+def _passes(root: Path, *, workers: int, batch_size: int, device: torch.device) -> dict[str, Work]:
+    """Returns a pass through all pictures by our loader and by that of torchvision's ImageNet example; workers stay."""
     from torchvision import datasets, transforms
 
-    steps = [
-        transforms.RandomResizedCrop(IMAGE_SIZE),
-        transforms.RandomHorizontalFlip(),
-        transforms.ToTensor(),
-        transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    ]
-    return DataLoader(
-        datasets.ImageFolder(str(root), transforms.Compose(steps)),
-        batch_size=batch_size,
-        shuffle=True,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=pin_memory,
-    )
-
-
-def _passes(root: Path, *, workers: int, batch_size: int, device: torch.device) -> dict[str, Work]:
-    """Returns a pass through all pictures by both loaders; their workers stay."""
     files, cuda = scan_folder(root), device.type == "cuda"
     source = ImageSource(files.paths, files.labels, image_size=IMAGE_SIZE, channels=3, framing=Framing())
     split = StreamingSplit(
@@ -135,7 +116,14 @@ def _passes(root: Path, *, workers: int, batch_size: int, device: torch.device) 
         indices=torch.arange(len(files.paths)),
         device=device,
     )
-    loader = torchvision_loader(root, workers=workers, batch_size=batch_size, pin_memory=cuda)
+    steps = [
+        transforms.RandomResizedCrop(IMAGE_SIZE),
+        transforms.RandomHorizontalFlip(),
+        transforms.ToTensor(),
+        transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    ]
+    images = datasets.ImageFolder(str(root), transforms.Compose(steps))
+    loader = data_loader(images, batch_size=batch_size, workers=workers, device=device)
     return {
         f"ours, {workers}": lambda: _use(split.batches(batch_size, seed=0, augmentation=FLIP), device),
         f"torchvision, {workers}": partial(_use, loader, device),

@@ -1,7 +1,7 @@
 """What a search occupies: weights, optimizer, and what a training step needs besides."""
 
+import itertools
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,12 @@ from nas.studies.benchmarks.workbench import Work, Workbench
 from nas.training.weight_trainer import WeightTrainer
 from search_spaces.genotype import Genotype
 
+HOW = {
+    "cuda": "torch.cuda.max_memory_allocated above what was allocated before the step",
+    "cpu": "torch.profiler: allocations of torch within the step, scratch memory of its libraries apart",
+}
+"""How `peak_bytes` measures, by type of device."""
+
 
 def measure_memory(bench: Workbench) -> dict[str, Any]:
     """Measures the memory of the search's supernet and of the same cell as a derived model, in bytes.
@@ -22,13 +28,19 @@ def measure_memory(bench: Workbench) -> dict[str, Any]:
         `supernet` and `derived`, see `training_memory`; `how` the peak was taken; on a GPU `max_allocated`, the most
         that this process had held until then.
     """
-    genotype, device = bench.cells(1)[0], bench.runtime.device
-    figures: dict[str, Any] = {"how": peak_method(device)}
-    if device.type == "cuda":
-        figures["max_allocated"] = torch.cuda.max_memory_allocated(device)  # before it is reset for the steps
+    genotype, kind = bench.cells(1)[0], bench.runtime.device.type
+    figures: dict[str, Any] = {"how": HOW.get(kind, HOW["cpu"])}
+    if kind == "cuda":
+        figures["max_allocated"] = torch.cuda.max_memory_allocated(bench.runtime.device)  # before steps reset it
     networks = {"supernet": bench.search.evaluator.trainer.network, "derived": bench.derived(genotype)}
     for name, network in networks.items():
         figures[name] = training_memory(bench, bench.search_trainer(network), genotype)
+    supernet = figures["supernet"]
+    weights, optimizer, step = (supernet[f"{part}_bytes"] / 1e6 for part in ("parameter", "optimizer", "step"))
+    bench.results.append(
+        f"memory: supernet of {supernet['parameters']:,} parameters, {weights:.1f} MB, optimizer {optimizer:.1f} MB, "
+        f"a step at most {step:.0f} MB more"
+    )
     return figures
 
 
@@ -41,26 +53,17 @@ def training_memory(bench: Workbench, trainer: WeightTrainer, genotype: Genotype
         recorded, what recording one needs.
     """
     network = trainer.network
-    device = bench.runtime.device
-    bench.search_steps(trainer, genotype, steps=1)()  # what lives on after the first step is no cost of a step
+    bench.search_steps(genotype, trainer, steps=1)()  # what lives on after the first step is no cost of a step
     trainer.optimizer.zero_grad(set_to_none=True)
     steps = 1 if trainer.recorder is None else WARMUP + 1
+    states = [value for state in trainer.optimizer.state.values() for value in state.values()]
     return {
         "parameters": count_parameters(network),
         "parameter_bytes": held_bytes(network.parameters()),
         "buffer_bytes": held_bytes(network.buffers()),
-        "optimizer_bytes": held_bytes(
-            value for state in trainer.optimizer.state.values() for value in state.values() if isinstance(value, Tensor)
-        ),
-        "step_bytes": peak_bytes(bench.search_steps(trainer, genotype, steps=steps), device=device),
+        "optimizer_bytes": held_bytes(value for value in states if isinstance(value, Tensor)),
+        "step_bytes": peak_bytes(bench.search_steps(genotype, trainer, steps=steps), device=bench.runtime.device),
     }
-
-
-def peak_method(device: torch.device) -> str:
-    """Returns how `peak_bytes` measures on a device."""
-    if device.type == "cuda":
-        return "torch.cuda.max_memory_allocated above what was allocated before the step"
-    return "torch.profiler: allocations of torch within the step, scratch memory of its libraries apart"
 
 
 def peak_bytes(work: Work, *, device: torch.device) -> int:
@@ -77,13 +80,5 @@ def peak_bytes(work: Work, *, device: torch.device) -> int:
     assert profile.profiler is not None
     # `profile.events()` leaves out what was allocated within an op; the raw events have every allocation and release.
     events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
-    return highest([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
-
-
-def highest(changes: Sequence[int]) -> int:
-    """Returns the greatest sum of the first changes, at least 0."""
-    level = peak = 0
-    for change in changes:
-        level += change
-        peak = max(peak, level)
-    return peak
+    changes: list[int] = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    return max(itertools.accumulate(changes, initial=0))

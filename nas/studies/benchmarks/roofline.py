@@ -8,9 +8,8 @@ faster than that.
 """
 
 import statistics
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
@@ -25,34 +24,16 @@ WEIGHT_BYTES = 4  # weights, gradients and momentum are float32
 UPDATE_PASSES = 5  # reads weight, gradient and momentum, writes weight and momentum
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ceilings:
-    """What the device can do.
+class KernelCost(NamedTuple):
+    """What an operation of the network, or the update of its weights, costs in a training step, forward and backward.
 
     Attributes:
-        flops_per_second: Floating-point operations, a multiply-add being two.
-        bytes_per_second: Read and written.
-    """
-
-    flops_per_second: float
-    bytes_per_second: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelCost:
-    """What an operation of the network, or the update of its weights, costs in a training step.
-
-    Attributes:
-        flops: Forward and backward.
+        flops: Floating-point operations, a multiply-add being two.
         bytes: Least bytes read and written.
     """
 
     flops: int
     bytes: int
-
-    def seconds(self, ceilings: Ceilings) -> float:
-        """Returns the least time."""
-        return max(self.flops / ceilings.flops_per_second, self.bytes / ceilings.bytes_per_second)
 
 
 def measure_roofline(bench: Workbench) -> dict[str, Any]:
@@ -62,35 +43,41 @@ def measure_roofline(bench: Workbench) -> dict[str, Any]:
         `flops` and `bytes` of a step; `flops_per_second` and `bytes_per_second` of the device; `compute_ms` and
         `traffic_ms`, what either alone would take; `floor_ms`, kernel by kernel; `measured_ms`; `gap`, their ratio.
     """
-    genotype = bench.cells(1)[0]
-    network = bench.derived(genotype)
-    recording = record_operations(network, genotype, image_shape=bench.search.evaluator.data.image_shape)
+    genotype, runtime, evaluator = bench.cells(1)[0], bench.runtime, bench.search.evaluator
+    recording = record_operations(bench.derived(genotype), genotype, image_shape=evaluator.data.image_shape)
     costs = training_costs(
         recording.operations,
-        batch_size=bench.search.evaluator.settings.batch_size,
-        element_bytes=4 if bench.runtime.autocast is None else bench.runtime.autocast.itemsize,
+        batch_size=evaluator.settings.batch_size,
+        element_bytes=4 if runtime.autocast is None else runtime.autocast.itemsize,
     )
-    work = {"step": bench.search_steps(bench.search.evaluator.trainer, genotype), **ceiling_work(bench.runtime)}
+    work = {"step": bench.search_steps(genotype), **ceiling_work(runtime)}
     medians = {name: statistics.median(times) / 1000 for name, times in bench.time(work).items()}
-    ceilings = Ceilings(
-        flops_per_second=2 * MATMUL_SIDE[bench.runtime.device.type] ** 3 / medians["matmul"],
-        bytes_per_second=2 * COPY_BYTES[bench.runtime.device.type] / medians["copy"],
+    figures = floor(
+        costs,
+        flops_per_second=2 * MATMUL_SIDE[runtime.device.type] ** 3 / medians["matmul"],
+        bytes_per_second=2 * COPY_BYTES[runtime.device.type] / medians["copy"],
+        measured_ms=1000 * medians["step"] / bench.steps,
     )
-    return floor(costs, ceilings, measured_ms=1000 * medians["step"] / bench.steps)
+    bench.results.append(
+        f"floor of a search step: {figures['floor_ms']:.2f} ms, measured {figures['gap']:.2f} times that "
+        f"({figures['flops_per_second'] / 1e9:,.0f} GFLOP/s, {figures['bytes_per_second'] / 1e9:,.1f} GB/s)"
+    )
+    return figures
 
 
-def floor(costs: Iterable[KernelCost], ceilings: Ceilings, *, measured_ms: float) -> dict[str, float]:
+def floor(
+    costs: Sequence[KernelCost], *, flops_per_second: float, bytes_per_second: float, measured_ms: float
+) -> dict[str, float]:
     """Returns the figures of `measure_roofline` from what was counted and measured."""
-    costs = list(costs)
     flops, moved = sum(cost.flops for cost in costs), sum(cost.bytes for cost in costs)
-    floor_ms = 1000 * sum(cost.seconds(ceilings) for cost in costs)
+    floor_ms = 1000 * sum(max(cost.flops / flops_per_second, cost.bytes / bytes_per_second) for cost in costs)
     return {
         "flops": flops,
         "bytes": moved,
-        "flops_per_second": ceilings.flops_per_second,
-        "bytes_per_second": ceilings.bytes_per_second,
-        "compute_ms": 1000 * flops / ceilings.flops_per_second,
-        "traffic_ms": 1000 * moved / ceilings.bytes_per_second,
+        "flops_per_second": flops_per_second,
+        "bytes_per_second": bytes_per_second,
+        "compute_ms": 1000 * flops / flops_per_second,
+        "traffic_ms": 1000 * moved / bytes_per_second,
         "floor_ms": floor_ms,
         "measured_ms": measured_ms,
         "gap": measured_ms / floor_ms,
@@ -108,23 +95,17 @@ def training_costs(operations: Iterable[Operation], *, batch_size: int, element_
         batch_size: Images N.
         element_bytes: Of an activation.
     """
-    costs: list[KernelCost] = []
-    weights = 0
-    first = True
-    for operation in operations:
-        weights += operation.new_parameters
-        if operation.kind in ("element-wise", "movement") and operation.name != "batch_norm":
-            continue
-        costs.append(
-            kernel_cost(operation, batch_size=batch_size, element_bytes=element_bytes, needs_input_gradient=not first)
-        )
-        first = False
+    operations = list(operations)
+    weights = sum(operation.new_parameters for operation in operations)
+    kernels = [one for one in operations if one.name == "batch_norm" or one.kind not in ("element-wise", "movement")]
+    costs = [
+        kernel_cost(operation, batch_size=batch_size, element_bytes=element_bytes, needs_input_gradient=number > 0)
+        for number, operation in enumerate(kernels)
+    ]
     return [*costs, KernelCost(flops=0, bytes=UPDATE_PASSES * WEIGHT_BYTES * weights)]
 
 
-def kernel_cost(
-    operation: Operation, *, batch_size: int, element_bytes: int, needs_input_gradient: bool = True
-) -> KernelCost:
+def kernel_cost(operation: Operation, *, batch_size: int, element_bytes: int, needs_input_gradient: bool) -> KernelCost:
     """Returns what one operation costs forward and backward; arguments as of `training_costs`."""
     # The forward pass reads the input and writes the output. The backward pass reads the output's gradient and writes
     # the input's; what has weights, batch norm too, reads the input a second time.

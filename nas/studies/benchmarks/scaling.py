@@ -10,13 +10,11 @@ from typing import Any
 
 from torch import nn
 
-from controllers.uniform import Uniform
 from nas.compute.timing import median_ratio
 from nas.costs.latency.peak_memory import held_bytes
 from nas.models.derived import count_parameters
-from nas.runs.seeds import derive_seed, seed_everything
 from nas.studies.benchmarks.workbench import Work, Workbench
-from search_spaces.genotype import Genotype
+from search_spaces.genotype import Decision, Genotype
 from search_spaces.ops import OPS, register_separable_conv
 from search_spaces.shufflenas import PAPER_OPS
 from search_spaces.space import WeightSharingSpace
@@ -52,65 +50,53 @@ def measure_scaling(bench: Workbench) -> dict[str, Any]:
     Returns:
         `blocks`, `filters`, `batch_size` and `num_ops`: for each a list of its values with `ms` a step, and but for the
         batch size `parameters` and `weight_bytes` of the supernet; for ops also `ratio`, the median over the rounds of
-        the time beside that with the fewest ops.
+        the time divided by that with the fewest ops.
 
     Raises:
         ValueError: If more ops are asked for than there are.
     """
+    settings, genotype = bench.settings, bench.cells(1)[0]
+    steps = max(1, bench.steps // 2)  # of a piece: half as many as elsewhere, for there are many variants
+    networks: dict[tuple[str, int], nn.Module] = {}
+    work: dict[str, Work] = {}
+
+    def enter(axis: str, value: int, cell: Genotype, network: nn.Module, *, batch_size: int | None = None) -> None:
+        networks[axis, value] = network
+        trainer = bench.search_trainer(network)
+        work[f"{axis} {value}"] = bench.search_steps(cell, trainer, steps=steps, batch_size=batch_size)
+
     with enough_ops() as ops:
-        if bench.settings.num_ops[-1] > len(ops):
-            raise ValueError(f"bench.num_ops must be at most {len(ops)}, got {bench.settings.num_ops[-1]}")
-        variants = _variants(bench, ops)
-        times = bench.time({f"{axis} {value}": work for axis, value, _, work in variants})
+        if settings.num_ops[-1] > len(ops):
+            raise ValueError(f"bench.num_ops must be at most {len(ops)}, got {settings.num_ops[-1]}")
+        largest = bench.make_space(blocks=settings.blocks[-1])
+        actions = bench.actions(largest, 1, stream="bench scaling")[0]
+        for blocks in settings.blocks:
+            space = bench.make_space(blocks=blocks)
+            enter("blocks", blocks, space.decode(shortened(actions, largest, space)), bench.supernet(space))
+        for filters in settings.filters:
+            enter("filters", filters, genotype, bench.supernet(bench.space, filters=filters))
+        for batch_size in settings.batch_sizes:  # each with a supernet of its own: a recorded step is of one size
+            enter("batch_size", batch_size, genotype, bench.supernet(bench.space), batch_size=batch_size)
+        fewest = bench.make_space(ops=list(ops[: settings.num_ops[0]]))
+        shared = fewest.decode(bench.actions(fewest, 1, stream="bench scaling")[0])
+        for number in settings.num_ops:
+            enter("num_ops", number, shared, bench.supernet(bench.make_space(ops=list(ops[:number]))))
+        times = bench.time(work)
     figures: dict[str, Any] = {}
-    for axis, value, network, _ in variants:
-        milliseconds = [ms / _steps(bench) for ms in times[f"{axis} {value}"]]
-        row: dict[str, Any] = {"value": value, "ms": statistics.median(milliseconds)}
+    for (axis, value), network in networks.items():
+        own = times[f"{axis} {value}"]
+        row: dict[str, Any] = {"value": value, "ms": statistics.median(own) / steps}
         if axis != "batch_size":
             row |= {"parameters": count_parameters(network), "weight_bytes": held_bytes(network.parameters())}
         if axis == "num_ops":
-            fewest = times[f"{axis} {bench.settings.num_ops[0]}"]
-            row["ratio"] = median_ratio(times[f"{axis} {value}"], fewest)
+            row["ratio"] = median_ratio(own, times[f"{axis} {settings.num_ops[0]}"])
         figures.setdefault(axis, []).append(row)
+    fewest, most = figures["num_ops"][0], figures["num_ops"][-1]
+    bench.results.append(
+        f"{most['value']} candidate ops instead of {fewest['value']}: {most['ratio']:.3f} times the time of a step, "
+        f"{most['weight_bytes'] / fewest['weight_bytes']:.1f} times the weights"
+    )
     return figures
-
-
-def _variants(bench: Workbench, ops: Sequence[str]) -> list[tuple[str, int, nn.Module, Work]]:
-    """Returns axis, value, supernet and training steps of every variant."""
-    settings = bench.settings
-    genotype = bench.cells(1)[0]
-    variants: list[tuple[str, int, nn.Module, Work]] = []
-
-    def enter(axis: str, value: int, cell: Genotype, network: nn.Module, *, batch_size: int | None = None) -> None:
-        work = bench.search_steps(bench.search_trainer(network), cell, steps=_steps(bench), batch_size=batch_size)
-        variants.append((axis, value, network, work))
-
-    largest = bench.build.space(blocks=settings.blocks[-1])
-    actions = _first_actions(bench, largest)
-    for blocks in settings.blocks:
-        space = bench.build.space(blocks=blocks)
-        enter("blocks", blocks, space.decode(shortened(actions, largest, space)), bench.supernet(space))
-    for filters in settings.filters:
-        enter("filters", filters, genotype, bench.supernet(bench.space, filters=filters))
-    for batch_size in settings.batch_sizes:  # each with a supernet of its own: a recorded step is of one size
-        enter("batch_size", batch_size, genotype, bench.supernet(bench.space), batch_size=batch_size)
-    fewest = bench.build.space(ops=list(ops[: settings.num_ops[0]]))
-    shared = fewest.decode(_first_actions(bench, fewest))
-    for number in settings.num_ops:
-        enter("num_ops", number, shared, bench.supernet(bench.build.space(ops=list(ops[:number]))))
-    return variants
-
-
-def _steps(bench: Workbench) -> int:
-    """Returns the steps of a piece: half as many as elsewhere, for there are many variants."""
-    return max(1, bench.steps // 2)
-
-
-def _first_actions(bench: Workbench, space: WeightSharingSpace) -> list[int]:
-    """Draws the answers to a space's decisions."""
-    seed_everything(derive_seed(bench.seed, "bench scaling"))
-    actions: list[int] = Uniform(space.decisions).sample(1).actions[0].tolist()
-    return actions
 
 
 def shortened(actions: Sequence[int], larger: WeightSharingSpace, smaller: WeightSharingSpace) -> list[int]:
@@ -118,10 +104,9 @@ def shortened(actions: Sequence[int], larger: WeightSharingSpace, smaller: Weigh
 
     A mixer is decided after the last block, and so has another step: it gets the first choice.
     """
-    answers = {
-        (decision.group, decision.step, decision.kind, decision.slot): action
-        for decision, action in zip(larger.decisions, actions, strict=True)
-    }
-    return [
-        answers.get((decision.group, decision.step, decision.kind, decision.slot), 0) for decision in smaller.decisions
-    ]
+
+    def place(decision: Decision) -> tuple[object, ...]:
+        return decision.group, decision.step, decision.kind, decision.slot
+
+    answers = {place(decision): action for decision, action in zip(larger.decisions, actions, strict=True)}
+    return [answers.get(place(decision), 0) for decision in smaller.decisions]

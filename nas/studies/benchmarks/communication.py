@@ -1,4 +1,9 @@
-"""How long ranks take to add up a buffer: a model with two constants, and measurements to hold it against."""
+"""What data-parallel training sends: the gradients of the path, each step, and how long links take for them.
+
+A step sends the gradients of the weights that it touched, so that candidates off the path cost nothing. This machine's
+processes are measured; for other links and more ranks there is a model with two constants, which is compared with
+these measurements first.
+"""
 
 import math
 import statistics
@@ -6,18 +11,28 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, distributed
 
 from nas.compute.timing import Began, synchronize, time_in_turns
+from nas.costs.latency.peak_memory import held_bytes
+from nas.studies.benchmarks.workbench import Workbench
+from search_spaces.cells import genotype_candidates
 
+MEASURED_RANKS = 2
+FITTED_SIZES = (2**10, 2**14, 2**18, 2**22)
+"""Bytes of the buffers to which the constants are fitted, which then predict the times of the gradients."""
+NEGLIGIBLE = 0.05
+"""Share of a step."""
+VOLUMES = {"search": "a cell's path in the supernet", "reference": "ShuffleNASNet-A of 236K parameters"}
 TIMEOUT = timedelta(seconds=120)
 WARMUP = 3
 LEAST = 1e-6  # seconds of a gigabyte, where noise hides what bytes cost
@@ -52,6 +67,52 @@ class Link:
     def least_ms(self, size: int, *, ranks: int) -> float:
         """Returns the milliseconds of the faster of the two, which NCCL chooses by size and ranks, too."""
         return min(self.ring_ms(size, ranks=ranks), self.tree_ms(size, ranks=ranks))
+
+
+def measure_communication(bench: Workbench) -> dict[str, Any]:
+    """Counts the gradients of a step, times all-reduces here, and models them elsewhere.
+
+    Returns:
+        `volumes`: bytes of float32 gradients by name: of `search` the median over cells, with `least` and `most` (the
+        weights on a path of the supernet are those of the cell as a plain network), of all of the `supernet`, of the
+        `reference` model; `measured`: backend, ranks, `ms` by bytes, and the `link` fitted to the sizes that are not
+        gradients; `foretold`: by volume the bytes, `ms` measured and foretold, and their ratio; `modelled`: a row for
+        each link, volume and number of ranks with `ms`, and `step_ms`, the least step of which that is at most 5 %.
+    """
+    paths = [held_bytes(bench.make_network(genotype_candidates(genotype)).parameters()) for genotype in bench.cells()]
+    volumes = {
+        "search": statistics.median_low(paths),
+        "least": min(paths),
+        "most": max(paths),
+        "supernet": held_bytes(bench.search.evaluator.trainer.network.parameters()),
+        "reference": held_bytes(bench.reference()[0].parameters()),
+    }
+    gradients = {name: volumes[name] for name in VOLUMES}
+    rounds = 5 * bench.settings.rounds
+    times = time_all_reduce([*FITTED_SIZES, *set(gradients.values())], ranks=MEASURED_RANKS, rounds=rounds)
+    fitted = fit_link({size: times[size] for size in FITTED_SIZES}, ranks=MEASURED_RANKS)
+    foretold: dict[str, Any] = {}
+    modelled: list[dict[str, Any]] = []
+    for volume, size in gradients.items():
+        ms = fitted.ring_ms(size, ranks=MEASURED_RANKS)
+        foretold[volume] = {"bytes": size, "ms": times[size], "foretold_ms": ms, "ratio": ms / times[size]}
+        bench.results.append(
+            f"{VOLUMES[volume]}: {size / 1e6:.2f} MB of gradients a step, {times[size]:.2f} ms among {MEASURED_RANKS} "
+            f"processes here ({backend(MEASURED_RANKS)}; the model foretold {ms:.2f} ms)"
+        )
+    for link, constants in bench.settings.links.items():
+        for volume, size in gradients.items():
+            for ranks in bench.settings.ranks:
+                ms = Link(*constants).least_ms(size, ranks=ranks)
+                row = {"link": link, "volume": volume, "ranks": ranks, "bytes": size}
+                modelled.append({**row, "ms": ms, "step_ms": ms / NEGLIGIBLE})
+    measured = {
+        "backend": backend(MEASURED_RANKS),
+        "ranks": MEASURED_RANKS,
+        "ms": {str(size): ms for size, ms in sorted(times.items())},
+        "link": asdict(fitted),
+    }
+    return {"volumes": volumes, "measured": measured, "foretold": foretold, "modelled": modelled}
 
 
 def fit_link(times: Mapping[int, float], *, ranks: int) -> Link:
