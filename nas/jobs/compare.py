@@ -88,18 +88,18 @@ def _trials(settings: ComparisonSettings, front: FrontSettings) -> list[Trial]:
     """
     num_front = front.num_seeds(settings.seeds)
     least, most = sorted((settings.seeds, num_front or settings.seeds))
-    seeds = portion_of(range(settings.first_seed, settings.first_seed + most), settings.portion, settings.portions)
+    numbers = portion_of(range(most), settings.portion, settings.portions)
     portion_of(range(least), settings.portion, settings.portions)  # there must be enough of the smaller part, too
-    parts: list[tuple[Part, Sequence[str], int]] = [
-        ("accuracy", settings.controllers, settings.seeds),
-        ("front", front.controllers, num_front),
-    ]
+    parts: dict[Part, tuple[Sequence[str], int]] = {
+        "accuracy": (settings.controllers, settings.seeds),
+        "front": (front.controllers, num_front),
+    }
     return [
-        Trial(part, name, seed)
-        for seed in seeds
-        for part, names, count in parts
+        Trial(part, name, settings.first_seed + number)
+        for number in numbers
+        for part, (names, count) in parts.items()
         for name in names
-        if seed < settings.first_seed + count
+        if number < count
     ]
 
 
@@ -161,14 +161,8 @@ def _conclude(
     points = curves(groups, part="accuracy", bounds=bounds)
     write_csv(out / "compare.csv", joined_rows(rows, front_rows))
     write_csv(out / "curves.csv", [*points, *curves(front_groups, part="front", bounds=bounds)])
-    comparison_plot(
-        points,
-        front_rows,
-        marks=settings.marks,
-        optimum=bounds[1],
-        names=list(runner.controllers),
-        path=out / "compare.svg",
-    )
+    drawn: dict[str, Any] = {"marks": settings.marks, "optimum": bounds[1], "names": list(runner.controllers)}
+    comparison_plot(points, front_rows, **drawn, path=out / "compare.svg")
     write_json(out / "compare.json", report)
     print_figures(rows, front_rows, settings=settings)
     note(f"figures in {shown(out / 'compare.json')}, compare.csv, curves.csv and compare.svg")

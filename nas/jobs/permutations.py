@@ -1,8 +1,6 @@
 """Permutations: the papers' demonstrations of learned permutations, with tables and pictures."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -18,67 +16,48 @@ from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import write_csv, write_json
 from nas.runs.console import header, note, result, shown
 from nas.runs.seeds import seed_everything
-from nas.studies.demonstrations import TASKS, bodies, mixer_costs, model_costs, structured, two_layer
+from nas.studies.demonstrations import TASKS, bodies, structured, two_layer
+from nas.studies.demonstrations.costs import mixer_costs, model_costs
 from nas.studies.demonstrations.matching import graph_matching
 from nas.studies.demonstrations.matching.plots import matrices_over_time, success_curves
 from nas.studies.demonstrations.permuted import images as permuted_images
 from nas.studies.demonstrations.permuted.plots import accuracy_plot, pictures_plot
 from nas.studies.demonstrations.permuted.plots import film_plot as permuted_film
 from nas.studies.demonstrations.structured_plots import constructed_plot, film_plot, learned_plot
-from search_spaces.shuffles import check_mixer
 
 MAX_WIDTH = 140  # characters of a printed row
 
-Draw = Callable[[dict[str, Any], Path], None]
+Figures = dict[str, Any]
 
 
-def _graph_matching_plots(figures: dict[str, Any], folder: Path) -> None:
-    settings = figures["settings"]
-    matrices_over_time(figures["snapshots"], folder / "graph_matching-matrices.svg")
-    success_curves(
-        figures["rows"], folder / "graph_matching-noise.svg", along="noise", where={"n": settings["noise_size"]}
-    )
-    for noise in settings["size_noises"]:
-        path = folder / f"graph_matching-size-noise{noise:g}.svg"
-        success_curves(figures["rows"], path, along="n", where={"noise": noise})
-
-
-def _two_layer_plots(figures: dict[str, Any], folder: Path) -> None:
-    settings = figures["settings"]
-    matrices_over_time(figures["snapshots"], folder / "two_layer-matrices.svg")
-    where = {"noise": settings["base_noise"], "samples_per_unit": settings["base_samples"]}
-    success_curves(
-        figures["rows"],
-        folder / "two_layer-size.svg",
-        along="n",
-        where=where,
-        rate="success",
-        title="planted permutation found, before rounding (%)",
-    )
-    success_curves(figures["rows"], folder / "two_layer-size-rounded.svg", along="n", where=where)
-
-
-def _structured_plots(figures: dict[str, Any], folder: Path) -> None:
-    constructed_plot(figures, folder / "structured-constructed.svg")
-    learned_plot(figures, folder / "structured-learned.svg")
-    film_plot(figures, folder / "structured-matrices.svg")
-
-
-def _permuted_plots(figures: dict[str, Any], folder: Path) -> None:
-    pictures_plot(figures, folder / "permuted_images-pictures.svg")
-    accuracy_plot(figures, folder / "permuted_images-accuracy.svg")
-    permuted_film(figures, folder / "permuted_images-matrices.svg")
-
-
-DEMONSTRATIONS: dict[str, tuple[Any, Draw | None]] = {
-    "graph_matching": (graph_matching, _graph_matching_plots),
-    "two_layer": (two_layer, _two_layer_plots),
-    "structured": (structured, _structured_plots),
-    "permuted_images": (permuted_images, _permuted_plots),
-    "mixer_costs": (mixer_costs, None),
-    "model_costs": (model_costs, None),
-    "bodies": (bodies, None),
+DEMONSTRATIONS: dict[str, Callable[..., Figures]] = {
+    "graph_matching": graph_matching.run,
+    "two_layer": two_layer.run,
+    "structured": structured.run,
+    "permuted_images": permuted_images.run,
+    "mixer_costs": mixer_costs,
+    "model_costs": model_costs,
+    "bodies": bodies.run,
 }
+PICTURES: dict[str, dict[str, Callable[[Figures, Path], None]]] = {
+    "graph_matching": {"matrices": lambda figures, path: matrices_over_time(figures["snapshots"], path)},
+    "two_layer": {"matrices": lambda figures, path: matrices_over_time(figures["snapshots"], path)},
+    "structured": {"constructed": constructed_plot, "learned": learned_plot, "matrices": film_plot},
+    "permuted_images": {"pictures": pictures_plot, "accuracy": accuracy_plot, "matrices": permuted_film},
+}
+"""By task, what is drawn of all figures, by the last part of the file's name."""
+
+
+def _curves(task: str, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Returns which success curves of a task are drawn, likewise by name."""
+    if task == "graph_matching":
+        sizes = {f"size-noise{noise:g}": {"along": "n", "where": {"noise": noise}} for noise in settings["size_noises"]}
+        return {"noise": {"along": "noise", "where": {"n": settings["noise_size"]}}, **sizes}
+    if task == "two_layer":
+        where = {"noise": settings["base_noise"], "samples_per_unit": settings["base_samples"]}
+        before = {"rate": "success", "title": "planted permutation found, before rounding (%)"}
+        return {"size": {"along": "n", "where": where, **before}, "size-rounded": {"along": "n", "where": where}}
+    return {}
 
 
 def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
@@ -95,9 +74,6 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     """
     tasks = chosen_names("tasks", plain(cfg, "the config")["tasks"], TASKS)
     settings = {task: build(cfg[task], task) for task in tasks}
-    for task, one in settings.items():
-        for mixer in getattr(one, "mixers", ()):
-            _check_mixer(mixer, f"{task}.mixers")
     runtime = build_runtime(cfg)
     header("permutations", {"run folder": shown(out), "tasks": ", ".join(tasks), "seed": cfg.seed})
     figures = {}
@@ -111,20 +87,13 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     return figures
 
 
-def _check_mixer(name: str, key: str) -> None:
-    try:
-        check_mixer(name)
-    except ValueError as error:
-        raise ValueError(f"{key}: {error}") from None
-
-
-def _run_task(task: str, settings: Any, cfg: DictConfig, out: Path, runtime: Runtime) -> dict[str, Any]:
+def _run_task(task: str, settings: Any, cfg: DictConfig, out: Path, runtime: Runtime) -> Figures:
     file = out / f"{task}.json"
     if file.exists():
         note(f"{task} is done: {shown(file)}")
         return {}
-    demonstration, draw = DEMONSTRATIONS[task]
-    result(f"\n{task.replace('_', ' ')}: {demonstration.__doc__.splitlines()[0]}")
+    demonstration = DEMONSTRATIONS[task]
+    result(f"\n{task.replace('_', ' ')}: {(demonstration.__doc__ or '').splitlines()[0]}")
     rows: list[dict[str, Any]] = []
 
     def on_row(row: dict[str, Any]) -> None:
@@ -133,16 +102,17 @@ def _run_task(task: str, settings: Any, cfg: DictConfig, out: Path, runtime: Run
         result(_line(list(row), list(row.values())))
         rows.append(row)
 
-    compute = demonstration.run
-    if demonstration is bodies:
+    resources: dict[str, Any] = {}
+    if task == "bodies":
         data = build_data(cfg, runtime)
         keep_data(out, data.record)  # members that are trained already are taken from their files
-        compute = partial(compute, data=data, runtime=runtime, folder=out / "members")
+        resources = {"data": data, "runtime": runtime, "folder": out / "members"}
     seed_everything(cfg.seed)
-    figures: dict[str, Any] = compute(settings, seed=cfg.seed, on_row=on_row)
-    figures = {"settings": asdict(settings), **figures}
-    if draw is not None:
-        draw(figures, out)
+    figures = demonstration(settings, seed=cfg.seed, on_row=on_row, **resources)
+    for name, draw in PICTURES.get(task, {}).items():
+        draw(figures, out / f"{task}-{name}.svg")
+    for name, chosen in _curves(task, figures["settings"]).items():
+        success_curves(figures["rows"], out / f"{task}-{name}.svg", **chosen)
     write_csv(out / f"{task}.csv", rows)
     write_json(file, {**figures, "environment": environment(runtime, seed=cfg.seed)})
     note(f"figures in {shown(file)}, rows in {task}.csv")

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from nas.studies.demonstrations.permuted.images import Images, run, summarise, train_and_test
-from nas.studies.demonstrations.permuted.pixel_permutations import learn_auto_shuffle, learn_faq, learn_switches
-from nas.studies.demonstrations.permuted.plots import accuracy_plot, film_plot, pictures_plot
-from nas.studies.demonstrations.permuted.total_variation import (
+from nas.studies.demonstrations.permuted.pixel_permutations import (
     grid_laplacian,
+    learn_auto_shuffle,
+    learn_faq,
+    learn_switches,
     neighbours_restored,
     objective_slope,
     permute_pixels,
@@ -16,6 +17,7 @@ from nas.studies.demonstrations.permuted.total_variation import (
     smoothness_kernel,
     total_variation,
 )
+from nas.studies.demonstrations.permuted.plots import accuracy_plot, film_plot, pictures_plot
 from nas.studies.demonstrations.settings import PermutedImagesSettings
 from search_spaces.mixers import Permutation
 from search_spaces.permutations import inverse_permutation, permutation_matrix, permutation_penalty
@@ -170,7 +172,7 @@ def test_a_network_learns_what_is_easy():
     images = torch.randn(256, 1, 4, 4) + 4 * labels.view(-1, 1, 1, 1)
     settings = PermutedImagesSettings(side=4, train_images=256, batch_size=32, epochs=4, width=8)
     part = Images(images, labels)
-    assert train_and_test(part, part, settings=settings, seed=0, num_classes=2) > 0.9
+    assert train_and_test(part, part, settings, seed=0, num_classes=2) > 0.9
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,22 @@
+from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
 import torch
 
 from nas.studies.demonstrations.relaxation import (
+    NEAR,
     Descent,
+    Instances,
     best_of_starts,
     descend,
-    film,
     linear_gap,
     nearby_doubly_stochastic,
     penalty_gradient,
     random_starts,
     round_all,
+    snapshots,
+    success_rate,
 )
 from search_spaces.permutations import permutation_matrix, permutation_penalty, project_doubly_stochastic
 
@@ -113,24 +117,51 @@ def test_the_linear_gap_is_that_to_the_best_permutation():
     assert float(linear_gap(torch.eye(2).flip(0)[None], gradient)) == 0.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distances(Instances):
+    """Of the matrix to a target."""
+
+    target: torch.Tensor
+
+    def objective(self, matrix):
+        return (matrix - self.target).square().sum(dim=(1, 2))
+
+    def gradient(self, matrix):
+        return 4 * (matrix - self.target)
+
+
 def test_the_best_start_is_one_of_the_problems_own():
-    assert best_of_starts(torch.tensor([3.0, 1.0, 2.0, 0.5, 9.0, 0.1]), starts=3).tolist() == [1, 5]
+    planted = torch.tensor([[1, 2, 0], [2, 1, 0]])
+    instances = Distances(planted=planted, target=permutation_matrix(planted).double())
+    starts = torch.tensor([[0, 1, 2], [1, 2, 0], [2, 1, 0]] * 2)
+    soft = 0.7 * permutation_matrix(starts) + 0.1
+    matrices, indices = best_of_starts(instances, soft)
+    assert torch.equal(indices, planted)
+    assert torch.equal(matrices, soft[[1, 5]])
+
+
+def test_repeated_instances_are_next_to_each_other_and_of_single_precision():
+    planted = torch.tensor([[0, 1], [1, 0]])
+    repeated = Distances(planted=planted, target=permutation_matrix(planted).double()).repeated(2)
+    assert repeated.planted.tolist() == [[0, 1], [0, 1], [1, 0], [1, 0]]
+    assert torch.equal(repeated.target, permutation_matrix(repeated.planted))
+
+
+def test_a_success_rate_has_the_named_ends_of_its_interval():
+    rate = success_rate("found", torch.tensor([True, True, False, True]), ends=("from", "to"))
+    assert list(rate) == ["found", "from", "to"]
+    assert 0 < rate["from"] < rate["found"] == 0.75 < rate["to"] < 1
 
 
 def test_a_film_has_start_and_end_of_both_descents():
-    start = doubly_stochastic(1, 4)
-    target = doubly_stochastic(1, 4, seed=1)
-    figures = film(
-        Descent(steps=10),
-        lambda descent, on_step: descend(start, lambda matrix: 4 * (matrix - target), descent, on_step=on_step),
-        order=torch.tensor([3, 2, 1, 0]),
-        pictures=3,
-    )
-    assert figures["steps"] == [0, 5, 10]
-    for kind in ("relaxation", "penalty"):
-        assert len(figures[kind]) == 3
-        assert figures[kind][0] == start[0].flip(0).tolist()
-    assert figures["relaxation"][2] != figures["penalty"][2]
+    planted = torch.tensor([[3, 2, 1, 0]])
+    instances = Distances(planted=planted, target=0.6 * permutation_matrix(planted) + 0.1)
+    figures = snapshots(instances, Descent(), seed=0, pictures=3)
+    assert figures["steps"] == [0, 150, 300]
+    assert [len(figures[kind]) for kind in ("relaxation", "penalty")] == [3, 3]
+    assert figures["relaxation"][0] == figures["penalty"][0]
+    torch.testing.assert_close(torch.tensor(figures["penalty"][2]), torch.eye(4), rtol=0, atol=NEAR)  # planted order
+    torch.testing.assert_close(torch.tensor(figures["relaxation"][2]), 0.6 * torch.eye(4) + 0.1, rtol=0, atol=NEAR)
 
 
 def test_matrices_with_tiny_entries_become_doubly_stochastic_where_normalising_does_not():

@@ -7,16 +7,20 @@ import pytest
 import torch
 
 from nas.studies.demonstrations.structured import (
+    LEARNED,
     STARTS,
+    TRANSFORMS,
     StructuredSettings,
+    construct,
     descend,
     descend_switches,
+    expressible,
     find_planted,
     learn,
+    learnable,
     run,
 )
 from nas.studies.demonstrations.structured_plots import constructed_plot, film_plot, learned_plot
-from nas.studies.demonstrations.transforms import LEARNED, TRANSFORMS, construct, expressible, learnable
 from search_spaces.butterfly import identity_twiddle, kaleidoscope_matrix, random_twiddle
 from search_spaces.switches import switch_matrix, switch_permutation, switch_tables
 
@@ -54,7 +58,7 @@ def test_an_error_of_a_written_matrix_is_seen(monkeypatch):
         target[1, 2] += 0.25
         return product, target
 
-    monkeypatch.setattr("nas.studies.demonstrations.transforms.expressible", wrong)
+    monkeypatch.setattr("nas.studies.demonstrations.structured.expressible", wrong)
     assert construct("hadamard", 4, generator=generator())["max_error"] == 0.25
 
 

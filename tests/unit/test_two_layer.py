@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from nas.studies.demonstrations.matching.plots import matrices_over_time, success_curves
-from nas.studies.demonstrations.relaxation import NEAR, Descent, round_all
-from nas.studies.demonstrations.two_layer import TwoLayerSettings, draw_teachers, recover, run
+from nas.studies.demonstrations.relaxation import NEAR, Descent, chance_starts, descend_best, round_all
+from nas.studies.demonstrations.two_layer import Teachers, TwoLayerSettings, draw_teachers, run
 from search_spaces.permutations import permutation_matrix, project_doubly_stochastic
 
 DESCENT = TwoLayerSettings().descent
@@ -20,10 +20,14 @@ TINY = TwoLayerSettings(
 )
 
 
+def recover(teachers: Teachers, descent: Descent, *, starts: int, seed: int) -> torch.Tensor:
+    return descend_best(teachers, chance_starts(teachers, starts=starts, seed=seed), descent)[0]
+
+
 def test_the_students_loss_is_0_with_the_planted_permutation_and_without_noise():
     teachers = draw_teachers(4, 6, samples=20, noise=0.0, seed=0)
-    assert float(teachers.loss(permutation_matrix(teachers.planted)).max()) < 1e-12
-    assert float(teachers.loss(permutation_matrix(teachers.planted.roll(1, dims=1))).min()) > 1e-2
+    assert float(teachers.objective(permutation_matrix(teachers.planted)).max()) < 1e-12
+    assert float(teachers.objective(permutation_matrix(teachers.planted.roll(1, dims=1))).min()) > 1e-2
 
 
 def test_the_student_computes_two_layers_with_the_permutation_between_them():
@@ -40,14 +44,14 @@ def test_the_student_computes_two_layers_with_the_permutation_between_them():
 
 def test_the_noise_is_what_the_planted_permutation_leaves_over():
     teachers = draw_teachers(20, 8, samples=50, noise=0.3, seed=0)
-    assert float(teachers.loss(permutation_matrix(teachers.planted)).mean()) == pytest.approx(0.09, rel=0.05)
+    assert float(teachers.objective(permutation_matrix(teachers.planted)).mean()) == pytest.approx(0.09, rel=0.05)
 
 
 def test_the_gradient_is_that_of_n_times_the_loss():
     teachers = draw_teachers(3, 5, samples=12, noise=0.1, seed=0)
     logits = torch.randn((3, 5, 5), generator=torch.Generator().manual_seed(1))
     matrix = project_doubly_stochastic(logits.exp(), iterations=50).requires_grad_()
-    (expected,) = torch.autograd.grad(5 * teachers.loss(matrix).sum(), matrix)
+    (expected,) = torch.autograd.grad(5 * teachers.objective(matrix).sum(), matrix)
     torch.testing.assert_close(teachers.gradient(matrix.detach()), expected)
 
 
@@ -82,17 +86,9 @@ def test_without_noise_the_relaxation_too_approaches_the_permutation():
 
 
 def test_starts_of_different_instances_and_numbers_differ():
-    teachers = draw_teachers(2, 4, samples=8, noise=0.1, seed=0)
-    begun = []
-    recover(
-        teachers,
-        Descent(steps=1),
-        starts=3,
-        seed=0,
-        on_step=lambda step, matrices: begun.append(matrices),
-    )
-    assert begun[0].shape == (6, 4, 4)
-    assert len({str(matrix.tolist()) for matrix in begun[0]}) == 6
+    begun = chance_starts(draw_teachers(2, 4, samples=8, noise=0.1, seed=0), starts=3, seed=0)
+    assert begun.shape == (6, 4, 4)
+    assert len({str(matrix.tolist()) for matrix in begun}) == 6
 
 
 def test_a_run_repeats_itself_and_reports_each_row():

@@ -1,6 +1,7 @@
 """What `nas compare` holds side by side, built from the config: controllers, the table, and what is rewarded in it."""
 
 import statistics
+from contextlib import nullcontext
 from functools import partial
 
 from hydra import compose, initialize_config_module
@@ -88,12 +89,10 @@ def controller_config(name: str, changed: DictConfig) -> DictConfig:
     Raises:
         ValueError: If there is no such file.
     """
+    ready = GlobalHydra.instance().is_initialized()
     try:
-        if GlobalHydra.instance().is_initialized():
+        with nullcontext() if ready else initialize_config_module("conf", version_base="1.3"):
             composed = compose(f"controller/{name}")
-        else:
-            with initialize_config_module("conf", version_base="1.3"):
-                composed = compose(f"controller/{name}")
     except HydraException:
         raise ValueError(f"there is no controller {name!r}; `nas search --help` lists them") from None
     OmegaConf.set_struct(composed, False)  # an unknown key is for `build` to answer

@@ -1,5 +1,6 @@
 """How the parts of a model are written as Python: a layer's constructor, an argument, a call."""
 
+import inspect
 import math
 import operator
 import re
@@ -120,38 +121,20 @@ def _function_name(function: Any) -> str:
     )
 
 
-def _convolution(layer: nn.Conv2d) -> str:
-    options = {
-        "stride": (_single(layer.stride), 1),
-        "padding": (_single(layer.padding), 0),
-        "dilation": (_single(layer.dilation), 1),
-        "groups": (layer.groups, 1),
-        "bias": (layer.bias is not None, True),
-        "padding_mode": (layer.padding_mode, "zeros"),
-    }
-    kernel = _single(layer.kernel_size)
-    return f"nn.Conv2d({layer.in_channels}, {layer.out_channels}, {kernel}{_options(options)})"
-
-
-def _batch_norm(layer: nn.BatchNorm2d) -> str:
-    options = {
-        "eps": (layer.eps, 1e-5),
-        "momentum": (layer.momentum, 0.1),
-        "affine": (layer.affine, True),
-        "track_running_stats": (layer.track_running_stats, True),
-    }
-    return f"nn.BatchNorm2d({layer.num_features}{_options(options)})"
-
-
-def _pool(layer: Any) -> str:
-    options = {
-        "padding": (_single(layer.padding), 0),
-        "dilation": (_single(getattr(layer, "dilation", 1)), 1),
-        "ceil_mode": (layer.ceil_mode, False),
-        "count_include_pad": (getattr(layer, "count_include_pad", True), True),
-        "divisor_override": (getattr(layer, "divisor_override", None), None),
-    }
-    return f"nn.{type(layer).__name__}({_single(layer.kernel_size)}, {_single(layer.stride)}{_options(options)})"
+def _by_signature(layer: Any) -> str:
+    """Writes what a layer of torch was made with, as its attributes tell, less what is the default."""
+    required, options = [], {}
+    for name, parameter in inspect.signature(type(layer)).parameters.items():
+        if not hasattr(layer, name):  # where its weights lie
+            continue
+        value = _single(getattr(layer, name))
+        if name == "bias":
+            value = value is not None or not getattr(layer, "affine", True)
+        if parameter.default is parameter.empty:
+            required.append(repr(value))
+        else:
+            options[name] = (value, parameter.default)
+    return f"nn.{type(layer).__name__}({', '.join(required)}{_options(options)})"
 
 
 def _options(options: Mapping[str, tuple[Any, Any]]) -> str:
@@ -173,10 +156,7 @@ def _normalize(layer: plain_layers.Normalize) -> str:
 
 
 WRITTEN: dict[type[nn.Module], Callable[[Any], str]] = {
-    nn.Conv2d: _convolution,
-    nn.BatchNorm2d: _batch_norm,
-    nn.MaxPool2d: _pool,
-    nn.AvgPool2d: _pool,
+    **dict.fromkeys((nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d), _by_signature),
     plain_layers.DynamicShuffle: _dynamic,
     plain_layers.StaticDynamicShuffle: _dynamic,
     plain_layers.Normalize: _normalize,

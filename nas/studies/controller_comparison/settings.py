@@ -12,6 +12,8 @@ from nas.settings import STRICT, Distinct
 
 DEFAULT = "default"
 """The key of `samples_per_update` for controllers that it does not name."""
+BATCHED = ("uniform", "enas", "ppo")
+"""Controllers that are updated by 10 cells; uniform learns nothing, so that it is only a matter of speed."""
 MOST_FRONT_SEEDS = 30
 """Of the part with cost, where no number is given."""
 
@@ -61,14 +63,7 @@ class ComparisonSettings:
     budget: PositiveInt = 500
     at: Sequence[PositiveInt] = (50, 100, 150, 200, 500)
     samples_per_update: Mapping[str, PositiveInt] = field(
-        default_factory=lambda: {
-            DEFAULT: 5,
-            "evolution": 1,
-            "reinforce": 1,
-            "uniform": 10,  # it learns nothing: only a matter of speed
-            "enas": 10,
-            "ppo": 10,
-        }
+        default_factory=lambda: {DEFAULT: 5} | dict.fromkeys(("evolution", "reinforce"), 1) | dict.fromkeys(BATCHED, 10)
     )
     baseline: str | None = "uniform"
     last: PositiveInt = 50

@@ -31,39 +31,37 @@ def print_figures(rows: Rows, fronts: Rows, *, settings: ComparisonSettings) -> 
 
 
 def _print_accuracies(rows: Rows, name: Column, *, settings: ComparisonSettings) -> None:
-    marks, budget = settings.marks, settings.budget
-    near = [mark for mark in marks if mark < budget][-1:]  # regret is shown there and at the end
-    table = Table(
-        [
-            name,
-            *_at_marks(settings),
-            *(Column(f"median_regret_at_{mark}", f"regret {mark}", ".3f") for mark in [*near, budget]),
-            Column("last_worst", f"worst last {settings.last}", ".2f"),
-            Column("seconds_per_query", "ms/query", ".2f", 1000),
-            Column(f"p_at_{budget}", f"p {settings.baseline}", ".2g"),
-            Column("shown_published", "   published", ""),
-        ]
-    )
+    near = [mark for mark in settings.marks if mark < settings.budget][-1:]  # regret is shown there and at the end
     note("test accuracy of the best by reward, % (mean ± standard deviation); median regret, points")
+    columns = [
+        *(Column(f"median_regret_at_{mark}", f"regret {mark}", ".3f") for mark in [*near, settings.budget]),
+        Column("last_worst", f"worst last {settings.last}", ".2f"),
+        Column("seconds_per_query", "ms/query", ".2f", 1000),
+        _p_value(settings),
+        Column("shown_published", "   published", ""),
+    ]
+    table = Table([name, *_at_marks(settings), *columns])
     for row in rows:
-        cells = {f"at_{mark}": plus_minus(row[f"mean_at_{mark}"], row[f"std_at_{mark}"]) for mark in marks}
-        table.row({**row, **cells, "shown_published": plus_minus(*row["published"]) if row["published"] else None})
+        published = plus_minus(*row["published"]) if row["published"] else None
+        table.row({**row, **_cells(row, "mean", settings), "shown_published": published})
 
 
 def _print_fronts(fronts: Rows, name: Column, *, settings: ComparisonSettings) -> None:
     note("accuracy and cost rewarded: area of the true front that was found, % (mean ± standard deviation)")
-    table = Table(
-        [
-            name,
-            *_at_marks(settings),
-            Column("ratio_worst", "worst", ".2f", 100),
-            Column(f"p_at_{settings.budget}", f"p {settings.baseline}", ".2g"),
-        ]
-    )
+    table = Table([name, *_at_marks(settings), Column("ratio_worst", "worst", ".2f", 100), _p_value(settings)])
     for row in fronts:
-        ratios = {mark: (100 * row[f"ratio_at_{mark}"], 100 * row[f"std_at_{mark}"]) for mark in settings.marks}
-        table.row({**row, **{f"at_{mark}": plus_minus(*values) for mark, values in ratios.items()}})
+        table.row({**row, **_cells(row, "ratio", settings, scale=100)})
 
 
 def _at_marks(settings: ComparisonSettings) -> list[Column]:
     return [Column(f"at_{mark}", f"{f'at {mark}':>12}", "") for mark in settings.marks]
+
+
+def _cells(row: Mapping[str, Any], key: str, settings: ComparisonSettings, *, scale: float = 1) -> dict[str, str]:
+    """Returns the mean and its deviation at every mark as text."""
+    values = {mark: (row[f"{key}_at_{mark}"], row[f"std_at_{mark}"]) for mark in settings.marks}
+    return {f"at_{mark}": plus_minus(scale * mean, scale * std) for mark, (mean, std) in values.items()}
+
+
+def _p_value(settings: ComparisonSettings) -> Column:
+    return Column(f"p_at_{settings.budget}", f"p {settings.baseline}", ".2g")

@@ -4,10 +4,12 @@ A finished one is a line of a file, so that a comparison that was stopped goes o
 """
 
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,53 +76,39 @@ class TrialRunner:
         settings = self.settings
         with_cost = trial.part == "front"
         seed_everything(derive_seed(trial.seed, "controller"))
+        cost, samples = self.cost if with_cost else None, settings.batch(trial.controller)
         search = Search(
-            settings=QuerySettings(
-                queries=settings.budget, samples_per_update=settings.batch(trial.controller), top_k=1
-            ),
+            settings=QuerySettings(queries=settings.budget, samples_per_update=samples, top_k=1),
             seed=trial.seed,
             space=self.space,
             controller=self.controllers[trial.controller](self.space.decisions),
-            evaluator=TableEvaluator(
-                lookup=self.lookup, reward=self.rewards[trial.part], cost=self.cost if with_cost else None
-            ),
+            evaluator=TableEvaluator(lookup=self.lookup, reward=self.rewards[trial.part], cost=cost),
         )
         start = time.perf_counter()
         while not search.finished:
             search.step()
         figures = {
-            "part": trial.part,
-            "controller": trial.controller,
-            "seed": trial.seed,
+            **asdict(trial),
             "reports": incumbent_reports(search.scored),
             "last_mean": statistics.fmean(entry["report"] for entry in search.scored[-settings.last :]),
             "distinct": len({entry["actions"] for entry in search.scored}),
             "seconds": time.perf_counter() - start,
         }
-        return {**figures, "areas": self._areas(search.scored)} if with_cost else figures
-
-    def _areas(self, scored: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Returns the area of the front found after each mark's number of queries."""
-        assert self.cost is not None
-        assert self.reference is not None
-        field = FIELDS[self.cost.name]
-        return {
-            str(mark): hypervolume(found_front(scored[:mark], cost=field), reference=self.reference)
-            for mark in self.settings.marks
-        }
+        if with_cost:
+            assert self.cost is not None
+            assert self.reference is not None
+            fronts = {mark: found_front(search.scored[:mark], cost=FIELDS[self.cost.name]) for mark in settings.marks}
+            areas = {str(mark): hypervolume(front, reference=self.reference) for mark, front in fronts.items()}
+            figures["areas"] = areas
+        return figures
 
 
 def incumbent_reports(scored: Iterable[Mapping[str, Any]]) -> list[float]:
     """Returns, after each cell, the report of the one with the highest reward so far, the first of equals."""
-    reports: list[float] = []
-    best = -float("inf")
-    for entry in scored:
-        if not reports or entry["reward"] > best:
-            best = entry["reward"]
-            reports.append(entry["report"])
-        else:
-            reports.append(reports[-1])
-    return reports
+    best: Iterable[Mapping[str, Any]] = accumulate(
+        scored, lambda held, entry: entry if entry["reward"] > held["reward"] else held
+    )
+    return [entry["report"] for entry in best]
 
 
 def found_front(scored: Sequence[Mapping[str, Any]], *, cost: str) -> list[Point]:
@@ -135,9 +123,8 @@ def read_finished(path: Path) -> dict[Trial, dict[str, Any]]:
     Raises:
         ValueError: If a line is damaged.
     """
-    text = path.read_bytes() if path.exists() else b""
     try:
-        rows = [json.loads(line) for line in text[: text.rfind(b"\n") + 1].decode().splitlines()]
+        rows = [json.loads(line) for line in _whole_lines(path).decode().splitlines()]
         return {Trial(row["part"], row["controller"], row["seed"]): row for row in rows}
     except (ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{path} is damaged, remove it to start anew: {error}") from error
@@ -145,10 +132,13 @@ def read_finished(path: Path) -> dict[Trial, dict[str, Any]]:
 
 def drop_cut_off(path: Path) -> None:
     """Removes a last line that was cut off, so that others can be added."""
+    if path.exists():
+        os.truncate(path, len(_whole_lines(path)))
+
+
+def _whole_lines(path: Path) -> bytes:
     text = path.read_bytes() if path.exists() else b""
-    whole = text[: text.rfind(b"\n") + 1]
-    if whole != text:
-        path.write_bytes(whole)
+    return text[: text.rfind(b"\n") + 1]
 
 
 def append_finished(path: Path, figures: Mapping[str, Any]) -> None:

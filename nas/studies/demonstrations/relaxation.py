@@ -7,17 +7,18 @@ doubly stochastic set, which is not so of the other; and to say what a relaxatio
 """
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from nas.runs.intervals import wilson_interval
 from nas.studies.demonstrations.settings import Descent
 from search_spaces.permutations import nearest_permutation, permutation_matrix, project_doubly_stochastic
 
-Gradient = Callable[[Tensor], Tensor]
-"""Maps matrices (K, n, n) to the gradients of their objectives, (K, n, n)."""
+OnStep = Callable[[int, Tensor], None]
+"""Called with the number of steps taken, from 0 to all of them, and the matrices of all starts."""
 
 NEAR = 0.01
 """A matrix within this of a permutation in every entry counts as one, before any rounding."""
@@ -28,27 +29,43 @@ FINAL_NORMALIZATIONS = 50
 START_NORMALIZATIONS = 30
 
 
-def penalty_gradient(matrix: Tensor) -> Tensor:
-    """Returns the gradient of P(M) where no entry is below 0: 2 − Mᵢⱼ/‖Mᵢ,:‖₂ − Mᵢⱼ/‖M:,ⱼ‖₂, (K, n, n).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instances:
+    """K problems, each with its solution, `planted`: the indices of the permutations P*, (K, n)."""
 
-    Args:
-        matrix: (K, n, n), without a row or column of zeros.
-    """
-    rows: Tensor = torch.linalg.vector_norm(matrix, dim=-1, keepdim=True)
-    columns: Tensor = torch.linalg.vector_norm(matrix, dim=-2, keepdim=True)
-    return 2 - matrix / rows - matrix / columns
+    planted: Tensor
+
+    def objective(self, matrix: Tensor) -> Tensor:
+        """Returns the objective of one M for each instance, (K, n, n) to (K,)."""
+        raise NotImplementedError
+
+    def gradient(self, matrix: Tensor) -> Tensor:
+        """Returns the gradient of what is descended, (K, n, n); it is of order n, as the penalty is."""
+        raise NotImplementedError
+
+    def repeated(self, times: int) -> Self:
+        """Returns each instance `times` times in a row, in float32: what the descents need."""
+        values = {field.name: getattr(self, field.name).repeat_interleave(times, dim=0) for field in fields(self)}
+        return replace(self, **{name: one.float() if one.is_floating_point() else one for name, one in values.items()})
+
+
+def penalty_gradient(matrix: Tensor) -> Tensor:
+    """Returns the gradient of P(M), 2 − Mᵢⱼ/‖Mᵢ,:‖₂ − Mᵢⱼ/‖M:,ⱼ‖₂, of M ≥ 0, (K, n, n), no row or column all zeros."""
+    rows, columns = (torch.linalg.vector_norm(matrix, dim=dim, keepdim=True) for dim in (-1, -2))
+    gradient: Tensor = 2 - matrix / rows - matrix / columns
+    return gradient
 
 
 def descend(
-    start: Tensor, gradient: Gradient, descent: Descent, *, on_step: Callable[[int, Tensor], None] | None = None
+    start: Tensor, gradient: Callable[[Tensor], Tensor], descent: Descent, *, on_step: OnStep = lambda *_: None
 ) -> Tensor:
     """Minimises objective + λ P(M) from doubly stochastic starts, λ growing from 0.
 
     Args:
         start: (K, n, n), entries above 0.
-        gradient: Of the objective alone.
+        gradient: Of the objective alone, of the shape of its argument (K, n, n).
         descent: Steps, λ and the like.
-        on_step: Called with the number of steps taken, from 0 to all of them, and the matrices.
+        on_step: Called before every step and at the end.
 
     Returns:
         (K, n, n), doubly stochastic up to rounding.
@@ -58,8 +75,7 @@ def descend(
     # are right; begun anew each time, a few normalisations would leave the same error after every step.
     columns, rows = torch.ones_like(start[:, :1, :]), torch.ones_like(start[:, :, :1])
     for step in range(descent.steps):
-        if on_step is not None:
-            on_step(step, matrix)
+        on_step(step, matrix)
         slope = gradient(matrix)
         if weight := descent.penalty_at(step):
             slope = slope + weight * penalty_gradient(matrix)
@@ -71,20 +87,16 @@ def descend(
             rows = 1 / (grown * columns).sum(dim=-1, keepdim=True)
         matrix = (grown * columns * rows).clamp(min=SMALLEST)
     matrix = nearby_doubly_stochastic(matrix)
-    if on_step is not None:
-        on_step(descent.steps, matrix)
+    on_step(descent.steps, matrix)
     return matrix
 
 
 def nearby_doubly_stochastic(matrix: Tensor) -> Tensor:
-    """Returns a matrix nearby whose rows and columns sum to 1 up to rounding.
+    """Returns matrices near to (K, n, n), entries above 0, whose rows and columns sum to 1 up to rounding.
 
     Normalises, shrinks the rows and columns that sum to more than 1, and adds what is missing as a matrix of rank 1
     (Altschuler et al., arXiv:1705.09634, algorithm 2); after the normalisation that moves the entries by at most twice
     what the sums were off, all in all. Normalising alone can take forever where entries are tiny.
-
-    Args:
-        matrix: (K, n, n), entries above 0.
     """
     values = project_doubly_stochastic(matrix, iterations=FINAL_NORMALIZATIONS)
     for dim in (-1, -2):
@@ -95,16 +107,12 @@ def nearby_doubly_stochastic(matrix: Tensor) -> Tensor:
 
 
 def random_starts(center: Tensor, *, starts: int, generator: torch.Generator) -> Tensor:
-    """Returns doubly stochastic starts for each problem: near the centre first, then ever farther from it.
+    """Returns doubly stochastic starts for each problem: near the centre (K, n, n) first, then ever farther from it.
 
-    Args:
-        center: (K, n, n), doubly stochastic.
-        starts: S, at least 1. The first is 0.9 of the centre and 0.1 uniform, without chance; of the others a share
-            from 0.3 to 1 is random.
-        generator: Of the random matrices.
+    The first is 0.9 of the centre and 0.1 uniform, without chance; of the others a share from 0.3 to 1 is random.
 
     Returns:
-        (K · S, n, n), those of a problem next to each other.
+        (K · S, n, n), the S ≥ 1 starts of a problem next to each other.
     """
     problems, n, _ = center.shape
     logits = torch.randn((problems, starts, n, n), generator=generator, dtype=center.dtype)
@@ -114,12 +122,35 @@ def random_starts(center: Tensor, *, starts: int, generator: torch.Generator) ->
     return ((1 - share) * center[:, None] + share * other).flatten(0, 1)
 
 
-def round_all(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """Rounds each of (K, n, n) by linear assignment.
+def chance_starts(instances: Instances, *, starts: int, seed: int) -> Tensor:
+    """Returns `random_starts` around the uniform matrix, less each problem's first, which would be the same for all."""
+    problems, n = instances.planted.shape
+    generator = torch.Generator().manual_seed(seed)
+    begin = random_starts(torch.full((problems, n, n), 1 / n), starts=starts + 1, generator=generator)
+    return begin.view(problems, starts + 1, n, n)[:, 1:].flatten(0, 1)
+
+
+def descend_best(instances: Instances, begin: Tensor, descent: Descent) -> tuple[Tensor, Tensor]:
+    """Descends from every start (K · S, n, n) and returns `best_of_starts`."""
+    repeated = instances.repeated(len(begin) // len(instances.planted))
+    return best_of_starts(instances, descend(begin, repeated.gradient, descent))
+
+
+def best_of_starts(instances: Instances, matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns for each instance the start, of (K · S, n, n), whose permutation has the least objective.
 
     Returns:
-        The permutations, (K, n), and the largest difference of an entry to theirs, (K,).
+        M before rounding, (K, n, n), and its permutations, (K, n).
     """
+    starts = len(matrices) // len(instances.planted)
+    indices, _ = round_all(matrices)
+    values = instances.repeated(starts).objective(permutation_matrix(indices)).view(-1, starts)
+    best = values.argmin(dim=1) + starts * torch.arange(len(values))
+    return matrices[best], indices[best]
+
+
+def round_all(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the permutations (K, n) nearest to (K, n, n), and the largest difference of an entry to theirs, (K,)."""
     indices = torch.stack([nearest_permutation(matrix) for matrix in matrices])
     return indices, (matrices - permutation_matrix(indices)).abs().amax(dim=(-1, -2))
 
@@ -133,39 +164,45 @@ def linear_gap(matrices: Tensor, gradients: Tensor) -> Tensor:
     return (gradients * (matrices - best)).sum(dim=(-1, -2))
 
 
-def best_of_starts(values: Tensor, *, starts: int) -> Tensor:
-    """Returns for each problem the row, in a batch of K · S, of its start with the least of `values`, (K,)."""
-    by_problem = values.view(-1, starts)
-    return by_problem.argmin(dim=1) + starts * torch.arange(len(by_problem))
+def success_rate(name: str, successes: Tensor, *, ends: tuple[str, str] = ("low", "high")) -> dict[str, float]:
+    """Returns the share of successes, bool (K,), and the `ends` of Wilson's 95 % interval, by name."""
+    rate = float(successes.double().mean())
+    return {name: rate, **dict(zip(ends, wilson_interval(rate, len(successes)), strict=True))}
 
 
-def film(
-    descent: Descent,
-    follow: Callable[[Descent, Callable[[int, Tensor], None]], object],
-    *,
-    order: Tensor,
-    pictures: int,
-) -> dict[str, Any]:
-    """Records the first M of a batch over time, without and with the penalty.
+def snapshots(instances: Instances, descent: Descent, *, seed: int, pictures: int) -> dict[str, Any]:
+    """Records M of the first instance over time, its rows in the order that makes P* the identity.
 
-    Args:
-        descent: The penalised one; the relaxation is the same with λ = 0.
-        follow: Runs a descent and calls back after every step.
-        order: Of the rows in the pictures, (n,).
-        pictures: At least 2, the start and the end among them.
+    Both descents have the same random start and take the same steps; only λ differs.
 
     Returns:
-        `steps`, and under `relaxation` and `penalty` a matrix, rows first, for each of them.
+        As many `steps` as `pictures`, at least 2, the start and the end among them; and a matrix for each, rows first,
+        under `relaxation` (λ = 0) and `penalty`.
     """
     steps = [round(number * descent.steps / (pictures - 1)) for number in range(pictures)]
+    begin, order = chance_starts(instances, starts=1, seed=seed), instances.planted[0].argsort()
     figures: dict[str, Any] = {"steps": steps}
     for name, plan in {"relaxation": replace(descent, penalty=0.0), "penalty": descent}.items():
-        seen: dict[int, Any] = {}
-
-        def keep(step: int, matrices: Tensor, seen: dict[int, Any] = seen) -> None:
-            if step in steps:
-                seen[step] = matrices[0][order].tolist()
-
-        follow(plan, keep)
-        figures[name] = [seen[step] for step in steps]
+        seen: dict[int, Tensor] = {}
+        descend(begin, instances.repeated(1).gradient, plan, on_step=seen.__setitem__)
+        figures[name] = [seen[step][0][order].tolist() for step in steps]
     return figures
+
+
+def adam(
+    start: Tensor, losses: Callable[[Tensor, int], Tensor], *, steps: int, learning_rate: float, cosine: bool = False
+) -> Tensor:
+    """Minimises the sum of `losses`, a function of the values and the step number, by Adam; returns the values.
+
+    The learning rate is constant, or falls to 0 along a cosine.
+    """
+    values = start.clone().requires_grad_()
+    optimizer = torch.optim.Adam([values], lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps) if cosine else None
+    for step in range(steps):
+        optimizer.zero_grad()
+        losses(values, step).sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+    return values.detach()

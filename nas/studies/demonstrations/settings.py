@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
@@ -14,6 +14,8 @@ AtLeastTwo = Annotated[int, Field(ge=2)]
 MemoryFormat = Literal["contiguous", "channels_last"]
 Transform = Literal["permutation", "hadamard", "fourier", "convolution", "fourier, bits reversed"]
 Body = Literal["shufflenet_v1_g3", "shufflenet_v1_g8", "shufflenet_v2", "shufflenasnet"]
+Method = Literal["none", "auto_shuffle", "kaleidoscope", "faq", "true_inverse"]
+Model = Literal["shufflenasnet_a", "shufflenasnet_b", "shufflenet_v2"]
 
 
 def _power_of_two(n: int) -> int:
@@ -22,7 +24,18 @@ def _power_of_two(n: int) -> int:
     return n
 
 
+def _mixer(name: str) -> str:
+    from search_spaces.shuffles import check_mixer  # imports torch
+
+    try:
+        check_mixer(name)
+    except ValueError as error:
+        raise ValueError(f"must name mixers: {error}") from None
+    return name
+
+
 PowerOfTwo = Annotated[AtLeastTwo, AfterValidator(_power_of_two)]
+MixerName = Annotated[str, AfterValidator(_mixer)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -191,10 +204,7 @@ class PermutedImagesSettings:
     data: Literal["auto", "cifar10", "digits"] = "cifar10"
     root: str = "data"
     side: Literal[2, 4, 8, 16, 32] = 8
-    methods: Distinct[Literal["none", "auto_shuffle", "kaleidoscope", "faq", "true_inverse"]] = (
-        *("none", "auto_shuffle", "kaleidoscope"),
-        *("faq", "true_inverse"),
-    )
+    methods: Distinct[Method] = get_args(Method)
     trials: PositiveInt = 3
     moment_images: PositiveInt = 20000
     train_images: PositiveInt = 5000
@@ -218,24 +228,18 @@ class PermutedImagesSettings:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class MixerCostSettings:
-    """Parameters, multiply-adds and time of every mixer.
+class TimingSettings:
+    """How modules are timed.
 
     Attributes:
-        mixers: Names in the mixer table; [] stands for all. The channel shuffle is measured in any case.
-        channels: Of the feature maps.
-        groups: Of the channel shuffle, which the mixers replace; 1 where they do not divide the channels.
-        batch_sizes: Feature maps in a pass.
+        batch_sizes: Images, or feature maps, in a pass.
         image_size: Pixels a side.
         memory_formats: contiguous or channels_last, or both.
-        rounds: Passes timed for each mixer, in turns, each right after one that is not timed.
+        rounds: Passes timed for each, in turns.
         warmup: Rounds before the first timed one.
         device: Where it is timed, in float32.
     """
 
-    mixers: Sequence[str] = ()
-    channels: Distinct[PositiveInt] = (16, 64, 256, 512)
-    groups: PositiveInt = 2
     batch_sizes: Distinct[PositiveInt] = (1, 64)
     image_size: PositiveInt = 8
     memory_formats: Distinct[MemoryFormat] = ("contiguous", "channels_last")
@@ -245,29 +249,34 @@ class MixerCostSettings:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class ModelCostSettings:
+class MixerCostSettings(TimingSettings):
+    """Parameters, multiply-adds and time of every mixer.
+
+    Attributes:
+        mixers: Names in the mixer table; [] stands for all. The channel shuffle is measured in any case.
+        channels: Of the feature maps.
+        groups: Of the channel shuffle, which the mixers replace; 1 where they do not divide the channels.
+        rounds: Passes timed for each mixer, in turns, each right after one that is not timed.
+    """
+
+    mixers: Sequence[MixerName] = ()
+    channels: Distinct[PositiveInt] = (16, 64, 256, 512)
+    groups: PositiveInt = 2
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ModelCostSettings(TimingSettings):
     """Whole networks: hardened permutations next to the fixed shuffle.
 
     Attributes:
         models: Networks to compare, each at its smallest published size.
-        batch_sizes: Images in a pass.
-        image_size: Pixels a side.
-        memory_formats: contiguous or channels_last, or both.
-        rounds: Timings of each, in turns.
-        warmup: Rounds before the first timed one.
-        device: Where it is timed.
     """
 
-    models: Sequence[Literal["shufflenasnet_a", "shufflenasnet_b", "shufflenet_v2"]] = (
-        "shufflenasnet_a",
-        "shufflenet_v2",
-    )
-    batch_sizes: Sequence[PositiveInt] = (1, 32)
+    models: Sequence[Model] = ("shufflenasnet_a", "shufflenet_v2")
+    batch_sizes: Distinct[PositiveInt] = (1, 32)
     image_size: PositiveInt = 32
-    memory_formats: Sequence[MemoryFormat] = ("contiguous", "channels_last")
     rounds: PositiveInt = 15
     warmup: NonNegativeInt = 2
-    device: str = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -292,7 +301,7 @@ class BodiesSettings:
     """
 
     bodies: Sequence[Body] = ("shufflenet_v1_g3", "shufflenet_v1_g8", "shufflenet_v2")
-    mixers: Sequence[str] = (
+    mixers: Sequence[MixerName] = (
         *("identity", "channel_shuffle", "auto_shuffle"),
         *("dynamic_shuffle", "kaleidoscope", "conv1x1"),
     )

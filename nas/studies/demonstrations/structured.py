@@ -8,8 +8,7 @@ networks to find planted permutations from data.
 
 import math
 import statistics
-from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -17,53 +16,126 @@ import torch
 from torch import Tensor
 
 from nas.runs.seeds import derive_seed
+from nas.studies.demonstrations.relaxation import adam
+from nas.studies.demonstrations.rows import Row, Rows, demonstration
 from nas.studies.demonstrations.settings import StructuredSettings
-from nas.studies.demonstrations.transforms import LEARNED, TRANSFORMS, construct, learnable
-from search_spaces.butterfly import identity_twiddle, kaleidoscope_matrix, random_twiddle
+from search_spaces.butterfly import (
+    ButterflyProduct,
+    butterfly_matrix,
+    convolution_kaleidoscope,
+    dft_kaleidoscope,
+    hadamard_kaleidoscope,
+    identity_twiddle,
+    kaleidoscope_matrix,
+    permutation_kaleidoscope,
+    random_twiddle,
+)
 from search_spaces.switches import SwitchTables, switch_matrix, switch_permutation, switch_tables
 
-OnRow = Callable[[dict[str, Any]], None]
+TRANSFORMS = ("permutation", "hadamard", "fourier", "convolution")
+LEARNED = (*TRANSFORMS, "fourier, bits reversed")
+"""The last is the Fourier matrix with its columns in bit-reversed order: what is left to learn, one butterfly, if the
+permutation in front of it is known."""
 STARTS = ("random", "near identity")
 FRAMES = 6
 """Pictures of a descent, the start and the end included."""
 
 
-def run(settings: StructuredSettings, *, seed: int, on_row: OnRow) -> dict[str, Any]:
-    """Writes, learns, and plants.
-
-    Args:
-        settings: What is done.
-        seed: Of the permutations, kernels, starts and data.
-        on_row: Called with each row; its `part` is "constructed", "learned" or "switches".
+@demonstration("constructed", "learned", "switches")
+def run(settings: StructuredSettings, *, seed: int) -> Rows:
+    """What kaleidoscope matrices write, and what of it gradient descent finds (Dao et al. 2020, arXiv:2012.14966).
 
     Returns:
-        JSON-ready: `settings`, the rows by part, and `film`, the pictures of a descent ({} without learned sizes).
+        `film`, the pictures of a descent ({} without learned sizes).
     """
-    parts: dict[str, Any] = {"constructed": [], "learned": [], "switches": [], "film": {}}
-    figures = {"settings": asdict(settings), **parts}
 
-    def enter(part: str, row: dict[str, Any]) -> None:
-        figures[part].append(row)
-        on_row({"part": part, **row})
+    def generator(*stream: str | int) -> torch.Generator:
+        return torch.Generator().manual_seed(derive_seed(seed, "structured", *stream))
 
+    shown: dict[str, Any] = {}
     for n in settings.constructed_sizes:
         for transform in TRANSFORMS:
-            enter("constructed", construct(transform, n, generator=_generator(seed, transform, n)))
+            yield {"part": "constructed", **construct(transform, n, generator=generator(transform, n))}
     for n in settings.learned_sizes:
         for transform in LEARNED:
-            rows, film = learn(transform, n, settings, generator=_generator(seed, transform, n))
-            for row in rows:
-                enter("learned", row)
+            rows, film = learn(transform, n, settings, generator=generator(transform, n))
+            yield from ({"part": "learned", **row} for row in rows)
             if transform == settings.shown_transform and n == max(settings.learned_sizes):
-                figures["film"] = film
+                shown = film
     for n in settings.switch_sizes:
-        enter("switches", find_planted(n, settings, generator=_generator(seed, "switches", n)))
-    return figures
+        yield {"part": "switches", **find_planted(n, settings, generator=generator("switches", n))}
+    return {"film": shown}
+
+
+@torch.no_grad()
+def construct(transform: str, n: int, *, generator: torch.Generator) -> Row:
+    """Compares a kaleidoscope matrix with the dense matrix of its transform.
+
+    The counts are of real numbers and real multiplications, for one vector and without savings: a complex entry has 2
+    numbers and takes 4 multiplications, and factors that are the identity count like others.
+
+    Returns:
+        `transform`, `n`, `width` w of (BB*)ʷ, `max_error` of an entry, `parameters` and `multiply_adds`, and the same
+        two of the dense matrix.
+    """
+    product, target = expressible(transform, n, generator=generator)
+    counts = {
+        f"{prefix}{name}": values.numel() * (complex_cost if values.is_complex() else 1)
+        for prefix, values in (("", product.twiddle), ("dense_", target))
+        for name, complex_cost in (("parameters", 2), ("multiply_adds", 4))
+    }
+    error = (product.dense() - target).abs().max().item()
+    return {"transform": transform, "n": n, "width": len(product.twiddle), "max_error": error, **counts}
+
+
+def expressible(transform: str, n: int, *, generator: torch.Generator) -> tuple[ButterflyProduct, Tensor]:
+    """Returns a transform twice: as a kaleidoscope product, and dense (n, n) by its definition, in double precision.
+
+    The dense matrices share no code with the products that they check. Permutations are drawn uniformly, the
+    kernels of convolutions from the normal distribution.
+
+    Raises:
+        ValueError: If the transform is not in `TRANSFORMS`, or n is no power of 2.
+    """
+    row, column = torch.arange(n)[:, None], torch.arange(n)
+    if transform == "permutation":
+        index = torch.randperm(n, generator=generator)
+        return permutation_kaleidoscope(index), (index[:, None] == column).double()
+    if transform == "hadamard":
+        from scipy.linalg import hadamard
+
+        return hadamard_kaleidoscope(n), torch.from_numpy(hadamard(n)).double()
+    if transform == "fourier":
+        angles = -2 * math.pi / n * (row * column % n).double()  # the remainder keeps the angles exact to rounding
+        return dft_kaleidoscope(n), torch.polar(torch.ones_like(angles), angles)
+    if transform == "convolution":
+        kernel = torch.randn(n, dtype=torch.float64, generator=generator)
+        return convolution_kaleidoscope(kernel), kernel[(row - column) % n]
+    raise ValueError(f"unknown transform {transform!r}; known: {', '.join(TRANSFORMS)}")
+
+
+def learnable(transform: str, n: int, *, generator: torch.Generator) -> tuple[Tensor, int]:
+    """Returns what a descent is to find, and the width w of (BB*)ʷ that can write it.
+
+    Returns:
+        The matrix (n, n), scaled to ‖T‖²_F = n, so that errors of different transforms compare. It is complex, and the
+        descent with it, if the kaleidoscope matrix that writes it is: also the convolution's, of zero imaginary part.
+
+    Raises:
+        ValueError: If the transform is not in `LEARNED`, or n is no power of 2.
+    """
+    if transform == LEARNED[-1]:
+        # The butterfly of the Fourier product alone; the permutation is its second, rightmost pair.
+        target, width = butterfly_matrix(dft_kaleidoscope(n).twiddle.detach()[0, 0]), 1
+    else:
+        product, dense = expressible(transform, n, generator=generator)
+        target, width = dense.to(product.twiddle.dtype), len(product.twiddle)
+    return target * math.sqrt(n) / torch.linalg.matrix_norm(target), width
 
 
 def learn(
     transform: str, n: int, settings: StructuredSettings, *, generator: torch.Generator
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+) -> tuple[list[Row], dict[str, Any]]:
     """Descends on ‖K − T‖²_F from all starts at once.
 
     Returns:
@@ -79,11 +151,7 @@ def learn(
     rmse, pictures = descend(torch.stack(noise[: settings.restarts] + near), target, settings, watched=watched)
     rows = [
         {
-            "transform": transform,
-            "n": n,
-            "width": width,
-            "start": start,
-            "restarts": settings.restarts,
+            **{"transform": transform, "n": n, "width": width, "start": start, "restarts": settings.restarts},
             "best_rmse": min(values),
             "median_rmse": statistics.median(values),
             "found": sum(value < settings.success_rmse for value in values) / settings.restarts,
@@ -91,44 +159,33 @@ def learn(
         for start, values in zip(STARTS, rmse.view(2, -1).tolist(), strict=True)
     ]
     best = int(rmse.nan_to_num(nan=math.inf).argmin())
-    film = {"transform": transform, "n": n, "rmse": rmse[best].item(), "steps": watched}
-    film["matrices"] = [picture[best].tolist() for picture in pictures]
-    return rows, {**film, "target": target.real.tolist()}
+    matrices = {"matrices": [picture[best].tolist() for picture in pictures], "target": target.real.tolist()}
+    return rows, {"transform": transform, "n": n, "rmse": rmse[best].item(), "steps": watched, **matrices}
 
 
 def descend(
-    starts: Tensor, target: Tensor, settings: StructuredSettings, *, watched: Iterable[int] = ()
+    starts: Tensor, target: Tensor, settings: StructuredSettings, *, watched: Collection[int] = ()
 ) -> tuple[Tensor, list[Tensor]]:
-    """Runs Adam on ‖K − T‖²_F from each start.
-
-    Args:
-        starts: Twiddles (R, w, 2, log₂ n, n/2, 2, 2).
-        target: T, (n, n).
-        settings: Of steps and learning rate.
-        watched: Steps before which the matrices are kept; the number of steps stands for the end.
+    """Runs Adam on ‖K − T‖²_F from each start, twiddles (R, w, 2, log₂ n, n/2, 2, 2), T being (n, n).
 
     Returns:
-        The RMSE at the end, (R,), and the real parts (R, n, n) of the matrices at each watched step.
+        The RMSE at the end, (R,), and the real parts (R, n, n) of the matrices before each watched step, where the
+        number of steps stands for the end.
     """
-    twiddles = starts.clone().requires_grad_()
     matrices_of = torch.vmap(partial(kaleidoscope_matrix, size=len(target)))
-    optimizer = torch.optim.Adam([twiddles], lr=settings.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
-    kept, pictures = set(watched), []
-    for step in range(settings.steps + 1):
+    pictures = []
+
+    def errors(twiddles: Tensor, step: int) -> Tensor:
         matrices = matrices_of(twiddles)
-        errors = (matrices - target).abs().square().sum(dim=(1, 2))  # (R,)
-        if step in kept:
+        if step in watched:
             pictures.append(matrices.detach().real)
-        if step < settings.steps:
-            optimizer.zero_grad()
-            errors.sum().backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-    return errors.detach().sqrt() / len(target), pictures
+        return (matrices - target).abs().square().sum(dim=(1, 2))  # (R,)
+
+    twiddles = adam(starts, errors, steps=settings.steps, learning_rate=settings.learning_rate, cosine=True)
+    return errors(twiddles, settings.steps).sqrt() / len(target), pictures
 
 
-def find_planted(n: int, settings: StructuredSettings, *, generator: torch.Generator) -> dict[str, Any]:
+def find_planted(n: int, settings: StructuredSettings, *, generator: torch.Generator) -> Row:
     """Plants random permutations and looks for each with a switch network, from inputs x and outputs y = x[index].
 
     Descends on the mean squared error plus the growing penalty, from switches near 1/2.
@@ -150,10 +207,7 @@ def find_planted(n: int, settings: StructuredSettings, *, generator: torch.Gener
     found = (hard.view(*shape[:2], n) == index[:, None]).all(dim=2)  # (P, R)
     softness = torch.minimum(switches, 1 - switches).amax(dim=2)
     return {
-        "n": n,
-        "switches": tables.num_switches,
-        "planted": settings.planted,
-        "restarts": settings.switch_restarts,
+        **{"n": n, "switches": tables.num_switches, "planted": settings.planted, "restarts": settings.switch_restarts},
         "found": found.double().mean().item(),
         "chance": 1 / math.factorial(n),
         "recovered": found.any(dim=1).double().mean().item(),
@@ -176,18 +230,13 @@ def descend_switches(
     Returns:
         p at the end, (P, R, S).
     """
-    logits = logits.clone().requires_grad_()
     matrices_of = torch.vmap(torch.vmap(partial(switch_matrix, tables=tables)))
-    optimizer = torch.optim.Adam([logits], lr=settings.switch_learning_rate)
-    for step in range(settings.switch_steps):
+
+    def losses(logits: Tensor, step: int) -> Tensor:
         p = logits.sigmoid()
         errors = (inputs @ matrices_of(p).mT - outputs[:, None]).square().mean(dim=(2, 3))  # (P, R)
         penalties = 4 * (p * (1 - p)).sum(dim=2)
-        optimizer.zero_grad()
-        (errors + settings.penalty * (step + 1) / settings.switch_steps * penalties).sum().backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    return logits.detach().sigmoid()
+        return errors + settings.penalty * (step + 1) / settings.switch_steps * penalties
 
-
-def _generator(seed: int, *stream: str | int) -> torch.Generator:
-    return torch.Generator().manual_seed(derive_seed(seed, "structured", *stream))
+    steps, learning_rate = settings.switch_steps, settings.switch_learning_rate
+    return adam(logits, losses, steps=steps, learning_rate=learning_rate).sigmoid()

@@ -6,183 +6,117 @@ error of a finite sample. It is not convex in M, so relaxation and penalty both 
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from nas.runs.intervals import wilson_interval
 from nas.runs.seeds import derive_seed
 from nas.studies.demonstrations.relaxation import (
     NEAR,
-    best_of_starts,
-    descend,
-    film,
+    Instances,
+    chance_starts,
+    descend_best,
     linear_gap,
-    random_starts,
     round_all,
+    snapshots,
+    success_rate,
 )
-from nas.studies.demonstrations.settings import Descent, TwoLayerSettings
+from nas.studies.demonstrations.rows import Row, Rows, demonstration
+from nas.studies.demonstrations.settings import TwoLayerSettings
 from search_spaces.permutations import permutation_matrix
 
 
-@dataclass(frozen=True, slots=True)
-class Teachers:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teachers(Instances):
     """Instances of the task.
 
     Attributes:
         hidden: W₁ x of every example, (K, N, n), with entries of order 1.
         weights: W₂, (K, n, n).
         outputs: Of the teacher with noise, (K, N, n).
-        planted: The index of P*, (K, n).
     """
 
     hidden: Tensor
     weights: Tensor
     outputs: Tensor
-    planted: Tensor
 
     def residual(self, matrix: Tensor) -> Tensor:
         """Returns the student's outputs less the teacher's, (K, N, n), M being (K, n, n)."""
         return (self.hidden @ matrix.mT).relu() @ self.weights.mT - self.outputs
 
-    def loss(self, matrix: Tensor) -> Tensor:
+    def objective(self, matrix: Tensor) -> Tensor:
         """Returns the mean squared error, (K,)."""
         return self.residual(matrix).square().mean(dim=(-1, -2))
 
     def gradient(self, matrix: Tensor) -> Tensor:
-        """Returns the gradient of n times the loss, (K, n, n); n makes it comparable to the penalty, of order n."""
-        samples = self.outputs.shape[1]
+        """Returns the gradient of n times the error, (K, n, n); n makes it comparable to the penalty, of order n."""
         active = self.hidden @ matrix.mT > 0  # (K, N, n)
         upstream = (self.residual(matrix) @ self.weights) * active
-        return 2 / samples * upstream.mT @ self.hidden
-
-    def repeated(self, times: int) -> "Teachers":
-        """Returns each instance `times` times in a row."""
-        values = (self.hidden, self.weights, self.outputs, self.planted)
-        return Teachers(*(value.repeat_interleave(times, dim=0) for value in values))
+        return 2 / self.outputs.shape[1] * upstream.mT @ self.hidden
 
 
 def draw_teachers(instances: int, n: int, *, samples: int, noise: float, seed: int) -> Teachers:
     """Draws instances: Gaussian inputs, Gaussian weights at the scale that keeps the variance, a permutation, noise."""
     generator = torch.Generator().manual_seed(seed)
     first = torch.randn((instances, n, n), generator=generator) / sqrt(n)
-    second = torch.randn((instances, n, n), generator=generator) * sqrt(2 / n)
+    weights = torch.randn((instances, n, n), generator=generator) * sqrt(2 / n)
     planted = torch.stack([torch.randperm(n, generator=generator) for _ in range(instances)])
     hidden = torch.randn((instances, samples, n), generator=generator) @ first.mT
-    outputs = (hidden @ permutation_matrix(planted).mT).relu() @ second.mT
-    return Teachers(hidden, second, outputs + noise * torch.randn(outputs.shape, generator=generator), planted)
+    outputs = (hidden @ permutation_matrix(planted).mT).relu() @ weights.mT
+    outputs = outputs + noise * torch.randn(outputs.shape, generator=generator)
+    return Teachers(planted=planted, hidden=hidden, weights=weights, outputs=outputs)
 
 
-def run(settings: TwoLayerSettings, *, seed: int, on_row: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Recovers permutations at every size, noise and number of examples, with and without the penalty.
+@demonstration()
+def run(settings: TwoLayerSettings, *, seed: int) -> Rows:
+    """The permutation inside a network of two layers, AutoShuffleNet's second demonstration (arXiv:1901.08624).
 
-    Rows hold `n`, `noise`, `samples_per_unit`, `method` (relaxation, penalty), `starts`, `instances`; `success`, the
-    share with M within 0.01 of the planted permutation before any rounding, with its 95 % interval `low` and `high`;
-    `permutation_share`, of M within 0.01 of any permutation; `recovery`, the share of planted permutations after
-    rounding, with `recovery_low` and `recovery_high`; `median_distance` to the nearest permutation; the mean `loss` of
-    M, `rounded_loss` and `planted_loss`; `median_gap`, how far the linearised n · loss could still fall (for the
-    relaxation); and `seconds_per_instance`, the only figure that differs between runs.
+    The start whose rounded M has the least loss counts, whatever the method. Rows hold `n`, `noise`,
+    `samples_per_unit`, `method` (relaxation, penalty), `starts`, `instances`; `success`, the share with M within 0.01
+    of the planted permutation before any rounding, with its 95 % interval `low` and `high`; `permutation_share`, of M
+    within 0.01 of any permutation; `recovery`, the share of planted permutations after rounding, with `recovery_low`
+    and `recovery_high`; `median_distance` to the nearest permutation; the mean `loss` of M, `rounded_loss` and
+    `planted_loss`; `median_gap`, how far the linearised n · loss could still fall (for the relaxation); and
+    `seconds_per_instance`, the only figure that differs between runs.
 
     Returns:
-        `rows`, and `snapshots`: M of one instance of 8 units over time, without and with the penalty.
+        `snapshots`: M of one instance of 8 units over time, without and with the penalty.
     """
-    rows: list[dict[str, Any]] = []
-    for n, noise, samples in settings.conditions:
-        condition_seed = derive_seed(seed, "two layers", n, repr(noise), repr(samples))
-        for row in _condition_rows(settings, n=n, noise=noise, samples_per_unit=samples, seed=condition_seed):
-            rows.append(row)
-            on_row(row)
-    return {"rows": rows, "snapshots": snapshots(settings, seed=derive_seed(seed, "two layers, pictures"))}
+    for n, noise, samples_per_unit in settings.conditions:
+        stream = derive_seed(seed, "two layers", n, repr(noise), repr(samples_per_unit))
+        samples = max(1, round(samples_per_unit * n))
+        teachers = draw_teachers(settings.instances, n, samples=samples, noise=noise, seed=stream)
+        for method, penalty in {"relaxation": 0.0, "penalty": settings.descent.penalty}.items():
+            for starts in sorted({1, settings.starts}):
+                begun = time.perf_counter()
+                begin = chance_starts(teachers, starts=starts, seed=stream)
+                matrix, indices = descend_best(teachers, begin, replace(settings.descent, penalty=penalty))
+                seconds = (time.perf_counter() - begun) / settings.instances
+                yield {
+                    **{"n": n, "noise": noise, "samples_per_unit": samples_per_unit},
+                    **{"method": method, "starts": starts, "instances": settings.instances},
+                    **_score(teachers, matrix, indices, with_gap=method == "relaxation"),
+                    "seconds_per_instance": seconds,
+                }
+    stream = derive_seed(seed, "two layers, pictures")
+    shown = draw_teachers(1, 8, samples=round(settings.base_samples * 8), noise=0.3, seed=stream)
+    film = snapshots(shown, settings.descent, seed=stream, pictures=settings.snapshots)
+    return {"snapshots": {"n": 8, "noise": 0.3, **film}}
 
 
-def _condition_rows(
-    settings: TwoLayerSettings, *, n: int, noise: float, samples_per_unit: float, seed: int
-) -> list[dict[str, Any]]:
-    samples = max(1, round(samples_per_unit * n))
-    teachers = draw_teachers(settings.instances, n, samples=samples, noise=noise, seed=seed)
-    rows = []
-    for method, descent in _descents(settings.descent).items():
-        for starts in sorted({1, settings.starts}):
-            begun = time.perf_counter()
-            matrix = recover(teachers, descent, starts=starts, seed=seed)
-            seconds = (time.perf_counter() - begun) / settings.instances
-            row = {"n": n, "noise": noise, "samples_per_unit": samples_per_unit, "method": method, "starts": starts}
-            row |= {"instances": settings.instances, **_score(teachers, matrix), "seconds_per_instance": seconds}
-            rows.append(row if method == "relaxation" else row | {"median_gap": None})
-    return rows
-
-
-def _descents(penalized: Descent) -> dict[str, Descent]:
-    return {"relaxation": replace(penalized, penalty=0.0), "penalty": penalized}
-
-
-def recover(
-    teachers: Teachers,
-    descent: Descent,
-    *,
-    starts: int,
-    seed: int,
-    on_step: Callable[[int, Tensor], None] | None = None,
-) -> Tensor:
-    """Descends from random doubly stochastic matrices; returns the best start's M before rounding, (K, n, n).
-
-    Args:
-        teachers: K instances.
-        descent: Steps and λ.
-        starts: For each instance; the one whose rounded M has the least loss counts, whatever the method.
-        seed: Of the starts.
-        on_step: Called with the number of steps taken and all matrices, (K · starts, n, n).
-    """
-    instances, n = teachers.planted.shape
-    generator = torch.Generator().manual_seed(seed)
-    uniform = torch.full((instances, n, n), 1 / n)
-    # Without the first of each problem's starts, which has no chance in it and would be the same for all.
-    begin = random_starts(uniform, starts=starts + 1, generator=generator).view(instances, starts + 1, n, n)[:, 1:]
-    repeated = teachers.repeated(starts)
-    matrices = descend(begin.flatten(0, 1), repeated.gradient, descent, on_step=on_step)
-    losses = repeated.loss(permutation_matrix(round_all(matrices)[0]))
-    return matrices[best_of_starts(losses, starts=starts)]
-
-
-def _score(teachers: Teachers, matrix: Tensor) -> dict[str, Any]:
-    indices, distances = round_all(matrix)
+def _score(teachers: Teachers, matrix: Tensor, indices: Tensor, *, with_gap: bool) -> Row:
+    distances = round_all(matrix)[1]
     recovered, near = (indices == teachers.planted).all(dim=1), distances <= NEAR
-    success, recovery = (float(shares.double().mean()) for shares in (recovered & near, recovered))
-    low, high = wilson_interval(success, len(recovered))
-    recovery_low, recovery_high = wilson_interval(recovery, len(recovered))
     return {
-        "success": success,
-        "low": low,
-        "high": high,
+        **success_rate("success", recovered & near),
         "permutation_share": float(near.double().mean()),
-        "recovery": recovery,
-        "recovery_low": recovery_low,
-        "recovery_high": recovery_high,
+        **success_rate("recovery", recovered, ends=("recovery_low", "recovery_high")),
         "median_distance": median(distances.tolist()),
-        "loss": float(teachers.loss(matrix).mean()),
-        "rounded_loss": float(teachers.loss(permutation_matrix(indices)).mean()),
-        "planted_loss": float(teachers.loss(permutation_matrix(teachers.planted)).mean()),
-        "median_gap": median(linear_gap(matrix, teachers.gradient(matrix)).tolist()),
+        "loss": float(teachers.objective(matrix).mean()),
+        "rounded_loss": float(teachers.objective(permutation_matrix(indices)).mean()),
+        "planted_loss": float(teachers.objective(permutation_matrix(teachers.planted)).mean()),
+        "median_gap": median(linear_gap(matrix, teachers.gradient(matrix)).tolist()) if with_gap else None,
     }
-
-
-def snapshots(settings: TwoLayerSettings, *, seed: int, n: int = 8, noise: float = 0.3) -> dict[str, Any]:
-    """Returns M of one instance over time, its rows in the order that makes P* the identity.
-
-    Both descents have the same start, instance and steps; only λ differs.
-
-    Returns:
-        `n`, `noise`, `steps`, and under `relaxation` and `penalty` a list of matrices, rows first.
-    """
-    teachers = draw_teachers(1, n, samples=round(settings.base_samples * n), noise=noise, seed=seed)
-    return {"n": n, "noise": noise} | film(
-        settings.descent,
-        lambda descent, on_step: recover(teachers, descent, starts=1, seed=seed, on_step=on_step),
-        order=teachers.planted[0].argsort(),
-        pictures=settings.snapshots,
-    )

@@ -2,7 +2,6 @@
 
 Modules:
     images: Images behind an unknown permutation of their pixels.
-    pixel_permutations: Learners that find an unknown permutation of pixels again.
+    pixel_permutations: Total variation, and learners that find an unknown permutation of pixels again by it.
     plots: Figures of the demonstration: images restored, accuracies, and matrices while they are learned.
-    total_variation: The total variation of images whose pixels are permuted.
 """

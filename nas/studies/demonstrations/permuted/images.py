@@ -11,7 +11,6 @@ afterwards sees the images turned or mirrored, all alike.
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from itertools import repeat
 from pathlib import Path
@@ -26,14 +25,16 @@ from nas.data.named import digits, torchvision_images
 from nas.data.splits import Split
 from nas.runs.intervals import spread
 from nas.runs.seeds import derive_seed
-from nas.studies.demonstrations.permuted.pixel_permutations import LEARNERS, seeded
-from nas.studies.demonstrations.permuted.total_variation import (
+from nas.studies.demonstrations.permuted.pixel_permutations import (
+    LEARNERS,
     grid_laplacian,
     neighbours_restored,
     permute_pixels,
     second_moments,
+    seeded,
     total_variation,
 )
+from nas.studies.demonstrations.rows import Row, Rows, demonstration
 from nas.studies.demonstrations.settings import PermutedImagesSettings
 from nas.training.evaluation import evaluate
 from nas.training.sgd import make_sgd
@@ -50,20 +51,17 @@ class Images(NamedTuple):
     labels: Tensor
 
 
-def run(settings: PermutedImagesSettings, *, seed: int, on_row: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Learns every permutation and trains a network behind each.
+@demonstration()
+def run(settings: PermutedImagesSettings, *, seed: int) -> Rows:
+    """Images behind an unknown permutation of their pixels, found again by a learned permutation before the network.
 
-    Args:
-        settings: The task.
-        seed: Drives permutations, choice of images, starts and networks.
-        on_row: Called with each row: `trial`, `method`, `accuracy` (test), `regained` (the share of the accuracy lost
-            from `true_inverse` to `none`; None without both), `objective` (mean squared difference of neighbours, the
-            variance within images being 1), `neighbours_restored`, `distance` (None where nothing is soft) and
-            `learn_seconds`.
+    Rows hold `trial`, `method`, `accuracy` (test), `regained` (the share of the accuracy lost from `true_inverse` to
+    `none`; None without both), `objective` (mean squared difference of neighbours, the variance within images being 1),
+    `neighbours_restored`, `distance` (None where nothing is soft) and `learn_seconds`.
 
     Returns:
-        `settings`, `data`, `rows`, `summary` by method, and of the first trial `pictures` and `films`, whose size is
-        that of n² numbers times 6: columns in the true order, so that the true inverse is the diagonal.
+        `data`, `seed`, `summary` by method, and of the first trial `pictures` and `films`, whose size is that of n²
+        numbers times 6: columns in the true order, so that the true inverse is the diagonal.
 
     Raises:
         FileNotFoundError: If CIFAR-10 is asked for and not in `root`.
@@ -73,10 +71,10 @@ def run(settings: PermutedImagesSettings, *, seed: int, on_row: Callable[[dict[s
     train, test = _images(data.full, settings.side), _images(data.test, settings.side)
     if len(train.labels) < settings.train_images:
         raise ValueError(f"{data.name} has {len(train.labels)} images, fewer than train_images {settings.train_images}")
-    test = Images(test.images[: settings.test_images], test.labels[: settings.test_images])
+    test = Images(*(values[: settings.test_images] for values in test))
     laplacian = grid_laplacian(settings.side)
-    figures: dict[str, Any] = {"settings": asdict(settings) | {"root": str(settings.root)}, "data": data.name}
-    figures |= {"seed": seed, "rows": [], "pictures": {}, "films": {}}
+    rows: list[Row] = []
+    pictures, films = {"original": _levels(test.images)}, {}
     for trial in range(settings.trials):
         generator = torch.Generator().manual_seed(derive_seed(seed, "permuted images", trial))
         scramble = torch.randperm(settings.side**2, generator=generator)
@@ -84,50 +82,43 @@ def run(settings: PermutedImagesSettings, *, seed: int, on_row: Callable[[dict[s
         moments = second_moments(scrambled)
         moments = moments / moments.diag().mean()
         chosen = torch.randperm(len(train.labels), generator=generator)[: settings.train_images]
-        if not trial:
-            figures["pictures"] |= {"original": _levels(test.images), "none": None}
-        trial_rows: list[dict[str, Any]] = []
-        for method in sorted(settings.methods, key=("none", "true_inverse", *LEARNERS).index):
+        fixed = {"none": torch.arange(len(scramble)), "true_inverse": inverse_permutation(scramble)}
+        for method in sorted(settings.methods, key=[*fixed, *LEARNERS].index):
             started = time.perf_counter()
-            index, distance, film = _find(method, moments, scramble, settings, derive_seed(seed, method, trial))
+            learned = None
+            if method in LEARNERS:  # a learner is given the moments of scrambled images alone, not `scramble`
+                learned = LEARNERS[method](moments, settings=settings, seed=derive_seed(seed, method, trial))
+            index = fixed[method] if learned is None else learned.gathered
             seconds = time.perf_counter() - started
             restored = permute_pixels(permute_pixels(test.images, scramble), index)
-            accuracy = train_and_test(
-                Images(permute_pixels(scrambled[chosen], index), train.labels[chosen]),
-                Images(restored, test.labels),
-                settings=settings,
-                seed=derive_seed(seed, "network", trial),
-                num_classes=data.num_classes,
-            )
+            shown = Images(permute_pixels(scrambled[chosen], index), train.labels[chosen])
+            network_seed, tested = derive_seed(seed, "network", trial), Images(restored, test.labels)
+            accuracy = train_and_test(shown, tested, settings, seed=network_seed, num_classes=data.num_classes)
+            variation = float(total_variation(permutation_matrix(index), moments, laplacian))
             row = {
-                "trial": trial,
-                "method": method,
-                "accuracy": accuracy,
-                "regained": _regained(accuracy, trial_rows),
-                "objective": 2
-                * float(total_variation(permutation_matrix(index), moments, laplacian))
-                / float((laplacian < 0).sum()),
+                **{"trial": trial, "method": method, "accuracy": accuracy},
+                "regained": _regained(accuracy, [other for other in rows if other["trial"] == trial]),
+                "objective": 2 * variation / float((laplacian < 0).sum()),
                 "neighbours_restored": neighbours_restored(scramble[index], laplacian),
-                "distance": distance,
+                "distance": None if learned is None or method == "faq" else learned.distance,
                 "learn_seconds": seconds,
             }
-            trial_rows.append(row)
-            on_row(row)
+            yield row
+            rows.append(row)
             if not trial:
-                figures["pictures"][method] = _levels(restored)
-                if film is not None:
-                    figures["films"][method] = film[:, :, scramble.argsort()].tolist()
-        figures["rows"] += trial_rows
-    return figures | {"summary": summarise(figures["rows"])}
+                pictures[method] = _levels(restored)
+                if learned is not None and method != "faq":
+                    films[method] = learned.film[:, :, scramble.argsort()].tolist()
+    return {"data": data.name, "seed": seed, "pictures": pictures, "films": films, "summary": summarise(rows)}
 
 
 def train_and_test(
-    train: Images, test: Images, *, settings: PermutedImagesSettings, seed: int, num_classes: int
+    train: Images, test: Images, settings: PermutedImagesSettings, *, seed: int, num_classes: int
 ) -> float:
     """Trains a network from scratch and returns its test accuracy; the same for every method."""
     with seeded(seed):
         network = SmallNetwork(train.images.shape[1], settings.width, num_classes)
-        network = network.to(memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)
         num_batches = len(train.labels) // settings.batch_size
         trainer = WeightTrainer(
             network=network,
@@ -139,47 +130,27 @@ def train_and_test(
             order = torch.randperm(len(train.labels))[: num_batches * settings.batch_size]
             batches = ((train.images[part], train.labels[part]) for part in torch.split(order, settings.batch_size))
             trainer.train_epoch(batches, repeat(None), epoch=epoch, num_batches=num_batches)
-        network.eval()
-        return evaluate(
-            network, zip(torch.split(test.images, 1000), torch.split(test.labels, 1000), strict=True), None
-        ).accuracy
+        tested = zip(torch.split(test.images, 1000), torch.split(test.labels, 1000), strict=True)
+        return evaluate(network.eval(), tested, None).accuracy
 
 
-class SmallNetwork(nn.Module):
+class SmallNetwork(nn.Sequential):
     """Three 3x3 convolutions, a pooling after the second, and the mean over the image: it lives on neighbourhoods."""
 
     def __init__(self, channels: int, width: int, num_classes: int) -> None:
-        super().__init__()
-        widths = (channels, width, width, 2 * width)
         layers: list[nn.Module] = []
-        for number in range(3):
-            layers.append(nn.Conv2d(widths[number], widths[number + 1], 3, padding=1, bias=False))
-            layers += [nn.BatchNorm2d(widths[number + 1]), nn.ReLU()]
+        for inputs, outputs in ((channels, width), (width, width), (width, 2 * width)):
+            layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
         layers.insert(6, nn.MaxPool2d(2, ceil_mode=True))
-        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2 * width, num_classes))
+        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2 * width, num_classes))
 
     def forward(self, x: Tensor, genotype: None = None, drop_prob: float = 0.0) -> Tensor:  # noqa: ARG002
         """Maps (N, C, H, W) to logits (N, classes); there is no path to choose."""
-        logits: Tensor = self.layers(x)
+        logits: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
         return logits
 
 
-def _find(
-    method: str, moments: Tensor, scramble: Tensor, settings: PermutedImagesSettings, seed: int
-) -> tuple[Tensor, float | None, Tensor | None]:
-    """Returns what is gathered, how far it was from that while soft, and its film; the last two where it was learned.
-
-    A learner is given the moments of scrambled images alone, not `scramble`.
-    """
-    if method == "none":
-        return torch.arange(len(scramble)), None, None
-    if method == "true_inverse":
-        return inverse_permutation(scramble), None, None
-    learned = LEARNERS[method](moments, settings=settings, seed=seed)
-    return learned.gathered, *((None, None) if method == "faq" else learned[1:])
-
-
-def _regained(accuracy: float, rows: list[dict[str, Any]]) -> float | None:
+def _regained(accuracy: float, rows: list[Row]) -> float | None:
     """Returns (accuracy − none) / (true inverse − none), None unless both rows are there and differ."""
     known = {row["method"]: row["accuracy"] for row in rows}
     if not {"none", "true_inverse"} <= set(known) or known["true_inverse"] == known["none"]:
@@ -187,9 +158,9 @@ def _regained(accuracy: float, rows: list[dict[str, Any]]) -> float | None:
     return float((accuracy - known["none"]) / (known["true_inverse"] - known["none"]))
 
 
-def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def summarise(rows: list[Row]) -> dict[str, Any]:
     """Returns by method the mean and deviation of the accuracy, and the share that the means have regained."""
-    means: list[dict[str, Any]] = []
+    means: list[Row] = []
     summary: dict[str, Any] = {}
     for method in dict.fromkeys(row["method"] for row in rows):
         chosen = [row for row in rows if row["method"] == method]
@@ -205,13 +176,8 @@ def _load(settings: PermutedImagesSettings) -> ImageData:
     cached = (Path(settings.root).expanduser() / "cifar10.npz").is_file()
     if settings.data == "digits" or (settings.data == "auto" and not cached):
         return digits()
-    return torchvision_images(
-        name="cifar10",
-        root=settings.root,
-        held_out=0.1,
-        max_train=settings.moment_images,
-        max_test=settings.test_images,
-    )
+    most: dict[str, Any] = {"max_train": settings.moment_images, "max_test": settings.test_images}
+    return torchvision_images(name="cifar10", root=settings.root, held_out=0.1, **most)
 
 
 def _images(split: Split, side: int) -> Images:
@@ -220,12 +186,11 @@ def _images(split: Split, side: int) -> Images:
     Raises:
         ValueError: If its images are smaller, or no whole number of times larger.
     """
-    batches = list(split.batches(1000))
-    height, width = batches[0][0].shape[2:]
+    images, labels = (torch.cat(parts) for parts in zip(*split.batches(1000), strict=True))
+    height, width = images.shape[2:]
     if height != width or height % side:
         raise ValueError(f"side must divide that of the images, {height}x{width}, got {side}")
-    pooled = torch.cat([F.avg_pool2d(images, height // side) for images, _ in batches])
-    return Images(pooled, torch.cat([labels for _, labels in batches]))
+    return Images(F.avg_pool2d(images, height // side), labels)
 
 
 def _levels(images: Tensor) -> list[Any]:

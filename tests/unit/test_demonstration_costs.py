@@ -4,7 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from nas.studies.demonstrations.mixer_costs import MixerCostSettings, counts, run, training_step
+from nas.studies.demonstrations.costs import (
+    MixerCostSettings,
+    ModelCostSettings,
+    build_model,
+    counts,
+    four_copies,
+    mixer_costs,
+    model_costs,
+    training_step,
+)
 from search_spaces.dynamic_shuffle import DynamicShuffle
 from search_spaces.kaleidoscope import FixedLinear, Kaleidoscope, SwitchShuffle
 from search_spaces.mixers import MIXERS, Mixer
@@ -17,7 +26,7 @@ COUNTS = [f"{prefix}_{kind}" for prefix in ("train", "hard") for kind in ("multi
 @pytest.fixture(scope="module")
 def measured():
     rows = []
-    return run(MixerCostSettings(**TINY), seed=0, on_row=rows.append), rows
+    return mixer_costs(MixerCostSettings(**TINY), seed=0, on_row=rows.append), rows
 
 
 def test_every_mixer_of_the_table_is_measured_in_every_case(measured):
@@ -45,7 +54,7 @@ def test_times_are_positive_and_relative_to_the_channel_shuffle(measured):
 
 def test_counts_repeat_and_the_callers_random_numbers_are_untouched(measured):
     state = torch.get_rng_state()
-    again = run(MixerCostSettings(**TINY), seed=0, on_row=lambda row: None)
+    again = mixer_costs(MixerCostSettings(**TINY), seed=0, on_row=lambda row: None)
     assert torch.equal(torch.get_rng_state(), state)
     keys = ("parameters", "hard_numbers", *COUNTS)
     first, second = ([[row[key] for key in keys] for row in figures["rows"]] for figures in (measured[0], again))
@@ -53,7 +62,7 @@ def test_counts_repeat_and_the_callers_random_numbers_are_untouched(measured):
 
 
 def test_the_channel_shuffle_is_measured_with_any_choice_of_mixers():
-    figures = run(MixerCostSettings(mixers=("identity",), **TINY), seed=0, on_row=lambda row: None)
+    figures = mixer_costs(MixerCostSettings(mixers=("identity",), **TINY), seed=0, on_row=lambda row: None)
     assert [row["mixer"] for row in figures["rows"][:2]] == ["channel_shuffle", "identity"]
 
 
@@ -139,4 +148,24 @@ def test_hardening_does_not_change_the_mixer_that_trains(measured):
 
 def test_a_mixer_that_there_is_not_is_refused_before_anything_is_timed():
     with pytest.raises(ValueError, match="'nothing'"):
-        run(MixerCostSettings(mixers=("auto_shuffle", "nothing")), seed=0, on_row=lambda row: pytest.fail("timed"))
+        MixerCostSettings(mixers=("auto_shuffle", "nothing"))
+
+
+def test_the_four_copies_are_two_functions():
+    network, genotype = build_model("shufflenet_v2")
+    copies = four_copies(network, genotype)
+    images = torch.randn(2, 3, 16, 16)
+    with torch.inference_mode():
+        logits = {label: copied(images, genotype) for label, copied in copies.items()}
+    assert torch.allclose(logits["shuffle"], logits["folded shuffle"], rtol=1e-3, atol=1e-5)
+    assert torch.allclose(logits["hardened"], logits["folded hardened"], rtol=1e-3, atol=1e-5)
+    assert not torch.allclose(logits["shuffle"], logits["hardened"], rtol=1e-2, atol=1e-3)
+
+
+def test_every_model_is_timed():
+    rows = []
+    settings = ModelCostSettings(models=("shufflenasnet_a",), batch_sizes=(1,), image_size=8, rounds=1, warmup=0)
+    figures = model_costs(settings, seed=0, on_row=rows.append)
+    assert figures["rows"] == rows
+    assert [row["memory_format"] for row in rows] == ["contiguous", "channels_last"]
+    assert all(row["folded_hardened_ratio"] > 0 for row in rows)
