@@ -98,3 +98,9 @@ def test_kept_copies_score_in_turn_members_of_a_class_and_their_mean_counts(over
     assert [len({cell.normal for cell in copy}) for copy in cells] == [len(copy) for copy in cells] == [6, 6, 6]
     assert len({cell for copy in cells for cell in copy}) == 18
     assert report["ordering"]["shared loss"]["tau"]["cells"] == 36
+
+
+@pytest.mark.parametrize("reward", ["accuracy", "likelihood"])
+def test_the_header_of_a_search_names_its_reward(reward, tmp_path, capsys):
+    search.run(config("search", *SEARCH, f"reward={reward}"), tmp_path)
+    assert f"reward      {reward}" in capsys.readouterr().err

@@ -59,7 +59,8 @@ class SearchCosts:
     def described(self) -> str:
         """Returns in words what is rewarded."""
         if "target" not in self.record:
-            return "accuracy"
+            function = getattr(self.reward, "func", self.reward)  # of a partial function
+            return str(getattr(function, "__name__", type(function).__name__)).removesuffix("_reward")
         amount = f"{self.record['target']:.4g} {self.record['target_unit']}"
         return f"accuracy and {self.record['reward_cost']}, target {amount} ({self.record['target_from']})"
 
