@@ -1,17 +1,31 @@
-"""Batch norm, and a faster way for it on the CPU where the channels are few."""
+"""Batch norm, with the statistics of several processes, and faster on the CPU where the channels are few."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-
-from search_spaces.joint_batch_norm import Group, NormalizeTogether
+from torch.nn import functional as F
 
 VECTOR = 8  # channels that torch's kernel takes at once
 FEW_CHANNELS = 3 * VECTOR  # with more, torch's kernel is the faster one
 WORTH_ROWS = 100_000  # numbers; with fewer, torch's kernel is done before ten others have been called
 ROW = 256  # numbers in a row, about
+
+
+class Group(Protocol):
+    """Processes that each hold as many images of a batch."""
+
+    @property
+    def rank(self) -> int:
+        """The number of this process, from 0."""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        """Adds a tensor up over the processes, in place."""
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -35,7 +49,7 @@ class BatchNorm2d(nn.BatchNorm2d):
             like: dict[str, Any] = {"device": x.device, "dtype": torch.promote_types(x.dtype, torch.float32)}
             weight, bias = torch.ones(x.shape[1], **like), torch.zeros(x.shape[1], **like)
         if self.group is not None:
-            out, mean, variance = NormalizeTogether.apply(x, weight, bias, self.eps, self.group)
+            out, mean, variance = _NormalizeTogether.apply(x, weight, bias, self.eps, self.group)
         else:
             out, mean, variance = _NormalizeRows.apply(x, weight, bias, self.eps)
         if self.track_running_stats:
@@ -81,6 +95,48 @@ def normalizes_by_rows(x: Tensor) -> bool:
         and x.numel() >= WORTH_ROWS
         and x.is_contiguous(memory_format=torch.channels_last)
     )
+
+
+class _NormalizeTogether(torch.autograd.Function):
+    """Maps (N, C, H, W) to its normalised self by the statistics of all N · M images; arXiv:1502.03167, Algorithm 1.
+
+    Torch's own `SyncBatchNorm` is for GPUs alone, and another class than the one that the rest of this code knows. Here
+    the sums of a process come from the same kernels as without others, and are corrected by what these tell.
+
+    The losses of the M processes are taken to be summed: the gradient of the input is that of this sum, those of
+    weight and bias are the process's own part of it.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, group: Group
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        own_var, own_mean = torch.var_mean(x.to(weight.dtype), dim=(0, 2, 3), correction=0)
+        rows = own_mean.new_zeros((group.size, 2, len(own_mean)))  # a row a process, for all to know them
+        rows[group.rank] = torch.stack([own_mean, own_var])
+        means, variances = group.sum_(rows).unbind(dim=1)  # (M, C)
+        mean = means.mean(dim=0)
+        variance = variances.mean(dim=0) + (means - mean).square().mean(dim=0)
+        ctx.save_for_backward(x, weight, mean, variance)
+        ctx.eps, ctx.group = eps, group
+        ctx.mark_non_differentiable(mean, variance)
+        return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps), mean, variance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        x, weight, mean, variance = ctx.saved_tensors
+        # As in evaluation: what is left out is how the statistics depend on the images.
+        grad, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
+            grads[0], x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        )
+        count = ctx.group.size * (x.numel() // x.shape[1])
+        all_weight, all_bias = ctx.group.sum_(torch.stack([grad_weight, grad_bias])) / count
+        inverse = torch.rsqrt(variance + ctx.eps)
+        slope = -weight * inverse.square() * all_weight
+        offset = -weight * inverse * all_bias - slope * mean
+        grad = grad + (slope.view(1, -1, 1, 1) * x + offset.view(1, -1, 1, 1)).to(grad.dtype)
+        return grad, grad_weight, grad_bias, None, None
 
 
 class _NormalizeRows(torch.autograd.Function):

@@ -7,7 +7,8 @@ the upper left corner of one e times as large. Everything acts on the last dimen
 
 A butterfly is stored as its twiddle (log₂ n, n/2, 2, 2): `twiddle[l, i·k/2 + j]` is [[D₁, D₂], [D₃, D₄]] at position j
 of block i in the factor of block size k = 2^(l + 1). A kaleidoscope matrix is a tensor (w, 2, log₂ n, n/2, 2, 2), the
-leftmost pair first and in each pair M₁ before M₂.
+leftmost pair first and in each pair M₁ before M₂. Functions that return the matrix of a transform raise ValueError for
+an n that is no power of 2.
 """
 
 import math
@@ -19,15 +20,12 @@ from search_spaces.switches import by_layer, route
 
 
 def butterfly_multiply(twiddle: Tensor, x: Tensor, *, adjoint: bool = False) -> Tensor:
-    """Returns B x for a butterfly matrix B, or B* x, its conjugate transpose.
+    """Returns B x for a butterfly matrix B, or B* x, its conjugate transpose, (..., n) in the promoted dtype.
 
     Args:
         twiddle: (log₂ n, n/2, 2, 2), real or complex.
         x: (..., n).
         adjoint: Whether to apply B*.
-
-    Returns:
-        (..., n), in the dtype to which the two promote.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -58,9 +56,6 @@ def kaleidoscope_multiply(twiddle: Tensor, x: Tensor) -> Tensor:
         twiddle: (w, 2, log₂ m, m/2, 2, 2), real or complex.
         x: (..., n) with n ≤ m.
 
-    Returns:
-        (..., n).
-
     Raises:
         ValueError: If the shapes do not fit.
     """
@@ -79,13 +74,12 @@ def kaleidoscope_matrix(twiddle: Tensor, size: int) -> Tensor:
     return kaleidoscope_multiply(twiddle, torch.eye(size, dtype=twiddle.dtype, device=twiddle.device)).T
 
 
-def identity_twiddle(size: int, *, width: int = 1, expansion: int = 1, dtype: torch.dtype | None = None) -> Tensor:
+def identity_twiddle(size: int, *, width: int = 1, dtype: torch.dtype | None = None) -> Tensor:
     """Returns the twiddle of a kaleidoscope matrix that is the identity.
 
     Args:
-        size: n.
+        size: n. The butterflies have size m, the smallest power of 2 that is at least n; for expansion e, give e · n.
         width: w.
-        expansion: e. The butterflies have size m, the smallest power of 2 that is at least e · n.
         dtype: Of the twiddle.
 
     Returns:
@@ -95,9 +89,9 @@ def identity_twiddle(size: int, *, width: int = 1, expansion: int = 1, dtype: to
     Raises:
         ValueError: If an argument is below 1.
     """
-    if min(size, width, expansion) < 1:
-        raise ValueError(f"size, width and expansion must be at least 1, got {size}, {width} and {expansion}")
-    levels = (size * expansion - 1).bit_length()
+    if min(size, width) < 1:
+        raise ValueError(f"size and width must be at least 1, got {size} and {width}")
+    levels = (size - 1).bit_length()
     return torch.eye(2, dtype=dtype).repeat(width, 2, levels, 2**levels // 2, 1, 1)
 
 
@@ -105,7 +99,6 @@ def random_twiddle(
     size: int,
     *,
     width: int = 1,
-    expansion: int = 1,
     dtype: torch.dtype | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -113,7 +106,7 @@ def random_twiddle(
 
     The arguments and the shape are those of `identity_twiddle`; complex entries have variance 1/4 in each part.
     """
-    identity = identity_twiddle(size, width=width, expansion=expansion, dtype=dtype)
+    identity = identity_twiddle(size, width=width, dtype=dtype)
     return torch.randn(identity.shape, dtype=dtype, generator=generator) * math.sqrt(0.5)
 
 
@@ -142,16 +135,13 @@ class ButterflyProduct(nn.Module):
 
 
 def permutation_kaleidoscope(index: Tensor) -> ButterflyProduct:
-    """Returns a permutation exactly, in BB*.
+    """Returns a permutation exactly, in BB*, as a product of width 1 in float64.
 
     The layers of a Benes network are butterfly factors of swaps: those from its middle on have block sizes 2, 4 … n
     and make up M₁, those before it have n … 4 and make up M₂*.
 
     Args:
         index: (n,), n a power of 2: output i is input `index[i]`.
-
-    Returns:
-        The product of width 1, in float64.
 
     Raises:
         ValueError: If `index` is not a permutation or n is not a power of 2.
@@ -173,9 +163,6 @@ def hadamard_kaleidoscope(n: int) -> ButterflyProduct:
 
     Returns:
         The product of width 1 with M₂ = I, in float64; its matrix is symmetric with entries ±1, not normalised.
-
-    Raises:
-        ValueError: If n is not a power of 2.
     """
     twiddle = identity_twiddle(_power_of_two(n), dtype=torch.float64)
     twiddle[0, 0] = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
@@ -187,9 +174,6 @@ def dft_kaleidoscope(n: int) -> ButterflyProduct:
 
     Returns:
         The product of width 2, in complex128: the butterfly with M₂ = I, then bit reversal as BB*.
-
-    Raises:
-        ValueError: If n is not a power of 2.
     """
     twiddle = identity_twiddle(_power_of_two(n), width=2, dtype=torch.complex128)
     twiddle[0, 0] = _fourier_butterfly(n)
@@ -198,14 +182,11 @@ def dft_kaleidoscope(n: int) -> ButterflyProduct:
 
 
 def convolution_kaleidoscope(kernel: Tensor) -> ButterflyProduct:
-    """Returns circular convolution with a kernel: y[i] = Σⱼ kernel[j] · x[(i − j) mod n].
+    """Returns circular convolution with a kernel (n,): y[i] = Σⱼ kernel[j] · x[(i − j) mod n].
 
     It is F⁻¹ D F with D = diag(F kernel). With the Fourier butterfly B and bit reversal P, F = BP is symmetric, so it
     is PBᵀ, too, and F⁻¹ = conj(B) P / n. The product is conj(B) (PDP / n) conj(B)*: width 1, as the diagonal matrix
     only scales the columns of the rightmost factor.
-
-    Args:
-        kernel: (n,), n a power of 2.
 
     Returns:
         The product of width 1, in complex128; for real kernels and inputs the result is real up to rounding.

@@ -19,7 +19,7 @@ INPUT = ""  # the "op" of a term that is a cell input; op names are never empty
 
 
 def canonical_cell(cell: CellGenotype, *, strided: bool, merge: str = "sum") -> Hashable:
-    """Returns a key equal for two cells exactly if they compute the same family of functions.
+    """Returns nested tuples, equal for two cells exactly if they compute the same family of functions.
 
     The family is that of all weights; batch norm and drop-path are left out. Blocks without effect on the output do not
     count, nor does the order of blocks, edges and outputs; the cell's inputs keep their numbers. An identity of stride
@@ -40,9 +40,6 @@ def canonical_cell(cell: CellGenotype, *, strided: bool, merge: str = "sum") -> 
         strided: Whether the ops that read a cell input have stride 2.
         merge: `sum` adds the output nodes; anything else stands for a concatenation followed by weights of its own, for
             which the outputs are a multiset of values. Keys are comparable for one kind of merge.
-
-    Returns:
-        Nested tuples of integers and texts.
 
     Raises:
         ValueError: If an op is unknown.

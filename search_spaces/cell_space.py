@@ -14,13 +14,16 @@ class CellSpace:
     """Of every block of both cells the inputs and then the ops are decided, and perhaps the mixer of each cell.
 
     Args:
+        blocks: B, the blocks of a cell.
+        ops: Names in the op table; by default those of the paper.
+        mixers: Names in the mixer table; by default that of the paper. With more than one, each cell type decides on
+            its mixer.
+        output: `loose_ends` merges the nodes that no block reads, `all` merges every block.
+
+    Attributes:
         name: Of the space.
         inputs: What each input of a cell is called.
         num_edges: Inputs, and ops, of a block.
-        blocks: B, the blocks of a cell.
-        ops: Names in the op table.
-        mixers: Names in the mixer table. With more than one, each cell type decides on its mixer.
-        output: `loose_ends` merges the nodes that no block reads, `all` merges every block.
         passes_inputs: Whether an input that no block reads is a loose end as well.
         merge: How cells are compared, see `search_spaces.canonical.canonical_cell`.
 
@@ -28,38 +31,37 @@ class CellSpace:
         ValueError: If an argument is out of range or names something unknown, or there is no mixer.
     """
 
+    name: str
+    inputs: tuple[str, ...]
+    num_edges: int
+    passes_inputs: bool
+    merge: str
+    ops: tuple[str, ...]
+    mixers: tuple[str, ...]
+
     def __init__(
         self,
-        name: str,
         *,
-        inputs: Sequence[str],
-        num_edges: int,
-        blocks: int,
-        ops: Sequence[str],
-        mixers: Sequence[str],
-        output: str,
-        passes_inputs: bool,
-        merge: str,
+        blocks: int = 5,
+        ops: Sequence[str] | None = None,
+        mixers: Sequence[str] | None = None,
+        output: str = "loose_ends",
     ) -> None:
         if not 1 <= blocks <= MAX_BLOCKS:
             raise ValueError(f"blocks must lie in 1 … {MAX_BLOCKS}, got {blocks}")
         if output not in ("loose_ends", "all"):
             raise ValueError(f"output must be loose_ends or all, got {output!r}")
-        for op in ops:
-            find_op(op)
-        for mixer in mixers:
-            check_mixer(mixer)
-        if not mixers:
-            raise ValueError("mixers must name at least one mixer")
-        self.name = name
-        self.inputs = tuple(inputs)
-        self.slots = range(num_edges)
         self.blocks = blocks
-        self.ops = tuple(ops)
-        self.mixers = tuple(mixers)
+        self.ops = self.ops if ops is None else tuple(ops)
+        self.mixers = self.mixers if mixers is None else tuple(mixers)
         self.output = output
-        self.passes_inputs = passes_inputs
-        self.merge = merge
+        for op in self.ops:
+            find_op(op)
+        for mixer in self.mixers:
+            check_mixer(mixer)
+        if not self.mixers:
+            raise ValueError("mixers must name at least one mixer")
+        self.slots = range(self.num_edges)
         self.decisions = tuple(decision for cell in CELLS for decision in self._cell_decisions(cell))
 
     def _cell_decisions(self, cell: str) -> Iterable[Decision]:
@@ -73,11 +75,7 @@ class CellSpace:
             yield Decision(group=cell, step=self.blocks, kind="mixer", choices=self.mixers)
 
     def decode(self, actions: Sequence[int]) -> Genotype:
-        """Returns the genotype that the actions, one a decision, describe.
-
-        Raises:
-            ValueError: If their number or one of them is out of range.
-        """
+        """Returns the genotype that the actions describe."""
         check_actions(self.decisions, actions)
         half = len(actions) // 2
         return Genotype(
@@ -109,11 +107,7 @@ class CellSpace:
         return tuple(node for node in nodes if node not in read)
 
     def encode(self, genotype: Genotype) -> tuple[int, ...]:
-        """Returns the actions that describe `genotype`; the inverse of `decode`.
-
-        Raises:
-            ValueError: If the genotype is not in this space.
-        """
+        """Returns the actions that describe `genotype`."""
         actions = tuple(action for cell in self._cells(genotype).values() for action in self._encode_cell(cell))
         if self.decode(actions) != genotype:
             raise ValueError(f"the genotype merges other nodes than output={self.output} does")

@@ -46,19 +46,14 @@ def genotype_candidates(genotype: Genotype) -> dict[str, CellCandidates]:
     Raises:
         ValueError: If an op is unknown.
     """
-    return {name: _own_candidates(cell) for name, cell in genotype.cells.items()}
-
-
-def _own_candidates(cell: CellGenotype) -> CellCandidates:
-    edges = frozenset(edge for edge in cell.edges if edge[3] != NONE)
-    for _, _, _, op in edges:
-        find_op(op)
-    return CellCandidates(
-        edges=edges,
-        outputs=frozenset(cell.output_nodes),
-        mixers=frozenset((cell.mixer,)),
-        num_inputs=cell.num_inputs,
-    )
+    candidates = {}
+    for name, cell in genotype.cells.items():
+        edges = frozenset(edge for edge in cell.edges if edge[3] != NONE)
+        for _, _, _, op in edges:
+            find_op(op)
+        outputs, mixers = frozenset(cell.output_nodes), frozenset((cell.mixer,))
+        candidates[name] = CellCandidates(edges, outputs, mixers, num_inputs=cell.num_inputs)
+    return candidates
 
 
 def resolve_identities(cell: CellGenotype, *, strided: bool) -> list[int]:
@@ -72,12 +67,7 @@ def resolve_identities(cell: CellGenotype, *, strided: bool) -> list[int]:
 
 
 def drop_path(x: Tensor, drop_prob: float | Tensor) -> Tensor:
-    """Zeroes whole samples of a path with probability `drop_prob` and scales the others up (FractalNet).
-
-    Args:
-        x: (N, C, H, W).
-        drop_prob: In [0, 1), a number or a tensor of shape ().
-    """
+    """Zeroes whole samples of x (N, C, H, W) with a probability in [0, 1) and scales the others up (FractalNet)."""
     keep_prob = 1.0 - drop_prob
     kept = torch.rand((x.shape[0], 1, 1, 1), device=x.device, dtype=x.dtype) < keep_prob
     return x * (kept / keep_prob).to(x.dtype)
@@ -152,7 +142,7 @@ class Cell(nn.Module):
                 str(node): FactorizedReduction(channels, channels)
                 for node in sorted(candidates.outputs)
                 if strided and node < candidates.num_inputs
-            }
+            }  # of a strided cell, the inputs that it merges
         )
         self.out_channels = channels * (len(candidates.outputs) if merge == "concat" else 1)
         needs_batch_norm = merge_batch_norm or merge == "concat_conv1x1"
@@ -178,22 +168,15 @@ class Cell(nn.Module):
         stride = 2 if self.strided else 1
         # Ordered by the node whose value it is, so that a cell padded with identities adds in the same order.
         outputs = sorted(cell.output_nodes, key=lambda node: (resolved[node], node))
-        values = [
-            self._passed(node, nodes[node]) if node in nodes else torch.zeros_like(inputs[0][:, :, ::stride, ::stride])
-            for node in outputs
-        ]
+        values = []
+        for node in outputs:
+            value = nodes[node] if node in nodes else torch.zeros_like(inputs[0][:, :, ::stride, ::stride])
+            values.append(self.passed_inputs[str(node)](value) if str(node) in self.passed_inputs else value)
         return self._merge(values, outputs)
 
     def path_ops(self, cell: CellGenotype) -> list[nn.Module]:
         """Returns the ops that `forward` would compute."""
         return [self.ops[self._key(edge)] for edge in cell.live_edges]
-
-    def _passed(self, node: int, value: Tensor) -> Tensor:
-        """Returns an output node's value at the cell's output resolution."""
-        if not (self.strided and node < self.num_inputs):
-            return value
-        reduced: Tensor = self.passed_inputs[str(node)](value)
-        return reduced
 
     def _reduces(self, edge: Edge) -> bool:
         """Whether an edge's op has stride 2."""

@@ -16,10 +16,7 @@ LARGE = 2**62  # so many numbers are divided among the genotypes of a class, to 
 
 
 class CanonicalClasses:
-    """The genotypes of a space, divided into classes that share a canonical key.
-
-    Args:
-        space: Its genotypes are all visited, about 0.15 ms each.
+    """The genotypes of a space, all visited at about 0.15 ms each, divided into classes that share a canonical key.
 
     Attributes:
         actions: (G, T), of all genotypes, class by class.
@@ -43,11 +40,7 @@ class CanonicalClasses:
         self._starts = self.sizes.cumsum(0) - self.sizes
 
     def sample(self, num_samples: int) -> Tensor:
-        """Draws N classes uniformly, and of each a genotype uniformly, from torch's generator.
-
-        Returns:
-            Actions, (N, T).
-        """
+        """Draws N classes uniformly, and of each a genotype uniformly, from torch's generator: actions (N, T)."""
         classes = torch.randint(len(self.sizes), (num_samples,))
         return self.members(classes, torch.randint(LARGE, (num_samples,)))
 

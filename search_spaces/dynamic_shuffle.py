@@ -133,9 +133,6 @@ class HardDynamicShuffle(Mixer):
 
     The permutation depends on the input, so the generator stays and runs in every forward pass. Its gradients stop at
     the assignment; those by the input are of the permutation alone.
-
-    Args:
-        generator: Of the matrices to round.
     """
 
     def __init__(self, generator: "MatrixGenerator") -> None:
@@ -161,14 +158,7 @@ class StaticDynamicShuffle(Mixer):
     1024, almost all of them the generator's. Where C/g has a large prime factor B is large, and nothing is saved: 57 %
     at C = 232 (4 · 29 a group), 119 % at 116 (2 · 29), 307 % at 58 (1 · 29).
 
-    Args:
-        channels: C.
-        groups: As in `DynamicShuffle`.
-        reduction: As in `DynamicShuffle`.
-        binary: As in `DynamicShuffle`.
-
-    Raises:
-        ValueError: Under the conditions of `DynamicShuffle`.
+    Arguments, and the errors they can raise, are those of `DynamicShuffle`.
     """
 
     rounds: bool = True
@@ -242,12 +232,12 @@ class MatrixGenerator(nn.Module):
             hidden = F.relu(F.linear(pooled, self.reduce.weight.to(dtype), self.reduce.bias.to(dtype)))
             logits = F.linear(hidden, self.expand.weight.to(dtype), self.expand.bias.to(dtype))
             parts = zip(torch.split(logits, self.num_logits, dim=1), self.sizes, strict=True)
-            return tuple(self._stochastic(part, size) for part, size in parts)
-
-    def _stochastic(self, logits: Tensor, size: int) -> Tensor:
-        if size == 1:
-            return logits.new_ones(len(logits), self.groups, 1, 1)
-        return logits.view(-1, self.groups, size, size).softmax(dim=-1)
+            return tuple(
+                part.view(-1, self.groups, size, size).softmax(dim=-1)
+                if size > 1
+                else logits.new_ones(len(logits), self.groups, 1, 1)
+                for part, size in parts
+            )
 
 
 def _start_logits(size: int) -> Tensor:

@@ -5,9 +5,12 @@ devices. Everything here is frozen and hashable, checks itself on construction, 
 """
 
 import json
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Len
+from pydantic import ConfigDict, StrictInt, StrictStr, TypeAdapter, ValidationError
 
 MAX_BLOCKS = 64
 MAX_NAME_LENGTH = 64
@@ -20,6 +23,9 @@ IDENTITIES = ("identity", "skip_connect")
 
 Edge = tuple[int, int, int, str]
 """(block, slot, input node, op)."""
+Name = Annotated[StrictStr, Len(1, MAX_NAME_LENGTH)]
+Nodes = Annotated[tuple[StrictInt, ...], Len(0, MAX_BLOCKS)]
+NO_MORE = ConfigDict(extra="forbid")  # fields of data that is read, which these annotations say the rules of
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +71,10 @@ class Block:
         ops: Names in the op table, as many as inputs.
     """
 
-    inputs: tuple[int, ...]
-    ops: tuple[str, ...]
+    __pydantic_config__ = NO_MORE
+
+    inputs: Nodes
+    ops: Annotated[tuple[Name, ...], Len(0, MAX_BLOCKS)]
 
     def __post_init__(self) -> None:
         if not self.ops or len(self.inputs) != len(self.ops):
@@ -88,10 +96,12 @@ class CellGenotype:
         outputs: Nodes merged into the cell's output; None means the loose ends, the blocks no other block reads.
     """
 
-    blocks: tuple[Block, ...]
-    mixer: str = "channel_shuffle"
-    num_inputs: int = 1
-    outputs: tuple[int, ...] | None = None
+    __pydantic_config__ = NO_MORE
+
+    blocks: Annotated[tuple[Block, ...], Len(0, MAX_BLOCKS)]
+    mixer: Name = "channel_shuffle"
+    num_inputs: StrictInt = 1
+    outputs: Nodes | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.blocks) <= MAX_BLOCKS:
@@ -157,7 +167,9 @@ class Genotype:
         reduction: The cell of the layers that halve it; None in spaces with one cell type.
     """
 
-    space: str
+    __pydantic_config__ = NO_MORE
+
+    space: Name
     normal: CellGenotype
     reduction: CellGenotype | None = None
 
@@ -192,12 +204,14 @@ class Genotype:
         Raises:
             ValueError: If `data` is not of the form that `to_dict` writes; the message names the field and the rule.
         """
-        fields = _mapping(data, "genotype", required=("space", "normal"), optional=("reduction",))
-        return cls(
-            space=_name(fields["space"], "space"),
-            normal=_cell_from_data(fields["normal"], "normal"),
-            reduction=_cell_from_data(fields["reduction"], "reduction") if "reduction" in fields else None,
-        )
+        try:
+            return _GENOTYPES.validate_python(data)
+        except ValidationError as error:
+            wrong = error.errors(include_url=False)[0]
+            place = "".join(f"[{at}]" if isinstance(at, int) else f".{at[:MAX_NAME_LENGTH]}" for at in wrong["loc"])
+            plain = re.sub("(?i)tuple", "list", wrong["msg"]).replace("keyword argument", "field")  # as JSON has them
+            said = wrong.get("ctx", {}).get("error", plain)  # the first: our own sentence
+            raise ValueError(f"{ascii(place)[1:-1].lstrip('.') or 'genotype'}: {said}") from None
 
     @classmethod
     def from_json(cls, text: str) -> "Genotype":
@@ -238,57 +252,4 @@ def _cell_to_dict(cell: CellGenotype) -> dict[str, Any]:
     return data
 
 
-def _cell_from_data(data: object, where: str) -> CellGenotype:
-    fields = _mapping(data, where, required=("blocks",), optional=("mixer", "num_inputs", "outputs"))
-    blocks = []
-    for i, block in enumerate(_list(fields["blocks"], f"{where}.blocks")):
-        at = f"{where}.blocks[{i}]"
-        read = _mapping(block, at, required=("inputs", "ops"), optional=())
-        ops = [_name(op, f"{at}.ops") for op in _list(read["ops"], f"{at}.ops")]
-        blocks.append((tuple(_integers(read["inputs"], f"{at}.inputs")), tuple(ops)))
-    outputs = fields.get("outputs")
-    try:
-        return CellGenotype(
-            blocks=tuple(Block(inputs, ops) for inputs, ops in blocks),
-            mixer=_name(fields.get("mixer", "channel_shuffle"), f"{where}.mixer"),
-            num_inputs=_integers([fields.get("num_inputs", 1)], f"{where}.num_inputs")[0],
-            outputs=None if outputs is None else tuple(_integers(outputs, f"{where}.outputs")),
-        )
-    except ValueError as error:
-        prefix = "" if str(error).startswith(where) else f"{where}: "
-        raise ValueError(f"{prefix}{error}") from None
-
-
-def _mapping(data: object, where: str, *, required: tuple[str, ...], optional: tuple[str, ...]) -> Mapping[str, object]:
-    if not isinstance(data, dict):
-        raise ValueError(f"{where} must be an object, got {type(data).__name__}")
-    for key in required:
-        if key not in data:
-            raise ValueError(f"{where} lacks the field {key!r}")
-    if unknown := [str(key) for key in data if key not in required + optional]:
-        raise ValueError(
-            f"{where} has the unknown field {unknown[0][:MAX_NAME_LENGTH]!r}; known: {', '.join(required + optional)}"
-        )
-    return data
-
-
-def _list(data: object, where: str) -> list[object]:
-    if not isinstance(data, list):
-        raise ValueError(f"{where} must be a list, got {type(data).__name__}")
-    if len(data) > MAX_BLOCKS:
-        raise ValueError(f"{where} has {len(data)} entries, more than {MAX_BLOCKS}")
-    return data
-
-
-def _integers(data: object, where: str) -> list[int]:
-    values = _list(data, where)
-    for value in values:
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise ValueError(f"{where} must hold whole numbers, got {type(value).__name__}")
-    return [value for value in values if isinstance(value, int)]
-
-
-def _name(data: object, where: str) -> str:
-    if not isinstance(data, str) or not 0 < len(data) <= MAX_NAME_LENGTH:
-        raise ValueError(f"{where} must be a text of 1 to {MAX_NAME_LENGTH} characters")
-    return data
+_GENOTYPES = TypeAdapter(Genotype)

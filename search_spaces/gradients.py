@@ -21,13 +21,10 @@ class _DenseGradient(torch.autograd.Function):
 
 
 def with_dense_gradient(x: Tensor) -> Tensor:
-    """Returns `x`, a part of a concatenation to come, and sees to it that its gradient lies as it does.
+    """Returns `x` (N, C, H, W), a part of a concatenation to come, and sees to it that its gradient lies as it does.
 
     The gradient of a part is a slice of the whole one, whose pixels lie apart in channels-last format. Several ops may
     have summed to `x`, and the batch norm of each would read that slice at a fraction of the speed.
-
-    Args:
-        x: (N, C, H, W).
     """
     if torch.is_grad_enabled() and x.requires_grad:
         out: Tensor = _DenseGradient.apply(x)

@@ -122,13 +122,6 @@ class Kaleidoscope(MatrixMixer):
     It starts exactly at the channel shuffle, which one butterfly alone could not write. The padded channels of a C that
     is no power of 2 stay where they are in that start, so there it needs no extra shuffle either. A linear map, not a
     permutation: it has no penalty, and `harden` only writes out its matrix. The authors' code spares it weight decay.
-
-    Args:
-        channels: C.
-        groups: Of the channel shuffle at which it starts, a divisor of C.
-
-    Raises:
-        ValueError: If `groups` does not divide `channels`.
     """
 
     def __init__(self, channels: int, *, groups: int = 2) -> None:
@@ -149,14 +142,8 @@ class OrthogonalKaleidoscope(MatrixMixer):
     The form that the authors' public ShuffleNet experiment used (HazyResearch/butterfly, `odo`): each 2x2 of a
     butterfly is a rotation, with an angle of its own, so that only the diagonal can scale. It starts at the channel
     shuffle, with identities (angles 0, diagonal 1) after it; theirs starts at random angles. A linear map, not a
-    permutation: it has no penalty, and `harden` only writes out its matrix. Their weight decay spares it, too.
-
-    Args:
-        channels: C, zero-padded to m, the next power of 2, and cut.
-        groups: Of the fixed channel shuffle, a divisor of C.
-
-    Raises:
-        ValueError: If `groups` does not divide `channels`.
+    permutation: it has no penalty, and `harden` only writes out its matrix. Their weight decay spares it, too. C is
+    zero-padded to m, the next power of 2, and cut.
     """
 
     source: Tensor
@@ -179,11 +166,7 @@ class OrthogonalKaleidoscope(MatrixMixer):
 
 
 class FixedLinear(Mixer):
-    """A fixed linear map of the channels, for inference: a 1x1 convolution without bias, whose C² weights do not train.
-
-    Args:
-        matrix: (C, C).
-    """
+    """A fixed linear map of the channels, for inference: a 1x1 convolution whose matrix (C, C) does not train."""
 
     def __init__(self, matrix: Tensor) -> None:
         super().__init__(len(matrix))

@@ -18,7 +18,10 @@ MIXERS: dict[str, MixerBuilder] = {}
 
 
 class Mixer(nn.Module):
-    """The interface of mixers; the defaults are those of a mixer without weights.
+    """The interface of mixers of C channels; the defaults are those of a mixer without weights.
+
+    Most take the `groups` of the channel shuffle at which they start, or which they are: a divisor of C, else they
+    raise ValueError.
 
     Attributes:
         rounds: Whether it is soft while it trains, so that `harden` rounds it to an exact permutation; such a mixer has
@@ -26,9 +29,6 @@ class Mixer(nn.Module):
         decays: Whether weight decay is meant for its weights.
         lr_scale: Its learning rate, in learning rates of the other weights.
         largest_step: How large the weight of the penalty times the step along its gradient may be.
-
-    Args:
-        channels: C, in and out.
     """
 
     rounds: bool = False

@@ -39,30 +39,19 @@ class NASBench201Space:
         )
 
     def decode(self, actions: Sequence[int]) -> Genotype:
-        """Returns the genotype that the actions, one a decision, describe.
-
-        Raises:
-            ValueError: If their number or one of them is out of range.
-        """
+        """Returns the genotype that the actions describe."""
         check_actions(self.decisions, actions)
         return _genotype([OPS[action] for action in actions])
 
     def encode(self, genotype: Genotype) -> tuple[int, ...]:
-        """Returns the actions that describe `genotype`; the inverse of `decode`.
-
-        Raises:
-            ValueError: If the genotype is not in this space.
-        """
+        """Returns the actions that describe `genotype`."""
         return tuple(index_of(OPS, op, "op") for op in _edge_ops(genotype))
 
     def canonical(self, genotype: Genotype) -> Hashable:
         """Returns a key that two genotypes share exactly if they compute the same family of functions.
 
-        See `search_spaces.canonical.canonical_cell`. There are 5,260 families. `published_topology` tells the 6,466
-        apart that the paper counts.
-
-        Raises:
-            ValueError: If the genotype is not in this space.
+        See `search_spaces.canonical.canonical_cell`. There are 5,260 families; the 6,466 that the paper counts are of
+        another relation, neither finer nor coarser.
         """
         from search_spaces.canonical import canonical_cell  # imports torch, which reading a cell needs not
 
@@ -112,24 +101,6 @@ def parse_arch_string(text: str) -> Genotype:
     return _genotype(ops)
 
 
-def published_topology(genotype: Genotype) -> str:
-    """Returns the text by which the authors tell topologies apart, 6,466 of them (arXiv:2001.00326, §2.1, their code).
-
-    It is another relation than `canonical`, neither finer nor coarser. Sums within sums are not flattened, and a sum of
-    zeros is no zero, so that some cells that compute the same differ. Two convolutions of one value count as one, so
-    that some cells are equal of which one shares the weights that the other has twice.
-
-    Raises:
-        ValueError: If the genotype is not in this space.
-    """
-    _edge_ops(genotype)  # only to check it
-    nodes = ["0"]
-    for block in genotype.normal.blocks:
-        terms = [_published_term(op, nodes[source]) for source, op in zip(block.inputs, block.ops, strict=True)]
-        nodes.append("+".join(sorted(terms)))
-    return nodes[-1]
-
-
 def function_text(genotype: Genotype, node: int = NUM_BLOCKS) -> str:
     """Returns what a node computes as it is written, without edges that no path takes; empty for a node of zeros.
 
@@ -147,12 +118,6 @@ def function_text(genotype: Genotype, node: int = NUM_BLOCKS) -> str:
         if op != NONE and (text := function_text(genotype, source)):
             terms.append(text if op == SKIP else f"{OPS.index(op)}({text})")
     return f"[{'+'.join(sorted(terms))}]" if terms else ""
-
-
-def _published_term(op: str, source: str) -> str:
-    if op == NONE or source == "#":
-        return "#"
-    return source if op == SKIP else f"({source})@{op}"
 
 
 def _genotype(ops: Sequence[str]) -> Genotype:

@@ -39,20 +39,6 @@ def shown(value: object) -> str:
     return written if len(written) <= MAX_NAME_LENGTH else f"{written[:MAX_NAME_LENGTH]}…"
 
 
-def op_of_word(word: object, *, where: str) -> str:
-    """Returns this project's name of an op: `skip_connect` is `identity`, the others keep theirs.
-
-    Raises:
-        ValueError: If `word` is no op, or the zero op, which a finished cell cannot hold.
-    """
-    if word in ZERO_OPS:
-        raise ValueError(f"{where}: the op {shown(word)} means no edge, and a block needs both of its edges")
-    name = "identity" if word == SKIP else word
-    if not isinstance(name, str) or name not in KNOWN_OPS:
-        raise ValueError(f"{where}: unknown op {shown(word)}; known: {', '.join((*KNOWN_OPS, SKIP))}")
-    return name
-
-
 def word_of_number(number: object, *, words: Sequence[str], where: str) -> str:
     """Returns the op word of that number in a tool's table.
 
@@ -103,7 +89,11 @@ def cell_of_edges(edges: Sequence[Edge], *, where: str, outputs: Sequence[int] |
 
 def _checked_edge(edge: Edge, index: int, *, where: str) -> tuple[str, int]:
     word, source = edge
-    name = op_of_word(word, where=where)
+    if word in ZERO_OPS:
+        raise ValueError(f"{where}: the op {shown(word)} means no edge, and a block needs both of its edges")
+    name = "identity" if word == SKIP else word
+    if not isinstance(name, str) or name not in KNOWN_OPS:
+        raise ValueError(f"{where}: unknown op {shown(word)}; known: {', '.join((*KNOWN_OPS, SKIP))}")
     node = NUM_INPUTS + index // EDGES_PER_BLOCK
     if not is_integer(source) or not 0 <= source < node:
         raise ValueError(f"{where}: an edge into node {node} reads one of 0 … {node - 1}, got {shown(source)}")

@@ -72,7 +72,7 @@ def _check_tokens(text: str) -> None:
         if token is None:
             raise ValueError(f"unexpected {shown(text[position])} at character {position}")
         word, mark = token["word"], token["mark"]
-        if word and word not in WORDS and not _is_short_number(word):
+        if word and word not in WORDS and not re.fullmatch("[0-9]{1,3}", word):
             raise ValueError(
                 f"unexpected {shown(word)} at character {position}; numbers up to {MAX_NUMBER} and the words "
                 f"{', '.join(WORDS)} are understood"
@@ -81,10 +81,6 @@ def _check_tokens(text: str) -> None:
         if depth > MAX_NESTING:
             raise ValueError(f"more than {MAX_NESTING} brackets inside each other at character {position}")
         position = token.end()
-
-
-def _is_short_number(word: str) -> bool:
-    return word.isascii() and word.isdigit() and len(word) <= len(str(MAX_NUMBER))
 
 
 def _value(node: ast.expr) -> Literal:

@@ -7,7 +7,6 @@ Sources: microsoft/nni, `nni/nas/hub/pytorch/nasnet.py` (`DARTS.load_searched_mo
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
 
 from search_spaces.genotype import CellGenotype, Genotype
 from search_spaces.notation_cells import (
@@ -34,11 +33,10 @@ OLD_OPS = {
     "dilconv5x5": "dil_conv_5x5",
 }  # in the order of the example's list, by whose numbers some versions export
 
-Merge = Literal["all", "loose_end"]
 MERGE_FIELD = "merge_op"
 
 
-def parse_nni(text: str, *, merge: Merge | None = None) -> Genotype:
+def parse_nni(text: str) -> Genotype:
     """Reads the dictionary NNI exports, as JSON or as Python prints it.
 
     Hub keys are `normal/op_2_0`, `normal/input_2_0`, … and `reduce/…` (`reduction/…` is understood too), an input is a
@@ -46,18 +44,18 @@ def parse_nni(text: str, *, merge: Merge | None = None) -> Genotype:
     node 0 into node 2, as word or number, `[]` when unused) and `normal_n2_switch` (the two edges kept, as names or
     numbers). NNI's older example has a batch norm after pools, which this project's pools have not.
 
-    Args:
-        text: The dictionary.
-        merge: Which nodes make the output: `"all"` blocks, or the `"loose_end"` blocks that no other block reads, as
-            NNI's `merge_op` says. The export does not tell; a field `merge_op` added to it does. Without either: all
-            for older exports and for hub cells of four blocks (the hub's DARTS), loose ends for other hub cells (its
-            NASNet, ENAS and AmoebaNet). So the hub's PNAS, five blocks, needs `"merge_op": "all"`.
+    Which nodes make the output, `"all"` blocks or the `"loose_end"` blocks that no other block reads, the export does
+    not tell; a field `merge_op` added to it does. Without it: all for older exports and for hub cells of four blocks
+    (the hub's DARTS), loose ends for other hub cells (its NASNet, ENAS and AmoebaNet). So the hub's PNAS, five blocks,
+    needs `"merge_op": "all"`.
 
     Raises:
         ValueError: If the text is no such dictionary, lacks a field, has one too many, or describes no valid cell.
     """
-    fields = _read_fields(text)
-    chosen = fields.get(MERGE_FIELD) if merge is None else merge
+    fields = read_literal(text)  # the JSON NNI writes here holds texts, numbers, lists: Python's literals as well
+    if not isinstance(fields, dict):
+        raise ValueError(f"NNI's export must be a dictionary, got {type(fields).__name__}")
+    chosen = fields.get(MERGE_FIELD)
     if chosen not in (None, "all", "loose_end"):
         raise ValueError(f"{MERGE_FIELD} must be 'all' or 'loose_end', got {shown(chosen)}")
     from_hub = any("/" in name for name in fields)
@@ -69,13 +67,6 @@ def parse_nni(text: str, *, merge: Merge | None = None) -> Genotype:
         raise ValueError(f"unknown field {shown(unknown[0])} in NNI's dictionary, or one of no block")
     normal, reduced = (_merged(cell, merge=chosen, from_hub=from_hub) for cell in cells)
     return Genotype(space=SPACE, normal=normal, reduction=reduced)
-
-
-def _read_fields(text: str) -> Mapping[str, object]:
-    data = read_literal(text)  # the JSON NNI writes here holds texts, numbers, lists: Python's literals as well
-    if not isinstance(data, dict):
-        raise ValueError(f"NNI's export must be a dictionary, got {type(data).__name__}")
-    return data
 
 
 def _merged(cell: CellGenotype, *, merge: object, from_hub: bool) -> CellGenotype:

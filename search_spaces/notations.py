@@ -87,14 +87,22 @@ def parse_naslib(text: str) -> Genotype:
             fields.get(name) == concat for name, concat in NASLIB_CONCATS.items()
         ):
             fields |= {name: [2, 3, 4, 5] for name in NASLIB_CONCATS}
-        return _from_fields(fields)
-    cells = read_literal(text)
-    if not isinstance(cells, list) or len(cells) != 2:
-        raise ValueError("NASLib's compact form is a pair of cells, each ((input, op), …)")
-    normal, reduction = (
-        _numbered_cell(_pairs(entries, where=where), words=NASLIB_OPS, where=where)
-        for entries, where in zip(cells, ("normal", "reduce"), strict=True)
-    )
+        normal, reduction = (
+            cell_of_edges(
+                _pairs(fields[name], where=name),
+                where=name,
+                outputs=_outputs(fields[f"{name}_concat"], where=f"{name}_concat"),
+            )
+            for name in ("normal", "reduce")
+        )
+    else:
+        cells = read_literal(text)
+        if not isinstance(cells, list) or len(cells) != 2:
+            raise ValueError("NASLib's compact form is a pair of cells, each ((input, op), …)")
+        normal, reduction = (
+            _numbered_cell(_pairs(entries, where=where), words=NASLIB_OPS, where=where)
+            for entries, where in zip(cells, ("normal", "reduce"), strict=True)
+        )
     return Genotype(space=SPACE, normal=normal, reduction=reduction)
 
 
@@ -143,24 +151,11 @@ def darts_notation(genotype: Genotype) -> str:
 
 
 def _genotype_fields(text: str) -> dict[str, Literal]:
-    check_length(text)
     fields = read_literal(ASSIGNMENT.sub(lambda found: " " * len(found[0]), text, count=1))
     if not isinstance(fields, dict) or set(fields) != set(GENOTYPE_FIELDS):
         got = ", ".join(map(shown, fields)) if isinstance(fields, dict) else type(fields).__name__
         raise ValueError(f"expected Genotype(…) with the fields {', '.join(GENOTYPE_FIELDS)}, got {got or 'none'}")
     return fields
-
-
-def _from_fields(fields: dict[str, Literal]) -> Genotype:
-    normal, reduction = (
-        cell_of_edges(
-            [(word, source) for word, source in _pairs(fields[name], where=name)],
-            where=name,
-            outputs=_outputs(fields[f"{name}_concat"], where=f"{name}_concat"),
-        )
-        for name in ("normal", "reduce")
-    )
-    return Genotype(space=SPACE, normal=normal, reduction=reduction)
 
 
 def _pairs(entries: Literal, *, where: str) -> list[tuple[Literal, Literal]]:

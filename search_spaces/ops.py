@@ -15,9 +15,6 @@ from search_spaces.batch_norm import BatchNorm2d
 from search_spaces.pooling import MaxPool, MinPool
 from search_spaces.shuffles import build_mixer
 
-BN_EPSILON = 1e-5
-BN_MOMENTUM = 0.1
-
 
 @dataclass(frozen=True, slots=True)
 class Op:
@@ -67,8 +64,8 @@ def find_op(name: str) -> Op:
 
 
 def batch_norm(channels: int) -> BatchNorm2d:
-    """Batch norm with ENAS's constants (papers: ε = 1e-5, torch momentum 0.1)."""
-    return BatchNorm2d(channels, eps=BN_EPSILON, momentum=BN_MOMENTUM)
+    """Batch norm with ENAS's constants, which are torch's own: ε = 1e-5, momentum 0.1."""
+    return BatchNorm2d(channels)
 
 
 class PointwiseConv(nn.Conv2d):
@@ -130,14 +127,10 @@ class SeparableConv(nn.Sequential):
 
 
 class FactorizedReduction(nn.Module):
-    """Halves the resolution with two strided 1x1 convolutions, the second shifted by one pixel.
+    """Halves the resolution with two strided 1x1 convolutions of C to C' ≥ 2 channels, the second shifted by one pixel.
 
     relu; each convolution yields half of the output channels; concatenated, then batch norm (arXiv:1812.02975,
     Figure 5, the reduction of ENAS). With an odd number of channels the first convolution yields the extra one.
-
-    Args:
-        in_channels: C.
-        out_channels: C', at least 2.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:

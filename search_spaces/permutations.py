@@ -16,9 +16,6 @@ def permutation_penalty(matrix: Tensor) -> Tensor:
     nowhere else, and largest, 2(n − √n), where all entries are 1/n. That point has a zero gradient along the set by
     symmetry, so a descent must not start there.
 
-    Args:
-        matrix: (..., n, n).
-
     Returns:
         (...,), ≥ 0 up to rounding. The gradient is of order 1 for every entry above 0, and 0 in a row or column of
         zeros and at entries of 0.
@@ -71,15 +68,9 @@ def _normalize(values: Tensor, *, dim: int) -> Tensor:
 
 @torch.no_grad()
 def nearest_permutation(matrix: Tensor) -> Tensor:
-    """Returns the permutation with the largest sum of entries, which is the nearest in the Frobenius norm.
+    """Returns the permutation (n,) with the largest Σᵢ M[i, index[i]], nearest to M (n, n) in the Frobenius norm.
 
     The largest entry of every row need not be a permutation, hence the linear assignment, on the CPU in O(n³).
-
-    Args:
-        matrix: (n, n).
-
-    Returns:
-        The index, (n,), that maximises Σᵢ M[i, index[i]], on the device of `matrix`.
 
     Raises:
         ValueError: If `matrix` is not (n, n) or not finite.
@@ -97,7 +88,7 @@ def nearest_permutation(matrix: Tensor) -> Tensor:
 
 @torch.no_grad()
 def greedy_permutation(matrices: Tensor) -> Tensor:
-    """Rounds a batch to permutations: takes the largest entry, strikes out its row and column, and so on.
+    """Rounds a batch to permutations (N, n): takes the largest entry, strikes out its row and column, and so on.
 
     For permutations that depend on the input, rounded in every forward pass: n rounds of O(n²), all on the device and
     without waiting for it. The sum of entries is at least half the largest one if they are nonnegative.
@@ -105,9 +96,6 @@ def greedy_permutation(matrices: Tensor) -> Tensor:
     Args:
         matrices: (N, n, n). Entries of −∞ and nan count as the smallest. Of equal entries the first in row-major order
             is taken.
-
-    Returns:
-        The indices, (N, n), each row a permutation.
 
     Raises:
         ValueError: If `matrices` is not (N, n, n).
@@ -130,13 +118,7 @@ def greedy_permutation(matrices: Tensor) -> Tensor:
 
 @torch.no_grad()
 def distance_to_permutation(matrix: Tensor) -> Tensor:
-    """Returns the largest |M − P| of an entry, P the nearest permutation's matrix.
-
-    Args:
-        matrix: (n, n).
-
-    Returns:
-        (), ≥ 0, and 0 exactly at permutations.
+    """Returns the largest |M − P| of an entry of M (n, n), P the nearest permutation's matrix; 0 just at permutations.
 
     Raises:
         ValueError: If `matrix` is not (n, n) or not finite.

@@ -10,11 +10,7 @@ WORTH_ROWS = 10_000  # numbers; with fewer, torch's kernel is done before ten ot
 
 
 class MaxPool(nn.MaxPool2d):
-    """3x3 max pooling.
-
-    Args:
-        stride: 1 or 2.
-    """
+    """3x3 max pooling with stride 1 or 2."""
 
     def __init__(self, *, stride: int) -> None:
         super().__init__(3, stride, padding=1)
@@ -28,11 +24,7 @@ class MaxPool(nn.MaxPool2d):
 
 
 class MinPool(nn.Module):
-    """3x3 min pooling: the negated max pooling of the negated input.
-
-    Args:
-        stride: 1 or 2.
-    """
+    """3x3 min pooling with stride 1 or 2: the negated max pooling of the negated input."""
 
     def __init__(self, *, stride: int) -> None:
         super().__init__()
@@ -66,9 +58,6 @@ def pool_rows(x: Tensor, extreme: Callable[..., Tensor]) -> Tensor:
     Args:
         x: (N, C, H, W), channels-last.
         extreme: `torch.maximum` or `torch.minimum`.
-
-    Returns:
-        (N, C, H, W), channels-last.
     """
     n, c, h, w = x.shape
     rows = x.permute(0, 2, 3, 1).reshape(n, h, w * c)

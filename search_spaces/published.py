@@ -27,7 +27,7 @@ OPS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class PublishedModel:
     """A network made of a published cell, and what is written of it.
 
@@ -92,26 +92,8 @@ def _shufflenas(normal: str, reduction: str, *, mixer: str = "channel_shuffle") 
     )
 
 
-def _model(
-    cells: str,
-    network: str,
-    size: tuple[int, int | tuple[int, ...]],
-    parameters: int,
-    published: str,
-    error: float | None = None,
-    cutout_error: float | None = None,
-    **settings: Any,
-) -> PublishedModel:
-    """A network; its size is filters and cells a stage."""
-    return PublishedModel(
-        cells=cells,
-        network=network,
-        settings={"filters": size[0], "cells_per_stage": size[1], **settings},
-        parameters=parameters,
-        published_parameters=published,
-        error=error,
-        cutout_error=cutout_error,
-    )
+def _net(filters: int, cells_per_stage: int | tuple[int, ...], **further: Any) -> dict[str, Any]:
+    return {"filters": filters, "cells_per_stage": cells_per_stage, **further}
 
 
 _PNAS_CELL = _cell("s5@0+m3@0, s7@1+m3@1, s5@1+s3@1, s3@4+m3@1, s3@0+id@1", (2, 3, 4, 5, 6))
@@ -127,9 +109,9 @@ FROM_PAPERS: dict[str, PublishedCell] = {
         genotype=_shufflenas("s3@0, s5@0, c1@0, id@0, m3@0", "s5@0, c1@0, c1@0, id@0, id@0"),
         source=_RECONSTRUCTED,
         models=(
-            _model("12+2", "shufflenasnet", (36, 4), 236_196, "0.24M", 4.93, 4.31, merge_batch_norm=False),
-            _model("15+2", "shufflenasnet", (48, 5), 470_880, "0.47M", 4.40, 3.85, merge_batch_norm=False),
-            _model("15+2", "shufflenasnet", (64, 5), 801_152, "0.80M", 4.10, 3.49, merge_batch_norm=False),
+            PublishedModel("12+2", "shufflenasnet", _net(36, 4, merge_batch_norm=False), 236_196, "0.24M", 4.93, 4.31),
+            PublishedModel("15+2", "shufflenasnet", _net(48, 5, merge_batch_norm=False), 470_880, "0.47M", 4.40, 3.85),
+            PublishedModel("15+2", "shufflenasnet", _net(64, 5, merge_batch_norm=False), 801_152, "0.80M", 4.10, 3.49),
         ),
     ),
     "shufflenasnet_b": PublishedCell(
@@ -137,8 +119,10 @@ FROM_PAPERS: dict[str, PublishedCell] = {
         genotype=_shufflenas("s3@0, s5@0, c1@0, id@0, m3@0", "s5@0, s5@0, c1@0, id@0, id@0"),
         source=_RECONSTRUCTED,
         models=(
-            _model("15+2", "shufflenasnet", (96, 5), 1_786_656, "1.79M", 3.69, 3.05, merge_batch_norm=True),
-            _model("15+2", "shufflenasnet", (128, 5), 3_095_936, "3.10M", 3.57, 2.85, merge_batch_norm=True),
+            PublishedModel("15+2", "shufflenasnet", _net(96, 5, merge_batch_norm=True), 1_786_656, "1.79M", 3.69, 3.05),
+            PublishedModel(
+                "15+2", "shufflenasnet", _net(128, 5, merge_batch_norm=True), 3_095_936, "3.10M", 3.57, 2.85
+            ),
         ),
     ),
     "enas": PublishedCell(
@@ -148,7 +132,7 @@ FROM_PAPERS: dict[str, PublishedCell] = {
             _cell("s3@1+s3@1, m3@0+a3@0, s5@1+s5@3, s3@1+id@0, m3@0+s5@1", (2, 4, 5, 6)),
         ),
         source="Pham et al. 2018, arXiv:1802.03268; the arc of the authors' final script",
-        models=(_model("15+2", "enas", (36, 5), 3_894_372, "4.6M", 3.54, 2.89, merge="concat"),),
+        models=(PublishedModel("15+2", "enas", _net(36, 5, merge="concat"), 3_894_372, "4.6M", 3.54, 2.89),),
     ),
     "nasnet_a": PublishedCell(
         title="NASNet-A",
@@ -157,7 +141,7 @@ FROM_PAPERS: dict[str, PublishedCell] = {
             _cell("s5@1+s7@0, m3@1+s7@0, a3@1+s5@0, id@3+a3@2, s3@2+m3@1", (4, 5, 6)),
         ),
         source="Zoph et al. 2018, arXiv:1707.07012, Figure 4",
-        models=(_model("18+2", "darts", (33, 6), 3_245_989, "3.3M", 3.41, 2.65, merge="concat"),),
+        models=(PublishedModel("18+2", "darts", _net(33, 6, merge="concat"), 3_245_989, "3.3M", 3.41, 2.65),),
     ),
     "amoebanet_a": PublishedCell(
         title="AmoebaNet-A",
@@ -166,13 +150,13 @@ FROM_PAPERS: dict[str, PublishedCell] = {
             _cell("a3@0+s3@1, m3@0+s7@2, s7@0+a3@1, m3@0+m3@1, c7@0+s3@5", (3, 4, 6)),
         ),
         source="Real et al. 2018, arXiv:1802.01548, Figure 5",
-        models=(_model("18+2", "darts", (36, 6), 3_145_078, "", merge="concat"),),
+        models=(PublishedModel("18+2", "darts", _net(36, 6, merge="concat"), 3_145_078, ""),),
     ),
     "pnas_5": PublishedCell(
         title="PNAS-5",
         genotype=_pair_block(_PNAS_CELL, _PNAS_CELL),
         source="Liu et al. 2018, arXiv:1712.00559, Figure 1",
-        models=(_model("7+2", "darts", (48, (3, 2, 2)), 3_176_602, "3.2M", 3.41, merge="concat"),),
+        models=(PublishedModel("7+2", "darts", _net(48, (3, 2, 2), merge="concat"), 3_176_602, "3.2M", 3.41),),
     ),
     "darts_v1": PublishedCell(
         title="DARTS (first order)",
@@ -181,7 +165,7 @@ FROM_PAPERS: dict[str, PublishedCell] = {
             _cell("m3@0+m3@1, id@2+m3@0, m3@0+id@2, id@2+a3@0", (2, 3, 4, 5)),
         ),
         source="Liu et al. 2018, arXiv:1806.09055; the authors' code",
-        models=(_model("18+2", "darts", (36, 6), 3_169_414, "2.9M", None, 2.94, merge="concat"),),
+        models=(PublishedModel("18+2", "darts", _net(36, 6, merge="concat"), 3_169_414, "2.9M", None, 2.94),),
     ),
     "darts_v2": PublishedCell(
         title="DARTS (second order)",
@@ -190,7 +174,7 @@ FROM_PAPERS: dict[str, PublishedCell] = {
             _cell("m3@0+m3@1, id@2+m3@1, m3@0+id@2, id@2+m3@1", (2, 3, 4, 5)),
         ),
         source="Liu et al. 2018, arXiv:1806.09055; the authors' code",
-        models=(_model("18+2", "darts", (36, 6), 3_349_342, "3.4M", None, 2.83, merge="concat"),),
+        models=(PublishedModel("18+2", "darts", _net(36, 6, merge="concat"), 3_349_342, "3.4M", None, 2.83),),
     ),
 }
 
@@ -214,7 +198,7 @@ def _found(name: str, seed: int, normal: str, reduction: str, parameters: int) -
         title=f"{data}, reduced protocol",
         genotype=_shufflenas(normal, reduction, mixer=mixer),
         source=f"found by `nas search {options} seed={seed}`; results/published/cifar10.md",
-        models=(_model("3+2", "shufflenasnet", (8, 1), parameters, "", merge_batch_norm=True),),
+        models=(PublishedModel("3+2", "shufflenasnet", _net(8, 1, merge_batch_norm=True), parameters, ""),),
     )
 
 

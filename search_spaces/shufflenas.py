@@ -5,42 +5,18 @@ changes inside a cell, and the output is the sum of the loose ends. So the space
 any block can be followed by an identity without changing the function.
 """
 
-from collections.abc import Sequence
-
 from search_spaces.cell_space import CellSpace
 
 PAPER_OPS = ("sep_conv_3x3", "sep_conv_5x5", "max_pool_3x3", "min_pool_3x3", "identity", "conv_1x1")
 
 
 class ShuffleNASSpace(CellSpace):
-    """The decisions of ShuffleNASNet: for every block of both cells an input and an op, then perhaps a mixer.
+    """The decisions of ShuffleNASNet: for every block of both cells an input and an op, then perhaps a mixer."""
 
-    Args:
-        blocks: B, the blocks of a cell.
-        ops: Names in the op table; the default is the paper's six.
-        mixers: Names in the mixer table. With more than one, each cell type decides on its mixer.
-        output: `loose_ends` merges the blocks that no other reads, `all` merges every block (§IV-D).
-
-    Raises:
-        ValueError: If an argument is out of range or names something unknown.
-    """
-
-    def __init__(
-        self,
-        *,
-        blocks: int = 5,
-        ops: Sequence[str] = PAPER_OPS,
-        mixers: Sequence[str] = ("channel_shuffle",),
-        output: str = "loose_ends",
-    ) -> None:
-        super().__init__(
-            "shufflenas",
-            inputs=("cell input",),
-            num_edges=1,
-            blocks=blocks,
-            ops=ops,
-            mixers=mixers,
-            output=output,
-            passes_inputs=False,
-            merge="sum",
-        )
+    name = "shufflenas"
+    inputs = ("cell input",)
+    num_edges = 1
+    passes_inputs = False
+    merge = "sum"
+    ops = PAPER_OPS
+    mixers = ("channel_shuffle",)

@@ -38,20 +38,11 @@ def build_mixer(name: str, channels: int, groups: int = 2) -> nn.Module:
 
 
 class ChannelShuffle(Mixer):
-    """The channel shuffle of ShuffleNet (arXiv:1707.01083, §3.1): (g, C/g) transposed to (C/g, g).
-
-    Args:
-        channels: C.
-        groups: g, a divisor of C.
-
-    Raises:
-        ValueError: If g does not divide C.
-    """
+    """The channel shuffle of ShuffleNet (arXiv:1707.01083, §3.1): (g, C/g) transposed to (C/g, g)."""
 
     def __init__(self, channels: int, *, groups: int = 2) -> None:
         super().__init__(channels)
-        if groups < 1 or channels % groups:
-            raise ValueError(f"channel shuffle needs groups that divide {channels} channels, got {groups}")
+        shuffle_index(channels, groups)  # only to check them
         self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,22 +65,14 @@ class DenseMixer(Mixer):
     """A 1x1 convolution, the dense reference: every linear map of the channels, C² weights.
 
     Unlike other learned mixers it is an ordinary layer: it is not rounded, and weight decay is meant for it.
-
-    Args:
-        channels: C.
-        groups: Of the channel shuffle at which it starts, a divisor of C.
-
-    Raises:
-        ValueError: If `groups` does not divide `channels`.
     """
 
     decays: bool = True
 
     def __init__(self, channels: int, *, groups: int = 2) -> None:
         super().__init__(channels)
-        self.weight = nn.Parameter(
-            permutation_matrix(shuffle_index(channels, groups))[:, :, None, None]
-        )  # (C, C, 1, 1)
+        start = permutation_matrix(shuffle_index(channels, groups))
+        self.weight = nn.Parameter(start[:, :, None, None])  # (C, C, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to the same shape and memory format, channels mixed."""

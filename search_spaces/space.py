@@ -10,13 +10,20 @@ CELLS = ("normal", "reduction")
 
 
 class SearchSpace(Protocol):
-    """The interface through which controllers and jobs see a search space."""
+    """The interface through which controllers and jobs see a search space.
+
+    What takes a genotype raises ValueError if it is not in the space.
+    """
 
     name: str
     decisions: tuple[Decision, ...]
 
     def decode(self, actions: Sequence[int]) -> Genotype:
-        """Returns the genotype that T answers, one a decision, describe."""
+        """Returns the genotype that T answers, one a decision, describe.
+
+        Raises:
+            ValueError: If their number or one of them is out of range.
+        """
 
     def encode(self, genotype: Genotype) -> tuple[int, ...]:
         """Returns the T answers that describe a genotype; the inverse of `decode`."""

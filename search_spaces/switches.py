@@ -37,8 +37,7 @@ class SwitchTables:
 def switch_layers(n: int) -> tuple[Tensor, ...]:
     """Returns the layers of the network on n positions, first applied first.
 
-    Returns:
-        Max(0, 2⌈log₂ n⌉ − 1) tensors (pairs, 2) of disjoint pairs of positions, the lower position first.
+    They are max(0, 2⌈log₂ n⌉ − 1) tensors (pairs, 2) of disjoint pairs of positions, the lower position first.
 
     Raises:
         ValueError: If n is below 1.
@@ -70,17 +69,12 @@ def switch_tables(n: int) -> SwitchTables:
     return SwitchTables(partner=partner, switch=switch, num_switches=num_switches)
 
 
-def apply_switches(settings: Tensor, x: Tensor, tables: SwitchTables, *, dim: int = -1) -> Tensor:
-    """Applies soft switches layer by layer.
+def switch_matrix(settings: Tensor, tables: SwitchTables) -> Tensor:
+    """Returns the doubly stochastic matrix (n, n) of soft switches; it acts on columns.
 
     Args:
         settings: (S,), in [0, 1]: 1 lets the pair of a switch pass, 0 swaps it.
-        x: Any shape with n entries along `dim`, of the dtype of `settings`.
-        tables: The network on n positions, on the device of `x`.
-        dim: The dimension that is mixed.
-
-    Returns:
-        The shape of `x`.
+        tables: The network on n positions, on the device of the settings.
 
     Raises:
         ValueError: If the number of settings is not that of the network's switches.
@@ -88,28 +82,18 @@ def apply_switches(settings: Tensor, x: Tensor, tables: SwitchTables, *, dim: in
     if settings.shape != (tables.num_switches,):
         raise ValueError(f"the network has {tables.num_switches} switches, got {settings.numel()} settings")
     straight = torch.cat([settings, settings.new_ones(1)])[tables.switch]  # (D, n); 1 where no switch is
-    shape = [1] * x.dim()
-    shape[dim] = -1
+    x = torch.eye(tables.partner.shape[1], dtype=settings.dtype, device=settings.device)
     for p, partner in zip(straight, tables.partner, strict=True):
-        x = torch.lerp(x.index_select(dim, partner), x, p.view(shape))  # exact at p = 0 and p = 1
+        x = torch.lerp(x.index_select(0, partner), x, p[:, None])  # exact at p = 0 and p = 1
     return x
 
 
-def switch_matrix(settings: Tensor, tables: SwitchTables) -> Tensor:
-    """Returns the doubly stochastic matrix (n, n) of a network from its settings (S,); it acts on columns."""
-    n = tables.partner.shape[1]
-    return apply_switches(settings, torch.eye(n, dtype=settings.dtype, device=settings.device), tables, dim=0)
-
-
 def switch_permutation(settings: Tensor, n: int) -> Tensor:
-    """Returns the permutation of hard switches.
+    """Returns the permutation (n,) of hard switches: output i is input `index[i]`.
 
     Args:
         settings: (S,), bool: True lets the pair of a switch pass, False swaps it.
         n: The number of positions.
-
-    Returns:
-        (n,): output i is input `index[i]`.
     """
     index = torch.arange(n, device=settings.device)
     for layer, passes in by_layer(settings, n):
@@ -119,13 +103,10 @@ def switch_permutation(settings: Tensor, n: int) -> Tensor:
 
 
 def route(index: Tensor) -> Tensor:
-    """Returns settings that apply a permutation, found by the looping algorithm in O(n log n).
+    """Returns settings (S,), True to pass, that apply a permutation, found by the looping algorithm in O(n log n).
 
     Args:
         index: (n,): output i shall be input `index[i]`.
-
-    Returns:
-        (S,), bool: True lets the pair of a switch pass, False swaps it.
 
     Raises:
         ValueError: If `index` is not a permutation.

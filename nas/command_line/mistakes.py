@@ -87,19 +87,16 @@ def check(command: str, cfg: "DictConfig", words: Words) -> None:
         ValueError: If a value, or what is missing, is at fault.
         FileNotFoundError: If a file or folder is not there.
     """
-    check_values(command, cfg, words)
-    check_required(command, cfg)
+    _check_values(command, cfg, words)
+    _check_required(command, cfg)
     check_files(cfg, words)
-    check_settings(command, cfg)
+    _check_settings(command, cfg)
 
 
-def check_settings(command: str, cfg: "DictConfig") -> None:
+def _check_settings(command: str, cfg: "DictConfig") -> None:
     """Refuses a value that is out of range, or none of those that its key knows.
 
     It builds what is declared in modules named settings, which import no torch.
-
-    Raises:
-        ValueError: If there is one.
     """
     from omegaconf import OmegaConf
 
@@ -115,12 +112,8 @@ def check_settings(command: str, cfg: "DictConfig") -> None:
         chosen_names(key, plain(cfg, "the config")[key], known)
 
 
-def check_values(command: str, cfg: "DictConfig", words: Words) -> None:
-    """Refuses a typed value of a type that its key cannot have, and an experiment that is not for this command.
-
-    Raises:
-        ValueError: If there is one.
-    """
+def _check_values(command: str, cfg: "DictConfig", words: Words) -> None:
+    """Refuses a typed value of a type that its key cannot have, and an experiment that is not for this command."""
     from omegaconf import OmegaConf
 
     experiment = words.values.get("experiment", "null")
@@ -169,12 +162,8 @@ def check_files(cfg: "DictConfig", words: Words) -> None:
         raise FileNotFoundError(f"data.path={path} is not there; it is the data set's FILE.npz")
 
 
-def check_required(command: str, cfg: "DictConfig") -> None:
-    """Refuses a config in which nothing says what a command is to work on.
-
-    Raises:
-        ValueError: If so.
-    """
+def _check_required(command: str, cfg: "DictConfig") -> None:
+    """Refuses a config in which nothing says what a command is to work on."""
     from omegaconf import OmegaConf
 
     has_cells = OmegaConf.select(cfg, "network._target_") in MADE_OF_CELLS
@@ -183,13 +172,6 @@ def check_required(command: str, cfg: "DictConfig") -> None:
             continue
         if all(OmegaConf.select(cfg, key, throw_on_missing=False) is None for key in keys):
             raise ValueError(f"{next(iter(keys))} is not set; add {' or '.join(map('='.join, keys.items()))}")
-
-
-def near_keys(key: str, keys: Sequence[str]) -> list[str]:
-    """Returns the known keys that one may have been meant for: spelt alike, or of the same last part."""
-    last = key.rpartition(".")[2]
-    same = [one for one in keys if one.rpartition(".")[2] == last]
-    return list(dict.fromkeys([*same, *difflib.get_close_matches(key, keys, n=2, cutoff=0.6)]))[:2]
 
 
 def _wrong_choice(command: str, key: str, value: str, found: CommandSettings, *, folders: Sequence[str]) -> str | None:
@@ -235,6 +217,8 @@ def _wrong_key(command: str, word: str, found: CommandSettings) -> str | None:
     if key in keys or any(one.startswith(f"{key}.") for one in keys):
         return None
     moved = current_key(key)
-    near = [moved] if moved else near_keys(key, keys)
+    alike = [one for one in keys if one.rpartition(".")[2] == key.rpartition(".")[2]]  # of the same last part
+    alike += difflib.get_close_matches(key, keys, n=2)
+    near = [moved] if moved else list(dict.fromkeys(alike))[:2]
     hint = f"did you mean {' or '.join(near)}?" if near else f"nas {command} --help lists the settings"
     return f"no setting {key!r}; {hint}"

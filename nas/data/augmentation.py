@@ -6,18 +6,20 @@ ever waiting for the device. The work runs over rows of `W·C` bytes: with only 
 innermost dimension is the channels cannot be vectorised by the CPU.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import NonNegativeInt
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from nas.compute.distributed.shares import Part
+from nas.settings import STRICT
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Augmentation:
     """What is done at random to a training image.
 
@@ -30,16 +32,9 @@ class Augmentation:
         ValueError: If a number of pixels is negative or not whole, or `flip` is not a bool.
     """
 
-    crop_padding: int = 0
+    crop_padding: NonNegativeInt = 0
     flip: bool = False
-    cutout: int = 0
-
-    def __post_init__(self) -> None:
-        for name, pixels in (("crop_padding", self.crop_padding), ("cutout", self.cutout)):
-            if isinstance(pixels, bool) or not isinstance(pixels, int) or pixels < 0:
-                raise ValueError(f"{name} must be a whole number of pixels, at least 0, got {pixels!r}")
-        if not isinstance(self.flip, bool):
-            raise ValueError(f"flip must be true or false, got {self.flip!r}")
+    cutout: NonNegativeInt = 0
 
 
 class Draws(NamedTuple):
@@ -71,9 +66,6 @@ def draw(num_images: int, *, height: int, width: int, augmentation: Augmentation
         width: Columns W of an image.
         augmentation: The range of the crops.
         generator: Source of the draws, on the device they are made on.
-
-    Returns:
-        The draws, each (N,) on the generator's device.
     """
     shape, device, padding = (num_images,), generator.device, augmentation.crop_padding
     return Draws(
@@ -115,16 +107,7 @@ def channel_statistics(
 def normalize(images: Tensor, *, mean: Tensor, std: Tensor) -> Tensor:
     """Turns bytes into floats of about zero mean and unit variance: `(images / 255 - mean) / std`.
 
-    Args:
-        images: (N, C, H, W) uint8 on any device; fastest when stored channels-last.
-        mean: (C,) float on the same device, in units of the full scale 255.
-        std: (C,) float on the same device, positive.
-
-    Returns:
-        (N, C, H, W) float32, channels-last.
-
-    Raises:
-        ValueError: If `images` is not a uint8 tensor of four dimensions.
+    Images, results and errors are as in `augment`.
     """
     num_images, channels, height, width = _checked_shape(images)
     rows = images.permute(0, 2, 3, 1).reshape(num_images, height, width * channels)
@@ -140,7 +123,7 @@ def augment(
     generator: torch.Generator,
     part: Part | None = None,
 ) -> Tensor:
-    """Crops, flips, normalises and cuts a batch, each image by draws of its own.
+    """Crops, flips, normalises and cuts a batch, each image by draws of its own: (N, C, H, W) float32, channels-last.
 
     What lies outside the image and what is cut out are zero *after* normalisation, the mean colour that is: ENAS
     (arXiv:1802.03268) pads normalised images likewise. Cutout follows DeVries and Taylor (arXiv:1708.04552, §3.2):
@@ -154,9 +137,6 @@ def augment(
         generator: Source of all draws, on the images' device.
         part: Which images of a batch these are, if not all: what is drawn for the whole batch is drawn all the same,
             and each image gets what it would have got among all of them.
-
-    Returns:
-        (N, C, H, W) float32, channels-last.
 
     Raises:
         ValueError: If `images` is not a uint8 tensor of four dimensions, or `crop_padding` reaches the side of an
@@ -179,7 +159,8 @@ def augment(
     pixels = _gathered_rows(images, rows=rows, columns=columns)  # (N, H, W·C) uint8
     result = _normalized_rows(pixels, mean=mean, std=std)  # (N, H, W·C)
     if augmentation.crop_padding:
-        _keep(result, rows=_inside(rows, 0, height), columns=_inside(columns, 0, width), channels=channels)
+        kept_columns = _inside(columns, 0, width).repeat_interleave(channels, dim=1)
+        result.mul_(_inside(rows, 0, height)[:, :, None]).mul_(kept_columns[:, None, :])
     if augmentation.cutout:
         top, left = (centre[:, None] - augmentation.cutout // 2 for centre in (draws.cut_row, draws.cut_column))
         cut_rows = _inside(y, top, top + augmentation.cutout)  # (N, H)
@@ -225,11 +206,6 @@ def _as_images(rows: Tensor, *, channels: int) -> Tensor:
 def _inside(position: Tensor, start: Tensor | int, stop: Tensor | int) -> Tensor:
     """1.0 where `start <= position < stop`, else 0.0: floats, for a product with bools is several times slower."""
     return ((position >= start) & (position < stop)).float()
-
-
-def _keep(result: Tensor, *, rows: Tensor, columns: Tensor, channels: int) -> None:
-    """Zeroes in place what lies outside the kept rows (N, H) and columns (N, W)."""
-    result.mul_(rows[:, :, None]).mul_(columns.repeat_interleave(channels, dim=1)[:, None, :])
 
 
 def _cut(result: Tensor, *, rows: Tensor, columns: Tensor, channels: int) -> None:

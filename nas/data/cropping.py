@@ -71,9 +71,6 @@ class Framing:
             width: Of the picture, in pixels.
             height: Of the picture, in pixels.
 
-        Returns:
-            The part.
-
         Raises:
             ValueError: If parts are not random.
         """
@@ -99,7 +96,7 @@ class Framing:
 def decode_part(
     path: Path, *, image_size: int, channels: int, framing: Framing, draws: Sequence[Sequence[float]] | None = None
 ) -> Tensor:
-    """Decodes one file, cuts a part out and scales it.
+    """Decodes one file, cuts a part out and scales it to (C, H, W) uint8, its channels innermost in memory.
 
     Large JPEGs are decoded at a fraction of their size, at which the part still has `image_size` pixels a side.
 
@@ -109,9 +106,6 @@ def decode_part(
         channels: 3 for RGB, 1 for grey.
         framing: Which part.
         draws: Random numbers of the part, see `Framing.random_part`; None takes the middle.
-
-    Returns:
-        (channels, image_size, image_size) uint8, its channels innermost in memory.
 
     Raises:
         ValueError: If the file cannot be decoded.

@@ -10,16 +10,13 @@ from nas.data.splits import Batches
 
 
 def cut_and_mixed(batches: Batches, *, share: float, num_classes: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Applies `cutmix` to batches.
+    """Applies `cutmix` to batches, and yields images and the probabilities of the classes, (N, num_classes).
 
     Args:
         batches: Of images (N, C, H, W) and labels (N,), in random order.
         share: Of the images that are mixed, in [0, 1].
         num_classes: Number of classes.
         seed: Drives all draws, which are made on the images' device.
-
-    Yields:
-        Images and the probabilities of the classes, (N, num_classes).
     """
     generator: torch.Generator | None = None
     for images, labels in batches:
@@ -40,9 +37,6 @@ def cutmix(images: Tensor, targets: Tensor, *, share: float, generator: torch.Ge
         targets: (N, K) probabilities of the classes.
         share: Of the images that are mixed, in [0, 1].
         generator: Source of all draws, on the images' device.
-
-    Returns:
-        Images and targets, shaped as before; memory format kept.
     """
     num_images, _, height, width = images.shape
     draws = torch.rand((4, num_images), generator=generator, device=images.device)

@@ -6,10 +6,11 @@ that it comes out the same whoever decodes it.
 """
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,6 @@ from nas.data.cropping import Framing, decode_part
 from nas.data.image_files import decode_image
 from nas.runs.console import progress
 
-T = TypeVar("T")
 PIECE = 32  # images a worker decodes at a time
 AHEAD = 4  # pieces a worker may be ahead of what is asked for
 
@@ -46,8 +46,8 @@ Decoded = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class ImageSource:
-    """Files, and how they are decoded.
+class ImageSource(Dataset["Decoded | ValueError"]):
+    """Files, and how they are decoded; a data set of torch's that is asked for pieces.
 
     Attributes:
         paths: The files.
@@ -62,6 +62,13 @@ class ImageSource:
     image_size: int
     channels: int
     framing: Framing | None = None
+
+    def __getitem__(self, piece: Piece) -> "Decoded | ValueError":
+        """Decodes a piece; an error is handed over, not raised: a worker would wrap it in a traceback."""
+        try:
+            return self.decode(piece)
+        except ValueError as error:
+            return ValueError(f"{error}; data.skip_bad=true leaves such files out")
 
     def decode(self, piece: Piece) -> Decoded:
         """Decodes a piece.
@@ -105,7 +112,7 @@ class Decoders:
         self.source = source
         self.workers = min(workers, num_cores())
         self.pin_memory = pin_memory
-        self._idle: _Crew[Decoded | ValueError] | None = None
+        self._idle: tuple[list[Piece], DataLoader[Decoded | ValueError]] | None = None
 
     def decoded(self, pieces: Sequence[Piece]) -> Iterator[Decoded]:
         """Decodes pieces, and yields them in the order given.
@@ -113,25 +120,39 @@ class Decoders:
         Raises:
             ValueError: If a file cannot be decoded.
         """
-        crew = self._idle or _Crew(_Work(_decoded, self.source), workers=self.workers, pin_memory=self.pin_memory)
-        self._idle = None
-        crew.order[:] = pieces
-        try:
-            for done in crew.loader:
+        with closing(self._results(pieces)) as results:
+            for done in results:
                 if isinstance(done, ValueError):
                     raise done
                 yield done
+
+    def _results(self, pieces: Sequence[Piece]) -> Generator[Decoded | ValueError, None, None]:
+        order, loader = self._idle or self._crew()
+        self._idle = None
+        order[:] = pieces
+        try:
+            yield from loader
         finally:
-            self._idle = crew
+            self._idle = order, loader
+
+    def _crew(self) -> tuple[list[Piece], DataLoader[Decoded | ValueError]]:
+        """Returns workers that stay, and the list of the pieces that they decode when a pass through them begins."""
+        order: list[Piece] = []
+        loader = DataLoader(
+            self.source,
+            batch_size=None,  # an item of the data set is a piece already
+            sampler=order,
+            num_workers=self.workers,
+            prefetch_factor=AHEAD if self.workers else None,
+            persistent_workers=self.workers > 0,
+            pin_memory=self.pin_memory,
+            generator=torch.Generator(),  # or it would advance the global one
+            worker_init_fn=_leave_ctrl_c_to_the_parent,
+        )
+        return order, loader
 
     def decode_all(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Decodes files into memory.
-
-        Args:
-            indices: (M,) numbers of the files.
-
-        Returns:
-            (M, C, H, W), a view of memory in the order (M, H, W, C).
+        """Decodes files by number (M,) into memory: (M, C, H, W), a view of memory in the order (M, H, W, C).
 
         Raises:
             ValueError: If a file cannot be decoded.
@@ -149,14 +170,16 @@ class Decoders:
 
     def unreadable(self) -> dict[int, str]:
         """Decodes every file at a fraction of its size, and returns why by the number of each that it cannot decode."""
-        source = replace(self.source, image_size=1, framing=None)
-        numbers = split_in_pieces(range(len(source.paths)))
+        small = Decoders(replace(self.source, image_size=1, framing=None), workers=self.workers)
+        pieces = split_in_pieces(range(len(small.source.paths)))
         found: dict[int, str] = {}
-        with progress("checking images", total=len(numbers)) as bar:
-            crew = _Crew(_Work(_unreadable, source), workers=self.workers, pin_memory=False)
-            crew.order[:] = numbers
-            for reasons in crew.loader:
-                found |= reasons
+        with progress("checking images", total=len(pieces)) as bar:
+            for piece, done in zip(pieces, small._results(pieces), strict=True):
+                for file in piece.files if isinstance(done, ValueError) else ():
+                    try:
+                        small.source.decode(Piece([file]))
+                    except ValueError as error:
+                        found[file] = str(error)
                 bar.advance()
         return found
 
@@ -164,54 +187,6 @@ class Decoders:
 def split_in_pieces(files: Sequence[int]) -> list[Piece]:
     """Divides files into pieces whose parts are not random."""
     return [Piece(list(files[first : first + PIECE])) for first in range(0, len(files), PIECE)]
-
-
-class _Crew(Generic[T]):
-    """Workers that stay; they work on whatever `order` holds when a pass through `loader` begins."""
-
-    def __init__(self, work: Dataset[T], *, workers: int, pin_memory: bool) -> None:
-        self.order: list[Piece] = []
-        self.loader: DataLoader[T] = DataLoader(
-            work,
-            batch_size=None,  # an item of the data set is a piece already
-            sampler=self.order,
-            num_workers=workers,
-            prefetch_factor=AHEAD if workers else None,
-            persistent_workers=workers > 0,
-            pin_memory=pin_memory,
-            generator=torch.Generator(),  # or it would advance the global one
-            worker_init_fn=_leave_ctrl_c_to_the_parent,
-        )
-
-
-class _Work(Dataset[T]):
-    """Does something with the pieces of a source that it is asked for."""
-
-    def __init__(self, work: Callable[[ImageSource, Piece], T], source: ImageSource) -> None:
-        self.work = work
-        self.source = source
-
-    def __getitem__(self, piece: Piece) -> T:
-        return self.work(self.source, piece)
-
-
-def _decoded(source: ImageSource, piece: Piece) -> Decoded | ValueError:
-    """Decodes a piece; an error is handed over, not raised: a worker would wrap it in a traceback."""
-    try:
-        return source.decode(piece)
-    except ValueError as error:
-        return ValueError(f"{error}; data.skip_bad=true leaves such files out")
-
-
-def _unreadable(source: ImageSource, piece: Piece) -> dict[int, str]:
-    """Tries to decode a piece file by file, and returns what went wrong, by the file's number."""
-    reasons = {}
-    for file in piece.files:
-        try:
-            source.decode(Piece([file]))
-        except ValueError as error:
-            reasons[file] = str(error)
-    return reasons
 
 
 def _leave_ctrl_c_to_the_parent(worker: int) -> None:  # noqa: ARG001

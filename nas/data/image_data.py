@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from nas.data.augmentation import Augmentation, channel_statistics
 from nas.data.decoding import Decoders
 from nas.data.npz import averaged
 from nas.data.splits import ResidentSplit, Split
-from nas.data.stratified_split import Indices, Partition, partition
+from nas.data.stratified_split import Indices, OwnSplitOptions, Partition, SplitOptions, partition
 from nas.data.streaming import StreamingSplit
 
 MAX_LISTED_INDICES = 100_000
@@ -75,38 +75,6 @@ class ImageData:
         return ImageKind(self.image_shape, self.num_classes)
 
 
-class SplitOptions(TypedDict, total=False):
-    """Arguments that all data sets have.
-
-    Attributes:
-        device: Where images, or batches of streamed images, live; the CPU by default.
-        split_seed: Drives the division, in [0, 2³²); 0 by default.
-        held_out: Training images kept as reward images: a fraction in (0, 1), or their number; 0.1 by default.
-        crop_padding: Pixels that a random crop may shift a training image by; 0 by default.
-        flip: Whether training images are mirrored at random; not by default.
-        max_train: At most so many train and reward images, a stratified sample; None, the default, keeps all.
-        max_test: At most so many test images, likewise.
-    """
-
-    device: torch.device | str
-    split_seed: int
-    held_out: float
-    crop_padding: int
-    flip: bool
-    max_train: int | None
-    max_test: int | None
-
-
-class OwnSplitOptions(SplitOptions, total=False):
-    """The same for data sets that may lack a test split of their own.
-
-    Attributes:
-        test_fraction: Share of all images kept for the test where there is no such split, in (0, 1); 0.25 by default.
-    """
-
-    test_fraction: float
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Division:
     """What of a data set is settled before its images are there.
@@ -151,16 +119,7 @@ def divided(
     if unknown := set(options) - set(OwnSplitOptions.__annotations__) - set(SplitOptions.__annotations__):
         raise TypeError(f"a data set has no argument {', '.join(sorted(unknown))}")
     seed = options.get("split_seed", 0)
-    parts = partition(
-        labels,
-        class_names=class_names,
-        num_train=num_train,
-        split_seed=seed,
-        held_out=options.get("held_out", 0.1),
-        test_fraction=options.get("test_fraction", 0.25),
-        max_train=options.get("max_train"),
-        max_test=options.get("max_test"),
-    )
+    parts = partition(labels, class_names=class_names, num_train=num_train, **options)
     return Division(
         name=name,
         class_names=class_names,
@@ -190,9 +149,6 @@ def resident_data(
         division: Of the data set.
         image_size: Side to which images are averaged down first, see `nas.data.npz.averaged`; the record then has
             `averaged_from`, the sides before. None leaves them as they are.
-
-    Returns:
-        The data set, with resident splits.
 
     Raises:
         ValueError: If `image_size` does not divide the sides of the images.
@@ -225,9 +181,6 @@ def streaming_data(decoders: Decoders, root: Path, division: Division) -> ImageD
         decoders: Of the files.
         root: Folder that holds them.
         division: Of the data set.
-
-    Returns:
-        The data set, with streaming splits.
 
     Raises:
         ValueError: If a file of the sample cannot be decoded.

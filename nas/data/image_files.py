@@ -31,10 +31,7 @@ class ImageFiles:
     num_train: int | None
 
     def without(self, bad: Mapping[int, str]) -> "ImageFiles":
-        """Leaves files out.
-
-        Args:
-            bad: By the number of a file, why it is left out.
+        """Leaves files out, given by number with the reason.
 
         Raises:
             ValueError: If a class keeps no file among the training images.
@@ -52,12 +49,6 @@ def scan_folder(root: Path) -> ImageFiles:
     """Lists a folder of class folders, or of `train` and `test` (else `val`) that hold class folders.
 
     Files are told by their suffix and not opened; hidden files and folders are passed over.
-
-    Args:
-        root: The folder.
-
-    Returns:
-        Its files.
 
     Raises:
         FileNotFoundError: If there is no such folder.
@@ -81,7 +72,7 @@ def scan_folder(root: Path) -> ImageFiles:
 
 
 def decode_image(path: Path, *, image_size: int, channels: int) -> npt.NDArray[np.uint8]:
-    """Decodes one file, cuts out its central square and scales it.
+    """Decodes one file, cuts out its central square and scales it: (image_size, image_size, channels) uint8.
 
     16-bit grey is reduced to its upper 8 bits; palettes are resolved; transparency is dropped, as torchvision does; of
     an animation the first frame is taken. Large JPEGs are decoded at a fraction of their size, not below twice
@@ -91,9 +82,6 @@ def decode_image(path: Path, *, image_size: int, channels: int) -> npt.NDArray[n
         path: The file.
         image_size: Side of the result in pixels.
         channels: 3 for RGB, 1 for grey.
-
-    Returns:
-        (image_size, image_size, channels) uint8.
 
     Raises:
         ValueError: If the file cannot be decoded, or holds numbers that are not pixels of 8 or 16 bits.

@@ -2,8 +2,8 @@
 
 Every one divides its training images into train and reward images by `split_seed` and `held_out`, which
 belong to the data and not to a run, so that all runs are compared on the same split. The arguments that they share are
-`nas.data.image_data.SplitOptions`. All raise ValueError for a value out of range and for a class with too few images to
-be divided.
+`nas.data.stratified_split.SplitOptions`. All raise ValueError for a value out of range and for a class with too few
+images to be divided.
 """
 
 from pathlib import Path
@@ -11,9 +11,10 @@ from typing import Literal, Unpack
 
 import numpy as np
 
-from nas.data.image_data import ImageData, OwnSplitOptions, SplitOptions, divided_images
+from nas.data.image_data import ImageData, divided_images
 from nas.data.npz import KNOWN_SETS, read_known_set
 from nas.data.own_images import arrays, image_folder
+from nas.data.stratified_split import OwnSplitOptions, SplitOptions
 
 __all__ = ["ImageData", "arrays", "check_batches", "digits", "image_folder", "synthetic", "torchvision_images"]
 
@@ -44,12 +45,6 @@ def digits(**options: Unpack[OwnSplitOptions]) -> ImageData:
     """The 1,797 handwritten digits that come with scikit-learn, 1×8×8: no download, a search in a minute.
 
     Their 17 grey levels are spread over 0 to 255. Training images are cropped after a padding of 1 by default.
-
-    Args:
-        options: The arguments that all data sets share.
-
-    Returns:
-        The data set.
     """
     from sklearn.datasets import load_digits
 
@@ -80,9 +75,6 @@ def torchvision_images(
         image_size: Side in pixels to which images are averaged down; it must divide theirs. None leaves them.
         options: The arguments that all data sets share; by default 5,000 images are held out, cropped after a padding
             of 4 and mirrored.
-
-    Returns:
-        The data set.
 
     Raises:
         FileNotFoundError: If it is not in `root` and is not, or cannot be, fetched.
@@ -118,9 +110,6 @@ def synthetic(
         channels: Channels, any number.
         num_classes: Classes, equally frequent.
         options: The arguments that all data sets share; `split_seed` also drives the patterns and the noise.
-
-    Returns:
-        The data set.
 
     Raises:
         ValueError: If a size is below 1, or there are fewer than two classes.

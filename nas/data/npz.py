@@ -6,10 +6,8 @@ arrays `images` and `labels`. Nothing is unpickled when an .npz is read.
 
 import io
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,8 +18,8 @@ from nas.runs.checkpoints import write_bytes
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
-_CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
-_CIFAR100_CLASSES = """
+_CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
+_CIFAR100 = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
 castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
 elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
@@ -30,6 +28,7 @@ pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray roa
 shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
 television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 """
+_FASHION = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,33 +52,23 @@ class KnownSet:
     class_names: tuple[str, ...]
 
 
-_FASHION_CLASSES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
-
-KNOWN_SETS: Mapping[str, KnownSet] = MappingProxyType(
-    {
-        "cifar10": KnownSet(
-            "CIFAR10", "cifar-10-batches-py", 50_000, 10_000, (3, 32, 32), tuple(_CIFAR10_CLASSES.split())
-        ),
-        "cifar100": KnownSet(
-            "CIFAR100", "cifar-100-python", 50_000, 10_000, (3, 32, 32), tuple(_CIFAR100_CLASSES.split())
-        ),
-        "fashion_mnist": KnownSet(
-            "FashionMNIST", "FashionMNIST/raw", 60_000, 10_000, (1, 28, 28), tuple(_FASHION_CLASSES.split(","))
-        ),
-    }
-)
+_RGB = (3, 32, 32)
+KNOWN_SETS = {
+    "cifar10": KnownSet("CIFAR10", "cifar-10-batches-py", 50_000, 10_000, _RGB, tuple(_CIFAR10.split())),
+    "cifar100": KnownSet("CIFAR100", "cifar-100-python", 50_000, 10_000, _RGB, tuple(_CIFAR100.split())),
+    "fashion_mnist": KnownSet(
+        "FashionMNIST", "FashionMNIST/raw", 60_000, 10_000, (1, 28, 28), tuple(_FASHION.split(","))
+    ),
+}
 
 
 def read_npz(path: Path, *, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, npt.NDArray[Any]]:
-    """Reads arrays of an .npz file and never unpickles.
+    """Reads arrays of an .npz file by name and never unpickles.
 
     Args:
         path: The file.
         required: Arrays that must be there.
         optional: Arrays read where they are there.
-
-    Returns:
-        The arrays by name.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -110,14 +99,11 @@ def write_npz(path: Path, **arrays: npt.NDArray[Any]) -> None:
 
 
 def as_images(array: npt.NDArray[Any], *, name: str) -> Images:
-    """Brings images into one form, their layout inferred from where 1 or 3 channels stand.
+    """Brings images into the form (N, C, H, W) uint8, their layout inferred from where 1 or 3 channels stand.
 
     Args:
         array: (N, C, H, W), (N, H, W, C) or (N, H, W); uint8, or floats in [0, 1].
         name: What to call it in a message: file and array.
-
-    Returns:
-        (N, C, H, W) uint8, possibly a view.
 
     Raises:
         ValueError: If type, range or layout is another, or the layout is ambiguous.
@@ -166,15 +152,12 @@ def averaged(images: Images, *, side: int) -> Images:
 
 
 def as_label_names(array: npt.NDArray[Any], *, num_images: int, name: str) -> npt.NDArray[Any]:
-    """Checks labels and flattens them.
+    """Checks labels and flattens them to (N,) integers or strings.
 
     Args:
         array: (N,) or (N, 1) integers or strings.
         num_images: The images N they belong to.
         name: What to call it in a message: file and array.
-
-    Returns:
-        (N,) integers or strings.
 
     Raises:
         ValueError: If the shape or the type is another.

@@ -1,6 +1,6 @@
 """A user's own images as a data set: arrays in an .npz file, or files in folders.
 
-The arguments that both share with all data sets are `nas.data.image_data.SplitOptions`.
+The arguments that both share with all data sets are `nas.data.stratified_split.SplitOptions`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,10 @@ import torch
 
 from nas.data.cropping import Framing
 from nas.data.decoding import Decoders, ImageSource
-from nas.data.image_data import ImageData, OwnSplitOptions, divided, divided_images, resident_data, streaming_data
+from nas.data.image_data import ImageData, divided, divided_images, resident_data, streaming_data
 from nas.data.image_files import ImageFiles, scan_folder
 from nas.data.npz import Images, Labels, as_images, as_label_names, read_npz
+from nas.data.stratified_split import OwnSplitOptions
 from nas.runs.console import note
 
 FRAMED = ("nas.data.named.image_folder", "nas.data.own_images.image_folder")
@@ -34,9 +35,6 @@ def arrays(*, path: str | Path, image_size: int | None = None, **options: Unpack
         path: The file.
         image_size: Side in pixels to which images are averaged down; it must divide theirs. None leaves them.
         options: The arguments that all data sets share.
-
-    Returns:
-        The data set.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -86,9 +84,6 @@ def image_folder(
         crop_ratio: Least and greatest width / height of the random part.
         options: The arguments that all data sets share; by default images are cropped after a padding of 4 and
             mirrored.
-
-    Returns:
-        The data set, with resident or streaming splits.
 
     Raises:
         FileNotFoundError: If there is no such folder.
@@ -142,10 +137,7 @@ def _readable(files: ImageFiles, folder: Path, *, channels: int, workers: int) -
 
 
 def margin_of(config: Mapping[str, Any]) -> float | None:
-    """Returns the margin of `nas.data.cropping.Framing` that test pictures have by the config of a data set.
-
-    Args:
-        config: Of the group `data`, with its `_target_`.
+    """Returns the margin of `nas.data.cropping.Framing` that test pictures have by the config of the group `data`.
 
     Returns:
         None where pictures are not framed: another data set, or the largest square in the middle, always.

@@ -6,11 +6,45 @@ version may change.
 """
 
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 Indices = npt.NDArray[np.int64]
+
+
+class SplitOptions(TypedDict, total=False):
+    """Arguments that all data sets have.
+
+    Attributes:
+        device: Where images, or batches of streamed images, live; the CPU by default.
+        split_seed: Drives the division, in [0, 2³²); 0 by default.
+        held_out: Training images kept as reward images: a fraction in (0, 1), or their number; 0.1 by default.
+        crop_padding: Pixels that a random crop may shift a training image by; 0 by default.
+        flip: Whether training images are mirrored at random; not by default.
+        max_train: At most so many train and reward images, a stratified sample; None, the default, keeps all.
+        max_test: At most so many test images, likewise.
+    """
+
+    device: torch.device | str
+    split_seed: int
+    held_out: float
+    crop_padding: int
+    flip: bool
+    max_train: int | None
+    max_test: int | None
+
+
+class OwnSplitOptions(SplitOptions, total=False):
+    """The same for data sets that may lack a test split of their own.
+
+    Attributes:
+        test_fraction: Share of all images kept for the test where there is no such split, in (0, 1); 0.25 by default.
+    """
+
+    test_fraction: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,57 +80,44 @@ def partition(
     labels: Indices,
     *,
     class_names: tuple[str, ...],
-    split_seed: int,
-    held_out: float,
     num_train: int | None = None,
-    test_fraction: float | None = None,
-    max_train: int | None = None,
-    max_test: int | None = None,
+    **options: Unpack[OwnSplitOptions],
 ) -> Partition:
     """Divides a data set.
 
     Args:
         labels: (N,) class of each image, in [0, len(class_names)).
         class_names: Names of the classes, for messages.
-        split_seed: Drives every choice, in [0, 2³²).
-        held_out: Training images kept as reward images: a fraction in (0, 1), or their number.
         num_train: Where the test images begin, for a data set with a test split of its own.
-        test_fraction: Share of all images kept for the test where there is no such split, in (0, 1).
-        max_train: At most so many train and reward images together, a stratified sample; None keeps all.
-        max_test: The same for the test images.
-
-    Returns:
-        The partition.
+        options: The arguments that all data sets share.
 
     Raises:
         ValueError: If a fraction or a number is out of range, or a class has too few images to be divided.
     """
+    split_seed = options.get("split_seed", 0)
     if not 0 <= split_seed < 2**32:
         raise ValueError(f"split_seed must lie in [0, 2**32), got {split_seed}")
     everything = np.arange(len(labels))
     if num_train is not None:
         pool, test = everything[:num_train], everything[num_train:]
     else:
-        count = held_out_count(test_fraction or 0.0, num_images=len(labels), name="test_fraction")
+        count = held_out_count(options.get("test_fraction", 0.25), num_images=len(labels), name="test_fraction")
         test = _stratified(everything, labels, count, class_names=class_names, seed=split_seed, what="test")
         pool = np.setdiff1d(everything, test)
-    pool = _at_most(pool, labels, max_train, seed=split_seed, name="max_train")
-    test = _at_most(test, labels, max_test, seed=split_seed, name="max_test")
-    count = held_out_count(held_out, num_images=len(pool), name="held_out")
+    pool = _at_most(pool, labels, options.get("max_train"), seed=split_seed, name="max_train")
+    test = _at_most(test, labels, options.get("max_test"), seed=split_seed, name="max_test")
+    count = held_out_count(options.get("held_out", 0.1), num_images=len(pool), name="held_out")
     reward = _stratified(pool, labels, count, class_names=class_names, seed=split_seed, what="reward")
     return Partition(train=np.setdiff1d(pool, reward), reward=reward, test=test)
 
 
 def held_out_count(held_out: float, *, num_images: int, name: str) -> int:
-    """Turns a fraction or a number of images into a number of images.
+    """Turns a fraction or a number of images into a number of images, in [1, num_images).
 
     Args:
         held_out: A float in (0, 1) is a fraction, an int a number.
         num_images: Images there are to hold out from.
         name: What the user calls `held_out`, for messages.
-
-    Returns:
-        The number, in [1, num_images).
 
     Raises:
         ValueError: If it is neither, or holds out no image or all of them.
@@ -112,7 +133,7 @@ def held_out_count(held_out: float, *, num_images: int, name: str) -> int:
 
 
 def stratified_choice(labels: Indices, count: int, *, seed: int, spare: int = 0) -> Indices:
-    """Chooses images at random, from every class in proportion to its size.
+    """Chooses images at random, from every class in proportion to its size: (count,) ascending positions in `labels`.
 
     Shares are rounded by largest remainders. For one seed the images of a class are taken in one fixed order,
     so that a larger choice holds a smaller one but for this rounding.
@@ -122,9 +143,6 @@ def stratified_choice(labels: Indices, count: int, *, seed: int, spare: int = 0)
         count: Images to choose, at most N.
         seed: Drives the choice.
         spare: Images of each class that must not be chosen.
-
-    Returns:
-        (count,) ascending positions in `labels`.
 
     Raises:
         ValueError: If the classes do not hold `count` images beside the spare ones.

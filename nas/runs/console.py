@@ -39,11 +39,7 @@ class Column:
 
 
 class Table:
-    """Prints rows of fixed width as they come, the titles before the first.
-
-    Args:
-        columns: From left to right.
-    """
+    """Prints rows of fixed width as they come, columns from left to right, the titles before the first."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self.columns = columns
@@ -82,12 +78,7 @@ def progress_bar(console: Console) -> Progress:
 
 
 class Bar:
-    """A running progress bar.
-
-    Args:
-        bar: The display.
-        task: Its only task.
-    """
+    """A running progress bar: a display and its only task."""
 
     def __init__(self, bar: Progress, task: TaskID) -> None:
         self._bar = bar

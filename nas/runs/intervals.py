@@ -1,6 +1,6 @@
 """Comparing repeated measurements: spread, intervals within the bounds of a quantity, and what is shown.
 
-A side is called better only if a rank test (`nas.runs.rank_tests`) rejects at 1 − confidence and the interval of the
+A side is called better only if a rank test (`nas.runs.rank_tests`) rejects at 5 % and the interval of the
 difference excludes 0. Where values so few could not reach the level in any order, there is no verdict.
 """
 
@@ -14,6 +14,8 @@ from nas.runs.rank_tests import DECIMALS, mann_whitney_p, signed_rank_p
 Interval = tuple[float, float]
 UNBOUNDED = -math.inf, math.inf
 FRACTIONS = 0.0, 1.0
+LEVEL = 0.05
+"""At which tests reject, and which intervals leave out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +49,21 @@ def plus_minus(mean: float, std: float | None) -> str:
     return f"{mean:.2f}" if std is None or math.isnan(std) else f"{mean:.2f} ± {std:.2f}"
 
 
-def mean_interval(
-    values: Sequence[float], *, confidence: float = 0.95, bounds: Interval = UNBOUNDED
-) -> Interval | None:
-    """Returns Student's confidence interval of a mean, cut off at the bounds of the values.
+def mean_interval(values: Sequence[float], *, bounds: Interval = UNBOUNDED) -> Interval | None:
+    """Returns Student's 95 % confidence interval of a mean, cut off at the bounds of the values.
 
     None for values without spread, of which the interval is not known: a single one, or all equal.
     """
     error = _squared_error(values)
     if not error:
         return None
-    return _around(statistics.fmean(values), error, freedom=len(values) - 1, confidence=confidence, bounds=bounds)
+    return _around(statistics.fmean(values), error, freedom=len(values) - 1, bounds=bounds)
 
 
 def difference_interval(
-    first: Sequence[float], second: Sequence[float], *, confidence: float = 0.95, bounds: Interval = UNBOUNDED
+    first: Sequence[float], second: Sequence[float], *, bounds: Interval = UNBOUNDED
 ) -> Interval | None:
-    """Returns Welch's confidence interval of mean(first) − mean(second), cut off where the bounds of the values end it.
+    """Returns Welch's 95 % interval of mean(first) − mean(second), cut off where the bounds of the values end it.
 
     None if a side has a single value, or neither has any spread.
     """
@@ -77,23 +77,22 @@ def difference_interval(
     )
     gap = statistics.fmean(first) - statistics.fmean(second)
     reach = bounds[1] - bounds[0]
-    return _around(gap, sum(errors), freedom=freedom, confidence=confidence, bounds=(-reach, reach))
+    return _around(gap, sum(errors), freedom=freedom, bounds=(-reach, reach))
 
 
-def wilson_interval(rate: float, trials: int, *, z: float = 1.96) -> Interval:
-    """Returns Wilson's interval of a success rate, at 95 % unless `z` says otherwise (Wilson 1927, JASA 22).
+def wilson_interval(rate: float, trials: int) -> Interval:
+    """Returns Wilson's 95 % interval of a success rate (Wilson 1927, JASA 22).
 
     Args:
         rate: Such as an accuracy, in [0, 1].
         trials: Of which so many succeeded, such as images; at least 1.
-        z: Quantile of the normal distribution.
 
     Raises:
         ValueError: If a number is out of range.
     """
     if trials < 1 or not 0 <= rate <= 1:
         raise ValueError(f"expected a rate of successes in [0, 1] and at least 1 trial, got {rate} of {trials}")
-    weight = z * z / trials
+    weight = 1.96 * 1.96 / trials
     middle = (rate + weight / 2) / (1 + weight)
     half = math.sqrt(rate * (1 - rate) * weight + weight * weight / 4) / (1 + weight)
     return max(0.0, middle - half), min(1.0, middle + half)
@@ -109,7 +108,6 @@ class Comparison:
         least_p: The least that any values of these counts could give; 1 for a single value, which has no interval.
         interval: Of the mean difference; None where it is not known.
         sign: Of the mean difference: −1, 0 or 1.
-        confidence: Of the interval; the test rejects at 1 − confidence.
     """
 
     counts: str
@@ -117,17 +115,16 @@ class Comparison:
     least_p: float
     interval: Interval | None
     sign: int
-    confidence: float
 
     @property
     def decidable(self) -> bool:
         """Whether any values of these counts could show a difference."""
-        return self.least_p <= self._level
+        return self.least_p <= LEVEL
 
     @property
     def shown(self) -> int:
         """Returns 1 if the first is shown to be higher, −1 if the second is, otherwise 0."""
-        rejects = self.decidable and self.p <= self._level
+        rejects = self.decidable and self.p <= LEVEL
         excludes = self.interval is None or self.interval[0] > 0 or self.interval[1] < 0
         return self.sign if rejects and excludes else 0
 
@@ -146,23 +143,16 @@ class Comparison:
         if self.interval is None:
             return f"{verdict} (p = {self.p:#.2g}; without spread there is no interval)"
         low, high = (f"{scale * end:+.{digits}f}" for end in self.interval)
-        interval = f"{100 * self.confidence:g} % interval of the difference {low} … {high} points"
+        interval = f"95 % interval of the difference {low} … {high} points"
         return f"{verdict} (p = {self.p:#.2g}; {interval})"
 
-    @property
-    def _level(self) -> float:
-        return round(1 - self.confidence, DECIMALS)
 
-
-def compare_samples(
-    first: Sequence[float], second: Sequence[float], *, confidence: float = 0.95, bounds: Interval = UNBOUNDED
-) -> Comparison:
+def compare_samples(first: Sequence[float], second: Sequence[float], *, bounds: Interval = UNBOUNDED) -> Comparison:
     """Compares two independent samples: Mann-Whitney's test and Welch's interval.
 
     Args:
         first: Its values.
         second: Its values.
-        confidence: Of the interval, in (0, 1).
         bounds: Between which every value lies.
 
     Raises:
@@ -173,20 +163,16 @@ def compare_samples(
         counts=f"{counts[0]} and {counts[1]} values",
         p=p,
         least_p=min(1.0, 2 / math.comb(sum(counts), counts[0])) if min(counts) > 1 else 1.0,
-        interval=difference_interval(first, second, confidence=confidence, bounds=bounds),
+        interval=difference_interval(first, second, bounds=bounds),
         sign=_sign(statistics.fmean(first) - statistics.fmean(second)),
-        confidence=confidence,
     )
 
 
-def compare_pairs(
-    differences: Sequence[float], *, confidence: float = 0.95, bounds: Interval = UNBOUNDED
-) -> Comparison:
+def compare_pairs(differences: Sequence[float], *, bounds: Interval = UNBOUNDED) -> Comparison:
     """Compares pairs by the difference first − second of each: Wilcoxon's signed-rank test and Student's interval.
 
     Args:
         differences: One a pair.
-        confidence: Of the interval, in (0, 1).
         bounds: Between which every value of a pair lies.
 
     Raises:
@@ -197,22 +183,19 @@ def compare_pairs(
         counts=f"{len(differences)} pair{'s'[: len(differences) > 1]}",
         p=signed_rank_p(differences),
         least_p=2.0 ** (1 - len(differences)),
-        interval=mean_interval(differences, confidence=confidence, bounds=(-reach, reach)),
+        interval=mean_interval(differences, bounds=(-reach, reach)),
         sign=_sign(statistics.fmean(differences)),
-        confidence=confidence,
     )
 
 
-def verdict(
-    first: Sequence[float], second: Sequence[float], *, names: tuple[str, str], confidence: float = 0.95
-) -> str:
+def verdict(first: Sequence[float], second: Sequence[float], *, names: tuple[str, str]) -> str:
     """Says in a sentence which mean of accuracies in [0, 1] is higher, or that these values do not show it."""
-    return compare_samples(first, second, confidence=confidence, bounds=FRACTIONS).sentence(names, scale=100)
+    return compare_samples(first, second, bounds=FRACTIONS).sentence(names, scale=100)
 
 
-def paired_verdict(differences: Sequence[float], *, names: tuple[str, str], confidence: float = 0.95) -> str:
+def paired_verdict(differences: Sequence[float], *, names: tuple[str, str]) -> str:
     """Says the same of pairs of accuracies, from the difference first − second of each."""
-    return compare_pairs(differences, confidence=confidence, bounds=FRACTIONS).sentence(names, scale=100)
+    return compare_pairs(differences, bounds=FRACTIONS).sentence(names, scale=100)
 
 
 def _squared_error(values: Sequence[float]) -> float:
@@ -222,10 +205,10 @@ def _squared_error(values: Sequence[float]) -> float:
     return statistics.variance(values) / len(values)
 
 
-def _around(centre: float, squared_error: float, *, freedom: float, confidence: float, bounds: Interval) -> Interval:
+def _around(centre: float, squared_error: float, *, freedom: float, bounds: Interval) -> Interval:
     from scipy.special import stdtrit
 
-    reach = float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(squared_error)
+    reach = float(stdtrit(freedom, 1 - LEVEL / 2)) * math.sqrt(squared_error)
     return max(centre - reach, bounds[0]), min(centre + reach, bounds[1])
 
 

@@ -73,7 +73,7 @@ def test_a_real_butterfly_takes_a_complex_input():
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
 @pytest.mark.parametrize(("size", "width", "expansion"), [(4, 1, 1), (4, 3, 1), (4, 2, 4), (5, 2, 1), (3, 1, 2)])
 def test_kaleidoscope_is_the_corner_of_the_product_of_pairs(size, width, expansion, dtype):
-    twiddle = random_twiddle(size, width=width, expansion=expansion, dtype=dtype)
+    twiddle = random_twiddle(size * expansion, width=width, dtype=dtype)
     dense = torch.eye(2 ** twiddle.shape[2], dtype=dtype)
     for left, right in twiddle:
         dense = dense @ dense_butterfly(left) @ dense_butterfly(right).mH
@@ -87,14 +87,14 @@ def test_kaleidoscope_is_the_corner_of_the_product_of_pairs(size, width, expansi
 
 @pytest.mark.parametrize(("n", "width", "expansion"), [(2, 1, 1), (8, 1, 1), (8, 3, 1), (16, 2, 4)])
 def test_parameters_are_those_of_the_paper(n, width, expansion):
-    product = ButterflyProduct(identity_twiddle(n, width=width, expansion=expansion), size=n)
+    product = ButterflyProduct(identity_twiddle(n * expansion, width=width), size=n)
     count = sum(parameter.numel() for parameter in product.parameters())
     assert count == 4 * width * n * expansion * math.log2(n * expansion)
 
 
 def test_identity_twiddle_is_the_identity():
     x = torch.randn(2, 6)
-    assert torch.equal(ButterflyProduct(identity_twiddle(6, width=2, expansion=2), size=6)(x), x)
+    assert torch.equal(ButterflyProduct(identity_twiddle(12, width=2), size=6)(x), x)
 
 
 def test_random_twiddles_keep_the_variance():
@@ -144,7 +144,7 @@ def test_gradients_agree_with_finite_differences(dtype):
         (lambda: butterfly_multiply(torch.ones(2, 2, 2, 2), torch.ones(8)), "for n = 8, got the shape"),
         (lambda: kaleidoscope_multiply(torch.ones(1, 2, 2, 2, 2, 2), torch.ones(5)), "with m ≥ 5"),
         (lambda: ButterflyProduct(identity_twiddle(4))(torch.ones(3)), "expected 4 features, got 3"),
-        (lambda: identity_twiddle(4, width=0), "at least 1, got 4, 0 and 1"),
+        (lambda: identity_twiddle(4, width=0), "at least 1, got 4 and 0"),
         (lambda: hadamard_kaleidoscope(6), "power of 2 as their size, got 6"),
         (lambda: dft_kaleidoscope(0), "power of 2 as their size, got 0"),
         (lambda: permutation_kaleidoscope(torch.tensor([0, 0])), "expected a permutation"),

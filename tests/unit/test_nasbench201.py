@@ -11,7 +11,7 @@ from controllers.lstm import LSTMPolicy
 from controllers.uniform import Uniform
 from nas.reporting.cells.drawing import genotype_svg
 from search_spaces.genotype import Block, CellGenotype, Genotype
-from search_spaces.nasbench201 import OPS, NASBench201Space, arch_string, parse_arch_string, published_topology
+from search_spaces.nasbench201 import OPS, NASBench201Space, arch_string, parse_arch_string
 from search_spaces.shufflenas import ShuffleNASSpace
 from search_spaces.space import size
 
@@ -103,7 +103,7 @@ def test_any_text_is_read_as_what_it_says_or_refused(text):
     ],
 )
 def test_cells_of_another_form_are_refused(genotype):
-    for use in (SPACE.encode, SPACE.canonical, arch_string, published_topology):
+    for use in (SPACE.encode, SPACE.canonical, arch_string):
         with pytest.raises(ValueError, match=r"space|nasbench201"):
             use(genotype)
 
@@ -114,10 +114,6 @@ def test_cells_of_another_form_are_refused(genotype):
 def test_wrong_actions_are_refused(actions, message):
     with pytest.raises(ValueError, match=message):
         SPACE.decode(actions)
-
-
-def test_topologies_are_as_many_as_the_paper_counts():
-    assert len({published_topology(genotype) for genotype in ALL}) == 6_466
 
 
 def test_there_are_5260_families_of_functions():
@@ -181,15 +177,6 @@ def _written_out(genotype: Genotype, names: tuple[str, ...]) -> str:
 )
 def test_keys_are_equal_for_cells_that_compute_the_same(first, second, equal):
     assert same(first, second) is equal
-
-
-def test_the_published_relation_is_neither_finer_nor_coarser():
-    shared, two = cell(CONV1, NONE, SKIP, NONE, CONV1, CONV3), cell(CONV1, CONV1, NONE, NONE, CONV1, CONV3)
-    assert published_topology(shared) == published_topology(two)
-    assert SPACE.canonical(shared) != SPACE.canonical(two)
-    zeros, zero = cell(NONE, NONE, NONE, SKIP, NONE, CONV1), cell(NONE, NONE, NONE, SKIP, NONE, NONE)
-    assert published_topology(zeros) != published_topology(zero)
-    assert SPACE.canonical(zeros) == SPACE.canonical(zero)
 
 
 @pytest.mark.parametrize("controller", [LSTMPolicy, IndependentPolicy, Uniform, Evolution])

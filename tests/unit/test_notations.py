@@ -167,7 +167,7 @@ def test_nni_hub_literal_text_of_darts_v2_is_read():
     assert parse_nni(text) == DARTS_V2
 
 
-def hub_text(wiring: str) -> str:
+def hub_text(wiring: str, **further: str) -> str:
     fields = {
         f"{name}/{kind}_{node}_{slot}": value
         for name in ("normal", "reduce")
@@ -175,15 +175,15 @@ def hub_text(wiring: str) -> str:
         for slot in range(2)
         for kind, value in (("op", block.ops[slot]), ("input", block.inputs[slot]))
     }
-    return json.dumps(fields).replace("identity", "skip_connect")
+    return json.dumps(fields | further).replace("identity", "skip_connect")
 
 
 def test_nni_outputs_are_all_of_four_blocks_and_the_loose_ends_of_five():
     four, five = "s3@0+s3@1, s3@2+s3@1, s3@1+id@0, id@0+d3@2", "s3@0+s3@0, s3@2+s3@0, s3@2+id@0, id@0+d3@2, a3@0+a3@4"
     assert parse_nni(hub_text(four)).normal.outputs == (2, 3, 4, 5)
-    assert parse_nni(hub_text(four), merge="loose_end").normal.outputs == (3, 4, 5)
+    assert parse_nni(hub_text(four, merge_op="loose_end")).normal.outputs == (3, 4, 5)
     assert parse_nni(hub_text(five)).reduction == cell(five, (3, 5, 6)), "node 1 is unread, but no block"
-    assert parse_nni(hub_text(five), merge="all").normal.outputs == (2, 3, 4, 5, 6)
+    assert parse_nni(hub_text(five, merge_op="all")).normal.outputs == (2, 3, 4, 5, 6)
 
 
 OLD_NNI = {
@@ -369,7 +369,7 @@ def test_bad_nni_texts_are_refused_with_what_and_where(text, message):
 
 def test_nni_merge_must_be_known():
     with pytest.raises(ValueError, match="merge_op must be 'all' or 'loose_end', got 'some'"):
-        parse_nni(json.dumps(HUB), merge="some")
+        parse_nni(json.dumps({**HUB, "merge_op": "some"}))
 
 
 @pytest.mark.parametrize(

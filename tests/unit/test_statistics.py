@@ -114,7 +114,6 @@ def test_a_test_needs_values():
         (compare_samples([0.9, 0.91, 0.92], [0.8, 0.81, 0.82]), False, 0),
         (compare_samples([0.9, 0.91, 0.92, 0.93], [0.8, 0.81, 0.82, 0.83]), True, 1),
         (compare_samples([0.8, 0.81, 0.82, 0.83], [0.9, 0.91, 0.92, 0.93]), True, -1),
-        (compare_samples([0.9, 0.91, 0.92], [0.8, 0.81, 0.82], confidence=0.9), True, 1),
         (compare_samples([0.98] * 4, [0.97] * 4), True, 1),  # the test decides, without an interval
         (compare_samples([0.9] * 4, [0.9] * 4), True, 0),
         (compare_samples([0.5, 0.5, 0.5, 0.99], [0.4, 0.41, 0.42, 0.43]), True, 0),  # p = 2/70, but a wide interval
@@ -134,9 +133,7 @@ def test_better_is_what_both_the_test_and_the_interval_show(found, decidable, sh
 
 
 def test_a_sentence_gives_p_and_the_interval_or_says_why_there_is_none():
-    found = Comparison(
-        counts="4 and 9 values", p=0.0042, least_p=0.003, interval=(0.0031, 0.0092), sign=1, confidence=0.95
-    )
+    found = Comparison(counts="4 and 9 values", p=0.0042, least_p=0.003, interval=(0.0031, 0.0092), sign=1)
     assert found.sentence(NAMES, scale=100) == (
         "A is better (p = 0.0042; 95 % interval of the difference +0.31 … +0.92 points)"
     )

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from search_spaces.switches import (
-    apply_switches,
     route,
     switch_layers,
     switch_matrix,
@@ -69,12 +68,11 @@ def test_a_network_needs_a_channel():
 
 def test_the_number_of_settings_must_fit():
     with pytest.raises(ValueError, match="6 switches, got 5"):
-        apply_switches(torch.ones(5), torch.zeros(4), switch_tables(4))
+        switch_matrix(torch.ones(5), switch_tables(4))
 
 
 def test_a_soft_switch_mixes_its_pair():
-    out = apply_switches(torch.tensor([0.75]), torch.tensor([8.0, 4.0]), switch_tables(2))
-    assert out.tolist() == [7.0, 5.0]
+    assert switch_matrix(torch.tensor([0.75]), switch_tables(2)).tolist() == [[0.75, 0.25], [0.25, 0.75]]
 
 
 def test_the_soft_matrix_is_the_product_of_its_layers_written_out():
@@ -85,18 +83,6 @@ def test_the_soft_matrix_is_the_product_of_its_layers_written_out():
     torch.testing.assert_close(switch_matrix(p, switch_tables(3)), third @ second @ first, rtol=0, atol=1e-15)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 10, 20, 58])
-def test_layerwise_application_is_the_matrix_on_any_dimension(n):
-    tables = switch_tables(n)
-    p = torch.rand(num_switches(n), dtype=torch.float64)
-    x = torch.randn(2, n, 3, dtype=torch.float64)
-    out = apply_switches(p, x, tables, dim=1)
-    torch.testing.assert_close(out, torch.einsum("ij,njk->nik", switch_matrix(p, tables), x))
-    last = apply_switches(p, x.transpose(1, 2), tables, dim=-1)
-    torch.testing.assert_close(last, out.transpose(1, 2))
-
-
 def test_gradients_of_the_settings_agree_with_finite_differences():
     p = torch.rand(num_switches(6), dtype=torch.float64, requires_grad=True)
-    x = torch.randn(2, 6, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda p, x: apply_switches(p, x, switch_tables(6)), (p, x))
+    assert torch.autograd.gradcheck(lambda p: switch_matrix(p, switch_tables(6)), p)

@@ -20,12 +20,7 @@ SUMMARY = ("entropy_share", "unique", "repeats", "weight_free", "regret")
 
 
 class Recorder:
-    """Turns what was sampled in an epoch into a row of figures.
-
-    Args:
-        space: What is searched.
-        weight_free: Names of the ops without weights.
-    """
+    """Turns what was sampled of a space in an epoch into a row of figures; ops without weights are given by name."""
 
     def __init__(self, space: SearchSpace, *, weight_free: Collection[str]) -> None:
         self.space = space

@@ -111,7 +111,10 @@ class Watch:
         found = {kind: message for kind, message in found.items() if kind not in known}
         if "no_gain" in found and not controller.state_dict():
             del found["no_gain"]  # what keeps no state is not meant to learn
-        action = "warn" if self.settings.action == "restart" and not self._may_restart else self.settings.action
+        action, left = self.settings.action, self.num_epochs - len(self.rows)
+        too_late = left < max(1, self.settings.earliest * self.num_epochs)
+        if action == "restart" and (too_late or len(self.restarts) >= self.settings.max_restarts):
+            action = "warn"
         for kind, message in found.items():
             done = "none" if kind == CONVERGED else action
             self.findings.append(Finding(epoch=len(self.rows) - 1, kind=kind, message=message, action=done))
@@ -120,13 +123,6 @@ class Watch:
         assert self.renew is not None
         self._current = []
         return self.renew(len(self.restarts))
-
-    @property
-    def _may_restart(self) -> bool:
-        left = self.num_epochs - len(self.rows)
-        return len(self.restarts) < self.settings.max_restarts and left >= max(
-            1, self.settings.earliest * self.num_epochs
-        )
 
     @property
     def _bounds(self) -> Bounds:
@@ -142,12 +138,7 @@ class Watch:
         return {"rows": self.rows, "findings": [asdict(finding) for finding in self.findings]}
 
     def load_state_dict(self, state: Mapping[str, Any], *, scored: Iterable[Mapping[str, Any]]) -> None:
-        """Restores what `state_dict` returned.
-
-        Args:
-            state: What it returned.
-            scored: Every architecture rewarded until then, with `actions` as text.
-        """
+        """Restores what `state_dict` returned, given all rewarded architectures with `actions` as text."""
         self.rows = state["rows"]
         self.findings = [Finding(**finding) for finding in state["findings"]]
         self._current = [*self.rows[self.restarts[-1] + 1 if self.restarts else self.first_epoch :]]
