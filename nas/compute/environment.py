@@ -31,7 +31,7 @@ PACKAGES = (
     "pillow",
     "safetensors",
     "pyyaml",
-    "matplotlib",
+    "vl-convert-python",
 )
 SOURCES = ("nas", "search_spaces", "controllers", "conf")
 RESULTS_DEPEND_ON = (
