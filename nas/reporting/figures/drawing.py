@@ -52,7 +52,7 @@ CONFIG: Spec = {
 
 
 def write_figure(path: str | Path, *figures: Figure) -> None:
-    """Writes figures side by side as an SVG file for light and dark pages, or as a PNG if the path ends so.
+    """Writes figures, three in a row, as an SVG file for light and dark pages, or as a PNG if the path ends so.
 
     Figures without values are left out. Equal figures give equal files.
 
@@ -65,7 +65,7 @@ def write_figure(path: str | Path, *figures: Figure) -> None:
         raise ValueError(f"nothing to draw in {path}: there are no values")
     import vl_convert
 
-    spec = {"hconcat": [specification(figure) for figure in shown], "config": CONFIG, "spacing": 40}
+    spec = {"concat": [specification(figure) for figure in shown], "columns": 3, "config": CONFIG, "spacing": 40}
     spec |= {"resolve": {"scale": {"color": "independent", "strokeDash": "independent"}}}
     if path.suffix == ".png":
         write_bytes(path, vl_convert.vegalite_to_png(spec, scale=2))
