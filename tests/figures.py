@@ -1,26 +1,32 @@
-"""Charts in tests of whole jobs: matplotlib lays out and renders none, which takes longer than the jobs themselves.
+"""Figures in tests of whole jobs: nothing is laid out and drawn, which takes longer than the jobs themselves.
 
-What a chart holds is drawn all the same, and its file is written. The unit tests of charts render them.
+What a figure holds is made all the same, and its file is written. The unit tests of figures draw them.
 """
 
-from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
+import vl_convert
 
-BARE = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>\n'
-RENDERED = Figure.savefig
+from nas.reporting.figures.drawing import bundle
+
+NAMES = ("vegalite_to_svg", "javascript_bundle")
+DRAWN = {name: getattr(vl_convert, name) for name in NAMES}
 
 
-def _bare(figure: Figure, file: Any, **settings: Any) -> None:
-    if settings.get("format") != "svg":
-        RENDERED(figure, file, **settings)
-    elif hasattr(file, "write"):
-        file.write(BARE)
-    else:
-        Path(file).write_bytes(BARE)
+def _bare_svg(spec: Any) -> str:
+    return '<svg xmlns="http://www.w3.org/2000/svg" class="marks" />\n'
+
+
+def _bare_scripts(snippet: str) -> str:
+    return "/* Vega */"
+
+
+BARE = dict(zip(NAMES, (_bare_svg, _bare_scripts), strict=True))
 
 
 def render(*, charts: bool) -> None:
-    """Has charts rendered from now on in this process, or written bare."""
-    Figure.savefig = RENDERED if charts else _bare  # type: ignore[method-assign]
+    """Has figures drawn from now on in this process, or written bare."""
+    for name, function in (DRAWN if charts else BARE).items():
+        if getattr(vl_convert, name) is not function:
+            setattr(vl_convert, name, function)
+            bundle.cache_clear()

@@ -18,7 +18,7 @@ COMMANDS = (
     "replay",
     "report",
 )
-LIBRARIES = ("matplotlib.backends.backend_svg", "scipy.stats", "torch._dynamo", "torch._inductor.config")
+LIBRARIES = ("jinja2", "vl_convert", "scipy.stats", "torch._dynamo", "torch._inductor.config")
 OPTIONAL = ("onnx", "onnxscript", "onnxruntime")
 
 for name in (*LIBRARIES, "torch.utils.flop_counter", *filter(find_spec, OPTIONAL)):

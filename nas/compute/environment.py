@@ -18,7 +18,7 @@ from nas.compute.distributed.ranks import Ranks
 
 PACKAGES = (
     *("torch", "torchvision", "numpy", "scipy", "scikit-learn", "hydra-core", "omegaconf", "wandb"),
-    *("onnx", "onnxscript", "onnxruntime", "pillow", "safetensors", "pyyaml", "matplotlib"),
+    *("onnx", "onnxscript", "onnxruntime", "pillow", "safetensors", "pyyaml", "vl-convert-python"),
 )
 SOURCES = ("nas", "search_spaces", "controllers", "conf")
 RESULTS_DEPEND_ON = (

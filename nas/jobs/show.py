@@ -3,7 +3,6 @@
 import json
 import sys
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from nas.jobs.building.parts import counted_network, measure_size, merge_name, r
 from nas.models.derived import model_size
 from nas.models.of_runs import network_config
 from nas.reporting.cells.drawing import genotype_svg, genotype_text
-from nas.reporting.cells.pixels import write_png
+from nas.reporting.figures.drawing import write_cells_png
 from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import write_json, write_text
 from nas.runs.console import note, result, shown
@@ -64,9 +63,9 @@ def _show_cells(genotype: Genotype, cfg: DictConfig, *, merge: str) -> None:
     if cfg.notation is not None:
         result(darts_notation(genotype))
     drawing = genotype_svg(genotype, merge=merge)
-    for file, write in ((cfg.svg, lambda path: write_text(path, drawing)), (cfg.png, partial(write_png, drawing))):
+    for file, write in ((cfg.svg, write_text), (cfg.png, write_cells_png)):
         if file is not None:
-            write(Path(file))
+            write(Path(file), drawing)
             note(f"drawing in {shown(Path(file))}")
 
 

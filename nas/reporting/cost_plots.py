@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nas.costs.pareto import Point
-from nas.reporting.plots import BLUE, GREEN, GREY, ORANGE, PALETTE, panels_in_file
+from nas.reporting.figures.colours import BLUE, GREEN, GREY, ORANGE
+from nas.reporting.figures.drawing import write_figure
+from nas.reporting.figures.figures import Axis, Chart, Series
+from nas.reporting.figures.tradeoffs import cloud, stairs
 
-LOOKS = ((GREY, "o", 1.8), (ORANGE, "s", 4.5), (BLUE, "o", 4.0))  # colour, mark and its size, of groups in turn
+COLOURS = (GREY, ORANGE, BLUE)  # of groups in turn, the same ones whichever others are empty
 
 
 def pareto_plot(
@@ -29,23 +32,18 @@ def pareto_plot(
     Raises:
         ValueError: If the front is empty.
     """
-    with panels_in_file(front, path, width=7.4, panels=1) as (axes,):
-        shown = {name: points for name, points in groups.items() if points}
-        for (name, points), (color, mark, size) in zip(shown.items(), _looks(groups, shown), strict=True):
-            costs, accuracies = [cost for cost, _ in points], [100 * accuracy for _, accuracy in points]
-            axes.plot(costs, accuracies, mark, color=color, markersize=size, label=f"{name} (n = {len(points)})")
-        steps = [*front, (max(cost for points in [front, *shown.values()] for cost, _ in points), front[-1][1])]
-        axes.step(
-            [cost for cost, _ in steps],
-            [100 * accuracy for _, accuracy in steps],
-            where="post",
-            color=GREEN,
-            label=f"front of the candidates (n = {len(front)})",
-        )
-        if target is not None:
-            axes.axvline(target, color=GREY, linestyle="--", linewidth=1.0, label="target")
-        axes.set(title="accuracy with shared weights (%)", xlabel=axis)
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    if not front:
+        raise ValueError(f"nothing to draw in {path}: there is no front")
+    series: list[Series] = []
+    for colour, (name, points) in zip(COLOURS, groups.items(), strict=False):
+        shares = [(cost, 100 * accuracy) for cost, accuracy in points]
+        series += cloud(shares, name=f"{name} (n = {len(points)})", colour=colour, faint=colour == GREY)
+    name = f"front of the candidates (n = {len(front)})"
+    end = max(cost for points in [front, *groups.values()] for cost, _ in points)
+    series += stairs([(cost, 100 * accuracy) for cost, accuracy in front], end=end, name=name, colour=GREEN)
+    marks = [] if target is None else [target]
+    title = "Accuracy and cost" + ("" if target is None else "; dashed: the target")
+    write_figure(path, Chart("pareto", title, "", Axis(axis), Axis("accuracy with shared weights (%)"), series, marks))
 
 
 def predictor_plot(pairs: Mapping[str, Sequence[tuple[float, float]]], *, title: str, path: str | Path) -> None:
@@ -59,18 +57,13 @@ def predictor_plot(pairs: Mapping[str, Sequence[tuple[float, float]]], *, title:
     Raises:
         ValueError: If there are no pairs.
     """
-    everything = [value for group in pairs.values() for pair in group for value in pair]
-    with panels_in_file(everything, path, width=4.6, panels=1) as (axes,):
-        ends = [min(everything), max(everything)]
-        axes.plot(ends, ends, "--", color=GREY, linewidth=1.0, label="equal")
-        for color, (name, group) in zip(PALETTE, pairs.items(), strict=False):
-            predicted, measured = [pair[0] for pair in group], [pair[1] for pair in group]
-            axes.plot(predicted, measured, "o", color=color, markersize=4.0, label=f"{name} (n = {len(group)})")
-        axes.set(title=title, xlabel="predicted (ms)", ylabel="measured (ms)")
-        axes.legend(loc="upper left")
-
-
-def _looks(groups: Mapping[str, Sequence[Point]], shown: Mapping[str, Sequence[Point]]) -> list[tuple[str, str, float]]:
-    """Returns the looks of the groups shown, the same ones whichever others are empty."""
-    by_name = dict(zip(groups, LOOKS, strict=False))
-    return [by_name[name] for name in shown]
+    everything = [value for group in pairs.values() for pair in group for value in pair] or [0.0]
+    ends = [min(everything), max(everything)]
+    series = [
+        one
+        for colour, (name, group) in enumerate(pairs.items())
+        for one in cloud(group, name=f"{name} (n = {len(group)})", colour=colour)
+    ]
+    equal = Series(name="equal", x=ends, y=ends, colour=GREY, dashed=True)
+    lines = [equal] if series else []
+    write_figure(path, Chart("predictor", title, "", Axis("predicted (ms)"), Axis("measured (ms)"), [*lines, *series]))

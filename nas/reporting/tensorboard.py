@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import yaml
+from PIL import Image
 
-from nas.reporting.cells.pixels import write_png
+from nas.reporting.figures.drawing import write_cells_png
 from nas.reporting.trackers import Tracker
 
 
@@ -53,8 +54,11 @@ class TensorBoardTracker(Tracker):
             self._text("summary", json.dumps(summary, indent=2, ensure_ascii=False, default=str))
             drawing = self._out / "cells.svg"
             if drawing.exists():
-                pixels = write_png(drawing.read_text(encoding="utf-8"), drawing.with_suffix(".png"))
-                self._writer("cells", 0).add_image("cells/found", np.asarray(pixels), 0, dataformats="HWC")
+                picture = drawing.with_suffix(".png")
+                write_cells_png(picture, drawing.read_text(encoding="utf-8"))
+                with Image.open(picture) as image:
+                    pixels = np.asarray(image.convert("RGB"))
+                self._writer("cells", 0).add_image("cells/found", pixels, 0, dataformats="HWC")
         for writer in self._writers.values():
             writer.close()
         self._writers = {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from nas.reporting.cells.pixels import write_png
+from nas.reporting.figures.drawing import write_cells_png
 from nas.runs.checkpoints import write_json, write_text
 
 WANDB_MODES = ("online", "offline", "disabled")
@@ -109,7 +109,7 @@ class WandbTracker(Tracker):
         if completed and drawing.exists():
             import wandb
 
-            write_png(drawing.read_text(encoding="utf-8"), drawing.with_suffix(".png"))
+            write_cells_png(drawing.with_suffix(".png"), drawing.read_text(encoding="utf-8"))
             self._run.summary["cells"] = wandb.Image(str(drawing.with_suffix(".png")))
         self._run.finish(exit_code=0 if completed else 1)
         self._run = None

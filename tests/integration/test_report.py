@@ -5,11 +5,14 @@ import time
 from pathlib import Path
 
 import pytest
+import vl_convert
 from omegaconf import OmegaConf
 
 from nas.jobs.report import run
+from nas.reporting.figures.drawing import bundle
 from nas.reporting.page.report import write_report
 from tests.commands import nas
+from tests.figures import DRAWN
 from tests.reporting import EVIL, write_run
 from tests.unit.test_reporting import some_genotype
 
@@ -20,6 +23,8 @@ def page_path(tmp_path_factory) -> Path:
     write_run(folder / "runs" / "<b>first", some_genotype(), shift=0.01)
     write_run(folder / "runs" / "second", some_genotype(), blocks=5)
     (folder / "runs" / "second" / "scored.csv").write_bytes(b"\xff")
+    vl_convert.javascript_bundle = DRAWN["javascript_bundle"]  # the page draws its figures by itself
+    bundle.cache_clear()
     return write_report([folder / "runs"], folder / "out").page
 
 
@@ -44,10 +49,20 @@ def browser():
 @pytest.fixture
 def page(browser, page_path):
     """The page, opened anew in a window of a desk's width."""
-    resize(browser, 1280)
-    browser.get(page_path.as_uri())
+    resize(browser, 1440)
+    opened(browser, page_path)
     yield browser
     browser.execute_script("localStorage.clear()")
+
+
+def opened(browser, path: Path) -> float:
+    """Opens a page; returns the seconds until all its figures are drawn."""
+    begun = time.monotonic()
+    browser.get(path.as_uri())
+    drawn = "return document.documentElement.dataset.drawn"
+    while not browser.execute_script(drawn) and time.monotonic() < begun + 120:
+        time.sleep(0.05)
+    return time.monotonic() - begun
 
 
 def resize(browser, width: int, *, height: int = 900) -> None:
@@ -71,22 +86,28 @@ def column(browser, number: int) -> list[str]:
     return browser.execute_script(script, number)
 
 
-def tooltip_at(browser, figure: str, *, x: float, y: float = 150) -> str:
-    """Moves the pointer to a place in a figure's drawing; returns what the tooltip then says, empty if it is hidden."""
-    left, top, scale = browser.execute_script(
-        "const svg = document.getElementById(arguments[0]).querySelector('svg');"
-        "svg.scrollIntoView({block: 'center', behavior: 'instant'});"
-        "const box = svg.getBoundingClientRect(); return [box.left, box.top, box.width / svg.viewBox.baseVal.width]",
+def tooltip_at(browser, figure: str, point: int) -> str:
+    """Moves the pointer to a point of a figure; returns what the tooltip then says."""
+    x, y = browser.execute_script(
+        "const point = [...document.querySelectorAll(`#${arguments[0]} .mark-symbol`)].pop().children[arguments[1]];"
+        "point.scrollIntoView({block: 'center', behavior: 'instant'});"
+        "const box = point.getBoundingClientRect(); return [box.left + box.width / 2, box.top + box.height / 2]",
         figure,
+        point,
     )
-    place = {"x": left + scale * x, "y": top + scale * y}
-    browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", **place})
-    deadline, text = time.monotonic() + 2, ""
+    tooltip = "const tip = document.querySelector('.vg-tooltip.visible'); return tip && tip.innerText"
+    deadline, text = time.monotonic() + 5, ""
     while not text and time.monotonic() < deadline:
-        text = browser.execute_script(
-            "const t = document.getElementById('tooltip'); return t.hidden ? '' : t.innerText"
-        )
-    return text
+        for shift in (1, 0):
+            browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": x + shift, "y": y})
+        text = browser.execute_script(tooltip)
+    return text or ""
+
+
+def marks(browser, figure: str) -> int:
+    """How many visible lines and dots a figure has, those under the pointer left out."""
+    script = "return document.querySelectorAll(`#${arguments[0]} .mark-line path, #${arguments[0]} .mark-symbol path`)"
+    return browser.execute_script(f"{script}.length", figure)
 
 
 def test_nothing_goes_wrong_and_nothing_runs_that_is_not_ours(page):
@@ -103,23 +124,54 @@ def test_every_figure_is_seen_and_has_marks(page):
     figures = page.execute_script(
         "return [...document.querySelectorAll('figure')].map(f => {"
         "const d = f.querySelector('svg, img'), r = d.getBoundingClientRect();"
-        "const marks = [...d.querySelectorAll('[data-series] path, .area')];"
+        "const kinds = ['line', 'area', 'symbol', 'rect'].map(kind => `.mark-${kind} path`).join();"
+        "const marks = d.querySelectorAll(`${kinds}, image`);"
         "return [f.id, r.width, r.height, d.tagName === 'IMG' ? d.naturalWidth : marks.length]})"
     )
     assert len(figures) > 30
-    for name, width, height, marks in figures:
-        assert width > 200, name
+    for name, width, height, drawn in figures:
+        assert width > 90, name
         assert height > 60, name
-        assert marks > 0, name
+        assert drawn > 0, name
+
+
+def test_the_page_opens_with_what_was_found_and_its_cell(page):
+    first = page.execute_script("return document.querySelector('main p, main figure').innerText")
+    assert first.startswith("Of 2 runs the best cell is <b>first's: it classifies 98.00 ± 1.41 % of the test images")
+    assert page.execute_script("return document.querySelector('main figure').id").endswith("first--cells")
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_nothing_is_cut_and_labels_do_not_overlap(browser, page_path, width):
+    resize(browser, width)
+    opened(browser, page_path)
+    shown, wide = "document.documentElement.clientWidth", "document.documentElement.scrollWidth"
+    assert browser.execute_script(f"return {wide} - {shown}") == 0
+    if width == 1440:
+        cut = "return [...document.querySelectorAll('.scroll')].filter(s => s.scrollWidth > s.clientWidth).length"
+        assert browser.execute_script(cut) == 0
+    overlapping = browser.execute_script(
+        "return [...document.querySelectorAll('.role-axis-label')].flatMap(axis => {"
+        "const boxes = [...axis.querySelectorAll('text')].filter(t => +t.getAttribute('opacity') !== 0)"
+        ".map(t => t.getBoundingClientRect());"
+        "return boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => a.left < b.right - 1 && b.left < a.right - 1 && "
+        "a.top < b.bottom - 2 && b.top < a.bottom - 2)).length ? [axis.closest('figure').id] : []})"
+    )
+    assert overlapping == []
+    cells = browser.execute_script(
+        "const top = image => image.getBoundingClientRect().top;"
+        "return [...document.querySelectorAll('.cells')].map(cells => [...cells.children].map(top))"
+    )
+    assert all(len(set(tops)) == len(tops) for tops in cells if width == 390)
 
 
 def test_a_click_on_a_title_sorts_and_another_one_turns_it_round(page):
     titles = page.find_elements("css selector", "#summary th button")
     number = [title.text for title in titles].index("test accuracy (%)")
-    titles[number].click()
+    page.execute_script("arguments[0].click()", titles[number])
     first = column(page, number)
     assert first == sorted(first, reverse=True)
-    titles[number].click()
+    page.execute_script("arguments[0].click()", titles[number])
     assert column(page, number) == first[::-1] != first
     assert page.execute_script("return document.querySelector('#summary th[aria-sort]').ariaSort") == "ascending"
 
@@ -142,36 +194,39 @@ def test_the_theme_goes_with_the_reader_and_with_the_button_and_is_remembered(pa
 
 
 def test_the_pointer_shows_values(page):
-    text = tooltip_at(page, "second--reward", x=300)
-    assert "epoch of the search" in text
-    assert "best so far" in text
-    assert tooltip_at(page, "all-best", x=300).count("\n") >= 2
-    page.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": 2, "y": 2})
-    assert page.execute_script("return document.getElementById('tooltip').hidden")
+    text = tooltip_at(page, "second--reward", 3)
+    assert [line.split("\t") for line in text.splitlines()] == [
+        ["best so far"],
+        ["epoch of the search", "3"],
+        ["reward", "0.55"],
+    ]
 
 
-def test_the_pointer_finds_dots_and_names_what_they_are(page):
-    pen = "return document.querySelector('#all-accuracy-parameters path.dots.s0').getAttribute('d')"
-    x, y = map(float, page.execute_script(pen).removeprefix("M").removesuffix("h0").split())
-    text = tooltip_at(page, "all-accuracy-parameters", x=x + 5, y=y - 3)
-    assert "<b>first" in text
-    assert "98 (96.586 … 99.414)" in text
+def test_the_pointer_names_what_a_dot_is_and_how_far_it_may_be_off(page):
+    texts = [tooltip_at(page, "all-test-accuracy", point) for point in range(4)]
+    assert any("<b>first" in text and "98 (96.586 … 99.414)" in text for text in texts), texts
 
 
-def test_a_click_in_the_legend_hides_a_series_and_its_values(page):
-    assert "baseline" in tooltip_at(page, "second--reward", x=300)
+def test_a_click_in_the_legend_hides_a_series_and_another_one_shows_it(page):
+    before = marks(page, "second--reward")
     key = page.find_element("css selector", "#second--reward .key[data-series='2']")
-    page.execute_script("arguments[0].click()", key)
-    hidden = "return getComputedStyle(document.querySelector('#second--reward g[data-series=\"2\"]')).display"
-    assert page.execute_script(hidden) == "none"
-    page.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": 2, "y": 2})
-    assert "baseline" not in tooltip_at(page, "second--reward", x=300)
+    for pressed, expected in (("false", False), ("true", True)):
+        page.execute_script("arguments[0].click()", key)
+        assert key.get_attribute("aria-pressed") == pressed
+        deadline = time.monotonic() + 5
+        while (marks(page, "second--reward") == before) != expected and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert (marks(page, "second--reward") == before) == expected
 
 
-def test_a_phone_never_scrolls_sideways(page):
-    resize(page, 390)
-    widths = page.execute_script("return [document.documentElement.scrollWidth, document.documentElement.clientWidth]")
-    assert widths == [390, 390]
+def test_figures_have_the_colours_of_the_theme(page):
+    colour = "return getComputedStyle(document.querySelector('#second--loss .mark-line path')).stroke"
+    found = []
+    for theme in ("light", "dark"):
+        media(page, prefers_color_scheme=theme)
+        found.append(page.execute_script(colour))
+    media(page)
+    assert found == ["rgb(0, 114, 178)", "rgb(86, 180, 233)"]
 
 
 def test_paper_shows_all_runs_and_no_buttons(page):

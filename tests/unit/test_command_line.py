@@ -426,7 +426,7 @@ for line in json.loads(sys.argv[1]):
             main()
         except SystemExit:
             pass
-        os._exit(1 if {"torch", "scipy", "matplotlib"} & set(sys.modules) else 0)
+        os._exit(1 if {"torch", "scipy", "vl_convert"} & set(sys.modules) else 0)
     if os.wait()[1]:
         sys.exit(f"heavy: {line}")
 """

@@ -128,7 +128,7 @@ def test_the_figure_names_decisions_and_choices_and_is_the_same_every_time(proba
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
     words = texts(tmp_path / "one.svg")
     assert {"conv_1x1", "identity", "seen before", "ops without weights"} <= set(words)
-    assert ("not recorded" in words) == (probabilities is None)
+    assert ("Entropy of each decision" in words) == (probabilities is not None)
     assert ("c.1.op" in words) == (probabilities is not None)
 
 

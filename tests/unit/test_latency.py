@@ -186,7 +186,7 @@ def test_the_figure_has_a_line_a_model_in_two_panels_and_is_the_same_again(tmp_p
     for name in ("one.svg", "two.svg"):
         comparison_plot(rows, tmp_path / name)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
-    with pytest.raises(ValueError, match="no rows"):
+    with pytest.raises(ValueError, match="nothing to draw"):
         comparison_plot([], tmp_path / "none.svg")
 
 

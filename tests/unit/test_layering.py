@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(path for top in ("search_spaces", "controllers", "nas") for path in (ROOT / top).rglob("*.py"))
-HEAVY = {"torchvision", "wandb", "matplotlib", "sklearn", "scipy"}
+HEAVY = {"torchvision", "wandb", "vl_convert", "sklearn", "scipy"}
 
 
 def imported(path: Path) -> set[str]:

@@ -2,13 +2,14 @@
 
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from nas.reporting.cells.drawing import genotype_svg
-from nas.reporting.cells.pixels import write_png
+from nas.reporting.figures.drawing import write_cells_png
 from search_spaces.nasbench201 import parse_arch_string
 from search_spaces.published import PUBLISHED
 
@@ -16,11 +17,18 @@ SVG = "{http://www.w3.org/2000/svg}"
 COLORS = {"separable": (0, 114, 178), "conv": (213, 94, 0), "pool": (0, 158, 115), "mixer": (181, 137, 0)}
 
 
+def pixels_of(svg: str, path: Path) -> np.ndarray:
+    write_cells_png(path, svg)
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB"))
+
+
 @pytest.fixture(scope="module")
 def figure(tmp_path_factory) -> tuple[str, np.ndarray, object]:
     svg = genotype_svg(PUBLISHED["shufflenasnet_a"].genotype, title="a_cell")
     path = tmp_path_factory.mktemp("picture") / "sub" / "cell.png"
-    return svg, write_png(svg, path, scale=2.0), path
+    return svg, pixels_of(svg, path), path
 
 
 def boxes(svg: str, role: str) -> list[tuple[int, int, int, int]]:
@@ -35,13 +43,10 @@ def boxes(svg: str, role: str) -> list[tuple[int, int, int, int]]:
     return found
 
 
-def test_the_png_has_the_size_of_the_figure_and_is_what_was_returned(figure):
-    svg, pixels, path = figure
+def test_the_png_is_twice_the_size_of_the_figure(figure):
+    svg, pixels, _ = figure
     root = ET.fromstring(svg)
     assert pixels.shape == (2 * int(root.get("height")), 2 * int(root.get("width")), 3)
-    with Image.open(path) as image:
-        assert image.format == "PNG"
-        assert np.array_equal(np.asarray(image.convert("RGB")), pixels)
 
 
 @pytest.mark.parametrize("role", COLORS)
@@ -66,12 +71,12 @@ def test_edges_run_from_box_to_box(figure):
 
 def test_the_same_figure_gives_the_same_file(tmp_path, figure):
     svg, _, path = figure
-    write_png(svg, tmp_path / "again.png", scale=2.0)
+    write_cells_png(tmp_path / "again.png", svg)
     assert (tmp_path / "again.png").read_bytes() == path.read_bytes()
 
 
 def test_stranger_names_and_an_edge_that_is_none_are_drawn(tmp_path):
     cell = parse_arch_string("|none~0|+|nor_conv_3x3~0|none~1|+|skip_connect~0|avg_pool_3x3~1|none~2|")
-    pixels = write_png(genotype_svg(cell, title="$x_1$ <&>"), tmp_path / "cell.png", scale=1.0)
+    pixels = pixels_of(genotype_svg(cell, title="$x_1$ <&>"), tmp_path / "cell.png")
     assert pixels.min() < 60
     assert len(boxes(genotype_svg(cell), "none")) == 3

@@ -71,7 +71,7 @@ def genotype_svg(genotype: Genotype, *, title: str = "", merge: str = "sum") -> 
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {page} {bottom + MARGIN}" role="img">'
         f"<title>{escape(printable(title or genotype.space))}</title><style>{STYLE}</style>"
-        f'<rect class="page" {size} rx="6"/>'
+        f'<rect class="page" {size}/>'
         + (_text("title", page // 2, MARGIN + 10, title) if title else "")
         + f"{body}</svg>\n"
     )

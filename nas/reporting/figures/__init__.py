@@ -1,17 +1,14 @@
-"""The charts of a report, drawn by this project's own scales.
+"""The figures of runs and reports, each defined once and drawn by Vega-Lite in the page, as SVG and as PNG.
 
 Modules:
     colours: The colours of a report, by role, on a light page and on a dark one.
     contests: Controllers side by side in a table, from what `nas compare` leaves.
-    drawing: A drawing is a list of marks in px, y downwards; each has a role, which a style turns into a colour.
+    drawing: Figures as Vega-Lite, from which the page, SVG files and PNGs are drawn.
     figures: What a report shows, as plain data: figures, tables and texts, in sections.
     learning: How runs learned, from `search.csv` and `retrain.csv`: rewards, losses, accuracies.
-    matrices: The layout of figures made of little squares.
     mixing: The learned permutations of a trained model, drawn as matrices.
-    plots: The layout of charts: from values to a drawing.
     policy: What the controller came to prefer.
     ranking_figures: How well shared weights rank cells, from what `nas rank` leaves.
-    scales: From values to places on an axis, and the round values that are marked there.
     series: Series of the rows of a file: which values are known, and few enough of them for a page.
     swept: In what runs differ: their settings side by side, and figures against the one that was swept.
     timing: Latency as `nas latency` measured it: against batch size, models of all runs beside each other.

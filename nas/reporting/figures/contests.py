@@ -1,20 +1,26 @@
 """Controllers side by side in a table, from what `nas compare` leaves."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
+from nas.reporting.figures.colours import GREY
 from nas.reporting.figures.figures import Axis, Block, Chart, DataTable, Series, TableColumn
-from nas.reporting.figures.series import MAX_CURVE, thinned
+from nas.reporting.figures.series import MAX_CURVE, Rows, grouped, thinned
 from nas.reporting.page.records import RunRecord, number
 from nas.runs.intervals import plus_minus
 
-CAPTION = (
-    "Mean over seeds of what the best cell so far is worth, chosen by its reward, against the number of cells looked "
-    "up; the band is the 95 % interval of the mean. A curve that rises early learns from few cells."
+SETTLED = 20  # queries before which a curve lies far below the others and is not drawn
+TITLES = {"accuracy": "Best cell by queries", "front": "Best cell by queries, cost rewarded too"}
+CAPTIONS = {
+    "accuracy": "Mean over seeds of what the best cell so far is worth, chosen by its reward, against the number of "
+    "cells looked up; the band is the 95 % interval of the mean. A curve that rises early learns from few cells.",
+    "front": "The same where accuracy and cost are rewarded.",
+}
+TABLE_CAPTION = (
+    "Test accuracy in % of the best cell by reward after so many queries, mean ± standard deviation over seeds; p of a "
+    "Mann-Whitney test against the baseline after the last."
 )
-FRONT_CAPTION = "The same where accuracy and cost are rewarded."
 
 
 def comparison_blocks(run: RunRecord) -> list[Block]:
@@ -25,50 +31,47 @@ def comparison_blocks(run: RunRecord) -> list[Block]:
         record = run.record("compare.json")
         blocks += _table(run, record.get("controllers") or [])
     with run.reading("curves.csv"):
-        rows = run.rows("curves.csv")
-        charts = [_curves(run, part, rows, record.get("optimum")) for part in ("accuracy", "front")]
+        rows, best = run.rows("curves.csv"), number(record.get("optimum"))
+        charts = [contest_chart(rows, part, best if part == "accuracy" else math.nan, run.key) for part in TITLES]
         blocks[:0] = [chart for chart in charts if not chart.empty]
     return blocks
 
 
-def _curves(run: RunRecord, part: str, rows: Sequence[Mapping[str, Any]], optimum: Any) -> Chart:
+def contest_chart(rows: Rows, part: str, optimum: float, key: str = "", *, settled: int = SETTLED) -> Chart:
+    """Draws the means over seeds with their 95 % intervals, one colour a controller.
+
+    Args:
+        rows: With `part`, `controller`, `queries`, `mean`, `low`, `high` and `seeds`.
+        part: Which rows are drawn, a key of `TITLES`.
+        optimum: The highest report of the table, NaN where it is not to be drawn.
+        key: The run's part of the chart's key.
+        settled: Values below the least mean from so many queries on are not drawn.
+    """
     rows = [row for row in rows if row["part"] == part]
-    settled = [number(row["mean"]) for row in rows if number(row["queries"]) >= 20] or [0.0]
-    series = []
-    for colour, name in enumerate(dict.fromkeys(str(row["controller"]) for row in rows)):
-        own = thinned([row for row in rows if row["controller"] == name], MAX_CURVE)
-        series.append(
-            Series(
-                name=f"{name} (n = {own[0]['seeds']:g})",
-                x=[number(row["queries"]) for row in own],
-                y=[number(row["mean"]) for row in own],
-                low=[max(number(row["low"]), min(settled)) for row in own],
-                high=[number(row["high"]) for row in own],
-                colour=colour,
-            )
-        )
-    best, last = number(optimum), max((number(row["queries"]) for row in rows), default=math.nan)
-    if part == "accuracy" and series and math.isfinite(best):
-        series.append(Series(name="best of the table", x=[1, last], y=[best, best], colour=6, dashed=True))
-    top = max([number(row["mean"]) for row in rows] + ([best] if math.isfinite(best) else []), default=1.0)
-    return Chart(
-        key=f"{run.key}--compare-{part}",
-        title="Best cell by queries" if part == "accuracy" else "Best cell by queries, cost rewarded too",
-        caption=CAPTION if part == "accuracy" else FRONT_CAPTION,
-        x=Axis(title="cells looked up", whole=True),
-        y=Axis(title="test accuracy (%)", limits=(min(settled), top + 0.05 * (top - min(settled)))),
-        series=tuple(_above(one, min(settled)) for one in series),
+    least = min([number(row["mean"]) for row in rows if number(row["queries"]) >= settled], default=0.0)
+    series = [
+        _curve(name, own, least, colour) for colour, (name, own) in enumerate(grouped(rows, "controller").items())
+    ]
+    if series and math.isfinite(optimum):
+        last = max(number(row["queries"]) for row in rows)
+        series.append(Series(name="best of the table", x=[1, last], y=[optimum] * 2, colour=GREY, dashed=True))
+    title, caption = TITLES[part], CAPTIONS[part]
+    return Chart(f"{key}--compare-{part}", title, caption, Axis("cells looked up"), Axis("test accuracy (%)"), series)
+
+
+def _curve(name: str, rows: Rows, least: float, colour: int) -> Series:
+    rows = thinned([row for row in rows if number(row["mean"]) >= least], MAX_CURVE)
+    return Series(
+        name=f"{name} (n = {rows[0]['seeds']:g})" if rows else name,
+        x=[number(row["queries"]) for row in rows],
+        y=[number(row["mean"]) for row in rows],
+        low=[max(number(row["low"]), least) for row in rows],
+        high=[number(row["high"]) for row in rows],
+        colour=colour,
     )
 
 
-def _above(one: Series, least: float) -> Series:
-    """Returns a series without its first points, which lie far below the others."""
-    kept = [i for i, y in enumerate(one.y) if y >= least and not math.isnan(y)]
-    x, y, low, high = ([column[i] for i in kept] if column else () for column in (one.x, one.y, one.low, one.high))
-    return replace(one, x=x, y=y, low=low, high=high)
-
-
-def _table(run: RunRecord, rows: Sequence[Mapping[str, Any]]) -> list[DataTable]:
+def _table(run: RunRecord, rows: Rows) -> list[DataTable]:
     marks = [key.removeprefix("mean_at_") for key in (rows[0] if rows else {}) if key.startswith("mean_at_")]
     if not marks:
         return []
@@ -77,23 +80,14 @@ def _table(run: RunRecord, rows: Sequence[Mapping[str, Any]]) -> list[DataTable]
         def show(row: Mapping[str, Any]) -> str:
             return plus_minus(row[f"mean_at_{mark}"], number(row.get(f"std_at_{mark}")))
 
-        return TableColumn(key=f"mean_at_{mark}", title=f"at {mark}", show=show)
+        return TableColumn(f"mean_at_{mark}", f"at {mark}", show)
 
-    last = marks[-1]
     columns = [
-        TableColumn(key="controller", title="controller", show=lambda row: str(row["controller"]), numeric=False),
-        TableColumn(key="seeds", title="seeds", show=lambda row: f"{row['seeds']:g}"),
-        *(reached(mark) for mark in marks),
-        TableColumn(
-            key=f"median_regret_at_{last}",
-            title=f"median regret at {last}",
-            show=lambda row: f"{row[f'median_regret_at_{last}']:.3f}",
-        ),
-        TableColumn(key=f"p_at_{last}", title="p, baseline", show=lambda row: f"{row[f'p_at_{last}']:.2g}"),
+        TableColumn("controller", "controller"),
+        TableColumn("seeds", "seeds", "g"),
+        *map(reached, marks),
+        TableColumn(f"median_regret_at_{marks[-1]}", f"median regret at {marks[-1]}", ".3f"),
+        TableColumn(f"p_at_{marks[-1]}", "p, baseline", ".2g"),
     ]
-    caption = (
-        "Test accuracy in % of the best cell by reward after so many queries, mean ± standard deviation over seeds; "
-        "p of a Mann-Whitney test against the baseline after the last."
-    )
     plain = [{key: value for key, value in row.items() if not isinstance(value, list | dict)} for row in rows]
-    return [DataTable(key=f"{run.key}--controllers", title="Controllers", caption=caption, columns=columns, rows=plain)]
+    return [DataTable(f"{run.key}--controllers", "Controllers", TABLE_CAPTION, columns, plain)]

@@ -1,213 +1,338 @@
-"""A drawing is a list of marks in px, y downwards; each has a role, which a style turns into a colour.
+"""Figures as Vega-Lite, from which the page, SVG files and PNGs are drawn.
 
-A figure is laid out once, as a drawing, and written as part of the page, as an SVG file and as a PNG.
+The specifications are written directly, without altair: it takes a second to import and would add nothing to them.
+`vl_convert` draws them without a browser, and has the scripts by which the page draws them.
 """
 
+import base64
+import functools
 import io
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
-from html import escape
-from importlib import resources
-from itertools import groupby
-from math import isfinite
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nas.reporting.figures.colours import ROLES, with_colours
+import numpy as np
+
+from nas.reporting.figures import colours
+from nas.reporting.figures.figures import Axis, Chart, Figure, HeatMap, Images, Series, is_gap
 from nas.runs.checkpoints import write_bytes, write_text
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+Spec = dict[str, Any]
+WIDTH, HEIGHT = 460, 220
+STEP, IMAGE = 112, 96  # px from one image to the next, and of its side
+CHARACTER = 6.5  # px, about
+COLUMNS = ("s", "x", "y", "low", "high", "v", "note")
+"""Of a chart's data: number of the series, place, interval, shown value where that is not the place, and note."""
+FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', Helvetica, Arial, sans-serif"
+CONFIG: Spec = {
+    "background": colours.PAGE,
+    "font": FONT,
+    "view": {"stroke": None},
+    "title": {"anchor": "start", "color": colours.INK, "fontSize": 13, "offset": 14},
+    "axis": {
+        "labelColor": colours.SOFT,
+        "titleColor": colours.SOFT,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "gridColor": colours.GRID,
+        "domainColor": colours.RULE,
+        "ticks": False,
+        "labelPadding": 6,
+        "tickCount": 6,
+        "labelOverlap": "greedy",
+        "labelLimit": 260,
+    },
+    "axisY": {"titleAngle": 0, "titleAlign": "left", "titleX": 0, "titleY": -10, "domain": False},
+    "legend": {"labelColor": colours.INK, "titleColor": colours.SOFT, "labelFontSize": 12, "labelLimit": 0},
+    "line": {"strokeWidth": 1.8, "strokeJoin": "round", "strokeCap": "round"},
+}
+"""How all figures look, in light colours; those of a dark page `nas.reporting.figures.colours.recoloured` has."""
 
-Position = tuple[float, float]
 
+def write_figure(path: str | Path, *figures: Figure) -> None:
+    """Writes figures, three in a row, as an SVG file for light and dark pages, or as a PNG if the path ends so.
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
-    """What all marks have.
+    Figures without values are left out. Equal figures give equal files.
 
-    Attributes:
-        role: One of `nas.reporting.figures.colours.ROLES`.
-        series: The series it belongs to, which readers can hide; None belongs to the figure.
+    Raises:
+        ValueError: If no figure has any value.
     """
+    path = Path(path)
+    shown = [figure for figure in figures if not (isinstance(figure, Chart) and figure.empty)]
+    if not shown:
+        raise ValueError(f"nothing to draw in {path}: there are no values")
+    import vl_convert
 
-    role: str
-    series: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line(Mark):
-    """A line through points; where a coordinate is NaN the pen is lifted."""
-
-    points: Sequence[Position]
-    width: float = 1.0
-    dashed: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Area(Mark):
-    """A filled outline, or several with a point of NaN between them."""
-
-    points: Sequence[Position]
-    opacity: float
+    spec = {"concat": [specification(figure) for figure in shown], "columns": 3, "config": CONFIG, "spacing": 40}
+    spec |= {"resolve": {"scale": {"color": "independent", "strokeDash": "independent"}}}
+    if path.suffix == ".png":
+        write_bytes(path, vl_convert.vegalite_to_png(spec, scale=2))
+        return
+    svg = re.sub(r"gradient_\d+", "gradient", vl_convert.vegalite_to_svg(spec))  # numbers go on from figure to figure
+    sheet = f"<style>@media (prefers-color-scheme:dark){{{colours.recoloured(variable=False)}}}</style>"
+    write_text(path, svg.replace(">", f">{sheet}", 1) + "\n")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dots(Mark):
-    """Round dots of one size."""
+def write_cells_png(path: Path, svg: str) -> None:
+    """Writes the drawing of cells, the text of an SVG file, as a PNG as it looks on a light page."""
+    import vl_convert
 
-    points: Sequence[Position]
-    radius: float
-    opacity: float = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Text(Mark):
-    """A line of text; `at` is its anchor, on the baseline.
-
-    Attributes:
-        at: Where it is.
-        text: Any characters.
-        anchor: `start`, `middle` or `end`.
-        bold: Whether it is set bold.
-    """
-
-    at: Position
-    text: str
-    anchor: str = "start"
-    bold: bool = False
+    light, _, dark = svg.partition("@media")
+    write_bytes(path, vl_convert.svg_to_png(f"{light}</style>{dark.partition('</style>')[2]}", scale=2))
 
 
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """Marks, the later over the earlier, on a page of `width` × `height` px."""
+@functools.cache
+def bundle() -> str:
+    """Returns the scripts of Vega, Vega-Lite and Vega-Embed as one, which asks for nothing from elsewhere."""
+    import vl_convert
 
-    width: float
-    height: float
-    marks: tuple[Mark, ...]
-
-    def moved(self, right: float, down: float) -> "Drawing":
-        """Returns the same marks further to the right and down, on a page of the same size."""
-        return Drawing(self.width, self.height, tuple(_moved(mark, right, down) for mark in self.marks))
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
-def svg_element(drawing: Drawing, *, label: str, hidden: Collection[int] = ()) -> str:
-    """Returns a drawing as an element for an HTML page, styled there.
+def specification(figure: Figure, *, page: bool = False) -> Spec:
+    """Returns a figure as Vega-Lite; for the page without title and legend, which stand in the HTML, but with values.
 
     Args:
-        drawing: What to draw.
-        label: Read out in its place.
-        hidden: Series that are not shown at first.
+        figure: What to draw.
+        page: Whether it is for the page, whose script sets `width` and names the `COLUMNS` of a chart's rows.
+
+    Raises:
+        TypeError: If it is of no kind that is drawn this way.
     """
-    return (
-        f'<svg viewBox="0 0 {drawing.width:g} {drawing.height:g}" role="img" aria-label="{escape(label)}">'
-        f"{_body(drawing, hidden)}</svg>"
-    )
+    if isinstance(figure, Chart):
+        spec = _chart(figure, page=page)
+    elif isinstance(figure, HeatMap):
+        spec = _heat_map(figure)
+    elif isinstance(figure, Images):
+        spec = _images(figure)
+    else:
+        raise TypeError(f"unknown figure {type(figure).__name__}")
+    return spec if page else {"title": figure.title, "width": WIDTH, **spec}
 
 
-def write_svg(drawing: Drawing, path: Path, *, label: str) -> None:
-    """Writes a drawing as an SVG file for light and dark pages."""
-    sheet = chart_sheet()
-    size = f'width="{drawing.width:g}" height="{drawing.height:g}"'
-    write_text(
-        path,
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {drawing.width:g} {drawing.height:g}">'
-        f"<title>{escape(label)}</title><style>{with_colours(sheet, dark=False)}"
-        f"@media (prefers-color-scheme:dark){{{with_colours(sheet, dark=True)}}}</style>"
-        f'<rect class="page" {size}/>{_body(drawing)}</svg>\n',
-    )
+def dashed(one: Series) -> bool:
+    """Whether the lines of a series are dashed: also where a colour is used for the second time."""
+    return one.dashed or one.colour >= len(colours.PALETTE)
 
 
-def write_png(drawing: Drawing, path: Path, *, scale: float = 2.0) -> None:
-    """Writes a drawing as a PNG as it looks on a light page, `scale` pixels a px."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context({"text.parse_math": False, "font.family": "DejaVu Sans"}):
-        figure = Figure(figsize=(drawing.width / 72, drawing.height / 72), dpi=72 * scale)  # a px is a point
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set(xlim=(0, drawing.width), ylim=(drawing.height, 0))
-        axes.axis("off")
-        for order, mark in enumerate(drawing.marks):
-            _draw(axes, mark, order)
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", facecolor=ROLES["page"][0], metadata={"Software": None})
-    write_bytes(path, picture.getvalue())
-
-
-def chart_sheet() -> str:
-    """Returns the style sheet of drawings, with variables for the colours."""
-    return resources.files("nas.reporting.figures").joinpath("chart.css").read_text(encoding="utf-8")
-
-
-def _draw(axes: "Axes", mark: Mark, order: int) -> None:
-    """Draws a mark over those of a lower order."""
-    from matplotlib.collections import PolyCollection
-
-    looks: dict[str, Any] = {"color": ROLES[mark.role][0], "zorder": order}
-    if isinstance(mark, Line):
-        x, y = zip(*mark.points, strict=True)
-        axes.plot(x, y, linewidth=mark.width, linestyle=(0, (4, 4)) if mark.dashed else "-", **looks)
-    elif isinstance(mark, Area):
-        axes.add_collection(PolyCollection(_outlines(mark.points), alpha=mark.opacity, linewidths=0, **looks))
-    elif isinstance(mark, Dots):
-        x, y = zip(*mark.points, strict=True)
-        axes.scatter(x, y, s=(2 * mark.radius) ** 2, alpha=mark.opacity, linewidths=0, **looks)
-    elif isinstance(mark, Text):
-        side = {"start": "left", "middle": "center", "end": "right"}[mark.anchor]
-        weight = "bold" if mark.bold else "normal"
-        axes.text(*mark.at, mark.text, fontsize=10.5, ha=side, va="baseline", weight=weight, **looks)
-
-
-def _outlines(points: Sequence[Position]) -> list[list[Position]]:
-    return [list(group) for known, group in groupby(points, key=lambda point: isfinite(point[0])) if known]
+def _chart(chart: Chart, *, page: bool) -> Spec:
+    flat = any(isinstance(y, str) for one in chart.series for y in one.y)  # categories; the dependent axis is x
+    across, along = ("x", "y") if flat else ("y", "x")
+    names = [one.name or chart.y.title for one in chart.series]
+    scale = {"domain": [*range(len(names))], "range": [_colour(one) for one in chart.series]}
+    places = {channel: _place(channel, axis, chart) for channel, axis in (("x", chart.x), ("y", chart.y))}
+    ends = {across: {**places[across], "field": "low"}, f"{across}2": {"field": "high"}}
+    dashes = {"condition": {"test": _among([dashed(one) for one in chart.series]), "value": [4, 4]}, "value": [1, 0]}
+    encoding = {
+        **places,
+        "color": {"field": "s", "type": "nominal", "scale": scale, "legend": None if page else _legend(chart.series)},
+    }
+    if places[along]["type"] == "nominal" and len(names) > 1:
+        encoding[f"{along}Offset"] = {"field": "s", "type": "nominal"}
+    order = {"strokeDash": dashes, "order": {"field": "i", "type": "quantitative"}}
+    several = [
+        _layer("area", chart, lambda one: one.mark != "dots" and len(one.low) > 0, ends, fillOpacity=_opacity(chart)),
+        _layer("rule", chart, lambda one: one.mark == "dots" and len(one.low) > 0, ends, strokeWidth=1.6),
+        _layer("line", chart, lambda one: one.mark == "line", order, invalid="break-paths-show-path-domains"),
+        _layer("circle", chart, lambda one: one.mark == "dots" and one.faint, {}, size=14, opacity=0.45),
+        _layer("circle", chart, lambda one: one.mark == "dots" and not one.faint, {}, size=50, opacity=0.95),
+        _layer("circle", chart, lambda one: one.mark == "line" and len(one.x) == 1, {}, size=40, opacity=1),
+    ]
+    layers = [*(_rule(mark) for mark in chart.marks), *(layer for layer in several if layer)]
+    rows = [row for number, one in enumerate(chart.series) for row in _rows(number, one)]
+    spec: Spec = {
+        "data": {"values": rows if page else [dict(zip(COLUMNS, row, strict=False)) for row in rows]},
+        "height": 44 * len({y for one in chart.series for y in one.y}) if flat else HEIGHT,
+        "transform": [{"window": [{"op": "row_number", "as": "i"}]}],  # the order in which lines are drawn
+        "encoding": encoding,
+        "layer": layers,
+    }
+    if page:
+        hidden = [number for number, one in enumerate(chart.series) if one.hidden]
+        spec["params"] = [{"name": "hidden", "value": hidden}]
+        spec["transform"].append({"filter": "indexof(hidden, datum.s) < 0"})
+        layers.append(_hover(chart, names, across))
+    return spec
 
 
-def _body(drawing: Drawing, hidden: Collection[int] = ()) -> str:
-    parts = []
-    for series, marks in groupby(drawing.marks, key=lambda mark: mark.series):
-        body = "".join(_element(mark) for mark in marks)
-        shown = ' class="hidden"' if series in hidden else ""
-        parts.append(body if series is None else f'<g data-series="{series}"{shown}>{body}</g>')
-    return "".join(parts)
+def _place(channel: str, axis: Axis, chart: Chart) -> Spec:
+    """Returns the encoding of a position."""
+    given = [value for one in chart.series for value in getattr(one, channel)]
+    if any(isinstance(value, str) for value in given):
+        longest = max(len(str(value)) for value in given)
+        turned = -30 if channel == "x" and longest * len(set(given)) > 60 else 0
+        names = {"labelAngle": turned, "grid": False, "title": axis.title or None}
+        return {"field": channel, "type": "nominal", "sort": None, "axis": names}
+    low, high = axis.limits
+    scale: Spec = {"zero": False, "nice": channel == "y", "domainMin": low, "domainMax": high}
+    looks: Spec = {"title": axis.title}
+    if axis.log:
+        scale |= {"type": "log", "base": axis.log, "padding": 12, "nice": False, "zero": None}
+        looks |= {"format": ",~g"}
+    if axis.whole:
+        looks |= {"tickMinStep": 1, "format": "d"}
+    if axis.ticks:
+        looks |= {"values": [*axis.ticks], "format": ",~g"}
+    scale = {key: value for key, value in scale.items() if value is not None}
+    return {"field": channel, "type": "quantitative", "scale": scale, "axis": looks}
 
 
-def _element(mark: Mark) -> str:
-    if isinstance(mark, Line):
-        dashes = " dashed" if mark.dashed else ""
-        width = "" if mark.width == 1 else f' stroke-width="{mark.width:g}"'
-        return f'<path class="line {mark.role}{dashes}"{width} d="{_pen(mark.points)}"/>'
-    if isinstance(mark, Area):
-        return f'<path class="area {mark.role}" fill-opacity="{mark.opacity:g}" d="{_pen(mark.points)}Z"/>'
-    if isinstance(mark, Dots):  # a line of no length with round ends is a dot
-        pen = "".join(f"M{_number(x)} {_number(y)}h0" for x, y in mark.points)
-        opacity = "" if mark.opacity == 1 else f' stroke-opacity="{mark.opacity:g}"'
-        return f'<path class="dots {mark.role}" stroke-width="{2 * mark.radius:g}"{opacity} d="{pen}"/>'
-    if isinstance(mark, Text):
-        x, y = map(_number, mark.at)
-        bold = " bold" if mark.bold else ""
-        place = f'x="{x}" y="{y}" text-anchor="{mark.anchor}"'
-        return f'<text class="{mark.role}{bold}" {place}>{escape(mark.text)}</text>'
-    raise TypeError(f"unknown mark {type(mark).__name__}")
+def _layer(mark: str, chart: Chart, drawn: Callable[[Series], bool], encoding: Spec, **looks: Any) -> Spec | None:
+    """Returns a layer of the series that are drawn in it; None if there are none."""
+    chosen = [drawn(one) for one in chart.series]
+    filters = [{"filter": _among(chosen)}]
+    return {"transform": filters, "mark": {"type": mark, **looks}, "encoding": encoding} if any(chosen) else None
 
 
-def _pen(points: Iterable[Position]) -> str:
-    pen, drawing = [], False
-    for x, y in points:
-        known = isfinite(x) and isfinite(y)
-        if known:
-            pen.append(f"{'L' if drawing else 'M'}{_number(x)} {_number(y)}")
-        drawing = known
-    return "".join(pen)
+def _among(chosen: Sequence[bool]) -> str:
+    return f"indexof({[number for number, one in enumerate(chosen) if one]}, datum.s) >= 0"
 
 
-def _number(value: float) -> str:
-    return f"{round(value, 1) + 0.0:g}" if abs(value) < 10_000 else f"{value:.0f}"  # + 0.0: there is no −0
+def _rule(place: float) -> Spec:
+    mark = {"type": "rule", "color": colours.PALETTE[colours.GREY], "strokeDash": [4, 4]}
+    return {"data": {"values": [{}]}, "mark": mark, "encoding": {"x": {"datum": place}, "y": None, "color": None}}
 
 
-def _moved(mark: Mark, right: float, down: float) -> Mark:
-    if isinstance(mark, Text):
-        return replace(mark, at=(mark.at[0] + right, mark.at[1] + down))
-    if isinstance(mark, Line | Area | Dots):
-        return replace(mark, points=[(x + right, y + down) for x, y in mark.points])
-    raise TypeError(f"unknown mark {type(mark).__name__}")
+def _hover(chart: Chart, names: Sequence[str], across: str) -> Spec:
+    """Returns the layer that shows the values of the point below the pointer."""
+    value = f"(isValid(datum.v) ? datum.v : datum.{across})"
+    interval = f"format({value}, ',.5~r') + (isValid(datum.low) && !isValid(datum.v) && datum.high > datum.low ? "
+    interval += "' (' + format(datum.low, ',.5~r') + ' … ' + format(datum.high, ',.5~r') + ')' : '')"
+    axes = {"x": chart.x.title, "y": chart.y.title}
+    along = "y" if across == "x" else "x"
+    fields = [("name", "title"), (along, axes[along]), ("text", axes[across]), ("note", "note")]
+    fields = [(key, title) for key, title in fields if title and (key != "note" or any(s.notes for s in chart.series))]
+    halo = {"condition": {"param": "pointed", "empty": False, "value": 0.3}, "value": 0}
+    return {
+        "transform": [
+            {"filter": "isValid(datum.x) && isValid(datum.y)"},
+            {"calculate": f"{[*names]}[datum.s]", "as": "name"},
+            {"calculate": interval, "as": "text"},
+        ],
+        "params": [{"name": "pointed", "select": {"type": "point", "on": "pointerover", "clear": "pointerout"}}],
+        "mark": {"type": "circle", "size": 250},
+        "encoding": {"opacity": halo, "tooltip": [{"field": key, "title": title} for key, title in fields]},
+    }
+
+
+def _legend(series: Sequence[Series]) -> Spec | None:
+    named = [number for number, one in enumerate(series) if one.name]
+    if not named:
+        return None
+    longest = max(len(series[number].name) for number in named)
+    return {
+        "title": None,
+        "orient": "bottom",
+        "columns": max(1, int(WIDTH / (CHARACTER * longest + 34))),
+        "values": named,
+        "labelExpr": f"{[one.name for one in series]}[datum.value]",
+        "symbolType": "circle" if all(series[number].mark == "dots" for number in named) else "square",
+    }
+
+
+def _rows(number: int, one: Series) -> Iterator[list[Any]]:
+    """Yields a row for each point of a series, with the columns `COLUMNS` as far as it has them."""
+    for index, (x, y) in enumerate(zip(one.x, one.y, strict=True)):
+        given = [column[index] if column else None for column in (one.low, one.high, one.values)]
+        row = [number, *map(_short, (x, y, *given)), one.notes[index] or None if one.notes else None]
+        while row[-1] is None:
+            row.pop()
+        yield row
+
+
+def _short(value: Any) -> float | int | str | None:
+    """Returns a number with as many digits as anyone reads; None for NaN, which JSON lacks."""
+    if value is None or isinstance(value, str):
+        return value
+    if is_gap(value):
+        return None
+    return int(value) if value == int(value) else float(f"{value:.5g}")
+
+
+def _colour(one: Series) -> str:
+    return colours.PALETTE[one.colour % len(colours.PALETTE)]
+
+
+def _opacity(chart: Chart) -> float:
+    return 0.75 if any(one.mark == "area" for one in chart.series) else 0.16
+
+
+def _heat_map(chart: HeatMap) -> Spec:
+    values = [
+        {"x": _short(column), "row": name, "value": _short(value)}
+        for name, row in zip(chart.rows, chart.values, strict=True)
+        for column, value in zip(chart.columns, row, strict=True)
+        if not is_gap(value)
+    ]
+    nearest = [min(chart.columns, key=lambda column: abs(column - mark)) for mark in chart.marks]
+    colour = {"field": "value", "type": "quantitative", "scale": {"scheme": "viridis", "domain": [0, 100]}}
+    return {
+        "data": {"values": values},
+        "height": 15 * len(chart.rows),
+        "encoding": {"x": {"field": "x", "type": "ordinal", "axis": {"title": chart.x.title, "labelAngle": 0}}},
+        "layer": [
+            {
+                "mark": "rect",
+                "encoding": {
+                    "y": {"field": "row", "type": "ordinal", "sort": None, "title": None},
+                    "color": {**colour, "legend": {"title": "%", "orient": "top", "titleOrient": "left"}},
+                    "tooltip": [
+                        {"field": "row", "title": "title"},
+                        {"field": "x", "title": chart.x.title},
+                        {"field": "value", "title": "%"},
+                    ],
+                },
+            },
+            *(_rule(place) for place in nearest),
+        ],
+    }
+
+
+def _images(figure: Images) -> Spec:
+    """Returns rows of images, each with its text above it, and the names of the rows on the left."""
+    values = [
+        {"x": column, "y": row, "url": _image_url(image, figure.limit), "text": text, "name": "" if column else name}
+        for row, (name, images) in enumerate(figure.rows.items())
+        for column, (text, image) in enumerate(images)
+    ]
+    most = max(map(len, figure.rows.values()))
+    place = {"type": "quantitative", "axis": None}
+    looks = {"color": colours.SOFT, "fontSize": 11, "dy": -IMAGE / 2 - 7}
+    left = {"type": "text", "align": "right", "color": colours.INK, "fontSize": 12, "dx": -IMAGE / 2 - 8}
+    image = {"type": "image", "width": IMAGE, "height": IMAGE, "aspect": False}
+    return {
+        "data": {"values": values},
+        "width": STEP * most,
+        "height": (STEP + 12) * len(figure.rows),
+        "encoding": {
+            "x": {"field": "x", **place, "scale": {"domain": [-0.5, most - 0.5], "nice": False}},
+            "y": {"field": "y", **place, "scale": {"domain": [len(figure.rows) - 0.5, -0.5], "nice": False}},
+        },
+        "layer": [
+            {"mark": image, "encoding": {"url": {"field": "url"}}},
+            {"mark": {"type": "square", "size": IMAGE**2, "filled": False, "stroke": colours.RULE, "strokeWidth": 1}},
+            {"mark": {"type": "text", **looks}, "encoding": {"text": {"field": "text"}}},
+            {"mark": left, "encoding": {"text": {"field": "name"}}},
+        ],
+    }
+
+
+def _image_url(values: Any, limit: float | None) -> str:
+    """Returns an image as a URL that holds its PNG, each value a square of pixels."""
+    from PIL import Image
+
+    array = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError("an image to be drawn is not finite")
+    if array.ndim == 2:
+        limit = limit or float(np.abs(array).max()) or 1.0
+        share = np.clip(array / limit, -1, 1)[..., None]
+        ends = np.where(share < 0, [0.70, 0.09, 0.17], [0.03, 0.19, 0.42])  # red and blue
+        array = 1 + np.abs(share) * (ends - 1)
+    pixels = np.broadcast_to((255 * array.clip(0, 1)).round().astype(np.uint8), (*array.shape[:2], 3))
+    scale = max(1, 2 * IMAGE // max(pixels.shape[:2]))
+    stream = io.BytesIO()
+    Image.fromarray(pixels.repeat(scale, 0).repeat(scale, 1)).save(stream, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"

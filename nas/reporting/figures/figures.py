@@ -8,24 +8,22 @@ from typing import Any, Literal, TypeAlias
 NAN = math.nan
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Axis:
     """An axis of a chart.
 
     Attributes:
         title: What is measured, with its unit.
-        log: Whether it is logarithmic; the values must then be above 0.
         whole: Whether only whole numbers are marked.
+        log: Base of the logarithm where the axis is logarithmic, else 0; the values must then be above 0.
         ticks: The values to be marked; empty takes round ones.
-        categories: Names of the values 0, 1, …; empty for numbers.
         limits: Ends of the axis, None where the values decide.
     """
 
     title: str
-    log: bool = False
     whole: bool = False
+    log: int = 0
     ticks: tuple[float, ...] = ()
-    categories: tuple[str, ...] = ()
     limits: tuple[float | None, float | None] = (None, None)
 
 
@@ -35,9 +33,9 @@ class Series:
 
     Attributes:
         name: In the legend; empty leaves it out.
-        x: Values, shape (n,). NaN in x or y lifts the pen between two lines.
-        y: The same.
-        mark: How they are drawn; `band` fills between `low` and `high`, with a line through y where `line` asks.
+        x: Values, shape (n,), or names of categories. NaN in x or y lifts the pen between two lines.
+        y: The same. Where these are categories, the dependent value is x.
+        mark: How they are drawn; an `area` lies between `low` and `high`.
         low: Lower ends of intervals of the dependent value, (n,) or empty; NaN where there is none.
         high: Upper ends.
         values: What is shown to who asks for a point's value, (n,), where that is not its place.
@@ -48,9 +46,9 @@ class Series:
         hidden: Whether the page shows it only when a reader asks for it.
     """
 
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
+    name: str = ""
+    x: Sequence[float | str]
+    y: Sequence[float | str]
     mark: Literal["line", "dots", "area"] = "line"
     low: Sequence[float] = ()
     high: Sequence[float] = ()
@@ -68,109 +66,117 @@ class Series:
                 raise ValueError(f"{self.name}: {len(given)} {name} for {len(self.x)} x")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chart:
-    """Series in the plane of two axes.
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What has a place among the files and in the page.
 
     Attributes:
         key: Its name among the files, and its anchor in the page.
         title: What it is.
         caption: What is shown and how to read it.
-        x: The horizontal axis; the dependent one where `y` has categories.
-        y: The vertical axis.
-        series: Drawn one over the other.
     """
 
     key: str
     title: str
     caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart(Figure):
+    """Series in the plane of two axes.
+
+    Attributes:
+        x: The horizontal axis.
+        y: The vertical axis.
+        series: Drawn one over the other.
+        marks: Places on the horizontal axis of dashed lines from bottom to top.
+    """
+
     x: Axis
     y: Axis
-    series: tuple[Series, ...]
+    series: Sequence[Series]
+    marks: Sequence[float] = ()
 
     @property
     def empty(self) -> bool:
         """Whether there is no value to draw."""
-        return not any(math.isfinite(y) for one in self.series for y in one.y)
+        return all(is_gap(value) for one in self.series for value in one.y)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeatMap:
+@dataclass(frozen=True, slots=True)
+class HeatMap(Figure):
     """Values over two axes, as shades: rows by name, columns by number.
 
     Attributes:
-        key: As of a chart.
-        title: As of a chart.
-        caption: As of a chart.
         x: The horizontal axis.
         columns: Its values, ascending, (n,).
         rows: Names, (m,).
-        values: (m, n), in 0 … 1 from light to dark.
+        values: (m, n), in percent.
+        marks: As of a chart.
     """
 
-    key: str
-    title: str
-    caption: str
     x: Axis
     columns: Sequence[float]
     rows: Sequence[str]
     values: Sequence[Sequence[float]]
+    marks: Sequence[float] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Permutations:
-    """Permutations as matrices of dots.
-
-    Attributes:
-        key: As of a chart.
-        title: As of a chart.
-        caption: As of a chart.
-        names: One a permutation.
-        indices: Each (C,): output i is input `index[i]`.
-    """
-
-    key: str
-    title: str
-    caption: str
-    names: Sequence[str]
-    indices: Sequence[Sequence[int]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """A finished figure.
+@dataclass(frozen=True, slots=True)
+class Images(Figure):
+    """Matrices and pictures in rows.
 
     Attributes:
-        key: As of a chart.
-        title: As of a chart.
-        caption: As of a chart.
-        svg: The text of an SVG file.
+        rows: By name, empty for none, the images with a line of text each. An image is (H, W, 3) in 0 … 1, or a
+            matrix (H, W), which is white at 0, blue at its `limit` and red at minus that.
+        limit: Of all matrices; None takes the largest absolute entry of each.
     """
 
-    key: str
-    title: str
-    caption: str
-    svg: str
+    rows: Mapping[str, Sequence[tuple[str, Any]]]
+    limit: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
+class Cells(Figure):
+    """Cells of a genotype.
+
+    Attributes:
+        parts: The text of an SVG file each, which stand side by side where there is room.
+        whole: The text of an SVG file with all of them.
+    """
+
+    parts: Sequence[str]
+    whole: str
+
+
+@dataclass(frozen=True, slots=True)
 class TableColumn:
     """A column of a table.
 
     Attributes:
         key: Of the rows; its values sort.
         title: Above it, with the unit.
-        show: Makes the text of a row's cell; it is asked only where the row's value is known.
-        numeric: Whether it is set to the right.
+        show: Makes the text of a row's cell, or the format of its value; used only where the value is known.
     """
 
     key: str
     title: str
-    show: Callable[[Mapping[str, Any]], str]
-    numeric: bool = True
+    show: Callable[[Mapping[str, Any]], str] | str = ""
+
+    @property
+    def numeric(self) -> bool:
+        """Whether it is set to the right: everything that has a format."""
+        return self.show != ""
+
+    def text(self, row: Mapping[str, Any]) -> str:
+        """Returns what a row's cell says, a dash where its value is not known."""
+        value = row.get(self.key)
+        if value is None or value != value:
+            return "–"
+        return format(value, self.show) if isinstance(self.show, str) else self.show(row)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class DataTable:
     """Rows that readers can sort; all their values go to a CSV file, those of no column too."""
 
@@ -183,32 +189,25 @@ class DataTable:
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """A paragraph; `loud` for what must not be missed."""
+    """A paragraph, of a `kind`: `loud` for what must not be missed, `lead` for what opens the page."""
 
     text: str
-    loud: bool = False
+    kind: Literal["said", "loud", "lead"] = "said"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Code:
-    """Text in a fixed width.
-
-    Attributes:
-        text: Lines.
-        title: Above it.
-        folded: Whether it is to be opened first.
-    """
+    """Text in a fixed width, below a title; `folded` is to be opened first."""
 
     text: str
     title: str
     folded: bool = False
 
 
-Figure: TypeAlias = Chart | HeatMap | Permutations | Picture
 Block: TypeAlias = Figure | DataTable | Paragraph | Code
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Section:
     """A part of a report.
 
@@ -223,3 +222,8 @@ class Section:
     title: str
     blocks: Sequence[Block] = field(default_factory=list)
     folded: bool | None = None
+
+
+def is_gap(value: float | str) -> bool:
+    """Whether a value of a series is no place."""
+    return not isinstance(value, str) and not math.isfinite(value)

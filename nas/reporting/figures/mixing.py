@@ -1,53 +1,55 @@
 """The learned permutations of a trained model, drawn as matrices."""
 
-from nas.reporting.figures.figures import Axis, Block, Chart, Permutations
-from nas.reporting.figures.series import curve
-from nas.reporting.page.records import RunRecord, number
+from collections.abc import Sequence
+
+import numpy as np
+
+from nas.reporting.figures.figures import Axis, Chart, Figure, Images
+from nas.reporting.figures.series import curve, grouped
+from nas.reporting.page.records import RunRecord
 from nas.runs.checkpoints import load_weights
 
 WEIGHTS = "weights.safetensors"
 LEARNED = ("auto_shuffle", "kaleidoscope", "mixer")  # in names of layers whose permutation was learned
-MAX_MATRICES = 16
+MAX_MATRICES, IN_A_ROW = 16, 4
 CAPTION = (
     "The permutations that training arrived at, after hardening: a square in row i and column j means that output "
     "channel i is input channel j. The identity is the diagonal from the upper left; ShuffleNet's fixed shuffle of two "
-    "groups is two steep diagonals beside each other. Below each matrix stand the channels C and how many of them come "
+    "groups is two steep diagonals beside each other. Above each matrix stand the channels C and how many of them come "
     "from elsewhere than in the fixed shuffle.{rest}"
+)
+DISTANCE_CAPTION = (
+    "The largest difference of an entry of a mixer's matrix from that of the nearest permutation. At 0 nothing is lost "
+    "by hardening; the line ends where the mixers were hardened."
 )
 
 
-def permutation_figures(run: RunRecord) -> list[Block]:
+def permutation_figures(run: RunRecord) -> list[Figure]:
     """Draws the permutations among the weights of a run, and how far its mixers were from permutations."""
-    blocks: list[Block] = []
+    figures: list[Figure] = []
     with run.reading("retrain.csv"):
-        rows = [row for row in run.rows("retrain.csv") if row.get("label") == "found"]
-        seeds = list(dict.fromkeys(row.get("seed") for row in rows))
+        seeds = grouped([row for row in run.rows("retrain.csv") if row.get("label") == "found"], "seed")
         series = [
-            curve(
-                [row for row in rows if row.get("seed") == seed],
-                "mixer_distance",
-                along="epoch",
-                name=f"seed {number(seed):.0f}",
-                colour=i,
-            )
-            for i, seed in enumerate(seeds)
+            curve(rows, "mixer_distance", along="epoch", name=f"seed {rows[0]['seed']:.0f}", colour=colour)
+            for colour, rows in enumerate(seeds.values())
+            if any(row.get("mixer_distance") is not None for row in rows)
         ]
-        chart = Chart(
-            key=f"{run.key}--mixer-distance",
-            title="Distance of the mixers from permutations",
-            caption="The largest difference of an entry of a mixer's matrix from that of the nearest permutation. At 0 "
-            "nothing is lost by hardening; the line ends where the mixers were hardened.",
-            x=Axis(title="epoch of the retraining", whole=True),
-            y=Axis(title="largest difference of an entry"),
-            series=tuple(one for one in series if one.x),
-        )
-        blocks += [] if chart.empty else [chart]
+        title = "Distance of the mixers from permutations"
+        x, y = Axis("epoch of the retraining", whole=True), Axis("largest difference of an entry")
+        chart = Chart(f"{run.key}--mixer-distance", title, DISTANCE_CAPTION, x, y, series)
+        figures += [] if chart.empty else [chart]
     with run.reading(WEIGHTS):
-        blocks += _matrices(run)
-    return blocks
+        figures += _matrices(run)
+    return figures
 
 
-def _matrices(run: RunRecord) -> list[Permutations]:
+def off_shuffle(index: Sequence[int]) -> int:
+    """Returns how many output channels do not come from where the fixed shuffle of two groups takes them from."""
+    half = (len(index) + 1) // 2
+    return sum(source != output // 2 + half * (output % 2) for output, source in enumerate(index))
+
+
+def _matrices(run: RunRecord) -> list[Images]:
     if not (run.folder / WEIGHTS).is_file():
         return []
     found = {
@@ -61,23 +63,17 @@ def _matrices(run: RunRecord) -> list[Permutations]:
             raise ValueError(f"{name} is not a permutation")
     if not found:
         return []
-    shown = dict(list(found.items())[:MAX_MATRICES])
+    shown = list(found.items())[:MAX_MATRICES]
     rest = f" The first {len(shown)} of {len(found)} are drawn." if len(shown) < len(found) else ""
-    return [
-        Permutations(
-            key=f"{run.key}--permutations",
-            title="Learned permutations",
-            caption=CAPTION.format(rest=rest),
-            names=[_layer_name(name) for name in shown],
-            indices=list(shown.values()),
-        )
-    ]
+    images = [(f"{_layer_name(name)}, C = {len(i)}, {off_shuffle(i)} off", np.eye(len(i))[i]) for name, i in shown]
+    rows = {" " * start: images[start : start + IN_A_ROW] for start in range(0, len(images), IN_A_ROW)}
+    return [Images(f"{run.key}--permutations", "Learned permutations", CAPTION.format(rest=rest), rows)]
 
 
 def _layer_name(name: str) -> str:
-    """Returns `layer 3, mixer` for `layers.3.mixers.kaleidoscope`, and `layer 3, op 1` for an op of its cell."""
+    """Returns `3, mixer` for `layers.3.mixers.kaleidoscope`, and `3, op 1` for an op of its cell."""
     parts = name.split(".")
     if parts[:1] == ["layers"] and len(parts) > 2:
         part = "mixer" if "mixers" in parts else f"op {parts[-1 if not parts[-1].isdigit() else -2].split('_')[0]}"
-        return f"layer {parts[1]}, {part}"
+        return f"{parts[1]}, {part}"
     return name

@@ -3,14 +3,23 @@
 import math
 from collections.abc import Sequence
 
-from nas.reporting.figures.figures import Axis, Block, Chart, HeatMap, Paragraph, Series
-from nas.reporting.figures.learning import ENTROPY_CAPTION, TEMPO, tempo
-from nas.reporting.figures.series import MAX_CURVE, curve, smoothed, thinned
-from nas.reporting.page.records import Row, RunRecord, number
+from nas.reporting.figures.figures import Axis, Block, Chart, Figure, HeatMap, Paragraph, Series
+from nas.reporting.figures.learning import TEMPO, single_chart, tempo
+from nas.reporting.figures.series import MAX_CURVE, Rows, curve, smoothed, thinned
+from nas.reporting.page.records import RunRecord, number
 
 MAX_COLUMNS = 60  # of a heat map
 KINDS = ("op", "mixer")
 SHARES = {"entropy_share": "entropy", "repeats": "seen before", "weight_free": "ops without weights"}
+SHARES_CAPTION = (
+    "Entropy, in % of that of uniform choice; the share of an epoch's cells that had been sampled before; the "
+    "probability of ops without weights. A policy that settles is unsure less and repeats itself more; where ops "
+    "without weights take over, look at the reward."
+)
+ENTROPIES_CAPTION = (
+    "A row a decision, in % of the entropy of uniform choice: yellow is undecided, dark blue is settled. A row that "
+    "turns blue before the others is a choice that matters, or one that was made too soon."
+)
 CHOSEN_CAPTION = (
     "Share of each {kind} in the sampled cells, stacked to 100 %, as a running mean over {window} rows. A band that "
     "widens is what the controller has come to prefer; one that fills the figure is a policy that has settled."
@@ -19,127 +28,107 @@ PROBABILITIES_CAPTION = (
     "What the policy itself would choose, averaged over all decisions on {kind}s and stacked to 100 %, without the "
     "noise of sampling."
 )
+PERCENT = Axis("share (%)", limits=(0.0, 100.0))
 
 
-def policy_figures(run: RunRecord) -> list[Block]:
+def policy_figures(run: RunRecord) -> list[Chart]:
     """Draws the entropy of the policy and how often each op and mixer was chosen."""
-    blocks: list[Block] = []
+    charts: list[Chart] = []
     with run.reading("search.csv"):
         rows = run.rows("search.csv")
-        along = tempo(rows)
-        axis = Axis(title=TEMPO[along], whole=True)
-        entropy = Chart(
-            key=f"{run.key}--entropy",
-            title="Entropy of the policy",
-            caption=ENTROPY_CAPTION,
-            x=axis,
-            y=Axis(title="entropy (nats)"),
-            series=(curve(rows, "entropy", along=along, name=""),),
-        )
-        blocks += [] if entropy.empty else [entropy]
-        for kind, keys in _kinds(rows, prefix="").items():
-            stacked = _stacked(run, kind, keys, rows=rows, along=along, exact=False)
-            blocks += [] if stacked.empty else [stacked]
-    return blocks
+        charts = [single_chart(rows, "entropy", run.key), *choice_charts(rows, run.key)]
+    return [chart for chart in charts if not chart.empty]
 
 
-def diagnostic_figures(run: RunRecord) -> list[Block]:
+def diagnostic_figures(run: RunRecord) -> list[Figure]:
     """Draws the diagnostics of a search."""
-    blocks: list[Block] = []
     with run.reading("diagnostics.csv"):
-        rows = run.rows("diagnostics.csv")
-        along = tempo(rows)
-        shares = Chart(
-            key=f"{run.key}--diagnostics",
-            title="How settled the policy is",
-            caption="Entropy, in % of that of uniform choice; the share of an epoch's cells that had been sampled "
-            "before; the probability of ops without weights. A policy that settles is unsure less and repeats itself "
-            "more; where ops without weights take over, look at the reward.",
-            x=Axis(title=TEMPO[along], whole=True),
-            y=Axis(title="share (%)", limits=(0.0, 100.0)),
-            series=tuple(
-                curve(rows, key, along=along, name=name, colour=colour, scale=100.0)
-                for colour, (key, name) in enumerate(SHARES.items())
-                if rows and key in rows[0]
-            ),
-        )
-        blocks += [] if shares.empty else [shares]
-        blocks += _entropy_map(run, rows, along)
-        for kind, keys in _kinds(rows, prefix="probability.").items():
-            stacked = _stacked(run, kind, keys, rows=rows, along=along, exact=True)
-            blocks += [] if stacked.empty else [stacked]
-    return blocks
+        return diagnostic_charts(run.rows("diagnostics.csv"), run.key)
+    return []
 
 
-def warnings_of(run: RunRecord) -> list[Paragraph]:
+def diagnostic_charts(rows: Rows, key: str = "", *, marks: Sequence[float] = ()) -> list[Figure]:
+    """Draws how settled the policy is, the entropy of every decision and the probability of every choice.
+
+    Args:
+        rows: Of `nas.searching.diagnostics.recording`, one an epoch.
+        key: The run's part of the keys.
+        marks: Epochs in which something was found.
+    """
+    along = tempo(rows)
+    series = [
+        curve(rows, column, along=along, name=name, colour=colour, scale=100.0)
+        for colour, (column, name) in enumerate(SHARES.items())
+        if rows and column in rows[0]
+    ]
+    x = Axis(TEMPO[along], whole=True)
+    shares = Chart(f"{key}--diagnostics", "How settled the policy is", SHARES_CAPTION, x, PERCENT, series, marks)
+    charts = [shares, *choice_charts(rows, key, exact=True, marks=marks)]
+    figures: list[Figure] = [chart for chart in charts if not chart.empty]
+    figures[1:1] = _entropy_map(rows, key, marks)
+    return figures
+
+
+def warnings_of(run: RunRecord) -> list[Block]:
     """Returns what a search warned of."""
-    sentences = []
+    sentences: list[Block] = []
     with run.reading("warnings.json"):
         for finding in run.record("warnings.json").get("findings", []):
             text = f"Epoch {finding['epoch']}: {finding['message']}."
-            sentences.append(Paragraph(text, loud=finding.get("action") != "none"))
+            sentences.append(Paragraph(text, "said" if finding.get("action") == "none" else "loud"))
     return sentences
 
 
-def _kinds(rows: Sequence[Row], *, prefix: str) -> dict[str, list[str]]:
-    """Returns the columns of choices by kind, `op` and `mixer`, whatever stands before it."""
-    kinds: dict[str, list[str]] = {}
-    for key in rows[0] if rows else ():
-        kind, point, choice = key.removeprefix(prefix).partition(".")
-        if key.startswith(prefix) and point and choice and kind in KINDS:
-            kinds.setdefault(kind, []).append(key)
-    return kinds
+def choice_charts(rows: Rows, key: str = "", *, exact: bool = False, marks: Sequence[float] = ()) -> list[Chart]:
+    """Stacks the shares of the choices of each kind, of ops and of mixers.
+
+    Args:
+        rows: With shares in 0 … 1 by `kind.choice`, as `op.identity`, or `probability.kind.choice`.
+        key: The run's part of the keys.
+        exact: Whether they are the policy's own probabilities, else as sampled: these are smoothed.
+        marks: Epochs in which something was found.
+    """
+    prefix = "probability." if exact else ""
+    charts = []
+    for kind in KINDS:
+        start = f"{prefix}{kind}."
+        keys = [column for column in (rows[0] if rows else ()) if column.startswith(start) and column != start]
+        if keys:
+            title = f"Probability of each {kind}" if exact else f"{kind.capitalize()}s chosen"
+            name = f"{key}--{kind}-probabilities" if exact else f"{key}--{kind}s"
+            window = 1 if exact else max(1, min(10, len(rows) // 5))
+            caption = (PROBABILITIES_CAPTION if exact else CHOSEN_CAPTION).format(kind=kind, window=window)
+            x = Axis(TEMPO[tempo(rows)], whole=True)
+            charts.append(Chart(name, title, caption, x, PERCENT, _stacked(rows, keys, window, start), marks))
+    return charts
 
 
-def _entropy_map(run: RunRecord, rows: Sequence[Row], along: str) -> list[HeatMap]:
-    keys = [key for key in (rows[0] if rows else ()) if key.startswith("entropy_share.")]
-    at = {number(row.get(along)): row for row in rows if math.isfinite(number(row.get(along)))}
-    columns = thinned([at[step] for step in sorted(at)], MAX_COLUMNS)
-    if not keys or not columns:
-        return []
-    return [
-        HeatMap(
-            key=f"{run.key}--entropies",
-            title="Entropy of each decision",
-            caption="A row a decision, in % of the entropy of uniform choice: dark is undecided, pale is settled. A "
-            "row that pales before the others is a choice that matters, or one that was made too soon.",
-            x=Axis(title=TEMPO[along], whole=True),
-            columns=[float(row[along]) for row in columns],
-            rows=[key.split(".", 1)[1] for key in keys],
-            values=[[number(row.get(key)) for row in columns] for key in keys],
-        )
-    ]
-
-
-def _stacked(run: RunRecord, kind: str, keys: Sequence[str], *, rows: Sequence[Row], along: str, exact: bool) -> Chart:
-    """Stacks the shares of the choices of a kind: as sampled, or the policy's own probabilities."""
+def _stacked(rows: Rows, keys: Sequence[str], window: int, start: str) -> list[Series]:
+    along = tempo(rows)
     rows = [row for row in rows if all(math.isfinite(number(row.get(key))) for key in (along, *keys))]
-    window = 1 if exact else max(1, min(10, len(rows) // 5))
-    shares = {key: smoothed([100 * row[key] for row in rows], window) for key in keys}
     kept = thinned(range(len(rows)), MAX_CURVE // 2)
     below = [0.0] * len(kept)
     series = []
     for colour, key in enumerate(keys):
-        values = [shares[key][i] for i in kept]
+        shares = smoothed([100 * row[key] for row in rows], window)
+        values = [shares[i] for i in kept]
         above = [min(100.0, low + value) for low, value in zip(below, values, strict=True)]
-        series.append(
-            Series(
-                name=key.rpartition(f"{kind}.")[2],
-                x=[rows[i][along] for i in kept],
-                y=above,
-                mark="area",
-                low=below,
-                high=above,
-                values=values,
-                colour=colour,
-            )
-        )
+        x, name = [rows[i][along] for i in kept], key.removeprefix(start)
+        band = Series(name=name, x=x, y=above, mark="area", low=below, high=above, values=values, colour=colour)
+        series.append(band)
         below = above
-    return Chart(
-        key=f"{run.key}--{kind}-probabilities" if exact else f"{run.key}--{kind}s",
-        title=f"Probability of each {kind}" if exact else f"{kind.capitalize()}s chosen",
-        caption=PROBABILITIES_CAPTION.format(kind=kind) if exact else CHOSEN_CAPTION.format(kind=kind, window=window),
-        x=Axis(title=TEMPO[along], whole=True),
-        y=Axis(title="share (%)", limits=(0.0, 100.0)),
-        series=tuple(series),
-    )
+    return series
+
+
+def _entropy_map(rows: Rows, key: str, marks: Sequence[float]) -> list[HeatMap]:
+    along = tempo(rows)
+    keys = [column for column in (rows[0] if rows else ()) if column.startswith("entropy_share.")]
+    at = {number(row.get(along)): row for row in rows if math.isfinite(number(row.get(along)))}
+    columns = thinned([at[step] for step in sorted(at)], MAX_COLUMNS)
+    if not keys or not columns:
+        return []
+    steps = [float(row[along]) for row in columns]
+    names = [column.split(".", 1)[1] for column in keys]
+    values = [[100 * number(row.get(column)) for row in columns] for column in keys]
+    x = Axis(TEMPO[along], whole=True)
+    return [HeatMap(f"{key}--entropies", "Entropy of each decision", ENTROPIES_CAPTION, x, steps, names, values, marks)]

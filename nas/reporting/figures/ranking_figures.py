@@ -3,15 +3,24 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from nas.reporting.figures.figures import Axis, Block, Chart, DataTable, Paragraph, Series, TableColumn
+from nas.reporting.figures.series import Rows
 from nas.reporting.page.records import RunRecord, number
 
 SCATTER_CAPTION = (
     "A dot a cell: what the shared weights say of it against what it reaches trained alone{spread}. Dots that rise to "
-    "the right mean that a search picks good cells; a cloud without direction means that it picks at random."
+    "the right mean that a search picks good cells; a cloud without direction means that it picks at random. The "
+    "colours are ways of treating batch norm; a click on a name shows it."
+)
+POLICY_CAPTION = (
+    "A dot a cell: how probable the controller finds it against what it reaches trained alone. A policy that has "
+    "learned finds good cells probable."
+)
+TABLE_CAPTION = (
+    "With 95 % bootstrap intervals; a dash means that there are too few cells. A correlation whose interval holds 0 "
+    "shows no order."
 )
 
 
@@ -20,7 +29,7 @@ def ranking_blocks(run: RunRecord) -> list[Block]:
     blocks: list[Block] = []
     with run.reading("rank.json"):
         record = run.record("rank.json")
-        cells: Sequence[Mapping[str, Any]] = record.get("cells", [])
+        cells: Rows = record.get("cells", [])
         if not cells:
             return []
         figures = record.get("figures") or {}
@@ -31,61 +40,42 @@ def ranking_blocks(run: RunRecord) -> list[Block]:
     return blocks
 
 
-def _scatters(run: RunRecord, cells: Sequence[Mapping[str, Any]], name: str, index: int) -> list[Chart]:
-    modes = list(cells[0]["shared"][name])
-    truth = Axis(title="stand-alone test accuracy (%)")
-    shared = Chart(
-        key=f"{run.key}--rank-{index}",
-        title=f"Ranking by the shared weights of {name}",
-        caption=SCATTER_CAPTION.format(spread=_spread_words(cells)) + " The colours are ways "
-        "of treating batch norm; a click on a name shows it.",
-        x=Axis(title="shared-weight accuracy (%)"),
-        y=truth,
-        series=tuple(
-            replace(
-                _dots(
-                    cells, [100 * number(cell["shared"][name].get(mode)) for cell in cells], name=mode, colour=colour
-                ),
-                hidden=colour > 0,
-            )
-            for colour, mode in enumerate(modes)
-        ),
-    )
-    policy = Chart(
-        key=f"{run.key}--rank-policy-{index}",
-        title=f"Ranking by the policy of {name}",
-        caption="A dot a cell: how probable the controller finds it against what it reaches trained alone. A policy "
-        "that has learned finds good cells probable.",
-        x=Axis(title="log-probability (nats)"),
-        y=truth,
-        series=(_dots(cells, [number((cell.get("log_prob") or {}).get(name)) for cell in cells], name="", colour=0),),
-    )
-    return [chart for chart in (shared, policy) if not chart.empty]
+def _scatters(run: RunRecord, cells: Rows, name: str, index: int) -> list[Chart]:
+    truth = Axis("stand-alone test accuracy (%)")
+    modes = []
+    for colour, mode in enumerate(cells[0]["shared"][name]):
+        places = [100 * number(cell["shared"][name].get(mode)) for cell in cells]
+        modes.append(_dots(cells, places, name=mode, colour=colour, hidden=colour > 0))
+    places = [number((cell.get("log_prob") or {}).get(name)) for cell in cells]
+    seeds = min(len(cell["stand_alone"]) for cell in cells)
+    spread = f", the line through it one standard deviation of {seeds} seeds" if seeds > 1 else ", with one seed each"
+    key, title = f"{run.key}--rank", f"Ranking by the {{}} of {name}"
+    shared, policy = Axis("shared-weight accuracy (%)"), Axis("log-probability (nats)")
+    caption = SCATTER_CAPTION.format(spread=spread)
+    charts = [
+        Chart(f"{key}-{index}", title.format("shared weights"), caption, shared, truth, modes),
+        Chart(f"{key}-policy-{index}", title.format("policy"), POLICY_CAPTION, policy, truth, [_dots(cells, places)]),
+    ]
+    return [chart for chart in charts if not chart.empty]
 
 
-def _dots(cells: Sequence[Mapping[str, Any]], x: Sequence[float], *, name: str, colour: int) -> Series:
+def _dots(cells: Rows, places: Sequence[float], **looks: Any) -> Series:
     points = []
-    for number_, (cell, at) in enumerate(zip(cells, x, strict=True)):
+    for index, (cell, place) in enumerate(zip(cells, places, strict=True)):
         values = [100 * float(value) for value in cell["stand_alone"]]
-        if math.isfinite(at) and values:
+        if math.isfinite(place) and values:
             spread = statistics.stdev(values) if len(values) > 1 else math.nan
             size = f", {cell['parameters']:,} parameters" if isinstance(cell.get("parameters"), int) else ""
-            points.append((at, statistics.fmean(values), spread, f"cell #{number_}{size}"))
+            points.append((place, statistics.fmean(values), spread, f"cell #{index}{size}"))
     return Series(
-        name=name,
-        x=[point[0] for point in points],
-        y=[point[1] for point in points],
+        x=[place for place, *_ in points],
+        y=[mean for _, mean, _, _ in points],
         mark="dots",
-        low=[point[1] - point[2] for point in points],
-        high=[point[1] + point[2] for point in points],
-        notes=[point[3] for point in points],
-        colour=colour,
+        low=[mean - std for _, mean, std, _ in points],
+        high=[mean + std for _, mean, std, _ in points],
+        notes=[note for *_, note in points],
+        **looks,
     )
-
-
-def _spread_words(cells: Sequence[Mapping[str, Any]]) -> str:
-    seeds = min(len(cell["stand_alone"]) for cell in cells)
-    return f", the line through it one standard deviation of {seeds} seeds" if seeds > 1 else ", with one seed each"
 
 
 def _correlations(run: RunRecord, figures: Any) -> list[DataTable]:
@@ -93,22 +83,14 @@ def _correlations(run: RunRecord, figures: Any) -> list[DataTable]:
     rows = [{"figure": path, **estimate} for path, estimate in _estimates(figures, "")]
     if not rows:
         return []
-    columns = [TableColumn(key="figure", title="figure", show=lambda row: str(row["figure"]), numeric=False)]
-    columns += [
-        TableColumn(key=key, title=title, show=lambda row, key=key: f"{row[key]:.3f}")  # type: ignore[misc]
-        for key, title in (("value", "value"), ("low", "95 % from"), ("high", "to"))
+    columns = [
+        TableColumn("figure", "figure"),
+        TableColumn("value", "value", ".3f"),
+        TableColumn("low", "95 % from", ".3f"),
+        TableColumn("high", "to", ".3f"),
+        TableColumn("cells", "cells", "g"),
     ]
-    columns.append(TableColumn(key="cells", title="cells", show=lambda row: f"{row['cells']:g}"))
-    return [
-        DataTable(
-            key=f"{run.key}--correlations",
-            title="Figures of the ranking",
-            caption="With 95 % bootstrap intervals; an empty field means that there are too few cells. A "
-            "correlation whose interval holds 0 shows no order.",
-            columns=columns,
-            rows=rows,
-        )
-    ]
+    return [DataTable(f"{run.key}--correlations", "Figures of the ranking", TABLE_CAPTION, columns, rows)]
 
 
 def _estimates(node: Any, path: str) -> list[tuple[str, dict[str, float]]]:

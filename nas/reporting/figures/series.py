@@ -1,26 +1,19 @@
 """Series of the rows of a file: which values are known, and few enough of them for a page."""
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nas.reporting.figures.figures import NAN, Series
 from nas.reporting.page.records import number
 
-MAX_CURVE = 240  # points of a curve; more than a figure has px between them
-MAX_CLOUD = 600  # dots of a cloud
+Rows = Sequence[Mapping[str, Any]]
+MAX_CURVE = 180  # points of a curve, one every three px
+MAX_CLOUD = 300  # dots of a cloud
 
 
-def curve(
-    rows: Sequence[Mapping[str, Any]],
-    key: str,
-    *,
-    along: str,
-    name: str,
-    colour: int = 0,
-    scale: float = 1.0,
-    **looks: Any,
-) -> Series:
+def curve(rows: Rows, key: str, *, along: str, name: str = "", scale: float = 1.0, **looks: Any) -> Series:
     """Returns a column over another as a line, rows where one is not known left out, from left to right.
 
     Args:
@@ -28,27 +21,28 @@ def curve(
         key: Of the values.
         along: Of the places.
         name: In the legend.
-        colour: Number of the colour.
         scale: The values are multiplied by this.
         looks: Of the series.
     """
-    points = sorted(
-        (at, scale * value)
-        for at, value in ((number(row.get(along)), number(row.get(key))) for row in rows)
-        if math.isfinite(at + value)
-    )
-    points = thinned(points, MAX_CURVE)
-    return Series(name=name, x=[x for x, _ in points], y=[y for _, y in points], colour=colour, **looks)
+    points = [(number(row.get(along)), scale * number(row.get(key))) for row in rows]
+    points = thinned(sorted(point for point in points if math.isfinite(sum(point))), MAX_CURVE)
+    return Series(name=name, x=[x for x, _ in points], y=[y for _, y in points], **looks)
 
 
-def joined(pieces: Sequence[Series], *, name: str, colour: int) -> Series:
-    """Returns several lines as one series of one colour."""
-    x: list[float] = []
-    y: list[float] = []
-    for piece in pieces:
-        x += [*piece.x, NAN]
-        y += [*piece.y, NAN]
-    return Series(name=name, x=x[:-1], y=y[:-1], colour=colour)
+def joined(pieces: Sequence[Series], **looks: Any) -> Series:
+    """Returns several lines as one series."""
+    x = [value for piece in pieces for value in [*piece.x, NAN]]
+    y = [value for piece in pieces for value in [*piece.y, NAN]]
+    return Series(x=x[:-1], y=y[:-1], **looks)
+
+
+def spread_dots(groups: Mapping[Any, Sequence[float]], **looks: Any) -> Series:
+    """Returns the mean of each group of values at its place as a dot, with one standard deviation to either side."""
+    means = [statistics.fmean(values) for values in groups.values()]
+    stds = [statistics.stdev(values) if len(values) > 1 else NAN for values in groups.values()]
+    low = [mean - std for mean, std in zip(means, stds, strict=True)]
+    high = [mean + std for mean, std in zip(means, stds, strict=True)]
+    return Series(x=[*groups], y=means, mark="dots", low=low, high=high, **looks)
 
 
 def thinned(points: Sequence[Any], most: int) -> list[Any]:
@@ -60,5 +54,12 @@ def thinned(points: Sequence[Any], most: int) -> list[Any]:
 
 def smoothed(values: Sequence[float], window: int) -> list[float]:
     """Returns the running mean over the last `window` values."""
-    starts = [max(0, end - window) for end in range(1, len(values) + 1)]
-    return [sum(values[start:end]) / (end - start) for end, start in enumerate(starts, start=1)]
+    return [statistics.fmean(values[max(0, end - window) : end]) for end in range(1, len(values) + 1)]
+
+
+def grouped(rows: Rows, key: str) -> dict[str, list[Mapping[str, Any]]]:
+    """Returns the rows by what they have in a column, in order of first appearance."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(str(row[key]), []).append(row)
+    return groups

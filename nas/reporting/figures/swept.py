@@ -2,11 +2,11 @@
 
 import json
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nas.reporting.figures.figures import Axis, Block, Chart, DataTable, Series, TableColumn
+from nas.reporting.figures.series import spread_dots
 from nas.reporting.page.records import RunRecord, number
 from nas.runs.configs import flatten
 
@@ -19,6 +19,10 @@ SWEPT = (
     ("search_seconds", "Search time", "search time (s)", 1.0),
 )
 """Of each figure of the summary its title, the title of an axis of it, and the scale to that unit."""
+SWEPT_CAPTION = (
+    "Mean of the runs with the same {key}; the line through a dot is one standard deviation over them, where there are "
+    "several."
+)
 
 
 def swept_charts(runs: Sequence[RunRecord], rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
@@ -38,34 +42,15 @@ def swept_charts(runs: Sequence[RunRecord], rows: Sequence[Mapping[str, Any]]) -
     charts = []
     for column, title, unit, scale in SWEPT:
         groups: dict[float, list[float]] = {}
-        for row, value in zip(rows, varying[key], strict=True):
+        for row, value in sorted(zip(rows, varying[key], strict=True), key=lambda pair: float(pair[1])):
             if column in row:
                 groups.setdefault(float(value), []).append(scale * row[column])
-        if len(groups) < 2:
-            continue
-        points = sorted(groups.items())
-        means = [statistics.fmean(values) for _, values in points]
-        stds = [statistics.stdev(values) if len(values) > 1 else math.nan for _, values in points]
-        series = Series(
-            name="",
-            x=[x for x, _ in points],
-            y=means,
-            mark="dots",
-            low=[mean - std for mean, std in zip(means, stds, strict=True)],
-            high=[mean + std for mean, std in zip(means, stds, strict=True)],
-            notes=[f"n = {len(values)}" for _, values in points],
-        )
-        charts.append(
-            Chart(
-                key=f"swept-{column.replace('_', '-')}",
-                title=f"{title} by {key}",
-                caption=f"Mean of the runs with the same {key}; the line through a dot is one standard deviation over "
-                "them, where there are several.",
-                x=Axis(title=key, whole=all(value.is_integer() for value, _ in points)),
-                y=Axis(title=unit),
-                series=(Series(name="", x=series.x, y=means, faint=True), series),
-            )
-        )
+        if len(groups) > 1:
+            dots = spread_dots(groups, notes=[f"n = {len(values)}" for values in groups.values()])
+            x = Axis(key, whole=all(value.is_integer() for value in groups))
+            caption = SWEPT_CAPTION.format(key=key)
+            name = f"swept-{column.replace('_', '-')}"
+            charts.append(Chart(name, f"{title} by {key}", caption, x, Axis(unit), (Series(x=dots.x, y=dots.y), dots)))
     return charts
 
 
@@ -78,13 +63,10 @@ def differences_table(runs: Sequence[RunRecord]) -> list[Block]:
     keys = list(varying)[:MAX_DIFFERENCES]
     rest = len(varying) - len(keys)
 
-    def column(key: str) -> TableColumn:
-        return TableColumn(key=key, title=key, show=lambda row: str(row[key]), numeric=False)
-
     rows = [{"run": run.name, **{key: varying[key][i] for key in keys}} for i, run in enumerate(runs)]
     caption = "The settings in which these runs differ." + (f" {rest} more are in their configs." if rest else "")
-    columns = [column("run"), *(column(key) for key in keys)]
-    return [DataTable(key="differences", title="What differs", caption=caption, columns=columns, rows=rows)]
+    columns = [TableColumn(key, key) for key in ("run", *keys)]
+    return [DataTable("differences", "What differs", caption, columns, rows)]
 
 
 def differing_settings(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:

@@ -4,46 +4,44 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nas.reporting.figures.figures import Axis, Block, Chart, DataTable, Series, TableColumn
+from nas.reporting.figures.series import Rows, grouped
 from nas.reporting.page.records import RunRecord, number
 
-NAMES = ("backend", "precision", "threads")
+VARYING = ("backend", "precision", "threads")
 """What tells measurements of one model apart."""
 CAPTION = (
     "Median of the timed passes against batch size, both axes logarithmic; the band ends at p95, the 95th percentile. "
     "A flat line means that a pass costs about the same whatever its size: what takes time is to launch the work."
+)
+RATE_CAPTION = (
+    "Images a second at the median latency, both axes logarithmic. Where a line no longer rises the device is busy, "
+    "and larger batches gain nothing."
 )
 
 
 def latency_blocks(runs: Sequence[RunRecord]) -> list[Block]:
     """Draws and lists the latencies of all runs; nothing if none was measured."""
     rows = [row for run in runs for row in latency_rows(run)]
-    if not rows:
-        return []
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(row["label"], []).append(row)
-    sizes = tuple(sorted({row["batch_size"] for row in rows}))
-    axis = Axis(title="batch size (images)", log=True, ticks=sizes)
-    time = Chart(
-        key="latency",
-        title="Latency",
-        caption=CAPTION,
-        x=axis,
-        y=Axis(title="latency (ms)", log=True),
-        series=tuple(_series(name, group, "median_ms", colour) for colour, (name, group) in enumerate(groups.items())),
+    return [*latency_charts(grouped(rows, "label")), _table(rows)] if rows else []
+
+
+def latency_charts(lines: Mapping[str, Rows]) -> list[Chart]:
+    """Draws latency and images per second against batch size: Figure 4 of the ShuffleNASNet paper, arXiv:1812.02975.
+
+    Args:
+        lines: By label, with `batch_size`, `median_ms`, `p95_ms` and `images_per_second`.
+    """
+    axis = Axis(
+        "batch size (images)", log=2, ticks=tuple(sorted({row["batch_size"] for g in lines.values() for row in g}))
     )
-    rate = Chart(
-        key="throughput",
-        title="Throughput",
-        caption="Images a second at the median latency, both axes logarithmic. Where a line no longer rises the device "
-        "is busy, and larger batches gain nothing.",
-        x=axis,
-        y=Axis(title="images a second", log=True),
-        series=tuple(
-            _series(name, group, "images_per_second", colour) for colour, (name, group) in enumerate(groups.items())
-        ),
-    )
-    return [*(chart for chart in (time, rate) if not chart.empty), _table(rows)]
+    charts = []
+    for key, title, caption, column, unit in (
+        ("latency", "Latency", CAPTION, "median_ms", "latency (ms)"),
+        ("throughput", "Throughput", RATE_CAPTION, "images_per_second", "images a second"),
+    ):
+        series = [_series(name, rows, column, colour) for colour, (name, rows) in enumerate(lines.items())]
+        charts.append(Chart(key, title, caption, axis, Axis(unit, log=10), series))
+    return [chart for chart in charts if not chart.empty]
 
 
 def latency_rows(run: RunRecord) -> list[dict[str, Any]]:
@@ -51,41 +49,50 @@ def latency_rows(run: RunRecord) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     with run.reading("latency.json"):
         measured = [entry for entry in run.record("latency.json").get("latency", []) if number(entry["median_ms"]) > 0]
-        varying = [name for name in NAMES if len({str(entry.get(name)) for entry in measured}) > 1]
         for entry in measured:
             model = str(entry.get("model", run.name))
-            owner = model if model in (run.name, run.folder.name) else f"{run.name}: {model}"
-            label = ", ".join([run.name if owner == model else owner, *(str(entry.get(name)) for name in varying)])
-            rows.append({"label": label, "run": run.name, **entry, "batch_size": float(entry["batch_size"])})
+            owner = run.name if model in (run.name, run.folder.name) else f"{run.name}: {model}"
+            rate = 1000 * float(entry["batch_size"]) / entry["median_ms"]
+            known = {"images_per_second": rate, **entry, "batch_size": float(entry["batch_size"])}
+            rows.append({"label": ", ".join([owner, *_settings(entry, measured)]), "run": run.name, **known})
     return rows
 
 
-def _series(name: str, rows: Sequence[Mapping[str, Any]], key: str, colour: int) -> Series:
+def line_labels(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
+    """Sorts rows into lines, labelled by what differs among them: the model, and further settings with several values.
+
+    Returns:
+        The rows of each line by label, in order of first appearance.
+    """
+    lines: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        lines.setdefault(", ".join([str(row["model"]), *_settings(row, rows)]), []).append(row)
+    return lines
+
+
+def _settings(row: Mapping[str, Any], rows: Rows) -> list[str]:
+    """Returns the settings of a row that are not the same in all rows."""
+    varied = [key for key in VARYING if len({str(one.get(key)) for one in rows}) > 1]
+    return [f"{row.get(key)} threads" if key == "threads" else str(row.get(key)) for key in varied]
+
+
+def _series(name: str, rows: Rows, key: str, colour: int) -> Series:
     rows = sorted((row for row in rows if number(row.get(key)) > 0), key=lambda row: float(row["batch_size"]))
     values = [number(row[key]) for row in rows]
     tops = [number(row.get("p95_ms")) for row in rows] if key == "median_ms" else []
-    return Series(
-        name=name,
-        x=[row["batch_size"] for row in rows],
-        y=values,
-        low=values if tops else (),
-        high=tops,
-        colour=colour,
-    )
+    sizes = [row["batch_size"] for row in rows]
+    return Series(name=name, x=sizes, y=values, low=values if tops else (), high=tops, colour=colour)
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> DataTable:
-    return DataTable(
-        key="latencies",
-        title="Measured latencies",
-        caption="Median and p95, the 95th percentile, of the timed passes.",
-        columns=[
-            TableColumn(key="label", title="model", show=lambda row: str(row["label"]), numeric=False),
-            TableColumn(key="batch_size", title="batch size", show=lambda row: f"{row['batch_size']:g}"),
-            TableColumn(key="median_ms", title="median (ms)", show=lambda row: f"{row['median_ms']:.3f}"),
-            TableColumn(key="p95_ms", title="p95 (ms)", show=lambda row: f"{row['p95_ms']:.3f}"),
-            TableColumn(key="images_per_second", title="images/s", show=lambda row: f"{row['images_per_second']:,.0f}"),
-            TableColumn(key="repeats", title="passes", show=lambda row: f"{row['repeats']:g}"),
-        ],
-        rows=[{key: value for key, value in row.items() if not isinstance(value, list | dict)} for row in rows],
-    )
+def _table(rows: Rows) -> DataTable:
+    columns = [
+        TableColumn("label", "model"),
+        TableColumn("batch_size", "batch size", "g"),
+        TableColumn("median_ms", "median (ms)", ".3f"),
+        TableColumn("p95_ms", "p95 (ms)", ".3f"),
+        TableColumn("images_per_second", "images/s", ",.0f"),
+        TableColumn("repeats", "passes", "g"),
+    ]
+    caption = "Median and p95, the 95th percentile, of the timed passes."
+    plain = [{key: value for key, value in row.items() if not isinstance(value, list | dict)} for row in rows]
+    return DataTable("latencies", "Measured latencies", caption, columns, plain)

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nas.costs.pareto import nondominated
-from nas.reporting.figures.figures import NAN, Axis, Chart, Series
+from nas.reporting.figures.colours import BLUE, GREY, ORANGE, YELLOW
+from nas.reporting.figures.figures import Axis, Chart, Series
 from nas.reporting.figures.learning import COSTS
-from nas.reporting.figures.series import MAX_CLOUD, thinned
+from nas.reporting.figures.series import MAX_CLOUD, Rows, thinned
 from nas.reporting.page.records import RunRecord, number
 
 CELLS_CAPTION = "Accuracy against {cost}; better is up and to the left. {dots} {front}"
@@ -19,54 +20,65 @@ EXACT_DOTS = "Small dots were rewarded during the search."
 FRONT = "The line joins the cells that no other beats in both."
 EXACT = ("accuracy", "stand_alone_accuracy")
 OTHER_FRONT = "The front shown is that of another cost: cells on it need not be the best here."
+MODELS_CAPTION = (
+    "The found cells after retraining, a dot a run, the line through a dot one standard deviation of its seeds. Better "
+    "is up and to the left; the dashed line joins the runs that no other beats in both accuracy and {cost}."
+)
+SOURCES = {
+    "rewarded": ("scored.csv", "accuracy", GREY),
+    "candidates": ("candidates.json", "shared_accuracy", BLUE),
+    "random": ("random.json", "shared_accuracy", YELLOW),
+    "Pareto front": ("pareto.json", "shared_accuracy", ORANGE),
+}
+"""Of each group of cells its file, the accuracy that it has there, and its colour."""
 
 
 def front_charts(run: RunRecord) -> list[Chart]:
     """Draws the cells of a search, accuracy against each cost that is known, with the Pareto front."""
-    sources = [
-        ("rewarded", "scored.csv", "accuracy", True),
-        ("candidates", "candidates.json", "shared_accuracy", False),
-        ("random", "random.json", "shared_accuracy", False),
-        ("Pareto front", "pareto.json", "shared_accuracy", False),
-    ]
-    cells: dict[str, list[Mapping[str, Any]]] = {}
-    for name, file, accuracy, _ in sources:
-        cells[name] = []
-        with run.reading(file):
-            given = run.rows(file) if file.endswith(".csv") else _entries(run, file)
-            cells[name] = [
-                {**cell, "shown_accuracy": number(next((cell[key] for key in (accuracy, *EXACT) if key in cell), None))}
-                for cell in given
-            ]
+    cells = {name: _cells(run, file, accuracy) for name, (file, accuracy, _) in SOURCES.items()}
     if not cells["candidates"] and not cells["Pareto front"]:
         return []
     chosen, in_table = "multiply_adds", "table" in run.config
     kind = "accuracy in the table" if in_table else "stand-alone accuracy" if run.config.get("evaluator") else ""
     with run.reading("pareto.json"):
         chosen = _chosen_cost(run)
-    dots = EXACT_DOTS if kind else DOTS
     charts = []
     for cost, (words, unit, scale) in COSTS.items():
-        series = []
-        for colour, (name, _, _, faint) in zip((6, 0, 4, 1), sources, strict=True):
-            line = name == "Pareto front" and cost == chosen
-            one = _cloud(cells[name], cost, name=name, scale=scale, colour=colour, faint=faint)
-            series += [_as_line(one)] if line and one.x else []
-            series += [one] if one.x else []
-        chart = Chart(
-            key=f"{run.key}--front-{cost.replace('_', '-')}",
-            title=f"Accuracy and {words} of the cells",
-            caption=CELLS_CAPTION.format(cost=words, dots=dots, front=FRONT if cost == chosen else OTHER_FRONT),
-            x=Axis(title=("predicted " if cost == "latency_ms" and not in_table else "") + unit),
-            y=Axis(title=f"{kind or 'shared-weight accuracy'} (%)"),
-            series=tuple(series),
-        )
-        if any(one.name in ("candidates", "Pareto front") for one in chart.series):
-            charts.append(chart)
+        series: list[Series] = []
+        for name, (_, _, colour) in SOURCES.items():
+            points = [(scale * number(cell.get(cost)), 100 * cell["shown_accuracy"]) for cell in cells[name]]
+            series += cloud(points, name=name, colour=colour, faint=name == "rewarded")
+            if name == "Pareto front" and cost == chosen and series:
+                series += stairs(points, colour=colour)
+        if any(one.name in ("candidates", "Pareto front") for one in series):
+            front = FRONT if cost == chosen else OTHER_FRONT
+            caption = CELLS_CAPTION.format(cost=words, dots=EXACT_DOTS if kind else DOTS, front=front)
+            x = Axis(("predicted " if cost == "latency_ms" and not in_table else "") + unit)
+            key, title = f"{run.key}--front-{cost.replace('_', '-')}", f"Accuracy and {words} of the cells"
+            charts.append(Chart(key, title, caption, x, Axis(f"{kind or 'shared-weight accuracy'} (%)"), series))
     return charts
 
 
-def model_charts(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
+def cloud(points: Sequence[tuple[float, float]], *, name: str, **looks: Any) -> list[Series]:
+    """Returns dots at the points (cost, accuracy in %) that are known, with their numbers, if there are any."""
+    known = [(*point, f"cell #{index}") for index, point in enumerate(points) if math.isfinite(sum(point))]
+    known = thinned(known, MAX_CLOUD)
+    notes = () if looks.get("faint") else [note for _, _, note in known]
+    x, y = [x for x, _, _ in known], [y for _, y, _ in known]
+    return [Series(name=name, x=x, y=y, mark="dots", notes=notes, **looks)] if known else []
+
+
+def stairs(points: Sequence[tuple[float, float]], *, end: float | None = None, **looks: Any) -> list[Series]:
+    """Returns the stairs between the points of a front: what is reached at a cost is reached at every higher one."""
+    known = sorted(point for point in points if math.isfinite(sum(point)))
+    if not known:
+        return []
+    ends = [x for x, _ in known[1:]] + [known[-1][0] if end is None else end]
+    x = [place for (start, _), stop in zip(known, ends, strict=True) for place in (start, stop)]
+    return [Series(x=x, y=[value for _, value in known for _ in (0, 1)], **looks)]
+
+
+def model_charts(rows: Rows) -> list[Chart]:
     """Draws the trained models of several runs: test accuracy against parameters, multiply-adds and latency.
 
     Args:
@@ -80,41 +92,34 @@ def model_charts(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
         points = [(scale * row[cost], 100 * row["test_accuracy"]) for row in known]
         front = [points[i] for i in nondominated(points)]
         dots = [_model(row, point, colour) for colour, (row, point) in enumerate(zip(known, points, strict=True))]
-        line = Series(name="", x=[x for x, _ in front], y=[y for _, y in front], colour=6, dashed=True, faint=True)
-        charts.append(
-            Chart(
-                key=f"all-accuracy-{cost.replace('_', '-')}",
-                title=f"Test accuracy and {words}",
-                caption=f"The found cells after retraining, a dot a run, the line through a dot one standard deviation "
-                f"of its seeds. Better is up and to the left; the dashed line joins the runs that no other beats in "
-                f"both accuracy and {words}.",
-                x=Axis(title="latency at batch size 1 (ms)" if cost == "latency_ms" else unit),
-                y=Axis(title="test accuracy (%)"),
-                series=(line, *dots),
-            )
-        )
+        line = Series(x=[x for x, _ in front], y=[y for _, y in front], colour=GREY, dashed=True)
+        x = Axis("latency at batch size 1 (ms)" if cost == "latency_ms" else unit)
+        key, title = f"all-accuracy-{cost.replace('_', '-')}", f"Test accuracy and {words}"
+        charts.append(Chart(key, title, MODELS_CAPTION.format(cost=words), x, Axis("test accuracy (%)"), (line, *dots)))
     return charts
 
 
 def _model(row: Mapping[str, Any], point: tuple[float, float], colour: int) -> Series:
-    std = 100 * number(row.get("test_accuracy_std"))
-    x, y = point
-    return Series(
-        name=row["run"],
-        x=[x],
-        y=[y],
-        mark="dots",
-        low=[y - std],
-        high=[y + std],
-        colour=colour,
-    )
+    (x, y), std = point, 100 * number(row.get("test_accuracy_std"))
+    return Series(name=row["run"], x=[x], y=[y], mark="dots", low=[y - std], high=[y + std], colour=colour)
+
+
+def _cells(run: RunRecord, file: str, accuracy: str) -> list[dict[str, Any]]:
+    """Returns the cells of a file, each with the first accuracy that it has as `shown_accuracy`."""
+    with run.reading(file):
+        given = run.rows(file) if file.endswith(".csv") else _entries(run, file)
+        keys = (accuracy, *EXACT)
+        return [
+            {**cell, "shown_accuracy": number(next((cell[key] for key in keys if key in cell), None))} for cell in given
+        ]
+    return []
 
 
 def _entries(run: RunRecord, file: str) -> list[Mapping[str, Any]]:
-    entries: list[Mapping[str, Any]] | None = run.json(file)
-    if not all(isinstance(entry, Mapping) for entry in entries or []):
+    entries: list[Mapping[str, Any]] = run.json(file) or []
+    if not all(isinstance(entry, Mapping) for entry in entries):
         raise ValueError("not a list of cells")
-    return entries or []
+    return entries
 
 
 def _chosen_cost(run: RunRecord) -> str:
@@ -124,31 +129,3 @@ def _chosen_cost(run: RunRecord) -> str:
         return str(cost)
     front = _entries(run, "pareto.json") or [{}]
     return next((known for known in COSTS if known in front[0]), "multiply_adds")
-
-
-def _cloud(
-    cells: Sequence[Mapping[str, Any]], cost: str, *, name: str, scale: float, colour: int, faint: bool
-) -> Series:
-    points = [
-        (scale * number(cell.get(cost)), 100 * cell["shown_accuracy"], f"cell #{index}" if not faint else "")
-        for index, cell in enumerate(cells)
-    ]
-    points = [point for point in points if math.isfinite(point[0] + point[1])]
-    points = sorted(points) if name == "Pareto front" else thinned(points, MAX_CLOUD)
-    return Series(
-        name=name,
-        x=[x for x, _, _ in points],
-        y=[y for _, y, _ in points],
-        mark="dots",
-        notes=() if faint else [note for _, _, note in points],
-        colour=colour,
-        faint=faint,
-    )
-
-
-def _as_line(one: Series) -> Series:
-    """Returns the stairs between the points of a front: what is reached at a cost is reached at every higher one."""
-    x, y = [one.x[0]], [one.y[0]]
-    for at, value in zip(one.x[1:], one.y[1:], strict=True):
-        x, y = [*x, at, at], [*y, y[-1], value]
-    return Series(name="", x=[*x, NAN], y=[*y, NAN], colour=one.colour)

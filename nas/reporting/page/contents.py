@@ -7,7 +7,7 @@ from typing import Any
 
 from nas.reporting.cells.drawing import genotype_svg
 from nas.reporting.figures.contests import comparison_blocks
-from nas.reporting.figures.figures import Block, Code, Paragraph, Picture, Section
+from nas.reporting.figures.figures import Block, Cells, Code, Paragraph, Section
 from nas.reporting.figures.learning import overlaid_charts, retrain_charts, search_charts
 from nas.reporting.figures.mixing import permutation_figures
 from nas.reporting.figures.policy import diagnostic_figures, policy_figures, warnings_of
@@ -16,7 +16,7 @@ from nas.reporting.figures.swept import differences_table, swept_charts
 from nas.reporting.figures.timing import latency_blocks
 from nas.reporting.figures.tradeoffs import front_charts, model_charts
 from nas.reporting.page.records import RunRecord
-from nas.reporting.page.summary import accuracy_chart, failures, summary_table, verdicts
+from nas.reporting.page.summary import accuracy_chart, failures, lead, summary_table, verdicts
 from search_spaces.genotype import Genotype
 
 OPEN_RUNS = 3  # a report of more runs shows them closed
@@ -37,34 +37,31 @@ def report_sections(runs: Sequence[RunRecord], rows: Sequence[dict[str, Any]]) -
     """
     overlaid = runs if 1 < len(runs) <= MAX_OVERLAID else []
     summary: list[Block] = [summary_table(rows), *failures(runs), *verdicts(runs), *accuracy_chart(rows)]
+    best = max(range(len(runs)), key=lambda index: rows[index].get("test_accuracy", -1.0))
+    opening: list[Block] = [*lead(rows, best), *cell_pictures(runs[best])]
+    full, folded = len(runs) <= FULL_RUNS, len(runs) > OPEN_RUNS
     sections = [
-        Section(key="summary", title="Summary", blocks=[*summary, *swept_charts(runs, rows), *differences_table(runs)]),
-        Section(key="searches", title="Searches side by side", blocks=overlaid_charts(overlaid)),
-        Section(key="trade-offs", title="Accuracy and cost", blocks=model_charts(rows) if overlaid else []),
-        Section(key="timing", title="Latency", blocks=latency_blocks(runs)),
-        Section(key="ranking", title="Ranking", blocks=_of_all(runs, ranking_blocks)),
-        Section(key="controllers", title="Controllers compared", blocks=_of_all(runs, comparison_blocks)),
-        *(
-            Section(
-                key=f"run-{run.key}",
-                title=run.name,
-                blocks=run_blocks(run, full=len(runs) <= FULL_RUNS),
-                folded=len(runs) > OPEN_RUNS,
-            )
-            for run in runs
-        ),
+        Section("found", "", opening),
+        Section("summary", "Summary", [*summary, *swept_charts(runs, rows), *differences_table(runs)]),
+        Section("searches", "Searches side by side", overlaid_charts(overlaid)),
+        Section("trade-offs", "Accuracy and cost", model_charts(rows) if overlaid else []),
+        Section("timing", "Latency", latency_blocks(runs)),
+        Section("ranking", "Ranking", _of_all(runs, ranking_blocks)),
+        Section("controllers", "Controllers compared", _of_all(runs, comparison_blocks)),
     ]
+    for index, run in enumerate(runs):
+        cells = [] if index == best else cell_pictures(run)
+        sections.append(Section(f"run-{run.key}", run.name, [*cells, *run_blocks(run, full=full)], folded))
     return [section for section in sections if section.blocks]
 
 
 def run_blocks(run: RunRecord, *, full: bool) -> list[Block]:
-    """Makes the parts of a run's own section, from what it found to how to make it again."""
+    """Makes the parts of a run's own section, from its warnings to how to make it again."""
     if not full:
         hint = Paragraph("Of so many runs no curves are shown here; a report of this run alone has them.")
-        return [*warnings_of(run), *cell_pictures(run), hint, *origin(run)]
+        return [*warnings_of(run), hint, *origin(run)]
     return [
         *warnings_of(run),
-        *cell_pictures(run),
         *diagnostic_figures(run),
         *search_charts(run),
         *policy_figures(run),
@@ -75,14 +72,16 @@ def run_blocks(run: RunRecord, *, full: bool) -> list[Block]:
     ]
 
 
-def cell_pictures(run: RunRecord) -> list[Picture]:
+def cell_pictures(run: RunRecord) -> list[Cells]:
     """Draws the cells that a run found or trained."""
     with run.reading("genotype.json"):
         text = run.text("genotype.json")
         if text is not None:
-            merge = (run.config.get("network") or {}).get("merge", "sum")
-            svg = genotype_svg(Genotype.from_json(text), merge=str(merge))
-            return [Picture(key=f"{run.key}--cells", title="Cells", caption=CELL_CAPTION, svg=svg)]
+            genotype = Genotype.from_json(text)
+            merge = str((run.config.get("network") or {}).get("merge", "sum"))
+            alone = {name: Genotype(genotype.space, cell) for name, cell in genotype.cells.items()}
+            parts = [genotype_svg(cell, title=f"{name} cell", merge=merge) for name, cell in alone.items()]
+            return [Cells(f"{run.key}--cells", "Cells", CELL_CAPTION, parts, genotype_svg(genotype, merge=merge))]
     return []
 
 

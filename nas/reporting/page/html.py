@@ -1,36 +1,23 @@
-"""The page: sections as HTML, one file with its style, its script and its data, which fetches nothing.
+"""The page: sections as HTML, one file with its style, its scripts and its data, which fetches nothing.
 
-Every text of a run is escaped. The page's policy lets no script run but the one of this package, and nothing load.
+Every text of a run is escaped. The page's policy lets no script run but Vega's and the one of this package, and
+nothing load.
 """
 
 import base64
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from importlib import resources
 from itertools import groupby
-from string import Template
 from typing import Any
 
-from nas.reporting.figures.colours import series_role, variables
-from nas.reporting.figures.drawing import Drawing, chart_sheet, svg_element
-from nas.reporting.figures.figures import (
-    Block,
-    Chart,
-    Code,
-    DataTable,
-    Figure,
-    HeatMap,
-    Paragraph,
-    Permutations,
-    Picture,
-    Section,
-)
-from nas.reporting.figures.matrices import draw_heat_map, draw_permutations
-from nas.reporting.figures.plots import plot, pointer_data
+from nas.reporting.figures.colours import recoloured, variables
+from nas.reporting.figures.drawing import COLUMNS, CONFIG, bundle, specification
+from nas.reporting.figures.figures import Block, Cells, Chart, Code, DataTable, Figure, Paragraph, Section, TableColumn
 
 MAX_NAVIGATION = 16  # links in the line at the top
+KINDS = {"table": DataTable, "paragraph": Paragraph, "code": Code, "cells": Cells, "chart": Chart}
 
 
 def page(sections: Sequence[Section], *, title: str, subtitle: str, problems: Sequence[str]) -> str:
@@ -42,28 +29,29 @@ def page(sections: Sequence[Section], *, title: str, subtitle: str, problems: Se
         subtitle: Below it.
         problems: Sentences on files that could not be used.
     """
-    script = _resource("page.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    style = _resource("page.css") + chart_sheet()
-    return Template(_resource("page.html")).substitute(
-        title=escape(title),
-        subtitle=escape(subtitle),
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    environment.filters |= {"beside": _beside, "data_url": _data_url, "digest": _digest}
+    environment.filters["drawn"] = lambda figure: Markup(embedded_json(specification(figure, page=True)))
+    environment.tests |= {name: (lambda one, kind=kind: isinstance(one, kind)) for name, kind in KINDS.items()}
+    constants = {"CONFIG": {**CONFIG, "background": None}, "COLUMNS": COLUMNS}
+    ours = "".join(f"const {name} = {embedded_json(value)};\n" for name, value in constants.items())
+    scripts = [bundle(), ours + _resource("page.js")]
+    named = [section for section in sections if section.title]
+    return environment.from_string(_resource("page.html")).render(
+        title=title,
+        subtitle=subtitle,
         light=variables(dark=False),
         dark=variables(dark=True),
-        style=style,
-        script=script,
-        digest=digest,
-        navigation=_navigation(sections),
-        problems=_problems(problems),
-        sections="\n".join(_section(section) for section in sections),
+        style=Markup(_resource("page.css") + recoloured(variable=True)),
+        scripts=[Markup(script.replace("</script", "<\\/script")) for script in scripts],
+        navigation=named if len(named) <= MAX_NAVIGATION else [one for one in named if one.folded is None],
+        problems=problems,
+        sections=sections,
+        sorted_by=_sorted_by,
     )
-
-
-def drawing_of(figure: Chart | HeatMap | Permutations) -> Drawing:
-    """Lays a figure out, without title and legend."""
-    if isinstance(figure, Chart):
-        return plot(figure)
-    return draw_heat_map(figure) if isinstance(figure, HeatMap) else draw_permutations(figure)
 
 
 def embedded_json(data: Any) -> str:
@@ -76,98 +64,21 @@ def _resource(name: str) -> str:
     return resources.files("nas.reporting.page").joinpath(name).read_text(encoding="utf-8")
 
 
-def _navigation(sections: Sequence[Section]) -> str:
-    shown = sections if len(sections) <= MAX_NAVIGATION else [one for one in sections if one.folded is None]
-    return "".join(f'<a href="#section-{escape(one.key)}">{escape(one.title)}</a>' for one in shown)
-
-
-def _problems(problems: Sequence[str]) -> str:
-    if not problems:
-        return ""
-    items = "".join(f"<li>{escape(problem)}</li>" for problem in problems)
-    return f'<aside class="problems"><h2>Files that could not be used</h2><ul>{items}</ul></aside>'
-
-
-def _section(section: Section) -> str:
-    body = "".join(_blocks(section.blocks))
-    heading = f"<h2>{escape(section.title)}</h2>"
-    if section.folded is None:
-        return f'<section id="section-{escape(section.key)}">{heading}{body}</section>'
-    opened = "" if section.folded else " open"
-    return (
-        f'<section id="section-{escape(section.key)}"><details class="run"{opened}><summary>{heading}</summary>'
-        f"{body}</details></section>"
-    )
-
-
-def _blocks(blocks: Sequence[Block]) -> Iterator[str]:
+def _beside(blocks: Sequence[Block]) -> Iterator[tuple[bool, list[Block]]]:
+    """Yields figures that follow each other together, and what is between them."""
     for side_by_side, group in groupby(blocks, key=lambda block: isinstance(block, Figure)):
-        body = "".join(_block(block) for block in group)
-        yield f'<div class="figures">{body}</div>' if side_by_side else body
+        yield side_by_side, list(group)
 
 
-def _block(block: Block) -> str:
-    if isinstance(block, DataTable):
-        return _table(block)
-    if isinstance(block, Paragraph):
-        return f'<p class="{"loud" if block.loud else "said"}">{escape(block.text)}</p>'
-    if isinstance(block, Code):
-        body = f"<pre><code>{escape(block.text)}</code></pre>"
-        title = escape(block.title)
-        if block.folded:
-            return f'<details class="code"><summary>{title}</summary>{body}</details>'
-        return f'<div class="code"><h3>{title}</h3>{body}</div>'
-    return _figure(block)
+def _data_url(svg: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
-def _figure(figure: Figure) -> str:
-    title, legend, data = escape(figure.title), "", ""
-    wide = ""
-    if isinstance(figure, Picture):
-        source = base64.b64encode(figure.svg.encode()).decode()
-        body = f'<img src="data:image/svg+xml;base64,{source}" alt="{title}">'
-        wide = " wide"
-    else:
-        series = figure.series if isinstance(figure, Chart) else ()
-        hidden = [number for number, one in enumerate(series) if one.hidden]
-        body = svg_element(drawing_of(figure), label=figure.title, hidden=hidden)
-    if isinstance(figure, Chart):
-        legend = _legend(figure)
-        data = f'<script type="application/json">{embedded_json(pointer_data(figure))}</script>'
-    return (
-        f'<figure id="{escape(figure.key)}" class="figure{wide}"><h3>{title}</h3>{legend}'
-        f'<div class="drawing">{body}</div><figcaption>{escape(figure.caption)}</figcaption>{data}</figure>'
-    )
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
-def _legend(chart: Chart) -> str:
-    keys = [
-        f'<button type="button" class="key {series_role(one.colour)} {one.mark}" data-series="{number}" '
-        f'aria-pressed="{"false" if one.hidden else "true"}"><i></i>{escape(one.name)}</button>'
-        for number, one in enumerate(chart.series)
-        if one.name
-    ]
-    return f'<div class="legend">{"".join(keys)}</div>' if keys else ""
-
-
-def _table(table: DataTable) -> str:
-    titles = "".join(
-        f'<th scope="col" class="{"number" if column.numeric else "text"}">'
-        f'<button type="button">{escape(column.title)}</button></th>'
-        for column in table.columns
-    )
-    rows = "".join(f"<tr>{''.join(_cells(table, row))}</tr>" for row in table.rows)
-    return (
-        f'<div class="table" id="{escape(table.key)}"><h3>{escape(table.title)}</h3>'
-        f'<div class="scroll" tabindex="0"><table><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table></div>'
-        f'<p class="caption">{escape(table.caption)}</p></div>'
-    )
-
-
-def _cells(table: DataTable, row: Mapping[str, Any]) -> Iterator[str]:
-    for column in table.columns:
-        value = row.get(column.key)
-        kind = "number" if column.numeric else "text"
-        text = "–" if value is None or value != value else escape(column.show(row))
-        sorted_by = "" if value is None or value != value else escape(str(value))
-        yield f'<td class="{kind}" data-value="{sorted_by}">{text}</td>'
+def _sorted_by(row: Mapping[str, Any], column: TableColumn) -> str:
+    """Returns the value that a table's cell is sorted by; nothing where it is not known."""
+    value = row.get(column.key)
+    return "" if value is None or value != value else str(value)

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.reporting.figures.drawing import Drawing, write_png, write_svg
-from nas.reporting.figures.figures import Chart, DataTable, Figure, HeatMap, Permutations, Picture, Section
-from nas.reporting.figures.matrices import with_title
-from nas.reporting.figures.plots import standalone
+from nas.reporting.figures.drawing import write_cells_png, write_figure
+from nas.reporting.figures.figures import Cells, DataTable, Figure, Section
 from nas.reporting.page.contents import report_sections
-from nas.reporting.page.html import drawing_of, page
+from nas.reporting.page.html import page
 from nas.reporting.page.records import Problem, RunRecord, find_runs
 from nas.reporting.page.summary import summary_row
 from nas.runs.checkpoints import write_csv, write_json, write_text
@@ -68,31 +66,16 @@ def write_report(folders: Sequence[Path], out: Path, *, title: str | None = None
 
 
 def _write_files(sections: Sequence[Section], folder: Path, *, png: bool) -> None:
-    for section in sections:
-        for block in section.blocks:
-            if isinstance(block, DataTable):
-                write_csv(folder / f"{block.key}.csv", block.rows)
-            elif isinstance(block, Figure):
-                _write_figure(block, folder, png=png)
-
-
-def _write_figure(figure: Figure, folder: Path, *, png: bool) -> None:
-    path = folder / f"{figure.key}.svg"
-    if isinstance(figure, Picture):
-        write_text(path, figure.svg)
-        if png:
-            from nas.reporting.cells.pixels import write_png as write_cell_png
-
-            write_cell_png(figure.svg, path.with_suffix(".png"))
-        return
-    drawing = _titled(figure)
-    write_svg(drawing, path, label=figure.title)
-    if png:
-        write_png(drawing, path.with_suffix(".png"))
-
-
-def _titled(figure: Chart | HeatMap | Permutations) -> Drawing:
-    return standalone(figure) if isinstance(figure, Chart) else with_title(drawing_of(figure), figure.title)
+    for block in (block for section in sections for block in section.blocks):
+        if isinstance(block, DataTable):
+            write_csv(folder / f"{block.key}.csv", block.rows)
+        elif isinstance(block, Cells):
+            write_text(folder / f"{block.key}.svg", block.whole)
+            if png:
+                write_cells_png(folder / f"{block.key}.png", block.whole)
+        elif isinstance(block, Figure):
+            for suffix in ("svg", "png") if png else ("svg",):
+                write_figure(folder / f"{block.key}.{suffix}", block)
 
 
 def _subtitle(runs: Sequence[RunRecord], rows: Sequence[dict[str, Any]]) -> str:

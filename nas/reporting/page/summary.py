@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nas.reporting.figures.colours import BLUE, GREY
 from nas.reporting.figures.figures import Axis, Chart, DataTable, Paragraph, Series, TableColumn
 from nas.reporting.figures.timing import latency_rows
 from nas.reporting.page.records import RunRecord, number
@@ -38,40 +39,45 @@ def summary_table(rows: Sequence[Mapping[str, Any]]) -> DataTable:
     caption = "A click on a title sorts. " + " ".join(
         sentence for key, sentence in CAPTIONS.items() if any(key in row for row in rows)
     )
-    return DataTable(key="summary", title="Runs", caption=caption.strip(), columns=columns, rows=rows)
+    return DataTable("summary", "Runs", caption.strip(), columns, rows)
+
+
+def lead(rows: Sequence[Mapping[str, Any]], best: int) -> list[Paragraph]:
+    """Says in a sentence what was found and what it is worth; nothing if no found cell was trained."""
+    row = rows[best]
+    if "test_accuracy" not in row:
+        return []
+    text = (
+        "The cell that the search found"
+        if len(rows) == 1
+        else f"Of {len(rows)} runs the best cell is {row['run']}'s: it"
+    )
+    text += f" classifies {_percent('test_accuracy')(row)} % of the test images correctly"
+    if "random_accuracy" in row:
+        text += f", random cells of the same space, trained alike, {_percent('random_accuracy')(row)} %"
+        text += f" ({row['comparison']})" if "comparison" in row else ""
+    costs = [f"has {row['parameters']:,.0f} parameters"] if "parameters" in row else []
+    costs += [f"takes {row['latency_ms']:.2f} ms for one image"] if "latency_ms" in row else []
+    return [Paragraph(text + (f"; its network {' and '.join(costs)}" if costs else "") + ".", "lead")]
 
 
 def accuracy_chart(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
     """Draws the test accuracy of each run's found cell beside that of its random cells."""
-    shown = [row for row in rows if "test_accuracy" in row]
-    kinds = {"test_accuracy": ("found cell", 0), "random_accuracy": ("random cells", 6)}
-    apart = 0.14 if any("random_accuracy" in row for row in shown) else 0.0  # of a row's height
+    kinds = {"test_accuracy": ("found cell", BLUE), "random_accuracy": ("random cells", GREY)}
     series = []
-    for side, (key, (name, colour)) in zip((-apart, apart), kinds.items(), strict=True):
-        known = [(place, row) for place, row in enumerate(shown) if key in row]
-        means = [100 * row[key] for _, row in known]
-        stds = [100 * number(row.get(f"{key}_std")) for _, row in known]
-        series.append(
-            Series(
-                name=name,
-                x=means,
-                y=[place + side for place, _ in known],
-                mark="dots",
-                low=[mean - std for mean, std in zip(means, stds, strict=True)],
-                high=[mean + std for mean, std in zip(means, stds, strict=True)],
-                colour=colour,
-            )
-        )
+    for key, (name, colour) in kinds.items():
+        known = [row for row in rows if key in row and "test_accuracy" in row]
+        means = [100 * row[key] for row in known]
+        stds = [100 * number(row.get(f"{key}_std")) for row in known]
+        low = [mean - std for mean, std in zip(means, stds, strict=True)]
+        high = [mean + std for mean, std in zip(means, stds, strict=True)]
+        names = [str(row["run"]) for row in known]
+        one = Series(name=name, x=means, y=names, mark="dots", low=low, high=high, colour=colour)
+        series += [one] if known else []
     chart = Chart(
-        key="all-test-accuracy",
-        title="Test accuracy",
-        caption="Means after retraining; the line through a dot is one standard deviation, of the found cell over "
-        "seeds, of the random cells over cells. Whether a difference is shown, the verdict of a run says.",
-        x=Axis(title="test accuracy (%)"),
-        y=Axis(title="", categories=tuple(row["run"] for row in shown)),
-        series=tuple(one for one in series if one.x),
+        "all-test-accuracy", "Test accuracy", ACCURACY_CAPTION, Axis("test accuracy (%)"), Axis("run"), series
     )
-    return [] if chart.empty else [chart]
+    return [chart] if series else []
 
 
 def failures(runs: Sequence[RunRecord]) -> list[Paragraph]:
@@ -80,7 +86,7 @@ def failures(runs: Sequence[RunRecord]) -> list[Paragraph]:
     for run in runs:
         with run.reading("failed.json"):
             if failure := run.record("failed.json"):
-                sentences.append(Paragraph(f"{run.name} failed: {failure['error']}", loud=True))
+                sentences.append(Paragraph(f"{run.name} failed: {failure['error']}", "loud"))
     return sentences
 
 
@@ -177,21 +183,21 @@ def _percent(key: str) -> Any:
 
 
 COLUMNS = (
-    TableColumn(key="run", title="run", show=lambda row: str(row["run"]), numeric=False),
-    TableColumn(key="space", title="space", show=lambda row: str(row["space"]), numeric=False),
-    TableColumn(key="controller", title="controller", show=lambda row: str(row["controller"]), numeric=False),
-    TableColumn(key="blocks", title="B", show=lambda row: f"{row['blocks']}"),
-    TableColumn(key="reward", title="best reward", show=lambda row: f"{row['reward']:.4f}"),
-    TableColumn(key="shared_accuracy", title="shared accuracy (%)", show=_percent("shared_accuracy")),
-    TableColumn(key="stand_alone_accuracy", title="stand-alone (%)", show=_percent("stand_alone_accuracy")),
-    TableColumn(key="test_accuracy", title="test accuracy (%)", show=_percent("test_accuracy")),
-    TableColumn(key="random_accuracy", title="random cells (%)", show=_percent("random_accuracy")),
-    TableColumn(key="comparison", title="verdict", show=lambda row: str(row["comparison"]), numeric=False),
-    TableColumn(key="parameters", title="parameters", show=lambda row: f"{row['parameters']:,.0f}"),
-    TableColumn(key="multiply_adds", title="multiply-adds (M)", show=lambda row: f"{row['multiply_adds'] / 1e6:.2f}"),
-    TableColumn(key="latency_ms", title="latency (ms)", show=lambda row: f"{row['latency_ms']:.2f}"),
-    TableColumn(key="search_seconds", title="search time", show=lambda row: duration(row["search_seconds"])),
-    TableColumn(key="device", title="device", show=lambda row: str(row["device"]), numeric=False),
+    TableColumn("run", "run"),
+    TableColumn("space", "space"),
+    TableColumn("controller", "controller"),
+    TableColumn("blocks", "B", "d"),
+    TableColumn("reward", "best reward", ".4f"),
+    TableColumn("shared_accuracy", "shared accuracy (%)", _percent("shared_accuracy")),
+    TableColumn("stand_alone_accuracy", "stand-alone (%)", _percent("stand_alone_accuracy")),
+    TableColumn("test_accuracy", "test accuracy (%)", _percent("test_accuracy")),
+    TableColumn("random_accuracy", "random cells (%)", _percent("random_accuracy")),
+    TableColumn("comparison", "verdict"),
+    TableColumn("parameters", "parameters", ",.0f"),
+    TableColumn("multiply_adds", "multiply-adds (M)", lambda row: f"{row['multiply_adds'] / 1e6:.2f}"),
+    TableColumn("latency_ms", "latency (ms)", ".2f"),
+    TableColumn("search_seconds", "search time", lambda row: duration(row["search_seconds"])),
+    TableColumn("device", "device"),
 )
 CAPTIONS = {
     "blocks": "B: blocks of a cell.",
@@ -201,3 +207,7 @@ CAPTIONS = {
     "random_accuracy": "Random cells: uniformly drawn, with the same training, mean ± standard deviation over cells.",
     "latency_ms": "Latency: median at batch size 1.",
 }
+ACCURACY_CAPTION = (
+    "Means after retraining; the line through a dot is one standard deviation, of the found cell over seeds, of the "
+    "random cells over cells. Whether a difference is shown, the verdict of a run says."
+)

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nas.reporting.plots import GREY, PALETTE, panels_in_file
+from nas.reporting.figures.colours import GREY
+from nas.reporting.figures.drawing import write_figure
+from nas.reporting.figures.figures import Axis, Chart, Series
 from nas.reporting.sweeps.summary import FIGURES
 from nas.runs.console import Column
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Rows = Sequence[Mapping[str, Any]]
 DECADES = 100.0
@@ -32,61 +31,41 @@ def sweep_plot(rows: Rows, keys: Sequence[str], path: str | Path, *, batch_size:
         ValueError: If no row has a finished member.
     """
     drawn = [row for row in rows if row["finished"]]
-    axis, others = (keys[0] if keys else ""), keys[1:]
-    values = list(dict.fromkeys(row.get(axis) for row in drawn))
-    numeric = all(isinstance(value, int | float) for value in values)
-    places = {value: value if numeric else place for place, value in enumerate(values)}
-    series: dict[str, list[Mapping[str, Any]]] = {}
+    key, others = (keys[0] if keys else ""), keys[1:]
+    values: list[Any] = [row.get(key) for row in drawn]
+    numeric = bool(values) and all(isinstance(value, int | float) for value in values)
+    groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in drawn:
-        series.setdefault(", ".join(f"{row.get(key)}" for key in others), []).append(row)
-    with panels_in_file(drawn, path, width=3.1 * len(FIGURES), panels=len(FIGURES)) as all_axes:
-        for axes, figure in zip(all_axes, FIGURES, strict=True):
-            for index, (label, group) in enumerate(series.items()):
-                color = PALETTE[index % len(PALETTE)]
-                at = [places[row.get(axis)] for row in group]
-                _draw(axes, figure, group, at, color=color, label=label, joined=numeric)
-            title = f"latency (ms), batch {batch_size}" if figure.key == "latency_ms" else figure.title
-            axes.set(title=title, xlabel=axis)
-            _scale(axes, places, numeric=numeric)
-        if others:
-            all_axes[-1].legend(title=", ".join(others), loc="upper left", bbox_to_anchor=(1, 1))
-
-
-def _draw(
-    axes: "Axes", figure: Column, group: Rows, at: Sequence[Any], *, color: str, label: str, joined: bool
-) -> None:
-    means = [figure.scale * row[figure.key] for row in group]
-    deviations = [figure.scale * (row[f"{figure.key}_std"] or 0.0) for row in group]
-    axes.errorbar(
-        at,
-        means,
-        yerr=deviations,
-        color=color,
-        label=label,
-        marker="o",
-        markersize=3.5,
-        capsize=2.5,
-        linestyle="-" if joined else "none",
-    )
-    random = [(place, row["random_accuracy"]) for place, row in zip(at, group, strict=True) if "random_accuracy" in row]
-    if figure.key == "test_accuracy" and random:
-        shade = GREY if label == "" else color
-        axes.plot(
-            [place for place, _ in random],
-            [figure.scale * accuracy for _, accuracy in random],
-            color=shade,
-            linestyle="--" if joined else "none",
-            marker="_",
-            linewidth=1.0,
+        place = row.get(key) if numeric else str(row.get(key, ""))
+        groups.setdefault(", ".join(f"{row.get(other)}" for other in others), []).append({**row, "place": place})
+    axis = Axis(key, log=10 if numeric and min(values) > 0 and max(values) / min(values) >= DECADES else 0)
+    if numeric and not axis.log and len(set(values)) <= 8:
+        axis = Axis(key, ticks=tuple(dict.fromkeys(values)))
+    charts = []
+    for figure in FIGURES:
+        title = f"latency (ms), batch {batch_size}" if figure.key == "latency_ms" else figure.title
+        series = [
+            one
+            for colour, (name, group) in enumerate(groups.items())
+            for one in _series(figure, group, name, colour=colour, joined=numeric)
+        ]
+        charts.append(
+            Chart(figure.key, title + (f" by {', '.join(others)}" if others else ""), "", axis, Axis(""), series)
         )
+    write_figure(path, *charts)
 
 
-def _scale(axes: "Axes", places: Mapping[Any, Any], *, numeric: bool) -> None:
-    """Sets the horizontal axis: ticks at the values that were swept, as long as they can be read."""
-    if numeric and min(places) > 0 and max(places) / min(places) >= DECADES:
-        axes.set_xscale("log")
-    elif not numeric or len(places) <= 8:
-        labels = ["" if value is None else str(value) for value in places]
-        long = max(map(len, labels)) * len(labels) > 24
-        axes.set_xticks(list(places.values()), labels=labels, rotation=30 if long else 0)
-        axes.margins(x=0.1 if len(places) > 1 else 0.5)
+def _series(figure: Column, group: Rows, name: str, *, colour: int, joined: bool) -> list[Series]:
+    places, means = [row["place"] for row in group], [figure.scale * row[figure.key] for row in group]
+    stds = [figure.scale * (row[f"{figure.key}_std"] or 0.0) for row in group]
+    low = [mean - std for mean, std in zip(means, stds, strict=True)]
+    high = [mean + std for mean, std in zip(means, stds, strict=True)]
+    series = [Series(x=places, y=means, colour=colour)] if joined else []
+    series.append(Series(name=name, x=places, y=means, mark="dots", low=low, high=high, colour=colour))
+    random = [row for row in group if "random_accuracy" in row]
+    if figure.key == "test_accuracy" and random:
+        means = [figure.scale * row["random_accuracy"] for row in random]
+        looks: dict[str, Any] = {"colour": colour if name else GREY, "dashed": True} if joined else {"mark": "dots"}
+        places = [row["place"] for row in random]
+        series.append(Series(name=f"{name} random cells".strip(), x=places, y=means, faint=True, **looks))
+    return series

@@ -1,18 +1,20 @@
 """What a ranking looks like: predictions against stand-alone accuracies, and what batch norm's treatment changes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nas.reporting.plots import BLUE, GREY, ORANGE, PALETTE, panels_in_file
+from nas.reporting.figures.colours import BLUE, GREY, ORANGE
+from nas.reporting.figures.drawing import write_figure
+from nas.reporting.figures.figures import Axis, Chart, Series
+from nas.reporting.figures.series import thinned
 from nas.runs.intervals import wilson_interval
 from nas.studies.ranking.correlations import Array
 from nas.studies.ranking.figures import stand_alone
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 SOURCES = {"uniform": BLUE, "policy": ORANGE}
+MAX_CELLS = 3000  # drawn of a table
 
 
 def ranking_plot(
@@ -38,83 +40,57 @@ def ranking_plot(
     Raises:
         ValueError: If there are no cells.
     """
-    panels = len(runs) + 1
-    with panels_in_file(cells, path, width=4.0 * panels, panels=panels) as all_axes:
-        for axes, (name, run) in zip(all_axes, runs.items(), strict=False):
-            _scatter(axes, cells, name, mode=run["mode"], images=(reward_images, test_images))
-            tau = run["within"]["all"]["tau"]
-            axes.set_title(f"{name}: tau {tau['value']:.2f} ({tau['low']:.2f} … {tau['high']:.2f})")
-        _modes(all_axes[-1], runs)
+    charts = []
+    for name, run in runs.items():
+        tau = run["within"]["all"]["tau"]
+        title = f"{name}: tau {tau['value']:.2f} ({tau['low']:.2f} … {tau['high']:.2f})"
+        x = Axis(f"accuracy with shared weights, {run['mode']} (%)")
+        groups = {source: [cell for cell in cells if cell["source"] == source] for source in SOURCES}
+        series = [
+            one
+            for source, group in groups.items()
+            for one in _scatter(group, source, name, mode=run["mode"], images=(reward_images, test_images))
+        ]
+        charts.append(Chart(name, title, "", x, Axis("stand-alone test accuracy (%)"), series))
+    modes = [_modes(name, run, colour=colour) for colour, (name, run) in enumerate(runs.items())]
+    title = "tau by treatment of batch norm"
+    write_figure(path, *charts, *([Chart("modes", title, "", Axis(""), Axis("tau"), modes)] if cells else []))
 
 
-def _scatter(axes: "Axes", cells: Sequence[Mapping[str, Any]], run: str, *, mode: str, images: tuple[int, int]) -> None:
-    for source, color in SOURCES.items():
-        chosen = [cell for cell in cells if cell["source"] == source]
-        if not chosen:
-            continue
-        shared = [cell["shared"][run][mode] for cell in chosen]
-        truth = stand_alone(chosen).tolist()
-        axes.errorbar(
-            [100 * value for value in shared],
-            [100 * value for value in truth],
-            xerr=_bars(shared, images=images[0]),
-            yerr=_bars(truth, images=images[1]),
-            fmt="o",
-            markersize=4,
-            color=color,
-            ecolor=GREY,
-            elinewidth=0.6,
-            alpha=0.9,
-            label=f"{source} (n = {len(chosen)})",
-        )
-    axes.set(xlabel=f"accuracy with shared weights, {mode} (%)", ylabel="stand-alone test accuracy (%)")
-    axes.legend(fontsize=8)
+def _scatter(
+    cells: Sequence[Mapping[str, Any]], source: str, run: str, *, mode: str, images: tuple[int, int]
+) -> list[Series]:
+    """Returns the dots of the cells of a source, and before them their bars."""
+    if not cells:
+        return []
+    shared, truth = [cell["shared"][run][mode] for cell in cells], stand_alone(cells).tolist()
+    x, y = list[float](), list[float]()
+    for across, up in zip(shared, truth, strict=True):
+        x += [*wilson_interval(across, images[0]), math.nan, across, across, math.nan]
+        y += [up, up, math.nan, *wilson_interval(up, images[1]), math.nan]
+    x, y, shared, truth = ([100 * value for value in values] for values in (x, y, shared, truth))
+    name = f"{source} (n = {len(cells)})"
+    return [Series(x=x, y=y, colour=GREY), Series(name=name, x=shared, y=truth, mark="dots", colour=SOURCES[source])]
 
 
-def _bars(accuracies: Sequence[float], *, images: int) -> list[list[float]]:
-    """Returns how far the intervals reach below and above, in points."""
-    intervals = [wilson_interval(accuracy, images) for accuracy in accuracies]
-    return [
-        [100 * max(0.0, value - low) for value, (low, _) in zip(accuracies, intervals, strict=True)],
-        [100 * max(0.0, high - value) for value, (_, high) in zip(accuracies, intervals, strict=True)],
-    ]
-
-
-def _modes(axes: "Axes", runs: Mapping[str, Mapping[str, Any]]) -> None:
-    names = list(dict.fromkeys(mode for run in runs.values() for mode in run["modes"]))
-    for index, (run, figures) in enumerate(runs.items()):
-        shift = 0.6 * ((index + 0.5) / len(runs) - 0.5)
-        known = [(names.index(mode) + shift, entry["tau"]) for mode, entry in figures["modes"].items()]
-        axes.errorbar(
-            [place for place, _ in known],
-            [tau["value"] for _, tau in known],
-            yerr=[
-                [max(0.0, tau["value"] - tau["low"]) for _, tau in known],
-                [max(0.0, tau["high"] - tau["value"]) for _, tau in known],
-            ],
-            fmt="o",
-            markersize=4,
-            color=PALETTE[index % len(PALETTE)],
-            label=run,
-        )
-    axes.axhline(0, color=GREY, linestyle="--", linewidth=1.0)
-    axes.set_xticks(range(len(names)), labels=names, rotation=20, ha="right")
-    axes.set(title="tau by treatment of batch norm")
-    if len(runs) > 1:
-        axes.legend(fontsize=8)
+def _modes(name: str, run: Mapping[str, Any], *, colour: int) -> Series:
+    modes = {mode: entry["tau"] for mode, entry in run["modes"].items()}
+    value, low, high = ([tau[key] for tau in modes.values()] for key in ("value", "low", "high"))
+    return Series(name=name, x=[*modes], y=value, mark="dots", low=low, high=high, colour=colour)
 
 
 def ordering_plot(truth: Array, scores: Mapping[str, Mapping[str, Array]], path: str | Path) -> None:
-    """Draws for each run the truth of all cells against minus the loss under its shared weights.
+    """Draws for each run the truth of the cells, of at most `MAX_CELLS`, against the loss under its shared weights.
 
     Args:
         truth: (n,) in percent, as the table has it.
-        scores: By run, `loss`, (n,), higher is better.
+        scores: By run, `loss`, (n,), minus the loss: higher is better.
         path: Where the SVG goes.
     """
-    with panels_in_file(truth.tolist(), path, width=4.0 * len(scores), panels=len(scores)) as all_axes:
-        for axes, (name, found) in zip(all_axes, scores.items(), strict=True):
-            axes.scatter(-found["loss"], truth, s=2, color=BLUE, alpha=0.3, rasterized=True)
-            axes.set_title(name)
-            axes.set_xlabel("shared-weight loss (nats)")
-            axes.set_ylabel("accuracy in the table (%)")
+    charts = []
+    for name, found in scores.items():
+        points = thinned([*zip((-found["loss"]).tolist(), truth.tolist(), strict=True)], MAX_CELLS)
+        dots = Series(x=[x for x, _ in points], y=[y for _, y in points], mark="dots", faint=True)
+        x, y = Axis("shared-weight loss (nats)"), Axis("accuracy in the table (%)")
+        charts.append(Chart(name, f"{name} ({len(points)} of {len(truth)} cells)", "", x, y, [dots]))
+    write_figure(path, *charts)

@@ -3,15 +3,15 @@
 Every function takes the figures that `run` returns and a path, and writes the same SVG for the same figures.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nas.reporting.plots import BLUE, GREY, PALETTE, STYLE
+import numpy as np
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from nas.reporting.figures.colours import BLUE, GREY, ORANGE
+from nas.reporting.figures.drawing import write_figure
+from nas.reporting.figures.figures import Axis, Chart, Images, Series
 
 Figures = Mapping[str, Any]
 LABELS = {
@@ -32,37 +32,36 @@ def pictures_plot(figures: Figures, path: str | Path) -> None:
     Raises:
         ValueError: If there are no pictures.
     """
-    pictures = [(name, figures["pictures"][name]) for name in LABELS if name in figures["pictures"]]
-    count = len(pictures[0][1]) if pictures else 0
-    with _axes(pictures, path, size=(1.3 * len(pictures), 1.25 * count + 0.3), grid=(count, len(pictures))) as rows:
-        for number, row in enumerate(rows):
-            for axes, (name, images) in zip(row, pictures, strict=True):
-                _image(axes, images[number], title="" if number else LABELS[name])
+    pictures = {label: figures["pictures"][name] for name, label in LABELS.items() if name in figures["pictures"]}
+    if not pictures:
+        raise ValueError(f"nothing to draw in {path}: there are no pictures")
+    stacked = {label: np.asarray(images, dtype=np.float64) for label, images in pictures.items()}
+    largest = max(float(images.max()) for images in stacked.values()) or 1.0
+    count = len(next(iter(stacked.values())))
+    rows = {" " * i: [(label, images[i] / largest) for label, images in stacked.items()] for i in range(count)}
+    write_figure(path, Images("pictures", "Test images", "", rows))
 
 
 def accuracy_plot(figures: Figures, path: str | Path) -> None:
-    """Draws the test accuracy behind every method: the mean as a line, a dot a trial, and the share regained.
+    """Draws the test accuracy behind every method: the mean as a dot, a small dot a trial, and the share regained.
 
     Raises:
         ValueError: If there are no rows.
     """
-    summary = figures["summary"]
-    names = [name for name in LABELS if name in summary]
-    with _axes(names, path, size=(5.6, 3.2), grid=(1, 1)) as ((axes,),):
-        for place, name in enumerate(names):
-            accuracy, regained = summary[name]["accuracy"], summary[name]["regained"]
-            bound = name in ("none", "true_inverse")
-            color = GREY if bound else BLUE
-            axes.hlines(100 * accuracy["mean"], place - 0.3, place + 0.3, color=color, linewidth=3.0)
-            axes.scatter([place] * accuracy["n"], [100 * value for value in accuracy["values"]], s=10, color=PALETTE[1])
-            if regained is not None and not bound:
-                top = 100 * max(accuracy["values"])
-                axes.text(place, top + 0.6, f"{100 * regained:.0f} % regained", ha="center", fontsize=7)
-        values = [100 * value for name in names for value in summary[name]["accuracy"]["values"]]
-        axes.set_ylim(max(0.0, min(values) - 2), min(100.0, max(values) + 3))
-        axes.set_xticks(range(len(names)), labels=[LABELS[name] for name in names], fontsize=7)
-        axes.set(title=f"test accuracy (%), {figures['data']}")
-        axes.grid(visible=False, axis="x")
+    summary = {name: figures["summary"][name] for name in LABELS if name in figures["summary"]}
+    means: dict[int, dict[str, float]] = {BLUE: {}, GREY: {}}
+    trials: list[tuple[str, float]] = []
+    for name, row in summary.items():
+        bound = name in ("none", "true_inverse")
+        regained = "" if bound or row["regained"] is None else f", {100 * row['regained']:.0f} % regained"
+        means[GREY if bound else BLUE][LABELS[name] + regained] = 100 * row["accuracy"]["mean"]
+        trials += [(LABELS[name] + regained, 100 * value) for value in row["accuracy"]["values"]]
+    x, y = [value for _, value in trials], [label for label, _ in trials]
+    series = [Series(name="a trial", x=x, y=y, mark="dots", faint=True, colour=ORANGE)]
+    for (colour, group), label in zip(means.items(), ("mean of a method", "mean of a bound"), strict=True):
+        series.append(Series(name=label, x=[*group.values()], y=[*group], mark="dots", colour=colour))
+    title = f"test accuracy (%), {figures['data']}"
+    write_figure(path, Chart("accuracy", title, "", Axis("test accuracy (%)"), Axis(""), series))
 
 
 def film_plot(figures: Figures, path: str | Path) -> None:
@@ -75,42 +74,11 @@ def film_plot(figures: Figures, path: str | Path) -> None:
     Raises:
         ValueError: If nothing was learned.
     """
-    films = [(name, figures["films"][name]) for name in LABELS if name in figures["films"]]
-    count = len(films[0][1]) if films else 0
-    with _axes(films, path, size=(1.5 * count, 1.6 * len(films) + 0.2), grid=(len(films), count)) as rows:
-        for row, (name, matrices) in zip(rows, films, strict=True):
-            for number, (axes, matrix) in enumerate(zip(row, matrices, strict=True)):
-                share = 100 * number // max(1, count - 1)
-                _image(axes, matrix, title=f"{share} % of the way")
-            row[0].set_ylabel(LABELS[name], fontsize=8)
-
-
-def _image(axes: "Axes", values: Any, *, title: str) -> None:
-    """Draws (H, W, 3), or (H, W, 1) and (H, W) in grey, dark for a matrix's large entries."""
-    import numpy as np
-
-    array = np.asarray(values)
-    if array.ndim == 2:
-        axes.imshow(array, cmap="Greys", interpolation="nearest", vmin=0)
-    else:
-        axes.imshow(array.squeeze(-1) if array.shape[-1] == 1 else array, cmap="gray", interpolation="nearest")
-    axes.set(xticks=[], yticks=[])
-    axes.set_title(title, fontsize=7)
-    axes.grid(visible=False)
-
-
-@contextmanager
-def _axes(
-    rows: Sequence[object], path: str | Path, *, size: tuple[float, float], grid: tuple[int, int]
-) -> Iterator[Sequence[Sequence["Axes"]]]:
-    """Gives a grid of axes on a figure of `size` in inches, and writes them to `path` when the caller is done."""
-    if not rows:
-        raise ValueError(f"nothing to draw in {path}: there are no rows")
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        yield list(figure.subplots(*grid, squeeze=False))
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+    films = {label: figures["films"][name] for name, label in LABELS.items() if name in figures["films"]}
+    if not films:
+        raise ValueError(f"nothing to draw in {path}: nothing was learned")
+    rows = {
+        label: [(f"{100 * i // max(1, len(film) - 1)} % of the way", matrix) for i, matrix in enumerate(film)]
+        for label, film in films.items()
+    }
+    write_figure(path, Images("film", "Learned matrices", "", rows))
