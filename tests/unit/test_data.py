@@ -66,7 +66,7 @@ def test_limits_reduce_a_data_set_to_stratified_samples():
         ({"max_test": -3}, "max_test must be at least 1, got -3"),
         ({"max_train": 15}, "class '.' has 1 of the 15 images that reward images are chosen from"),
         ({"split_seed": -1}, "split_seed must lie in .* got -1"),
-        ({"crop_padding": -1}, "crop_padding must be"),
+        ({"crop_padding": -1}, "crop_padding\n.*greater than or equal to 0"),
     ],
 )
 def test_an_impossible_division_is_refused(settings, message):
