@@ -223,6 +223,11 @@ class Genotype:
         return cls.from_dict(parse_json(text))
 
 
+def json_line(genotype: Genotype) -> str:
+    """Returns a genotype as JSON in one line, the key of its row in a table."""
+    return json.dumps(genotype.to_dict())
+
+
 def parse_json(text: str) -> object:
     """Parses untrusted JSON.
 

@@ -86,18 +86,20 @@ def _found(runs: Sequence[RankedRun], cells: TableCells) -> dict[str, Any]:
     """Returns the true standing of the cells that finished searches found, and prints it."""
     found = {}
     for one in runs:
-        if (one.path / "genotype.json").exists():
-            standing = cells.standing(load_genotype(one.path), space=one.search.space)
-            equal = standing["equal_parameters"]
-            own = f"the {equal['cells']} cells of its parameter count have {equal['mean']:.4g} in the mean"
-            largest = (
-                "it is the largest cell" if standing["is_largest"] else f"the largest has {standing['largest']:.4g}"
-            )
-            result(
-                f"{one.name} found a cell of {standing['truth']:.4g}, better than {standing['percentile']:.1f} % of "
-                f"all cells; {own}, it is better than {equal['percentile']:.1f} % of them; {largest}"
-            )
-            found[one.name] = standing
+        if not (one.path / "genotype.json").exists():
+            continue
+        standing = cells.standing(load_genotype(one.path), space=one.search.space)
+        if standing is None:
+            note(f"the cell that {one.name} found is not in the table")
+            continue
+        equal = standing["equal_parameters"]
+        largest = "it is the largest cell" if standing["is_largest"] else f"the largest has {standing['largest']:.4g}"
+        result(
+            f"{one.name} found a cell of {standing['truth']:.4g}, better than {standing['percentile']:.1f} % of all; "
+            f"the {equal['cells']} cells of its parameter count have {equal['mean']:.4g} in the mean, "
+            f"it is better than {equal['percentile']:.1f} % of them; {largest}"
+        )
+        found[one.name] = standing
     return found
 
 

@@ -1,7 +1,6 @@
 """Tabulate: train cells of a space from scratch, in narrow bins of size, and write a table of what each comes to."""
 
 import itertools
-import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +22,7 @@ from nas.runs.console import header, note, progress, result, shown
 from nas.runs.seeds import derive_seed, seed_everything
 from nas.searching.random_cells import random_cells
 from nas.searching.stand_alone import Protocol, Training, read_results
-from search_spaces.genotype import Genotype
+from search_spaces.genotype import Genotype, json_line
 from search_spaces.space import WeightSharingSpace
 
 RESULTS = "trainings"
@@ -90,7 +89,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
                 bar.advance()
             rows = [
                 {
-                    "cell": json.dumps(genotype.to_dict()),
+                    "cell": json_line(genotype),
                     "bin": number,
                     **sizes[genotype],
                     "accuracy": statistics.fmean(accuracies[genotype, seed] for seed in training.seeds),

@@ -80,7 +80,9 @@ def test_every_option_of_every_group_composes(override):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_runs_at_toy_size(experiment, tmp_path):
-    results = pipeline.run(config("pipeline", f"experiment={experiment}", *TINY), tmp_path)
+    lacking = ("network.stages", "search_space.blocks") if experiment.startswith("nasbench201") else ()
+    tiny = [one for one in TINY if one.partition("=")[0] not in lacking]
+    results = pipeline.run(config("pipeline", f"experiment={experiment}", *tiny), tmp_path)
     assert 0 <= results["retrain"]["found"]["test_accuracy"]["mean"] <= 1
 
 

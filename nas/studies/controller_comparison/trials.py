@@ -132,8 +132,9 @@ def read_finished(path: Path) -> dict[Trial, dict[str, Any]]:
 
 def drop_cut_off(path: Path) -> None:
     """Removes a last line that was cut off, so that others can be added."""
-    if path.exists():
-        os.truncate(path, len(_whole_lines(path)))
+    whole = len(_whole_lines(path))
+    if path.exists() and path.stat().st_size > whole:
+        os.truncate(path, whole)
 
 
 def _whole_lines(path: Path) -> bytes:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import rankdata
 
 from nas.costs.counting import Cost
 from nas.models.genotype_files import load_genotype
@@ -66,15 +65,13 @@ class TableCells:
         rows = {name: row[places] for name, row in self.rows.items()}
         return TableCells(genotypes=[self.genotypes[place] for place in places], truth=truth, rows=rows)
 
-    def standing(self, genotype: Genotype, *, space: SearchSpace) -> dict[str, Any]:
+    def standing(self, genotype: Genotype, *, space: SearchSpace) -> dict[str, Any] | None:
         """Returns the truth of a cell, and where it stands among all and among those of equal parameter count.
 
         Returns:
             `truth`; `percentile`, the share of all cells that are worse, in 0 … 100; `equal_parameters` with `cells`,
             their `mean`, and the `percentile` among them; `largest`, the truth of the largest cell, and `is_largest`.
-
-        Raises:
-            ValueError: If no cell of the table computes the same.
+            None if no cell of the table computes the same.
         """
         if genotype in self.genotypes:
             place = self.genotypes.index(genotype)
@@ -83,7 +80,7 @@ class TableCells:
             twins = (at for at, one in enumerate(self.genotypes) if space.canonical(one) == canonical)
             place = next(twins, -1)
         if place < 0:
-            raise ValueError("the found cell is not in the table")
+            return None
         values, sizes = self.truth.values, self.rows["parameters"]
         truth = float(values[place])
         equal = values[sizes == sizes[place]]
@@ -215,6 +212,8 @@ def combined(scores: Mapping[str, Mapping[str, Array]], seeds: Mapping[str, int]
     """
     if any(kind not in found for found in scores.values() for kind in COMBINED):
         return {}
+    from scipy.stats import rankdata  # heavy to import, and of no use to the other ranking
+
     ranks: dict[int, list[Array]] = {}
     for run, found in scores.items():
         ranks.setdefault(seeds[run], []).extend(rankdata(found[kind]) for kind in COMBINED)
