@@ -24,6 +24,7 @@ from nas.studies.demonstrations.permuted import images as permuted_images
 from nas.studies.demonstrations.permuted.plots import accuracy_plot, pictures_plot
 from nas.studies.demonstrations.permuted.plots import film_plot as permuted_film
 from nas.studies.demonstrations.structured_plots import constructed_plot, film_plot, learned_plot
+from search_spaces.shuffles import check_mixer
 
 MAX_WIDTH = 140  # characters of a printed row
 
@@ -74,6 +75,12 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     """
     tasks = chosen_names("tasks", plain(cfg, "the config")["tasks"], TASKS)
     settings = {task: build(cfg[task], task) for task in tasks}
+    for task, one in settings.items():
+        for mixer in getattr(one, "mixers", ()):
+            try:
+                check_mixer(mixer)
+            except ValueError as error:
+                raise ValueError(f"{task}.mixers: {error}") from None
     runtime = build_runtime(cfg)
     header("permutations", {"run folder": shown(out), "tasks": ", ".join(tasks), "seed": cfg.seed})
     figures = {}
