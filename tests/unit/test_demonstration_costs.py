@@ -2,8 +2,10 @@ import json
 
 import pytest
 import torch
+from hydra import compose, initialize_config_module
 from torch import nn
 
+from nas.jobs import permutations
 from nas.studies.demonstrations.costs import (
     MixerCostSettings,
     ModelCostSettings,
@@ -146,9 +148,12 @@ def test_hardening_does_not_change_the_mixer_that_trains(measured):
     assert auto["hard_multiply_adds"] == 0
 
 
-def test_a_mixer_that_there_is_not_is_refused_before_anything_is_timed():
-    with pytest.raises(ValueError, match="'nothing'"):
-        MixerCostSettings(mixers=("auto_shuffle", "nothing"))
+def test_a_mixer_that_there_is_not_is_refused_before_anything_is_timed(tmp_path):
+    with initialize_config_module("conf", version_base="1.3"):
+        cfg = compose("permutations", overrides=["tasks=mixer_costs", "mixer_costs.mixers=[auto_shuffle,nothing]"])
+    with pytest.raises(ValueError, match=r"mixer_costs\.mixers: unknown mixer 'nothing'"):
+        permutations.run(cfg, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_four_copies_are_two_functions():
