@@ -13,7 +13,7 @@ from nas.compute.worker_pool import num_processes
 from nas.data.named import ImageData
 from nas.jobs import rank_table
 from nas.jobs.building.config import build, plain
-from nas.jobs.building.derived_models import derived_network_config, read_settings, training_pool
+from nas.jobs.building.derived_models import derived_network_config, read_scratch_settings, training_pool
 from nas.jobs.building.parts import build_data, build_runtime, counted_network
 from nas.jobs.building.ranked_runs import PREDICTIONS, predict, read_runs, run_config, run_folders
 from nas.models.derived import count_parameters
@@ -49,9 +49,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     settings: RankSettings | TableRankSettings = build(cfg.rank, "rank")
     if isinstance(settings, TableRankSettings):
         return rank_table.run(cfg, out, settings)
-    training = read_settings(cfg)
-    if training.warm_start is not None:
-        raise ValueError("retrain.warm_start must be null: a stand-alone training starts from scratch")
+    training = read_scratch_settings(cfg)
     runtime = build_runtime(cfg)
     file = out / PREDICTIONS
     if not file.exists():

@@ -44,7 +44,7 @@ def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, An
     first = runs[0].search
     keep_data(out, lookup.table.record)
     every = table_cells(first.space, lookup, first.evaluator.costs)
-    cells = every.of_part(settings.part)
+    cells = every.of_part(settings.part, space=first.space)
     header(
         "rank",
         {
@@ -59,7 +59,7 @@ def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, An
     rows = ordering_rows(cells, scores, seeds=seeds, seed=cfg.seed, resamples=settings.resamples)
     report = {
         "ordering": {name: {column: asdict(one) for column, one in row.items()} for name, row in rows.items()},
-        "found": _found(runs, every),
+        "found": {} if settings.part == "development" else _found(runs, every),
         "part": settings.part,
         "classes": cells.num_classes,
         "runs": {one.name: one.described() for one in runs},

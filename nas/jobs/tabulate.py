@@ -1,6 +1,7 @@
 """Tabulate: train cells of a space from scratch, in narrow bins of size, and write a table of what each comes to."""
 
 import itertools
+import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from omegaconf import DictConfig
 from nas.compute.environment import environment
 from nas.compute.worker_pool import num_processes
 from nas.jobs.building.config import build, plain
-from nas.jobs.building.derived_models import derived_network_config, read_settings, training_pool
+from nas.jobs.building.derived_models import derived_network_config, read_scratch_settings, training_pool
 from nas.jobs.building.parts import build_data, build_runtime, measure_size
 from nas.jobs.building.run_folder import keep_data
 from nas.jobs.building.settings import TabulateSettings
@@ -26,6 +27,9 @@ from search_spaces.genotype import Genotype, json_line
 from search_spaces.space import WeightSharingSpace
 
 RESULTS = "trainings"
+DRAWN = "drawn.json"
+ENOUGH_CELLS = 20
+"""From which on the agreement of seeds is said."""
 DRAWS = 200
 """Cells whose sizes say where the bins are."""
 
@@ -37,27 +41,46 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         What `tabulate.json` holds: how well one training of a cell predicts another, within bins of size.
 
     Raises:
-        ValueError: If a setting is out of range.
+        ValueError: If a setting is out of range, or bins overlap.
         FileNotFoundError: If the data set is not there.
     """
     settings: TabulateSettings = build(cfg.tabulate, "tabulate")
-    training = read_settings(cfg)
+    training = read_scratch_settings(cfg)
     space: WeightSharingSpace = build(cfg.search_space, "search_space")
     runtime = build_runtime(cfg)
     network_cfg = derived_network_config(cfg, training)
     data = build_data(cfg, runtime)
     keep_data(out, data.record)
-    sizes: dict[Genotype, dict[str, Any]] = {}
+    header(
+        "tabulate",
+        {
+            "run folder": shown(out),
+            "data": f"{data.name}: {len(data.full)} train, {len(data.test)} test images of "
+            f"{'x'.join(map(str, data.kind.shape))}",
+            "cells": f"{settings.cells} in {settings.bins} bins of size, {training.epochs} epochs with "
+            f"{len(training.seeds)} seeds each",
+        },
+    )
+    if not (out / DRAWN).exists():
+        note("drawing cells: thousands are counted to find those of the right size")
+        sizes: dict[Genotype, dict[str, Any]] = {}
 
-    def parameters(genotype: Genotype) -> int:
-        if genotype not in sizes:
-            sizes[genotype] = measure_size(network_cfg, genotype, data.kind)
-        return int(sizes[genotype]["parameters"])
+        def parameters(genotype: Genotype) -> int:
+            if genotype not in sizes:
+                sizes[genotype] = measure_size(network_cfg, genotype, data.kind)
+            return int(sizes[genotype]["parameters"])
 
-    seed_everything(derive_seed(cfg.seed, "cells"))
-    bins = cells_in_bins(space, settings, parameters=parameters)
+        seed_everything(derive_seed(cfg.seed, "cells"))
+        bins = cells_in_bins(space, settings, parameters=parameters)
+        rows = [
+            {"cell": json_line(genotype), "bin": number, **sizes[genotype]}
+            for number, several in enumerate(bins)
+            for genotype in several
+        ]
+        write_json(out / DRAWN, rows)
+    drawn = json.loads((out / DRAWN).read_text(encoding="utf-8"))
+    cells = [(row, Genotype.from_json(row["cell"])) for row in drawn]
     protocol = Protocol(network=plain(network_cfg.network, "network"), data=data.record, settings=training)
-    cells = [(number, genotype) for number, several in enumerate(bins) for genotype in several]
     trainings = {
         (genotype, seed): Training(genotype, seed, out / RESULTS / protocol.file_name(genotype.to_dict(), seed=seed))
         for seed in training.seeds  # all cells with one seed, then all with the next
@@ -68,17 +91,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     }
     left = [one for key, one in trainings.items() if key not in accuracies]
     workers = num_processes(len(left), workers=settings.workers, device=runtime.device.type)
-    header(
-        "tabulate",
-        {
-            "run folder": shown(out),
-            "data": f"{data.name}: {len(data.full)} train, {len(data.test)} test images of "
-            f"{'x'.join(map(str, data.kind.shape))}",
-            "cells": f"{len(cells)} in {len(bins)} bins of size, {training.epochs} epochs with "
-            f"{len(training.seeds)} seeds each",
-            "trainings": f"{len(trainings)}, {len(left)} left, {workers} at a time",
-        },
-    )
+    note(f"{len(trainings)} trainings, {len(left)} left, {workers} at a time")
     with (
         training_pool(network_cfg, training, data, runtime, workers=workers, load_data=build_data) as pool,
         progress("training cells", total=len(trainings), done=len(accuracies)) as bar,
@@ -89,13 +102,11 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
                 bar.advance()
             rows = [
                 {
-                    "cell": json_line(genotype),
-                    "bin": number,
-                    **sizes[genotype],
+                    **row,
                     "accuracy": statistics.fmean(accuracies[genotype, seed] for seed in training.seeds),
                     **{f"seed_{seed}": accuracies[genotype, seed] for seed in training.seeds},
                 }
-                for number, genotype in cells
+                for row, genotype in cells
                 if all((genotype, seed) in accuracies for seed in training.seeds)
             ]
             write_csv(out / "cells.csv", rows)
@@ -110,7 +121,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     }
     write_json(out / "tabulate.json", report)
     note(f"rows in {shown(out / 'cells.csv')}, protocol in tabulate.json")
-    if report["agreement"] is not None:
+    if report["agreement"] is not None and len(cells) >= ENOUGH_CELLS:
         result(f"two trainings of a cell correlate {report['agreement']:.2f} within bins of size")
     note(f"of a search RUN: nas rank run=RUN truth=table table=cells table.path={shown(out / 'cells.csv')}")
     return report
@@ -126,6 +137,11 @@ def cells_in_bins(
     sample = random_cells(space, DRAWS, parameters=parameters, near=0, tolerance=None)
     shares = (np.arange(settings.bins) + 0.5) / settings.bins
     centres = np.quantile([parameters(genotype) for genotype in sample], shares)
+    edges = [centre * (1 + side * settings.width / 2) for centre in centres for side in (-1, 1)]
+    if edges != sorted(edges):
+        raise ValueError(
+            f"tabulate.width {settings.width} makes {settings.bins} bins overlap; take narrower or fewer ones"
+        )
     count = settings.cells // settings.bins
     return [
         random_cells(space, count, parameters=parameters, near=centre, tolerance=settings.width / 2)
@@ -134,7 +150,7 @@ def cells_in_bins(
 
 
 def agreement(accuracies: np.ndarray[Any, np.dtype[np.float64]], bins: np.ndarray[Any, Any]) -> float | None:
-    """Returns the mean correlation of seeds, each bin's mean taken off; None with one seed.
+    """Returns the mean correlation of seeds, each bin's mean taken off; None with one seed, or where one tells nothing.
 
     Args:
         accuracies: (n, S), of n cells by seed.
@@ -143,5 +159,7 @@ def agreement(accuracies: np.ndarray[Any, np.dtype[np.float64]], bins: np.ndarra
     if accuracies.shape[1] < 2:
         return None
     means = np.array([accuracies[bins == number].mean(axis=0) for number in bins])
+    if not (accuracies - means).any(axis=0).all():
+        return None
     correlations = np.corrcoef((accuracies - means).T)
     return float(correlations[np.triu_indices(len(correlations), 1)].mean())

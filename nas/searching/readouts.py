@@ -21,6 +21,10 @@ from search_spaces.genotype import Genotype
 PRIOR = 1e-3
 """Weight of half the squared distance from a factor of 1 and biases of 0, in nats: it bounds them on few images."""
 STEPS = 5
+SHARES = (1.0, 0.25, 0.0625, 0.015625)
+"""Of a Newton step, tried one after the other."""
+WORST_LOSS = 1e6
+"""In nats, of outputs that are not finite."""
 SMALL = 1e-12
 
 
@@ -71,6 +75,7 @@ def read_out(
     logits, wanted = torch.stack(outputs), torch.stack(labels)
     highest, predicted = logits.max(dim=2)  # a NaN counts as the highest
     losses = F.cross_entropy(logits.transpose(1, 2), wanted, reduction="none").double().mean(dim=1)
+    losses = losses.nan_to_num(nan=WORST_LOSS, posinf=WORST_LOSS)
     accuracies = ((predicted == wanted) & highest.isfinite()).double().mean(dim=1)
     errors = probe_errors(torch.stack(features), wanted, num_classes=logits.shape[2])
     columns = [losses, accuracies, calibrated_losses(logits, wanted), errors + (0.0 if classifier else math.nan)]
@@ -114,8 +119,9 @@ def calibrated_losses(logits: Tensor, labels: Tensor) -> Tensor:
     """Returns the cross-entropy of each network after calibration on the very images, without waiting for the device.
 
     Outputs are centred, for each image and each class, and divided by their standard deviation, so that the result does
-    not depend on their scale and biases at all; then 5 Newton steps in float64 fit a factor and a bias for each class.
-    A network whose outputs are not finite, or all equal, has the loss of a guess.
+    not depend on their scale and biases at all; then 5 Newton steps in float64, shorter where a whole one would go up,
+    fit a factor and a bias for each class. No loss is above that of a guess, log K, which a network has whose outputs
+    are not finite, or all equal.
 
     Args:
         logits: (B, N, K), of B networks.
@@ -134,7 +140,14 @@ def calibrated_losses(logits: Tensor, labels: Tensor) -> Tensor:
     identity = torch.zeros(len(logits), num_classes + 1, dtype=torch.double, device=logits.device)
     identity[:, 0] = 1.0  # the factor of the logits, then the biases
     prior = PRIOR * torch.eye(num_classes + 1, dtype=torch.double, device=logits.device)
-    fitted = identity
+
+    def losses(fitted: Tensor) -> Tensor:
+        return -(_scaled(outputs, fitted).log_softmax(dim=2) * wanted).sum(dim=2).mean(dim=1)
+
+    def penalised(fitted: Tensor) -> Tensor:
+        return losses(fitted) + PRIOR / 2 * (fitted - identity).square().sum(dim=1)
+
+    fitted, height = identity, penalised(identity)
     for _ in range(STEPS):
         probabilities = _scaled(outputs, fitted).softmax(dim=2)
         # The outputs' derivatives by the parameters, (B, N, K, K + 1), are the logits and the identity.
@@ -153,10 +166,15 @@ def calibrated_losses(logits: Tensor, labels: Tensor) -> Tensor:
             dim=1,
         )
         gradient = gradient + PRIOR * (fitted - identity)
-        fitted = fitted - torch.linalg.solve(hessian / count + prior, gradient)
-    log_probs = _scaled(outputs, fitted).log_softmax(dim=2)
-    losses = -(log_probs * wanted).sum(dim=2).mean(dim=1)
-    return torch.where(finite, losses, math.log(num_classes))
+        step = torch.linalg.solve(hessian / count + prior, gradient)
+        for share in SHARES:  # the longest step that goes down; none where all go up
+            tried = fitted - share * step
+            reached = penalised(tried)
+            lower = reached < height
+            fitted, height = torch.where(lower[:, None], tried, fitted), torch.where(lower, reached, height)
+            step = torch.where(lower[:, None], 0.0, step)
+    guess = math.log(num_classes)
+    return torch.where(finite, losses(fitted), guess).clamp(max=guess)
 
 
 def _scaled(outputs: Tensor, fitted: Tensor) -> Tensor:

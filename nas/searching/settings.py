@@ -88,6 +88,8 @@ class SearchSettings(LoopSettings, TrainingSettings):
 
     def __post_init__(self) -> None:
         TrainingSettings.__post_init__(self)
+        if self.keep_every > self.epochs:
+            raise ValueError(f"keep_every must be at most epochs {self.epochs}, got {self.keep_every}")
         if self.finalists == 1:
             raise ValueError("finalists must be 0, or at least 2 to choose from, got 1")
 

@@ -15,7 +15,7 @@ from nas.runs.checkpoints import file_digest
 MAX_BYTES = 256 * 2**20
 MAX_ROWS = 1_000_000
 MAX_COLUMNS = 1_000
-MAX_KEY_LENGTH = 1_000
+MAX_KEY_LENGTH = 10_000
 SHOWN_LENGTH = 80
 
 

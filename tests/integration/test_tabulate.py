@@ -101,3 +101,29 @@ def test_agreement_is_the_correlation_of_seeds_within_bins():
     assert agreement(seeds, bins) == pytest.approx(1)
     assert agreement(seeds * [1, 0] + [[0, 1], [0, 2], [0, 8], [0, 9]], bins) == pytest.approx(0)
     assert agreement(seeds[:, :1], bins) is None
+    assert agreement(seeds * [1, 0], bins) is None  # the second seed tells no cells apart
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("tabulate.width=0.9", "overlap"),
+        ("retrain.warm_start=search", "starts from scratch"),
+        ("tabulate.cells=5", "as many for each"),
+    ],
+)
+def test_what_would_make_another_table_is_refused_before_anything_trains(override, said, tmp_path):
+    given = [one for one in SMALL if one.partition("=")[0] != override.partition("=")[0]]
+    with pytest.raises(ValueError, match=said):
+        tabulate.run(config("tabulate", *given, override), tmp_path)
+    assert not (tmp_path / "trainings").exists()
+
+
+def test_a_ranking_refuses_a_table_of_another_space(whole, tmp_path):
+    other = [one for one in TOY if not one.startswith("search_space")] + ["search_space.blocks=1"]
+    cfg = config("search", *other, "search.epochs=1", "search.final_samples=2", "search.random_cells=0", "name=x")
+    search.run(cfg, tmp_path / "run")
+    OmegaConf.save(cfg, tmp_path / "run" / "config.yaml", resolve=True)
+    asked = ("truth=table", "table=cells", f"table.path={whole}/cells.csv", f"run={tmp_path}/run", "device=cpu")
+    with pytest.raises(ValueError, match="take a table of its space"):
+        rank.run(config("rank", *asked, "name=x"), tmp_path / "rank")

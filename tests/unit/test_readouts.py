@@ -97,3 +97,16 @@ def test_a_probe_does_not_see_scale_and_offset_of_features_and_likes_those_that_
     spoilt = probe_errors(features, labels, num_classes=3)
     assert spoilt[1] == 1
     assert spoilt[0] == found[0]
+
+
+@pytest.mark.parametrize(("images", "classes", "heavy"), [(32, 100, False), (32, 10, True), (256, 10, True)])
+def test_hard_outputs_have_no_loss_above_a_guess_and_almost_the_least_one(images, classes, heavy):
+    generator = np.random.default_rng(0)
+    shape = (20, images, classes)
+    noise = generator.standard_t(2, size=shape) if heavy else generator.normal(size=shape)
+    logits, labels = torch.from_numpy(noise), torch.from_numpy(generator.integers(classes, size=images))
+    losses = calibrated_losses(logits, labels)
+    assert (losses <= math.log(classes)).all()
+    wanted = torch.tensor([_fitted(one, labels) for one in logits[:3]])
+    assert (losses[:3] - wanted).abs().max() < 0.1
+    assert (losses[:3] >= wanted - 1e-3).all()

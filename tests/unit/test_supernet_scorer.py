@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 
 import pytest
 import torch
@@ -62,3 +63,13 @@ def test_every_genotype_gets_a_batch_of_its_own_until_they_are_used_up(network):
 def test_options_out_of_range_are_refused(network, option, message):
     with pytest.raises(ValueError, match=message):
         scorer(network, **option)
+
+
+def test_all_readouts_of_a_spoilt_network_are_finite_and_worst(network):
+    (sound,) = scorer(network).read_out([GENOTYPE])
+    network.classifier.weight.data.fill_(float("nan"))
+    (spoilt,) = scorer(network).read_out([GENOTYPE])
+    assert spoilt.accuracy == 0
+    assert spoilt.loss > 1000 > sound.loss > 0
+    assert spoilt.calibrated_loss == pytest.approx(math.log(3))
+    assert spoilt.probe_error == sound.probe_error  # the features are sound

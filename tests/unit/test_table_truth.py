@@ -32,12 +32,12 @@ def lookup():
 
 @pytest.fixture(scope="module")
 def development(lookup):
-    return table_cells(SPACE, lookup, {"parameters": parameters}).of_part("development")
+    return table_cells(SPACE, lookup, {"parameters": parameters}).of_part("development", space=SPACE)
 
 
 @pytest.fixture(scope="module")
 def reported(lookup):
-    return table_cells(SPACE, lookup, {"parameters": parameters}).of_part("reported")
+    return table_cells(SPACE, lookup, {"parameters": parameters}).of_part("reported", space=SPACE)
 
 
 CHAIN = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|none~0|none~1|skip_connect~2|"
@@ -62,7 +62,7 @@ def test_cells_that_compute_the_same_are_chosen_together(development, reported):
     """An edge that no path takes changes neither function nor part."""
     dead = SIDE.replace("nor_conv_1x1", "nor_conv_3x3")
     assert function_text(parse_arch_string(dead)) == function_text(parse_arch_string(SIDE))
-    assert is_development([parse_arch_string(dead)]) == is_development([parse_arch_string(SIDE)])
+    assert is_development([parse_arch_string(dead)], SPACE) == is_development([parse_arch_string(SIDE)], SPACE)
     classes = [{SPACE.canonical(one) for one in cells.genotypes} for cells in (development, reported)]
     assert not classes[0] & classes[1]
     assert [len(one) for one in classes] == [764, 4496]
@@ -116,7 +116,7 @@ def test_a_table_may_hold_a_few_cells_of_a_large_space_in_groups_of_its_own(tmp_
     assert found.truth.values.tolist() == list(range(10))
     assert found.truth.groups["group"].tolist() == [0, 1] * 5
     cells_of = table_cells(space, lookup, {"parameters": lambda cell: 1.0}).of_part
-    parts = [one.to_json() for part in ("development", "reported") for one in cells_of(part).genotypes]
+    parts = [one.to_json() for part in ("development", "reported") for one in cells_of(part, space=space).genotypes]
     assert sorted(parts) == sorted(one.to_json() for one in cells)
 
 

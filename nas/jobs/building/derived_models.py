@@ -29,6 +29,14 @@ def read_settings(cfg: DictConfig) -> RetrainSettings:
     return settings
 
 
+def read_scratch_settings(cfg: DictConfig) -> RetrainSettings:
+    """Returns the settings under `cfg.retrain` of trainings from scratch; raises ValueError for a warm start."""
+    settings = read_settings(cfg)
+    if settings.warm_start is not None:
+        raise ValueError("retrain.warm_start must be null: a stand-alone training starts from scratch")
+    return settings
+
+
 def derived_network_config(cfg: DictConfig, settings: RetrainSettings) -> DictConfig:
     """Returns the config with the derived model's filters and cells where the settings name them."""
     sizes = {"filters": settings.filters, "cells_per_stage": settings.cells_per_stage}

@@ -57,5 +57,5 @@ class TabulateSettings:
     workers: PositiveInt | None = None
 
     def __post_init__(self) -> None:
-        if self.cells < 2 * self.bins:
-            raise ValueError(f"cells must be at least 2 for each of {self.bins} bins, got {self.cells}")
+        if self.cells < 2 * self.bins or self.cells % self.bins:
+            raise ValueError(f"cells must be as many for each of {self.bins} bins, and at least 2, got {self.cells}")

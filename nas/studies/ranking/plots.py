@@ -83,7 +83,7 @@ def ordering_plot(truth: Array, scores: Mapping[str, Mapping[str, Array]], path:
     """Draws for each run the truth of the cells, of at most `MAX_CELLS`, against the loss under its shared weights.
 
     Args:
-        truth: (n,) in percent, as the table has it.
+        truth: (n,), as the table has it.
         scores: By run, `loss`, (n,), minus the loss: higher is better.
         path: Where the SVG goes.
     """
@@ -91,6 +91,6 @@ def ordering_plot(truth: Array, scores: Mapping[str, Mapping[str, Array]], path:
     for name, found in scores.items():
         points = thinned([*zip((-found["loss"]).tolist(), truth.tolist(), strict=True)], MAX_CELLS)
         dots = Series(x=[x for x, _ in points], y=[y for _, y in points], mark="dots", faint=True)
-        x, y = Axis("shared-weight loss (nats)"), Axis("accuracy in the table (%)")
+        x, y = Axis("shared-weight loss (nats)"), Axis("truth in the table")
         charts.append(Chart(name, f"{name} ({len(points)} of {len(truth)} cells)", "", x, y, [dots]))
     write_figure(path, *charts)

@@ -58,7 +58,7 @@ class TableRankSettings:
 
     Attributes:
         part: Of the classes of cells that compute the same: development (on which settings are chosen: by a digest a
-            tenth of NAS-Bench-201's, a quarter of other tables'), reported (the others) or all.
+            seventh of NAS-Bench-201's, a quarter of other tables'), reported (the others) or all.
         images: Reward images that a cell is scored on; null: as the run scores.
         resamples: Of the bootstrap over classes and runs.
     """
