@@ -1,6 +1,7 @@
 """The search spaces of two cells made of blocks: their decisions, and the way from answers to a genotype and back."""
 
 from collections.abc import Hashable, Iterable, Sequence
+from itertools import islice
 
 from search_spaces.canonical import canonical_cell
 from search_spaces.cells import CellCandidates
@@ -85,10 +86,12 @@ class CellSpace:
         )
 
     def _decode_cell(self, actions: Sequence[int]) -> CellGenotype:
-        edges = len(self.slots)
-        answers = [actions[2 * edges * i : 2 * edges * (i + 1)] for i in range(self.blocks)]
+        edges, named, left = len(self.slots), self.ops.__getitem__, iter(actions)
         blocks = tuple(
-            Block(inputs=tuple(block[:edges]), ops=tuple(self.ops[op] for op in block[edges:])) for block in answers
+            [
+                Block(tuple(islice(left, edges)), tuple(map(named, islice(left, edges))))  # read from left to right
+                for _ in range(self.blocks)
+            ]
         )
         return CellGenotype(
             blocks=blocks,
@@ -98,11 +101,11 @@ class CellSpace:
         )
 
     def _outputs(self, blocks: Sequence[Block]) -> tuple[int, ...] | None:
+        if self.output != "all" and not self.passes_inputs:
+            return None
         nodes = range(len(self.inputs) + len(blocks))
         if self.output == "all":
             return tuple(nodes[len(self.inputs) :])
-        if not self.passes_inputs:
-            return None
         read = {source for block in blocks for source in block.inputs}
         return tuple(node for node in nodes if node not in read)
 
