@@ -1,7 +1,6 @@
 """The search spaces of two cells made of blocks: their decisions, and the way from answers to a genotype and back."""
 
 from collections.abc import Hashable, Iterable, Sequence
-from itertools import islice
 
 from search_spaces.canonical import canonical_cell
 from search_spaces.cells import CellCandidates
@@ -63,6 +62,10 @@ class CellSpace:
         if not self.mixers:
             raise ValueError("mixers must name at least one mixer")
         self.slots = range(self.num_edges)
+        edges = [
+            slice(first, first + self.num_edges) for first in range(0, 2 * blocks * self.num_edges, self.num_edges)
+        ]
+        self._places = list(zip(edges[::2], edges[1::2], strict=True))  # of each block's inputs and ops among actions
         self.decisions = tuple(decision for cell in CELLS for decision in self._cell_decisions(cell))
 
     def _cell_decisions(self, cell: str) -> Iterable[Decision]:
@@ -86,19 +89,10 @@ class CellSpace:
         )
 
     def _decode_cell(self, actions: Sequence[int]) -> CellGenotype:
-        edges, named, left = len(self.slots), self.ops.__getitem__, iter(actions)
-        blocks = tuple(
-            [
-                Block(tuple(islice(left, edges)), tuple(map(named, islice(left, edges))))  # read from left to right
-                for _ in range(self.blocks)
-            ]
-        )
-        return CellGenotype(
-            blocks=blocks,
-            mixer=self.mixers[actions[-1]] if len(self.mixers) > 1 else self.mixers[0],
-            num_inputs=len(self.inputs),
-            outputs=self._outputs(blocks),
-        )
+        named = self.ops.__getitem__
+        blocks = tuple([Block(tuple(actions[read]), tuple(map(named, actions[ops]))) for read, ops in self._places])
+        mixer = self.mixers[actions[-1]] if len(self.mixers) > 1 else self.mixers[0]
+        return CellGenotype(blocks, mixer, len(self.inputs), self._outputs(blocks))
 
     def _outputs(self, blocks: Sequence[Block]) -> tuple[int, ...] | None:
         if self.output != "all" and not self.passes_inputs:
