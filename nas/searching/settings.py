@@ -58,7 +58,8 @@ class SearchSettings(LoopSettings, TrainingSettings):
         calibrate: Shared losses are those that are left when a temperature and a bias for each class are fitted to
             a path's outputs (arXiv:1706.04599, §4.2); reward=likelihood is made of them.
         keep_every: Epochs between copies of the shared weights; a cell's score at the end is the mean over all copies
-            (arXiv:2008.03064, §6.1); 0: the last weights alone score.
+            (arXiv:2008.03064, §6.1); 0, or more than the
+            epochs: the last weights alone score.
         final_samples: Cells sampled at the end, duplicates dropped.
         finalists: Best candidates trained stand-alone before one is called found; 0: shared weights decide.
         finalist_epochs: Of such a training, one cosine on the train images, all else as the shared weights were
@@ -88,8 +89,6 @@ class SearchSettings(LoopSettings, TrainingSettings):
 
     def __post_init__(self) -> None:
         TrainingSettings.__post_init__(self)
-        if self.keep_every > self.epochs:
-            raise ValueError(f"keep_every must be at most epochs {self.epochs}, got {self.keep_every}")
         if self.finalists == 1:
             raise ValueError("finalists must be 0, or at least 2 to choose from, got 1")
 
