@@ -58,8 +58,7 @@ class SearchSettings(LoopSettings, TrainingSettings):
         calibrate: Shared losses are those that are left when a temperature and a bias for each class are fitted to
             a path's outputs (arXiv:1706.04599, §4.2); reward=likelihood is made of them.
         keep_every: Epochs between copies of the shared weights; a cell's score at the end is the mean over all copies
-            (arXiv:2008.03064, §6.1); 0, or more than the
-            epochs: the last weights alone score.
+            (arXiv:2008.03064, §6.1); 0, or more than the epochs: the last weights alone score.
         final_samples: Cells sampled at the end, duplicates dropped.
         finalists: Best candidates trained stand-alone before one is called found; 0: shared weights decide.
         finalist_epochs: Of such a training, one cosine on the train images, all else as the shared weights were
