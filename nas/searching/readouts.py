@@ -26,8 +26,6 @@ SHARES = (1.0, 0.25, 0.0625, 0.015625)
 WORST_LOSS = 1e6
 """In nats, of outputs that are not finite."""
 SMALL = 1e-12
-
-
 RIDGE = 0.01
 """Weight of the squared norm of a probe's weights, of standardised features."""
 
@@ -55,7 +53,9 @@ def read_out(
     """
     seen: list[Tensor] = []
     classifier = getattr(network, "classifier", None)
-    hook = classifier and classifier.register_forward_pre_hook(lambda _, given: seen.append(given[0].float()))
+    hook = None
+    if classifier is not None:
+        hook = classifier.register_forward_pre_hook(lambda _, given: seen.append(given[0].float()))
     outputs, features, labels = [], [], []
     try:
         for genotype, batches in paths:
@@ -78,7 +78,12 @@ def read_out(
     losses = losses.nan_to_num(nan=WORST_LOSS, posinf=WORST_LOSS)
     accuracies = ((predicted == wanted) & highest.isfinite()).double().mean(dim=1)
     errors = probe_errors(torch.stack(features), wanted, num_classes=logits.shape[2])
-    columns = [losses, accuracies, calibrated_losses(logits, wanted), errors + (0.0 if classifier else math.nan)]
+    columns = [
+        losses,
+        accuracies,
+        calibrated_losses(logits, wanted),
+        errors + (math.nan if classifier is None else 0.0),
+    ]
     return [Readout(*row) for row in torch.stack(columns, dim=1).tolist()]
 
 

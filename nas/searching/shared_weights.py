@@ -82,7 +82,8 @@ class SharedWeights:
         paths = self._paths(epoch, num_batches, propose)
         score = self.trainer.train_epoch(batches, paths, epoch=epoch, num_batches=num_batches)
         if settings.keep_every and (epoch + 1) % settings.keep_every == 0:
-            self.copies.append({name: value.cpu().clone() for name, value in self.trainer.network.state_dict().items()})
+            weights = self.trainer.network.state_dict()
+            self.copies.append({name: value.to("cpu", copy=True) for name, value in weights.items()})
         learning_rate = self.trainer.learning_rate(epoch)
         return {"learning_rate": learning_rate, "loss": score.loss, "train_accuracy": score.accuracy}
 
