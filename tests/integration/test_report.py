@@ -130,7 +130,7 @@ def test_every_figure_is_seen_and_has_marks(page):
     )
     assert len(figures) > 30
     for name, width, height, drawn in figures:
-        assert width > 90, name
+        assert width > 200, (name, width)
         assert height > 60, name
         assert drawn > 0, name
 

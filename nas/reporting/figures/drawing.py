@@ -20,7 +20,7 @@ from nas.runs.checkpoints import write_bytes, write_text
 
 Spec = dict[str, Any]
 WIDTH, HEIGHT = 460, 220
-STEP, IMAGE = 112, 96  # px from one image to the next, and of its side
+IMAGE, GAP = 96, 16  # px, the side of an image of many, and the distance between two
 CHARACTER = 6.5  # px, about
 COLUMNS = ("s", "x", "y", "low", "high", "v", "note")
 """Of a chart's data: number of the series, place, interval, shown value where that is not the place, and note."""
@@ -298,21 +298,23 @@ def _images(figure: Images) -> Spec:
         for column, (text, image) in enumerate(images)
     ]
     most = max(map(len, figure.rows.values()))
+    side = min(2 * IMAGE, max(IMAGE, WIDTH // most - GAP))  # a few may be larger
+    step = side + GAP
     place = {"type": "quantitative", "axis": None}
-    looks = {"color": colours.SOFT, "fontSize": 11, "dy": -IMAGE / 2 - 7}
-    left = {"type": "text", "align": "right", "color": colours.INK, "fontSize": 12, "dx": -IMAGE / 2 - 8}
-    image = {"type": "image", "width": IMAGE, "height": IMAGE, "aspect": False}
+    looks = {"color": colours.SOFT, "fontSize": 11, "dy": -side / 2 - 7}
+    left = {"type": "text", "align": "right", "color": colours.INK, "fontSize": 12, "dx": -side / 2 - 8}
+    image = {"type": "image", "width": side, "height": side, "aspect": False}
     return {
         "data": {"values": values},
-        "width": STEP * most,
-        "height": (STEP + 12) * len(figure.rows),
+        "width": step * most,
+        "height": (step + 12) * len(figure.rows),
         "encoding": {
             "x": {"field": "x", **place, "scale": {"domain": [-0.5, most - 0.5], "nice": False}},
             "y": {"field": "y", **place, "scale": {"domain": [len(figure.rows) - 0.5, -0.5], "nice": False}},
         },
         "layer": [
             {"mark": image, "encoding": {"url": {"field": "url"}}},
-            {"mark": {"type": "square", "size": IMAGE**2, "filled": False, "stroke": colours.RULE, "strokeWidth": 1}},
+            {"mark": {"type": "square", "size": side**2, "filled": False, "stroke": colours.RULE, "strokeWidth": 1}},
             {"mark": {"type": "text", **looks}, "encoding": {"text": {"field": "text"}}},
             {"mark": left, "encoding": {"text": {"field": "name"}}},
         ],
@@ -332,7 +334,7 @@ def _image_url(values: Any, limit: float | None) -> str:
         ends = np.where(share < 0, [0.70, 0.09, 0.17], [0.03, 0.19, 0.42])  # red and blue
         array = 1 + np.abs(share) * (ends - 1)
     pixels = np.broadcast_to((255 * array.clip(0, 1)).round().astype(np.uint8), (*array.shape[:2], 3))
-    scale = max(1, 2 * IMAGE // max(pixels.shape[:2]))
+    scale = max(1, 4 * IMAGE // max(pixels.shape[:2]))
     stream = io.BytesIO()
     Image.fromarray(pixels.repeat(scale, 0).repeat(scale, 1)).save(stream, "PNG")
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
