@@ -4,6 +4,7 @@ import itertools
 import json
 import statistics
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -61,25 +62,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
             f"{len(training.seeds)} seeds each",
         },
     )
-    if not (out / DRAWN).exists():
-        note("drawing cells: thousands are counted to find those of the right size")
-        sizes: dict[Genotype, dict[str, Any]] = {}
-
-        def parameters(genotype: Genotype) -> int:
-            if genotype not in sizes:
-                sizes[genotype] = measure_size(network_cfg, genotype, data.kind)
-            return int(sizes[genotype]["parameters"])
-
-        seed_everything(derive_seed(cfg.seed, "cells"))
-        bins = cells_in_bins(space, settings, parameters=parameters)
-        rows = [
-            {"cell": json_line(genotype), "bin": number, **sizes[genotype]}
-            for number, several in enumerate(bins)
-            for genotype in several
-        ]
-        write_json(out / DRAWN, rows)
-    drawn = json.loads((out / DRAWN).read_text(encoding="utf-8"))
-    cells = [(row, Genotype.from_json(row["cell"])) for row in drawn]
+    cells = _drawn_cells(cfg, out, space, settings, size_of=partial(measure_size, network_cfg, images=data.kind))
     protocol = Protocol(network=plain(network_cfg.network, "network"), data=data.record, settings=training)
     trainings = {
         (genotype, seed): Training(genotype, seed, out / RESULTS / protocol.file_name(genotype.to_dict(), seed=seed))
@@ -125,6 +108,30 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         result(f"two trainings of a cell correlate {report['agreement']:.2f} within bins of size")
     note(f"of a search RUN: nas rank run=RUN truth=table table=cells table.path={shown(out / 'cells.csv')}")
     return report
+
+
+def _drawn_cells(
+    cfg: DictConfig,
+    out: Path,
+    space: WeightSharingSpace,
+    settings: TabulateSettings,
+    *,
+    size_of: Callable[[Genotype], dict[str, Any]],
+) -> list[tuple[dict[str, Any], Genotype]]:
+    """Draws the cells, or reads what an earlier start drew: `cell`, `bin` and size of each, and the genotype."""
+    file = out / DRAWN
+    if not file.exists():
+        note("drawing cells: thousands are counted to find those of the right size")
+        sizes = cache(size_of)
+        seed_everything(derive_seed(cfg.seed, "cells"))
+        bins = cells_in_bins(space, settings, parameters=lambda genotype: int(sizes(genotype)["parameters"]))
+        rows = [
+            {"cell": json_line(genotype), "bin": number, **sizes(genotype)}
+            for number, several in enumerate(bins)
+            for genotype in several
+        ]
+        write_json(file, rows)
+    return [(row, Genotype.from_json(row["cell"])) for row in json.loads(file.read_text(encoding="utf-8"))]
 
 
 def cells_in_bins(

@@ -109,7 +109,7 @@ def test_agreement_is_the_correlation_of_seeds_within_bins():
     [
         ("tabulate.width=0.9", "overlap"),
         ("retrain.warm_start=search", "starts from scratch"),
-        ("tabulate.cells=5", "as many for each"),
+        ("tabulate.cells=5", "multiple of bins"),
     ],
 )
 def test_what_would_make_another_table_is_refused_before_anything_trains(override, said, tmp_path):

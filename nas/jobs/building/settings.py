@@ -58,4 +58,6 @@ class TabulateSettings:
 
     def __post_init__(self) -> None:
         if self.cells < 2 * self.bins or self.cells % self.bins:
-            raise ValueError(f"cells must be as many for each of {self.bins} bins, and at least 2, got {self.cells}")
+            raise ValueError(
+                f"cells must be a multiple of bins {self.bins}, and at least {2 * self.bins}, got {self.cells}"
+            )
