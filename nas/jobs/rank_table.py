@@ -44,7 +44,7 @@ def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, An
     first = runs[0].search
     keep_data(out, lookup.table.record)
     every = table_cells(first.space, lookup, first.evaluator.costs)
-    cells = every.of_part(settings.part, space=first.space)
+    cells = every.of_part(settings.part, space=first.space, most=settings.classes)
     header(
         "rank",
         {

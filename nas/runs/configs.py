@@ -22,6 +22,7 @@ LATER = {
     "search.sampling": "strings",
     "search.calibrate": False,
     "search.keep_every": 0,
+    "search.scoring_images": None,
     "table.group": None,
 }
 """Keys that runs of version 0.1.0 lack, and the values by which they ran."""

@@ -59,6 +59,7 @@ class SearchSettings(LoopSettings, TrainingSettings):
             a path's outputs (arXiv:1706.04599, §4.2); reward=likelihood is made of them.
         keep_every: Epochs between copies of the shared weights; a cell's score at the end is the mean over all copies
             (arXiv:2008.03064, §6.1); 0, or more than the epochs: the last weights alone score.
+        scoring_images: Reward images that a cell is scored on at the end, with each kept copy other ones; null: all.
         final_samples: Cells sampled at the end, duplicates dropped.
         finalists: Best candidates trained stand-alone before one is called found; 0: shared weights decide.
         finalist_epochs: Of such a training, one cosine on the train images, all else as the shared weights were
@@ -81,6 +82,7 @@ class SearchSettings(LoopSettings, TrainingSettings):
     calibration_batches: PositiveInt = 4
     calibrate: bool = False
     keep_every: NonNegativeInt = 0
+    scoring_images: PositiveInt | None = None
     final_samples: PositiveInt = 40
     finalists: NonNegativeInt = 0
     finalist_epochs: PositiveInt = 10

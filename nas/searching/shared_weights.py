@@ -1,9 +1,9 @@
 """Rewards by shared weights: a supernet that is trained a path at a time and scores every architecture (ENAS, §2.2)."""
 
-import copy
 import itertools
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -114,17 +114,21 @@ class SharedWeights:
         ]
 
     def score(self, genotypes: Sequence[Genotype]) -> list[dict[str, Any]]:
-        """Scores cells on all reward images; with learned mixers also as they would be hardened now."""
+        """Scores cells on all reward images, or with each copy of the weights on other `settings.scoring_images` ones.
+
+        With learned mixers also as they would be hardened now.
+        """
         return self.ranks.spread(genotypes, self._score_own)
 
     def _score_own(self, genotypes: Sequence[Genotype]) -> list[dict[str, Any]]:
         scores: list[list[Score]] = [[] for _ in genotypes]
         hardened: list[list[Score]] = [[] for _ in genotypes]
         with progress("scoring cells", total=len(genotypes) * max(1, len(self.copies))) as bar:
-            for _ in self.each_copy():
-                exact = self.scorer.hardened()
+            for copy in self.each_copy():
+                scorer = replace(self.scorer, seed=copy)
+                exact = scorer.hardened()
                 for place, genotype in enumerate(genotypes):
-                    scores[place] += self.scorer.score([genotype])
+                    scores[place] += scorer.score([genotype])
                     hardened[place] += [] if exact is None else exact.score([genotype])
                     bar.advance()
         return [
@@ -146,7 +150,7 @@ class SharedWeights:
             The numbers of the copies; 0 for the present weights where none is kept.
         """
         network = self.trainer.network
-        present = copy.deepcopy(network.state_dict())
+        present = deepcopy(network.state_dict())
         try:
             for number, weights in enumerate(self.copies or [present]):
                 network.load_state_dict(weights)

@@ -36,7 +36,7 @@ class SupernetScorer:
             `batch` takes those of each batch. Rewards on single batches always take the batch's, as ENAS does.
         calibration_batches: Batches of training images for `recalibrate`.
         max_images: Reward images that a cell is scored on, rounded up to whole batches; None takes all.
-        seed: Draws these; None takes the first.
+        seed: Draws these where not all are taken; None takes the first.
         calibrate: Whether losses are those after calibration; see `nas.searching.readouts`.
         autocast: Data type of the forward pass; None stays in float32.
         recorder: Records the forward pass of a path that is scored on many batches; a reward is of one batch, and to
@@ -122,7 +122,7 @@ class SupernetScorer:
 
     def _images(self) -> Batches:
         count = self.max_images and math.ceil(self.max_images / self.reward_batch_size)
-        return itertools.islice(self.reward.batches(self.batch_size, seed=self.seed), count)
+        return itertools.islice(self.reward.batches(self.batch_size, seed=self.seed if count else None), count)
 
     def _evaluate(self, paths: Iterable[tuple[Genotype, Batches]], *, recorder: Recorder | None = None) -> list[Score]:
         if self.calibrate:

@@ -1,7 +1,7 @@
 """What trains before the rewards of an epoch, which images and cells, and the weights that score at the end."""
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -110,6 +110,18 @@ def test_cells_are_scored_at_the_end_by_the_mean_over_kept_copies_of_the_weights
         losses.append(evaluator.scorer.score(CELLS[:1])[0].loss)
     assert entry["shared_loss"] == pytest.approx(sum(losses) / 2)
     assert losses[0] != losses[1]
+
+
+def test_each_copy_scores_on_images_of_its_own_where_not_all_are_taken():
+    evaluator = shared(keep_every=1)
+    evaluator.scorer = replace(evaluator.scorer, max_images=8)
+    evaluator.train(1, propose)
+    evaluator.copies *= 4  # the same weights
+    (entry,) = evaluator.score(CELLS[:1])
+    for _ in evaluator.each_copy():
+        losses = [replace(evaluator.scorer, seed=seed).score(CELLS[:1])[0].loss for seed in range(4)]
+    assert len(set(losses)) > 1
+    assert entry["shared_loss"] == pytest.approx(sum(losses) / 4)
 
 
 def test_scoring_leaves_the_weights_as_they_were_and_a_resumed_search_has_the_copies():

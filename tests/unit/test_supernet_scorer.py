@@ -73,3 +73,13 @@ def test_all_readouts_of_a_spoilt_network_are_finite_and_worst(network):
     assert spoilt.loss > 1000 > sound.loss > 0
     assert spoilt.calibrated_loss == pytest.approx(math.log(3))
     assert spoilt.probe_error == sound.probe_error  # the features are sound
+
+
+def test_some_images_are_drawn_by_the_seed_and_all_images_are_the_same_with_any(network):
+    def losses(**options):
+        return [scorer(network, bn="batch", seed=seed, **options).score([GENOTYPE])[0].loss for seed in (None, 0, 0, 1)]
+
+    first, drawn, again, other = losses(max_images=8)
+    assert drawn == again
+    assert len({first, drawn, other}) == 3
+    assert len(set(losses())) == 1

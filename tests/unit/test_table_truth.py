@@ -154,3 +154,12 @@ def test_runs_of_one_seed_score_together_by_mean_rank(development):
     )
     expected = [kendalltau(rankdata(values) + rankdata(noise), values).statistic, 1.0]
     assert rows["combined"]["tau"].value == pytest.approx(np.mean(expected), abs=1e-6)
+
+
+def test_few_classes_of_a_part_are_some_of_its_own_whole_and_always_the_same(lookup, development):
+    few = table_cells(SPACE, lookup, {"parameters": parameters}).of_part("development", space=SPACE, most=20)
+    fewer = table_cells(SPACE, lookup, {"parameters": parameters}).of_part("development", space=SPACE, most=10)
+    assert (few.num_classes, fewer.num_classes) == (20, 10)
+    assert set(fewer.genotypes) < set(few.genotypes) < set(development.genotypes)
+    forms = {SPACE.canonical(one) for one in few.genotypes}
+    assert {one for one in development.genotypes if SPACE.canonical(one) in forms} == set(few.genotypes)

@@ -82,6 +82,7 @@ def build_supernet_search(
         batch_size=settings.batch_size,
         bn=settings.bn,
         calibration_batches=settings.calibration_batches,
+        max_images=settings.scoring_images,
         calibrate=settings.calibrate,
         autocast=runtime.autocast,
         recorder=recorder,

@@ -59,10 +59,12 @@ class TableRankSettings:
     Attributes:
         part: Of the classes of cells that compute the same: development (on which settings are chosen: by a digest a
             seventh of NAS-Bench-201's, a quarter of other tables'), reported (the others) or all.
+        classes: How many of them are scored at most, always the same ones; null: all.
         images: Reward images that a cell is scored on; null: as the run scores.
         resamples: Of the bootstrap over classes and runs.
     """
 
     part: Literal["development", "reported", "all"] = "reported"
+    classes: PositiveInt | None = None
     images: PositiveInt | None = None
     resamples: Annotated[int, Field(ge=100)] = 200

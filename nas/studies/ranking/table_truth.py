@@ -51,13 +51,19 @@ class TableCells:
         """Returns the cells of a class."""
         return [self.genotypes[place] for place in np.flatnonzero(self.truth.classes == number)]
 
-    def of_part(self, part: Part, *, space: SearchSpace) -> "TableCells":
-        """Returns the cells of a part of the classes; raises ValueError if there are none."""
+    def of_part(self, part: Part, *, space: SearchSpace, most: int | None = None) -> "TableCells":
+        """Returns the cells of a part of the classes, of `most` classes at most: always the same ones.
+
+        Raises:
+            ValueError: If there are none.
+        """
         wanted = {"development": (True,), "reported": (False,), "all": (True, False)}[part]
-        chosen = [is_development(self.genotypes_of(number), space) in wanted for number in range(self.num_classes)]
-        places = np.flatnonzero(np.array(chosen)[self.truth.classes])
-        if not len(places):
+        members = [self.genotypes_of(number) for number in range(self.num_classes)]
+        numbers = [number for number, own in enumerate(members) if is_development(own, space) in wanted]
+        if not numbers:
             raise ValueError(f"the table has no cells for rank.part={part}")
+        chosen = sorted(numbers, key=lambda number: min(_digests(members[number], space)))[:most]
+        places = np.flatnonzero(np.isin(self.truth.classes, chosen))
         truth = Truth(
             values=self.truth.values[places],
             groups={name: group[places] for name, group in self.truth.groups.items()},
@@ -152,13 +158,14 @@ def is_development(members: Sequence[Genotype], space: SearchSpace) -> bool:
     Of NAS-Bench-201 these are 764 of 5,260 classes: a tenth of the functions as the cells are written, twins together.
     Of other spaces it is about a quarter.
     """
-    if space.name != NAME:
-        return _digest(repr(space.canonical(members[0]))) % 4 == 0
-    return any(_digest(function_text(one)) % 10 == 0 for one in members)
+    share = 10 if space.name == NAME else 4
+    return any(digest % share == 0 for digest in _digests(members, space))
 
 
-def _digest(text: str) -> int:
-    return int(hashlib.sha256(text.encode()).hexdigest(), 16)
+def _digests(members: Sequence[Genotype], space: SearchSpace) -> list[int]:
+    """Returns numbers that depend on what the members of a class compute."""
+    texts = map(function_text, members) if space.name == NAME else [repr(space.canonical(members[0]))]
+    return [int(hashlib.sha256(text.encode()).hexdigest(), 16) for text in texts]
 
 
 def live_counts(genotype: Genotype) -> list[int]:
