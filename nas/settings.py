@@ -40,6 +40,7 @@ CLASSES = {
     "report": "nas.jobs.building.settings.ReportSettings",
     "retrain": "nas.training.settings.RetrainSettings",
     "runtime": "nas.compute.settings.RuntimeSettings",
+    "score": "nas.jobs.building.settings.ScoreSettings",
     "search": "nas.searching.settings.SearchSettings",
     "stand_alone": "nas.searching.settings.StandAloneSettings",
     "structured": "nas.studies.demonstrations.settings.StructuredSettings",

@@ -24,7 +24,7 @@ def followed(command: str, words: Words) -> list[str]:
     from nas.runs.console import note
 
     references = _references(words)
-    if not references or command not in ("show", "latency", "retrain", "export"):
+    if not references or command not in ("show", "latency", "retrain", "export", "score"):
         return []
     network = [] if "network" in words.values else _network(references)
     of_run = _of_run(words, references, images=IMAGES_OF[command]) if command in IMAGES_OF else {}

@@ -9,7 +9,7 @@ from nas.command_line.conf_files import OWN, CommandSettings, Setting, read_comm
 from nas.command_line.words import Words
 
 COMMANDS = (
-    *("pipeline", "sweep", "search", "retrain", "latency", "bench", "predictor", "rank", "tabulate"),
+    *("pipeline", "sweep", "search", "retrain", "latency", "bench", "predictor", "rank", "tabulate", "score"),
     *("compare", "runs", "show", "export", "predict", "replay", "permutations", "report", "table"),
 )
 KEY_COLUMNS = 36

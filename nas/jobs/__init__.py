@@ -19,6 +19,7 @@ Modules:
     report: One HTML page of runs that opens from disk, with its figures and tables as files beside it.
     retrain: Train derived models from a found cell, beside random ones at the same budget, and measure them.
     runs: What runs there are, how far they are and what they found; or in what two of them differ.
+    score: Judge cells by their untrained networks, on one batch of images.
     search: Let a controller propose cells and an evaluator reward them, then write the best down.
     show: Draw a genotype, count the model it makes, and hold it against the guidelines.
     sweep: The pipeline for every combination of settings, through Hydra's multirun, and one summary of all.

@@ -15,17 +15,19 @@ from nas.jobs.building.config import build, plain
 from nas.jobs.building.parts import build_runtime
 from nas.jobs.building.ranked_runs import RankedRun, read_runs
 from nas.jobs.building.run_folder import keep_data
-from nas.models.genotype_files import load_genotype
+from nas.models.genotype_files import load_genotype, load_genotypes
 from nas.runs.checkpoints import write_csv, write_json, write_text
 from nas.runs.console import Column, Table, header, note, progress, result, shown
 from nas.searching.readouts import Readout
 from nas.studies.ranking.ordering import Array, Estimate
 from nas.studies.ranking.plots import ordering_plot
 from nas.studies.ranking.settings import TableRankSettings
-from nas.studies.ranking.table_truth import TableCells, combined, ordering_rows, table_cells
+from nas.studies.ranking.table_truth import TableCells, ordering_rows, table_cells
 
 SCORES = "scores"
 AT_ONCE = 50  # cells
+FINALISTS = 10
+"""Best candidates of a search of which the table chooses one as a search of it would."""
 
 
 def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, Any]:
@@ -55,8 +57,7 @@ def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, An
         },
     )
     scores = {one.name: _scores(one, cells, out, settings) for one in runs}
-    seeds = {one.name: one.search.seed for one in runs}
-    rows = ordering_rows(cells, scores, seeds=seeds, seed=cfg.seed, resamples=settings.resamples)
+    rows = ordering_rows(cells, scores, seed=cfg.seed, resamples=settings.resamples)
     report = {
         "ordering": {name: {column: asdict(one) for column, one in row.items()} for name, row in rows.items()},
         "found": {} if settings.part == "development" else _found(runs, every),
@@ -71,13 +72,13 @@ def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, An
         "cell": ["-".join(map(str, first.space.encode(genotype))) for genotype in cells.genotypes],
         "class": cells.truth.classes,
         "truth": cells.truth.values,
-        **{f"seed {seed}": values for seed, values in combined(scores, seeds).items()},
+        **{f"{name}, {kind}": values for name, kinds in scores.items() for kind, values in kinds.items()},
     }
     values = zip(*columns.values(), strict=True)
-    write_csv(out / "combined.csv", [dict(zip(columns, row, strict=True)) for row in values])
+    write_csv(out / "scored_cells.csv", [dict(zip(columns, row, strict=True)) for row in values])
     ordering_plot(cells.truth.values, scores, out / "rank.svg")
     write_json(out / "rank.json", report)
-    _print(rows)
+    _print(rows, own="calibrated loss" if first.evaluator.scorer.calibrate else "loss")
     note(f"figures in {shown(out / 'rank.json')}, ordering.csv and rank.svg; scores in {shown(out / SCORES)}")
     return report
 
@@ -99,6 +100,14 @@ def _found(runs: Sequence[RankedRun], cells: TableCells) -> dict[str, Any]:
             f"the {equal['cells']} cells of its parameter count have {equal['mean']:.4g} in the mean, "
             f"it is better than {equal['percentile']:.1f} % of them; {largest}"
         )
+        finalists = load_genotypes(one.path / "candidates.json")[:FINALISTS]
+        chosen = cells.finals(finalists, space=one.search.space)
+        if chosen is not None:
+            standing["finals"], standing["finals_of_the_largest"] = chosen
+            result(
+                f"of its {len(finalists)} best candidates, the one that a search of the table prefers has "
+                f"{chosen[0]:.4g}; of the {len(finalists)} largest cells, {chosen[1]:.4g}"
+            )
         found[one.name] = standing
     return found
 
@@ -133,9 +142,8 @@ def _scores(ranked: RankedRun, cells: TableCells, out: Path, settings: TableRank
                 bar.advance(len(new))
             found.append([known[key] for key in keys])
     means = np.mean(found, axis=0)[cells.truth.classes]
-    kinds = {name: -means[:, place] for place, name in enumerate(Readout._fields)}
-    kinds["accuracy"] = means[:, Readout._fields.index("accuracy")]
-    return {name: values for name, values in kinds.items() if np.isfinite(values).all()}
+    losses = {name.replace("_", " "): -means[:, place] for place, name in enumerate(Readout._fields)}
+    return losses | {"accuracy": means[:, Readout._fields.index("accuracy")]}
 
 
 def _read(file: Path) -> dict[str, Readout]:
@@ -172,14 +180,12 @@ def _csv_row(name: str, row: Mapping[str, Estimate]) -> dict[str, Any]:
     }
 
 
-def _print(rows: Mapping[str, Mapping[str, Estimate]]) -> None:
+def _print(rows: Mapping[str, Mapping[str, Estimate]], *, own: str) -> None:
     columns = list(next(iter(rows.values())))
     width = max(map(len, rows))
     table = Table([Column("scored by", f"{'scored by':>{width}}", ""), *(Column(one, one, ".3f") for one in columns)])
     for name, row in rows.items():
         table.row({"scored by": name} | {column: one.value for column, one in row.items()})
-    own = rows["shared loss"]
-    said = ", ".join(
-        f"{column} {own[column].value:.3f} ({own[column].low:.3f} … {own[column].high:.3f})" for column in columns
-    )
-    result(f"scored by the shared weights' loss (95 % interval over classes and runs): {said}")
+    figures = rows[f"shared {own}"]
+    said = ", ".join(f"{name} {one.value:.3f} ({one.low:.3f} … {one.high:.3f})" for name, one in figures.items())
+    result(f"scored by the shared weights' {own} (95 % interval over classes and runs): {said}")

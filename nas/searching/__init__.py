@@ -6,7 +6,7 @@ Modules:
     evaluators: The protocol of an evaluator, which rewards architectures, and of a reward function.
     finals: The best candidates of a search trained stand-alone before one of them is called found.
     random_cells: The cells of the random baseline.
-    readouts: What a simple readout, fitted to the images, makes of a path's outputs or features.
+    readouts: The loss of a path after a simple readout of its outputs is fitted to the images.
     reward_functions: Rewards that weigh accuracy against what a cell costs, latency in the first place.
     search: The loop: a controller proposes, an evaluator rewards, the controller learns.
     settings: Settings of searches: with shared weights, and with exact rewards.
@@ -15,4 +15,5 @@ Modules:
     supernet_scorer: Scores of architectures under the weights that they share.
     table_files: Tables of what somebody has trained before, read from CSV files.
     table_lookup: An evaluator: rewards looked up in such a table.
+    zero_cost: Scores of untrained networks, from one batch of images.
 """

@@ -1,9 +1,8 @@
-"""What a simple readout, fitted to the images themselves, makes of a path's outputs or features.
+"""The loss of a path after a simple readout of its outputs is fitted to the images themselves.
 
 Under shared weights every path has the last layer of a network that was trained for all paths: the scale of its outputs
 and their bias to classes say more of the other paths than of the architecture. So the loss is taken after a temperature
-and a bias for each class are fitted (vector scaling with one temperature, Guo et al. 2017, arXiv:1706.04599, §4.2); and
-a linear probe (Alain & Bengio 2016, arXiv:1610.01644) leaves out the last layer altogether.
+and a bias for each class are fitted (vector scaling with one temperature, Guo et al. 2017, arXiv:1706.04599, §4.2).
 """
 
 import math
@@ -26,17 +25,14 @@ SHARES = (1.0, 0.25, 0.0625, 0.015625)
 WORST_LOSS = 1e6
 """In nats, of outputs that are not finite."""
 SMALL = 1e-12
-RIDGE = 0.01
-"""Weight of the squared norm of a probe's weights, of standardised features."""
 
 
 class Readout(NamedTuple):
-    """Means over images: `loss` and `calibrated_loss` in nats, `accuracy`, and the squared `probe_error`."""
+    """Means over images: `loss` and `calibrated_loss` in nats, and `accuracy`."""
 
     loss: float
     accuracy: float
     calibrated_loss: float
-    probe_error: float
 
 
 @torch.no_grad()
@@ -46,30 +42,18 @@ def read_out(
     """Scores paths in the mode the network is in; the host waits once, at the end.
 
     Args:
-        network: Of all paths. What goes into its layer `classifier` are its features; without that layer there is no
-            probe, and its error is NaN.
+        network: Of all paths.
         paths: Each with its batches, at least one; all have as many images.
         autocast: Data type of the forward pass; None stays in float32.
     """
-    seen: list[Tensor] = []
-    classifier = getattr(network, "classifier", None)
-    hook = None
-    if classifier is not None:
-        hook = classifier.register_forward_pre_hook(lambda _, given: seen.append(given[0].float()))
-    outputs, features, labels = [], [], []
-    try:
-        for genotype, batches in paths:
-            own = []
-            for images, wanted in batches:
-                with autocasting(images, autocast):
-                    own.append((network(images, genotype).float(), wanted))
-            outputs.append(torch.cat([logits for logits, _ in own]))
-            labels.append(torch.cat([wanted for _, wanted in own]))
-            features.append(torch.cat(seen) if seen else outputs[-1])
-            seen.clear()
-    finally:
-        if hook is not None:
-            hook.remove()
+    outputs, labels = [], []
+    for genotype, batches in paths:
+        own = []
+        for images, wanted in batches:
+            with autocasting(images, autocast):
+                own.append((network(images, genotype).float(), wanted))
+        outputs.append(torch.cat([logits for logits, _ in own]))
+        labels.append(torch.cat([wanted for _, wanted in own]))
     if not outputs:
         return []
     logits, wanted = torch.stack(outputs), torch.stack(labels)
@@ -77,46 +61,8 @@ def read_out(
     losses = F.cross_entropy(logits.transpose(1, 2), wanted, reduction="none").double().mean(dim=1)
     losses = losses.nan_to_num(nan=WORST_LOSS, posinf=WORST_LOSS)
     accuracies = ((predicted == wanted) & highest.isfinite()).double().mean(dim=1)
-    errors = probe_errors(torch.stack(features), wanted, num_classes=logits.shape[2])
-    columns = [
-        losses,
-        accuracies,
-        calibrated_losses(logits, wanted),
-        errors + (math.nan if classifier is None else 0.0),
-    ]
+    columns = [losses, accuracies, calibrated_losses(logits, wanted)]
     return [Readout(*row) for row in torch.stack(columns, dim=1).tolist()]
-
-
-@torch.no_grad()
-def probe_errors(features: Tensor, labels: Tensor, *, num_classes: int) -> Tensor:
-    """Returns how far ridge regressions from features to classes are off on images that they were not fitted to.
-
-    Features are standardised over the images; each half of the images is predicted from the other. A network whose
-    features are not finite predicts 0.
-
-    Args:
-        features: (B, N, D), of B networks.
-        labels: (B, N).
-        num_classes: K.
-
-    Returns:
-        Squared errors, summed over the classes, mean over the images, (B,), float64.
-    """
-    finite = features.isfinite().all(dim=2).all(dim=1)
-    given = torch.where(finite[:, None, None], features.double(), 0.0)
-    given = given - given.mean(dim=1, keepdim=True)
-    given = given / given.square().mean(dim=1, keepdim=True).sqrt().clamp_min(SMALL)
-    given = F.pad(given, (0, 1), value=1.0)  # the constant
-    wanted = F.one_hot(labels, num_classes).double()
-    half = given.shape[1] // 2
-    parts = [(given[:, :half], wanted[:, :half]), (given[:, half:], wanted[:, half:])]
-    penalty = RIDGE * torch.eye(given.shape[2], dtype=torch.double, device=given.device)
-    total = torch.zeros(len(given), dtype=torch.double, device=given.device)
-    for (known, classes), (other, targets) in (parts, parts[::-1]):
-        count = known.shape[1]
-        weights = torch.linalg.solve(known.mT @ known / count + penalty, known.mT @ classes / count)
-        total += (other @ weights - targets).square().sum(dim=(1, 2))
-    return torch.where(finite, total / given.shape[1], 1.0)
 
 
 @torch.no_grad()

@@ -138,7 +138,9 @@ def _places(names: Sequence[str], wanted: Mapping[str, str | None], file: Path) 
             continue
         if names.count(name) != 1:
             found = "has no column" if name not in names else "has more than one column"
-            raise ValueError(f"{file}, line 1: {found} {brief(name)} for the {role}; it has {', '.join(names[:20])}")
+            known = f"it has {', '.join(names[:20])}; table.{role}=COLUMN names one"
+            known += "; a table of `nas tabulate` is read with table=cells" if names[:1] == ["cell"] else ""
+            raise ValueError(f"{file}, line 1: {found} {brief(name)} for the {role}; {known}")
         places[role] = names.index(name)
     return places
 

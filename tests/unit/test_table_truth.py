@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.stats import kendalltau, rankdata
+from scipy.stats import kendalltau
 
 from controllers.uniform import Uniform
 from nas.searching.table_lookup import open_table
@@ -73,7 +73,7 @@ def test_rows_that_train_nothing_are_those_of_the_table(lookup, development):
     values = development.truth.values
     assert values.tolist() == [lookup.report(one) for one in development.genotypes]
     sizes = [parameters(one) for one in development.genotypes]
-    rows = ordering_rows(development, {"run": {"loss": -values}}, seeds={"run": 0}, seed=0, resamples=1)
+    rows = ordering_rows(development, {"run": {"loss": -values}}, seed=0, resamples=1)
     assert rows["shared loss"]["tau"].value == pytest.approx(-1, abs=1e-6)
     assert rows["parameters"]["tau"].value == pytest.approx(kendalltau(sizes, values).statistic, abs=1e-6)
     assert rows["parameters"]["equal parameters"].value == 0
@@ -97,9 +97,7 @@ def test_groups_hold_equal_counts_and_dead_cells_are_alone(reported):
 
 def test_several_runs_have_their_mean_and_a_row_each(development):
     values = development.truth.values
-    rows = ordering_rows(
-        development, {"a": {"loss": values}, "b": {"loss": -values}}, seeds={"a": 0, "b": 1}, seed=0, resamples=1
-    )
+    rows = ordering_rows(development, {"a": {"loss": values}, "b": {"loss": -values}}, seed=0, resamples=1)
     assert rows["shared loss"]["tau"].value == pytest.approx(0, abs=1e-6)
     assert [rows[f"{run}, loss"]["tau"].value for run in "ab"] == pytest.approx([1, -1], abs=1e-6)
 
@@ -140,20 +138,21 @@ def test_a_found_cell_stands_among_all_cells_and_among_those_of_its_size(lookup)
     assert not other["is_largest"]
 
 
+def test_finals_are_won_by_the_cell_of_the_highest_12_epochs_and_so_are_those_of_the_largest(
+    lookup, development, reported
+):
+    cells = table_cells(SPACE, lookup, {"parameters": parameters})
+    chosen = cells.genotypes[5:8]
+    best = max(chosen, key=lookup.accuracy)
+    largest = sorted(cells.genotypes, key=parameters)[-7:]  # all 3x3 convolutions but one of six
+    assert cells.finals(chosen, space=SPACE)[0] == lookup.report(best)
+    assert cells.finals(largest, space=SPACE) == (lookup.report(max(largest, key=lookup.accuracy)),) * 2
+    assert development.finals(reported.genotypes[:1], space=SPACE) is None
+
+
 def test_cells_of_another_space_are_refused(lookup):
     with pytest.raises(ValueError, match="nasbench201"):
         table_cells(ShuffleNASSpace(), lookup, {})
-
-
-def test_runs_of_one_seed_score_together_by_mean_rank(development):
-    values = development.truth.values
-    noise = np.random.default_rng(0).normal(size=len(values))
-    good, bad = {"calibrated_loss": values, "probe_error": values}, {"calibrated_loss": noise, "probe_error": noise}
-    rows = ordering_rows(
-        development, {"a": good, "b": bad, "c": good}, seeds={"a": 0, "b": 0, "c": 1}, seed=0, resamples=1
-    )
-    expected = [kendalltau(rankdata(values) + rankdata(noise), values).statistic, 1.0]
-    assert rows["combined"]["tau"].value == pytest.approx(np.mean(expected), abs=1e-6)
 
 
 def test_few_classes_of_a_part_are_some_of_its_own_whole_and_always_the_same(lookup, development):

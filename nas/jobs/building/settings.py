@@ -1,4 +1,4 @@
-"""Settings of small jobs: report, predictor and tabulate."""
+"""Settings of small jobs: report, predictor, score and tabulate."""
 
 from dataclasses import field
 from typing import Annotated
@@ -38,6 +38,17 @@ class PredictorTestSettings:
     image_shape: ImageShape | None = None
     num_classes: PositiveInt | None = None
     latency: PredictorSettings = field(default_factory=PredictorSettings)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ScoreSettings:
+    """On what cells are scored untrained.
+
+    Attributes:
+        batch_size: Training images; arXiv:2101.08134 takes 64.
+    """
+
+    batch_size: Annotated[int, Field(ge=2)] = 64
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

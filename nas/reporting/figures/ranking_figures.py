@@ -2,11 +2,11 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nas.reporting.figures.figures import Axis, Block, Chart, DataTable, Paragraph, Series, TableColumn
-from nas.reporting.figures.series import Rows
+from nas.reporting.figures.series import MAX_CLOUD, Rows, thinned
 from nas.reporting.page.records import RunRecord, number
 
 SCATTER_CAPTION = (
@@ -22,6 +22,17 @@ TABLE_CAPTION = (
     "With 95 % bootstrap intervals; a dash means that there are too few cells. A correlation whose interval holds 0 "
     "shows no order."
 )
+ORDERING_CAPTION = (
+    "With 95 % bootstrap intervals over cells and runs. Tau is Kendall's, over all cells and over the truly better "
+    "half and best tenth; P@5 % is the share of the true best twentieth among the twentieth scored best; the equal "
+    "columns compare only cells of one size. The lower rows train nothing: shared weights are worth their training "
+    "where they are above them."
+)
+CLOUD_CAPTION = (
+    "A dot a cell: its loss under shared weights, with each kept copy of them on other images, against its truth in "
+    "the table. Dots that fall to the right mean that a low shared loss belongs to a good cell."
+)
+LOSSES = ("loss", "calibrated loss")
 
 
 def ranking_blocks(run: RunRecord) -> list[Block]:
@@ -29,6 +40,8 @@ def ranking_blocks(run: RunRecord) -> list[Block]:
     blocks: list[Block] = []
     with run.reading("rank.json"):
         record = run.record("rank.json")
+        if record.get("ordering"):
+            return [*_clouds(run), _ordering(run, record["ordering"])]
         cells: Rows = record.get("cells", [])
         if not cells:
             return []
@@ -38,6 +51,44 @@ def ranking_blocks(run: RunRecord) -> list[Block]:
             blocks += _scatters(run, cells, name, index)
         blocks += _correlations(run, figures)
     return blocks
+
+
+def _clouds(run: RunRecord) -> list[Chart]:
+    """Draws the cells of a table by their shared losses, a chart for each ranked run."""
+    cells = thinned(run.rows("scored_cells.csv"), MAX_CLOUD)
+    names = dict.fromkeys(key.removesuffix(", loss") for key in (cells[0] if cells else {}) if key.endswith(", loss"))
+    truth = [number(cell["truth"]) for cell in cells]
+    charts = []
+    for index, name in enumerate(names):
+        series = [
+            Series(
+                name=kind,
+                x=[-number(cell[f"{name}, {kind}"]) for cell in cells],
+                y=truth,
+                mark="dots",
+                colour=colour,
+                hidden=colour > 0,
+            )
+            for colour, kind in enumerate(LOSSES)
+        ]
+        title, x = f"Cells of the table by the shared weights of {name}", Axis("shared-weight loss (nats)")
+        charts.append(Chart(f"{run.key}--cloud-{index}", title, CLOUD_CAPTION, x, Axis("truth in the table"), series))
+    return charts
+
+
+def _ordering(run: RunRecord, ordering: Mapping[str, Mapping[str, Mapping[str, float]]]) -> DataTable:
+    """Lists how well each way of scoring orders the cells of a table."""
+    rows = [
+        {"scored by": name, "estimates": row} | {key: one["value"] for key, one in row.items()}
+        for name, row in ordering.items()
+    ]
+
+    def with_interval(key: str) -> Callable[[Mapping[str, Any]], str]:
+        return lambda row: "{value:.2f} ({low:.2f} … {high:.2f})".format(**row["estimates"][key])
+
+    figures = list(next(iter(ordering.values())))
+    columns = [TableColumn("scored by", "scored by"), *(TableColumn(key, key, with_interval(key)) for key in figures)]
+    return DataTable(f"{run.key}--ordering", "How scores order the cells of the table", ORDERING_CAPTION, columns, rows)
 
 
 def _scatters(run: RunRecord, cells: Rows, name: str, index: int) -> list[Chart]:

@@ -24,8 +24,8 @@ Part = Literal["development", "reported", "all"]
 FORMULA = {"nor_conv_3x3": 3.0, "nor_conv_1x1": 1.0, "avg_pool_3x3": -1.5, "skip_connect": 0.5}
 DEPTH = 0.3
 """What live operations, and convolutions on the longest path, count in the row of NAS-Bench-201 that trains nothing."""
-COMBINED = ("calibrated_loss", "probe_error")
-"""Kinds of scores that count together in the row `combined`."""
+SEEN = "what a search of the table sees"
+"""A row: NAS-Bench-201's validation accuracy after 12 epochs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +80,8 @@ class TableCells:
             their `mean`, and the `percentile` among them; `largest`, the truth of the largest cell, and `is_largest`.
             None if no cell of the table computes the same.
         """
-        if genotype in self.genotypes:
-            place = self.genotypes.index(genotype)
-        else:
-            canonical = space.canonical(genotype)
-            twins = (at for at, one in enumerate(self.genotypes) if space.canonical(one) == canonical)
-            place = next(twins, -1)
-        if place < 0:
+        place = self._place(genotype, space=space)
+        if place is None:
             return None
         values, sizes = self.truth.values, self.rows["parameters"]
         truth = float(values[place])
@@ -102,6 +97,26 @@ class TableCells:
             "largest": float(values[np.argmax(sizes)]),
             "is_largest": bool(place == np.argmax(sizes)),
         }
+
+    def _place(self, genotype: Genotype, *, space: SearchSpace) -> int | None:
+        """Returns the number of a cell, or of another one of its class."""
+        if genotype in self.genotypes:
+            return self.genotypes.index(genotype)
+        canonical = space.canonical(genotype)
+        return next((at for at, one in enumerate(self.genotypes) if space.canonical(one) == canonical), None)
+
+    def finals(self, genotypes: Sequence[Genotype], *, space: SearchSpace) -> tuple[float, float] | None:
+        """Returns the truth of the one of k cells that a search of the table prefers, and that of the k largest.
+
+        Returns:
+            None where a search of the table sees the truth itself, or a cell is not in the table.
+        """
+        places = [self._place(genotype, space=space) for genotype in genotypes]
+        if SEEN not in self.rows or None in places:
+            return None
+        largest = np.argsort(-self.rows["parameters"], kind="stable")[: len(places)]
+        mine, theirs = (max(of, key=lambda place: self.rows[SEEN][place]) for of in (places, largest))
+        return float(self.truth.values[mine]), float(self.truth.values[theirs])
 
 
 def table_cells(space: SearchSpace, lookup: TableLookup, costs: Mapping[str, Cost]) -> TableCells:
@@ -147,7 +162,7 @@ def table_cells(space: SearchSpace, lookup: TableLookup, costs: Mapping[str, Cos
         rows["live operations"] = live @ np.array([*(FORMULA[op] for op in OPS[1:]), DEPTH])
     truth = columns.get("report", columns["reward"])
     if "report" in columns:
-        rows["what a search of the table sees"] = columns["reward"]
+        rows[SEEN] = columns["reward"]
     rows["random"] = np.random.default_rng(0).permutation(len(genotypes)).astype(np.float64)
     return TableCells(genotypes=genotypes, truth=Truth(values=truth, groups=groups, classes=numbers), rows=rows)
 
@@ -190,7 +205,6 @@ def ordering_rows(
     cells: TableCells,
     scores: Mapping[str, Mapping[str, Array]],
     *,
-    seeds: Mapping[str, int],
     seed: int,
     resamples: int,
 ) -> dict[str, dict[str, Estimate]]:
@@ -199,38 +213,14 @@ def ordering_rows(
     Args:
         cells: Scored.
         scores: By run, by kind of score such as `loss`, (n,), higher is better.
-        seeds: Of the runs; those of one seed score together in the row `combined`.
         seed: Of the bootstrap.
         resamples: Of the bootstrap.
 
     Returns:
-        By row: `combined`; of each kind the mean over the runs and, with several, each run; then the rows that train
-        nothing.
+        By row: of each kind the mean over the runs and, with several, each run; then the rows that train nothing.
     """
-    kinds = [kind for kind in next(iter(scores.values())) if all(kind in found for found in scores.values())]
-    together = combined(scores, seeds)
-    joint = {"combined": np.stack(list(together.values()))} if together else {}
+    kinds = list(next(iter(scores.values())))
     several = {f"shared {kind}": np.stack([found[kind] for found in scores.values()]) for kind in kinds}
     single = {f"{run}, {kind}": found[kind] for run, found in scores.items() for kind in kinds if len(scores) > 1}
-    every: dict[str, Array] = {**joint, **several, **single, **cells.rows}
+    every: dict[str, Array] = {**several, **single, **cells.rows}
     return {name: ordering(one, cells.truth, seed=seed, resamples=resamples) for name, one in every.items()}
-
-
-def combined(scores: Mapping[str, Mapping[str, Array]], seeds: Mapping[str, int]) -> dict[int, Array]:
-    """Returns for each seed the mean rank of cells by calibrated loss and by linear probe, over its runs, (n,).
-
-    Args:
-        scores: By run, by kind of score, (n,), higher is better.
-        seeds: Of the runs.
-
-    Returns:
-        By seed; nothing where a run has no probe.
-    """
-    if any(kind not in found for found in scores.values() for kind in COMBINED):
-        return {}
-    from scipy.stats import rankdata  # heavy to import, and of no use to the other ranking
-
-    ranks: dict[int, list[Array]] = {}
-    for run, found in scores.items():
-        ranks.setdefault(seeds[run], []).extend(rankdata(found[kind]) for kind in COMBINED)
-    return {seed: np.mean(several, axis=0) for seed, several in ranks.items()}

@@ -1,0 +1,135 @@
+"""Score: judge cells by their untrained networks, on one batch of images."""
+
+import csv
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from nas.compute.environment import environment
+from nas.costs.counting import random_genotypes
+from nas.jobs.building.config import build, plain
+from nas.jobs.building.parts import build_data, build_derived, build_runtime, measure_size
+from nas.jobs.building.recorded import recorded_config
+from nas.jobs.building.run_folder import keep_data
+from nas.jobs.building.settings import ScoreSettings
+from nas.models.genotype_files import load_genotype, load_genotypes
+from nas.reporting.trackers import Tracker
+from nas.runs.checkpoints import write_csv, write_json
+from nas.runs.console import Column, Table, header, note, progress, result, shown
+from nas.runs.seeds import derive_seed, seed_everything
+from nas.searching.random_cells import distinct
+from nas.searching.zero_cost import log_rank_sum, zero_cost_scores
+from search_spaces.genotype import Genotype, json_line
+from search_spaces.space import WeightSharingSpace
+
+SCORES = "scores.csv"
+COLUMNS = (
+    Column("number", "cell", "d"),
+    Column("parameters", "parameters", ",d"),
+    Column("multiply_adds", "multiply-adds", ",d"),
+    Column("synflow", "synflow", ".2f"),
+    Column("naswot", "naswot", ".2f"),
+    Column("jacob_cov", "jacob_cov", ".2f"),
+    Column("combined", "combined", ".3f"),
+)
+SHOWN = 10
+PLACES = ("root", "path")
+"""Settings of the data that a run's are given anew: where they are."""
+
+
+def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
+    """Scores the cells that the folder `out` does not hold yet; `scores.csv` is written after each.
+
+    Returns:
+        What `score.json` holds: the cells, and the median of the seconds that one takes.
+
+    Raises:
+        ValueError: If a setting is out of range, or none or several of genotype, run and random are set.
+        FileNotFoundError: If a genotype, a run or the data set is not there.
+    """
+    settings: ScoreSettings = build(cfg.score, "score")
+    if sum(given is not None for given in (cfg.genotype, cfg.run, cfg.random)) != 1:
+        raise ValueError("set one of genotype=RUN or FILE.json, run=RUN (its candidates), and random=1000")
+    if cfg.random is not None and not (isinstance(cfg.random, int) and cfg.random > 0):
+        raise ValueError(f"random must be a number of cells above 0, got {cfg.random!r}")
+    runtime = build_runtime(cfg)
+    cfg = cfg if cfg.run is None else _config_of_run(cfg)
+    data = build_data(cfg, runtime)
+    keep_data(out, data.record)
+    cells = _cells(cfg)
+    header(
+        "score",
+        {
+            "run folder": shown(out),
+            "cells": len(cells),
+            "images": f"{settings.batch_size} train images of {data.name}, {'x'.join(map(str, data.kind.shape))}",
+            "device": str(runtime.device),
+        },
+    )
+    images, _ = next(iter(data.train.batches(settings.batch_size, seed=derive_seed(cfg.seed, "images"))))
+    rows = _read(out / SCORES)
+    with progress("scoring cells", total=len(cells), done=len(rows)) as bar:
+        for number in range(len(rows), len(cells)):
+            seed_everything(derive_seed(cfg.seed, "weights"))  # one draw for all
+            network = runtime.place(build_derived(cfg, cells[number], data.kind))
+            size = measure_size(cfg, cells[number], data.kind)
+            started = time.perf_counter()
+            scores = zero_cost_scores(network, cells[number], images)
+            seconds = time.perf_counter() - started
+            row = {"cell": json_line(cells[number]), **size, **scores._asdict(), "seconds": seconds}
+            rows.append({"number": number, **row})
+            write_csv(out / SCORES, rows)
+            bar.advance()
+    combined = log_rank_sum([row["multiply_adds"] for row in rows], [row["jacob_cov"] for row in rows])
+    rows = [{**row, "combined": value} for row, value in zip(rows, combined.tolist(), strict=True)]
+    write_csv(out / SCORES, rows)
+    report = {
+        "cells": len(rows),
+        "seconds_per_cell": statistics.median(row["seconds"] for row in rows),
+        "settings": plain(cfg.score, "score"),
+        "network": plain(cfg.network, "network"),
+        "data": data.record,
+        "environment": environment(runtime, seed=cfg.seed),
+    }
+    write_json(out / "score.json", report)
+    table = Table(list(COLUMNS))
+    for row in sorted(rows, key=lambda row: -row["combined"])[:SHOWN]:
+        table.row(row)
+    result(f"{len(rows)} cells, {report['seconds_per_cell']:.3f} seconds a cell, the best by combined ranks above")
+    note(f"scores in {shown(out / SCORES)}; all of them lean to large networks: compare cells of one size")
+    return report
+
+
+def _config_of_run(cfg: DictConfig) -> DictConfig:
+    """Returns the config with space, network and data of a run, the data where the command says that they are."""
+    recorded = recorded_config(Path(str(cfg.run)), cfg, parts=("network", "search_space", "data"))
+    places = {key: cfg.data[key] for key in PLACES if key in cfg.data}
+    joined = OmegaConf.merge(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "data"]), recorded)
+    joined.data.update(places)
+    assert isinstance(joined, DictConfig)
+    return joined
+
+
+def _cells(cfg: DictConfig) -> list[Genotype]:
+    """Returns the cells that are named, or draws them, each function once."""
+    if cfg.genotype is not None:
+        return [load_genotype(cfg.genotype)]
+    if cfg.run is not None:
+        return load_genotypes(Path(str(cfg.run)) / "candidates.json")
+    space: WeightSharingSpace = build(cfg.search_space, "search_space")
+    return distinct(space, random_genotypes(space, cfg.random, stream="score", seed=cfg.seed))
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    """Returns the rows of an earlier start, without their combined ranks."""
+    if not file.exists():
+        return []
+    rows = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+    whole = ("number", "parameters", "multiply_adds")
+    return [
+        {key: value if key == "cell" else (int if key in whole else float)(value) for key, value in row.items()}
+        for row in ({key: value for key, value in row.items() if key != "combined"} for row in rows)
+    ]
