@@ -24,7 +24,7 @@ from tests.integration.readme import README, code_blocks, code_files, command_li
 ROOT = README.parent
 LINES = command_lines()
 WHOLE = re.compile(
-    r"nas (?:show|runs|report|export|predict|table|replay) .*"
+    r"nas (?:show|runs|report|export|predict|table|replay|score) .*"
     r"|nas search experiment=nasbench201 .*"
     r"|PYTHONPATH=mine .*"
 )
