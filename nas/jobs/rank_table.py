@@ -22,7 +22,7 @@ from nas.searching.readouts import Readout
 from nas.studies.ranking.ordering import Array, Estimate
 from nas.studies.ranking.plots import ordering_plot
 from nas.studies.ranking.settings import TableRankSettings
-from nas.studies.ranking.table_truth import TableCells, ordering_rows, table_cells
+from nas.studies.ranking.table_truth import TableCells, ordering_rows, rows_beside, table_cells
 
 SCORES = "scores"
 AT_ONCE = 50  # cells
@@ -47,6 +47,9 @@ def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, An
     keep_data(out, lookup.table.record)
     every = table_cells(first.space, lookup, first.evaluator.costs)
     cells = every.of_part(settings.part, space=first.space, most=settings.classes)
+    if settings.beside is not None:
+        beside = rows_beside(Path(settings.beside).expanduser(), cells, first.space)
+        cells = replace(cells, rows={**cells.rows, **beside})
     header(
         "rank",
         {

@@ -79,8 +79,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
             started = time.perf_counter()
             scores = zero_cost_scores(network, cells[number], images)
             seconds = time.perf_counter() - started
-            row = {"cell": json_line(cells[number]), **size, **scores._asdict(), "seconds": seconds}
-            rows.append({"number": number, **row})
+            rows.append({"cell": json_line(cells[number]), **size, **scores._asdict(), "seconds": seconds})
             write_csv(out / SCORES, rows)
             bar.advance()
     combined = log_rank_sum([row["multiply_adds"] for row in rows], [row["jacob_cov"] for row in rows])
@@ -96,8 +95,8 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     }
     write_json(out / "score.json", report)
     table = Table(list(COLUMNS))
-    for row in sorted(rows, key=lambda row: -row["combined"])[:SHOWN]:
-        table.row(row)
+    for number in sorted(range(len(rows)), key=lambda number: -rows[number]["combined"])[:SHOWN]:
+        table.row({"number": number, **rows[number]})
     result(f"{len(rows)} cells, {report['seconds_per_cell']:.3f} seconds a cell, the best by combined ranks above")
     note(f"scores in {shown(out / SCORES)}; all of them lean to large networks: compare cells of one size")
     return report
@@ -128,7 +127,7 @@ def _read(file: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     rows = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
-    whole = ("number", "parameters", "multiply_adds")
+    whole = ("parameters", "multiply_adds")
     return [
         {key: value if key == "cell" else (int if key in whole else float)(value) for key, value in row.items()}
         for row in ({key: value for key, value in row.items() if key != "combined"} for row in rows)

@@ -10,7 +10,7 @@ from scipy.stats import kendalltau
 
 from controllers.uniform import Uniform
 from nas.searching.table_lookup import open_table
-from nas.studies.ranking.table_truth import is_development, live_counts, ordering_rows, table_cells
+from nas.studies.ranking.table_truth import is_development, live_counts, ordering_rows, rows_beside, table_cells
 from search_spaces.nasbench201 import NASBench201Space, arch_string, function_text, parse_arch_string
 from search_spaces.shufflenas import ShuffleNASSpace
 
@@ -153,6 +153,21 @@ def test_finals_are_won_by_the_cell_of_the_highest_12_epochs_and_so_are_those_of
 def test_cells_of_another_space_are_refused(lookup):
     with pytest.raises(ValueError, match="nasbench201"):
         table_cells(ShuffleNASSpace(), lookup, {})
+
+
+def test_scores_of_a_file_stand_beside_by_what_cells_compute(development, tmp_path):
+    _, *others = (development.genotypes_of(number) for number in range(4))
+    lines = [f"{arch_string(own[-1])},{number},x" for number, own in enumerate(others, start=5)]
+    (tmp_path / "scores.csv").write_text("\n".join(["arch,flow,name", *lines]))
+    found = rows_beside(tmp_path / "scores.csv", development, SPACE)
+    assert list(found) == ["flow"]
+    expected = np.where(np.isin(development.truth.classes, [1, 2, 3]), development.truth.classes + 4.0, 4.0)
+    assert found["flow"].tolist() == expected.tolist()
+    (tmp_path / "scores.csv").write_text("arch,flow\n")
+    with pytest.raises(ValueError, match="none of the table's cells"):
+        rows_beside(tmp_path / "scores.csv", development, SPACE)
+    with pytest.raises(FileNotFoundError, match="nas score"):
+        rows_beside(tmp_path / "other.csv", development, SPACE)
 
 
 def test_few_classes_of_a_part_are_some_of_its_own_whole_and_always_the_same(lookup, development):

@@ -61,10 +61,13 @@ class TableRankSettings:
             seventh of NAS-Bench-201's, a quarter of other tables'), reported (the others) or all.
         classes: How many of them are scored at most, always the same ones; null: all.
         images: Reward images that a cell is scored on; null: as the run scores.
+        beside: CSV of other scores, whose first column is the cell, such as the scores.csv of `nas score`: each of its
+            columns of numbers is a row too, higher is better; cells that it lacks count as worst.
         resamples: Of the bootstrap over classes and runs.
     """
 
     part: Literal["development", "reported", "all"] = "reported"
     classes: PositiveInt | None = None
     images: PositiveInt | None = None
+    beside: str | None = None
     resamples: Annotated[int, Field(ge=100)] = 200

@@ -4,9 +4,13 @@ Cells of one class compute the same function. Some of the classes, chosen by a d
 figures that are reported are of the others.
 """
 
+import contextlib
+import csv
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -165,6 +169,33 @@ def table_cells(space: SearchSpace, lookup: TableLookup, costs: Mapping[str, Cos
         rows[SEEN] = columns["reward"]
     rows["random"] = np.random.default_rng(0).permutation(len(genotypes)).astype(np.float64)
     return TableCells(genotypes=genotypes, truth=Truth(values=truth, groups=groups, classes=numbers), rows=rows)
+
+
+def rows_beside(file: Path, cells: TableCells, space: SearchSpace) -> dict[str, Array]:
+    """Returns the columns of numbers of a CSV file as scores of the cells, (n,); of a cell that it lacks, the lowest.
+
+    Args:
+        file: Its first column is the cell, in any notation; cells that compute the same have the same scores.
+        cells: To be scored.
+        space: Of them.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds no cell of the table, or what is no cell.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"no file of scores at {file}; `nas score` writes scores.csv")
+    first, *rows = csv.reader(file.read_text(encoding="utf-8").splitlines())
+    known = {space.canonical(load_genotype(row[0])): row for row in rows}
+    found = [known.get(space.canonical(genotype)) for genotype in cells.genotypes]
+    if not any(found):
+        raise ValueError(f"{file} scores none of the table's cells")
+    columns: dict[str, Array] = {}
+    for place, name in enumerate(first[1:], start=1):
+        with contextlib.suppress(ValueError):  # a column of texts
+            values = np.array([math.nan if row is None else float(row[place]) for row in found])
+            columns[name] = np.where(np.isfinite(values), values, np.nanmin(values) - 1)
+    return columns
 
 
 def is_development(members: Sequence[Genotype], space: SearchSpace) -> bool:
