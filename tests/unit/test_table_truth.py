@@ -170,6 +170,12 @@ def test_scores_of_a_file_stand_beside_by_what_cells_compute(development, tmp_pa
         rows_beside(tmp_path / "other.csv", development, SPACE)
 
 
+def test_few_classes_are_not_the_large_ones(lookup, reported):
+    few = table_cells(SPACE, lookup, {"parameters": parameters}).of_part("reported", space=SPACE, most=500)
+    sizes = [len(one.genotypes) / one.num_classes for one in (few, reported)]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.2)
+
+
 def test_few_classes_of_a_part_are_some_of_its_own_whole_and_always_the_same(lookup, development):
     few = table_cells(SPACE, lookup, {"parameters": parameters}).of_part("development", space=SPACE, most=20)
     fewer = table_cells(SPACE, lookup, {"parameters": parameters}).of_part("development", space=SPACE, most=10)

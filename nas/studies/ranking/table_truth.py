@@ -66,7 +66,7 @@ class TableCells:
         numbers = [number for number, own in enumerate(members) if is_development(own, space) in wanted]
         if not numbers:
             raise ValueError(f"the table has no cells for rank.part={part}")
-        chosen = sorted(numbers, key=lambda number: min(_digests(members[number], space)))[:most]
+        chosen = sorted(numbers, key=lambda number: _digest(min(_texts(members[number], space))))[:most]
         places = np.flatnonzero(np.isin(self.truth.classes, chosen))
         truth = Truth(
             values=self.truth.values[places],
@@ -205,13 +205,16 @@ def is_development(members: Sequence[Genotype], space: SearchSpace) -> bool:
     Of other spaces it is about a quarter.
     """
     share = 10 if space.name == NAME else 4
-    return any(digest % share == 0 for digest in _digests(members, space))
+    return any(_digest(text) % share == 0 for text in _texts(members, space))
 
 
-def _digests(members: Sequence[Genotype], space: SearchSpace) -> list[int]:
-    """Returns numbers that depend on what the members of a class compute."""
-    texts = map(function_text, members) if space.name == NAME else [repr(space.canonical(members[0]))]
-    return [int(hashlib.sha256(text.encode()).hexdigest(), 16) for text in texts]
+def _texts(members: Sequence[Genotype], space: SearchSpace) -> list[str]:
+    """Returns what the members of a class compute as text, as they are written."""
+    return [*map(function_text, members)] if space.name == NAME else [repr(space.canonical(members[0]))]
+
+
+def _digest(text: str) -> int:
+    return int(hashlib.sha256(text.encode()).hexdigest(), 16)
 
 
 def live_counts(genotype: Genotype) -> list[int]:
