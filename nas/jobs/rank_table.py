@@ -60,6 +60,9 @@ def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, An
         },
     )
     scores = {one.name: _scores(one, cells, out, settings) for one in runs}
+    if settings.twins == "once":
+        cells, places = cells.once()
+        scores = {run: {kind: values[places] for kind, values in kinds.items()} for run, kinds in scores.items()}
     rows = ordering_rows(cells, scores, seed=cfg.seed, resamples=settings.resamples)
     report = {
         "ordering": {name: {column: asdict(one) for column, one in row.items()} for name, row in rows.items()},

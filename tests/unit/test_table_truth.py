@@ -170,6 +170,19 @@ def test_scores_of_a_file_stand_beside_by_what_cells_compute(development, tmp_pa
         rows_beside(tmp_path / "other.csv", development, SPACE)
 
 
+def test_twins_may_count_once_by_the_mean_of_their_truths_and_the_smallest_size(development):
+    once, places = development.once()
+    assert len(once.genotypes) == once.num_classes == development.num_classes
+    number = int(np.argmax(np.bincount(development.truth.classes)))
+    own = development.truth.classes == number
+    assert once.truth.values[number] == pytest.approx(development.truth.values[own].mean())
+    assert once.rows["parameters"][number] == development.rows["parameters"][own].min()
+    assert development.truth.classes[places].tolist() == list(range(once.num_classes))
+    assert [development.genotypes[place] for place in places] == once.genotypes
+    group = once.truth.groups["parameters"]
+    assert len(set(group.tolist())) == len(set(once.rows["parameters"].tolist()))
+
+
 def test_few_classes_are_not_the_large_ones(lookup, reported):
     few = table_cells(SPACE, lookup, {"parameters": parameters}).of_part("reported", space=SPACE, most=500)
     sizes = [len(one.genotypes) / one.num_classes for one in (few, reported)]

@@ -60,6 +60,8 @@ class TableRankSettings:
         part: Of the classes of cells that compute the same: development (on which settings are chosen: by a digest a
             seventh of NAS-Bench-201's, a quarter of other tables'), reported (the others) or all.
         classes: How many of them are scored at most, always the same ones; null: all.
+        twins: Cells that compute the same count each, or once: by the mean of their truths, and by the size of the
+            smallest.
         images: Reward images that a cell is scored on; null: as the run scores.
         beside: CSV of other scores, whose first column is the cell, such as the scores.csv of `nas score`: each of its
             columns of numbers is a row too, higher is better; cells that it lacks count as worst.
@@ -68,6 +70,7 @@ class TableRankSettings:
 
     part: Literal["development", "reported", "all"] = "reported"
     classes: PositiveInt | None = None
+    twins: Literal["each", "once"] = "each"
     images: PositiveInt | None = None
     beside: str | None = None
     resamples: Annotated[int, Field(ge=100)] = 200

@@ -28,6 +28,7 @@ Part = Literal["development", "reported", "all"]
 FORMULA = {"nor_conv_3x3": 3.0, "nor_conv_1x1": 1.0, "avg_pool_3x3": -1.5, "skip_connect": 0.5}
 DEPTH = 0.3
 """What live operations, and convolutions on the longest path, count in the row of NAS-Bench-201 that trains nothing."""
+SIZES = ("parameters", "multiply adds")
 SEEN = "what a search of the table sees"
 """A row: NAS-Bench-201's validation accuracy after 12 epochs."""
 
@@ -75,6 +76,26 @@ class TableCells:
         )
         rows = {name: row[places] for name, row in self.rows.items()}
         return TableCells(genotypes=[self.genotypes[place] for place in places], truth=truth, rows=rows)
+
+    def once(self) -> tuple["TableCells", Integers]:
+        """Returns a cell for each class, the smallest, with the means over the class; and its place among these."""
+        by_size = np.argsort(self.rows["parameters"], kind="stable")
+        places = by_size[np.unique(self.truth.classes[by_size], return_index=True)[1]]
+        members = np.bincount(self.truth.classes)
+
+        def mean(values: Array) -> Array:
+            return np.bincount(self.truth.classes, weights=values) / members
+
+        truth = Truth(
+            values=mean(self.truth.values),
+            groups={name: group[places] for name, group in self.truth.groups.items()},
+            classes=np.arange(len(places)),
+        )
+        rows = {
+            name: row[places] if name in ("parameters", "multiply adds") else mean(row)
+            for name, row in self.rows.items()
+        }
+        return TableCells(genotypes=[self.genotypes[place] for place in places], truth=truth, rows=rows), places
 
     def standing(self, genotype: Genotype, *, space: SearchSpace) -> dict[str, Any] | None:
         """Returns the truth of a cell, and where it stands among all and among those of equal parameter count.
