@@ -91,10 +91,7 @@ class TableCells:
             groups={name: group[places] for name, group in self.truth.groups.items()},
             classes=np.arange(len(places)),
         )
-        rows = {
-            name: row[places] if name in ("parameters", "multiply adds") else mean(row)
-            for name, row in self.rows.items()
-        }
+        rows = {name: row[places] if name in SIZES else mean(row) for name, row in self.rows.items()}
         return TableCells(genotypes=[self.genotypes[place] for place in places], truth=truth, rows=rows), places
 
     def standing(self, genotype: Genotype, *, space: SearchSpace) -> dict[str, Any] | None:
