@@ -22,7 +22,7 @@ TABLE = """
 search,retrain     [1,inf] epochs batch_size cycle_factor  (0,inf] first_cycle max_grad_norm  [0,1) momentum drop_path
 search,retrain     [0,inf] weight_decay mixer_penalty cutout mixer_lr_scale max_bad_steps
 search             [0.0005,inf] lr_max  [0,0.05] lr_min  [0,1) warmup  [0,inf] finalists
-search             [0,inf] keep_every
+search             [0,inf] keep_every  [1,inf] scoring_images
 search             [1,inf] controller_samples final_samples finalist_epochs calibration_batches finals_workers
 search,queries     [1,inf] samples_per_update top_k  [0,inf] checkpoint_seconds random_cells random_parameters
 search,queries     (0,1] guard.skip_share guard.repeats guard.gain  [0,1] guard.entropy  [0,1) guard.earliest
@@ -44,7 +44,8 @@ front              [0,inf] seeds
 compare            [1,inf] seeds budget at last workers portions  [0,inf] first_seed  [0,0] portion
 rank               [1,inf] seeds calibration_batches workers portions  [0,0] portion  [7,120] architectures
 rank               [0,23] policy_architectures  [24,inf] pool  [1,24] top  [100,inf] resamples
-rank_table         [1,inf] images  [100,inf] resamples
+rank_table         [1,inf] images classes  [100,inf] resamples
+score              [2,inf] batch_size
 tabulate           [8,inf] cells  [1,120] bins  (0,1) width  [1,inf] workers
 bench              [1,inf] genotypes rounds steps rewards samples train_images reward_images test_images
 bench              [0,inf] warmup workers decoders  [2,inf] pictures
@@ -175,6 +176,7 @@ WRONG_CHOICES: dict[str, dict[str, list[Any]]] = {
     | {"published": [{"lstm": [93.0]}, {"lstm": [93.0, math.nan]}]},
     "front": {"controllers": [["lstm", "lstm"]]},
     "rank": {"top": [[]]},
+    "rank_table": {"part": ["dev"], "twins": ["none"]},
     "bench": {"blocks": [[3, 2]], "ranks": [[2, 2]], "num_ops": [[]], "decoders": [[1, 1]]}
     | {"links": [{"wire": [1.0]}, {"wire": [0.0, 1.0]}]},
     "structured": {"constructed_sizes": [[6]], "learned_sizes": [[12]]},
