@@ -106,13 +106,14 @@ def _found(runs: Sequence[RankedRun], cells: TableCells) -> dict[str, Any]:
             f"the {equal['cells']} cells of its parameter count have {equal['mean']:.4g} in the mean, "
             f"it is better than {equal['percentile']:.1f} % of them; {largest}"
         )
-        finalists = load_genotypes(one.path / "candidates.json")[:FINALISTS]
+        file = one.path / "candidates.json"
+        finalists = load_genotypes(file)[:FINALISTS] if file.exists() else []
         chosen = cells.finals(finalists, space=one.search.space)
         if chosen is not None:
             standing["finals"], standing["finals_of_the_largest"] = chosen
             result(
                 f"of its {len(finalists)} best candidates, the one that a search of the table prefers has "
-                f"{chosen[0]:.4g}; of the {len(finalists)} largest cells, {chosen[1]:.4g}"
+                f"{chosen[0]:.4g}; of the {len(finalists)} largest cells, {chosen[1]:.4g} in the mean over ties"
             )
         found[one.name] = standing
     return found

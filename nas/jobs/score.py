@@ -1,6 +1,7 @@
 """Score: judge cells by their untrained networks, on one batch of images."""
 
 import csv
+import itertools
 import statistics
 import time
 from pathlib import Path
@@ -53,24 +54,25 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     settings: ScoreSettings = build(cfg.score, "score")
     if sum(given is not None for given in (cfg.genotype, cfg.run, cfg.random)) != 1:
         raise ValueError("set one of genotype=RUN or FILE.json, run=RUN (its candidates), and random=1000")
-    if cfg.random is not None and not (isinstance(cfg.random, int) and cfg.random > 0):
+    if cfg.random is not None and (type(cfg.random) is not int or cfg.random < 1):
         raise ValueError(f"random must be a number of cells above 0, got {cfg.random!r}")
     runtime = build_runtime(cfg)
     cfg = cfg if cfg.run is None else _config_of_run(cfg)
     data = build_data(cfg, runtime)
     keep_data(out, data.record)
     cells = _cells(cfg)
+    images, _ = next(iter(data.train.batches(settings.batch_size, seed=derive_seed(cfg.seed, "images"))))
     header(
         "score",
         {
             "run folder": shown(out),
             "cells": len(cells),
-            "images": f"{settings.batch_size} train images of {data.name}, {'x'.join(map(str, data.kind.shape))}",
+            "images": f"{len(images)} train images of {data.name}, {'x'.join(map(str, data.kind.shape))}",
             "device": str(runtime.device),
         },
     )
-    images, _ = next(iter(data.train.batches(settings.batch_size, seed=derive_seed(cfg.seed, "images"))))
-    rows = _read(out / SCORES)
+    known = {row["cell"]: row for row in _read(out / SCORES)}
+    rows = [known[json_line(cell)] for cell in itertools.takewhile(lambda cell: json_line(cell) in known, cells)]
     with progress("scoring cells", total=len(cells), done=len(rows)) as bar:
         for number in range(len(rows), len(cells)):
             seed_everything(derive_seed(cfg.seed, "weights"))  # one draw for all
@@ -82,6 +84,8 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
             rows.append({"cell": json_line(cells[number]), **size, **scores._asdict(), "seconds": seconds})
             write_csv(out / SCORES, rows)
             bar.advance()
+    write_csv(out / SCORES, rows)
+    rows = _read(out / SCORES)  # as they are written, so that a later start ranks the same numbers
     combined = log_rank_sum([row["multiply_adds"] for row in rows], [row["jacob_cov"] for row in rows])
     rows = [{**row, "combined": value} for row, value in zip(rows, combined.tolist(), strict=True)]
     write_csv(out / SCORES, rows)
@@ -98,7 +102,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     for number in sorted(range(len(rows)), key=lambda number: -rows[number]["combined"])[:SHOWN]:
         table.row({"number": number, **rows[number]})
     result(f"{len(rows)} cells, {report['seconds_per_cell']:.3f} seconds a cell, the best by combined ranks above")
-    note(f"scores in {shown(out / SCORES)}; all of them lean to large networks: compare cells of one size")
+    note(f"scores in {shown(out / SCORES)}; most lean to large networks: compare cells of one size")
     return report
 
 

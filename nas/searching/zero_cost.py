@@ -1,6 +1,6 @@
 """Scores of untrained networks, from one batch of images: a second in the place of a training.
 
-They are compared in Abdelfattah et al. 2021, arXiv:2101.08134. All lean to large networks, so that a count of
+They are compared in Abdelfattah et al. 2021, arXiv:2101.08134. Most lean to large networks, so that a count of
 parameters or multiply-adds stands beside them.
 """
 

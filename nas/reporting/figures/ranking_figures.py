@@ -32,6 +32,7 @@ CLOUD_CAPTION = (
     "A dot a cell: its loss under shared weights, with each kept copy of them on other images, against its truth in "
     "the table. Dots that fall to the right mean that a low shared loss belongs to a good cell."
 )
+ENDS = {"": "value", " low": "low", " high": "high"}
 LOSSES = ("loss", "calibrated loss")
 
 
@@ -41,7 +42,9 @@ def ranking_blocks(run: RunRecord) -> list[Block]:
     with run.reading("rank.json"):
         record = run.record("rank.json")
         if record.get("ordering"):
-            return [*_clouds(run), _ordering(run, record["ordering"])]
+            with run.reading("scored_cells.csv"):
+                blocks += _clouds(run)
+            return [*blocks, _ordering(run, record["ordering"])]
         cells: Rows = record.get("cells", [])
         if not cells:
             return []
@@ -73,18 +76,19 @@ def _clouds(run: RunRecord) -> list[Chart]:
         ]
         title, x = f"Cells of the table by the shared weights of {name}", Axis("shared-weight loss (nats)")
         charts.append(Chart(f"{run.key}--cloud-{index}", title, CLOUD_CAPTION, x, Axis("truth in the table"), series))
-    return charts
+    return [chart for chart in charts if not chart.empty]
 
 
 def _ordering(run: RunRecord, ordering: Mapping[str, Mapping[str, Mapping[str, float]]]) -> DataTable:
     """Lists how well each way of scoring orders the cells of a table."""
     rows = [
-        {"scored by": name, "estimates": row} | {key: one["value"] for key, one in row.items()}
+        {"scored by": name}
+        | {f"{key}{end}": number(one[part]) for key, one in row.items() for end, part in ENDS.items()}
         for name, row in ordering.items()
     ]
 
     def with_interval(key: str) -> Callable[[Mapping[str, Any]], str]:
-        return lambda row: "{value:.2f} ({low:.2f} … {high:.2f})".format(**row["estimates"][key])
+        return lambda row: f"{row[key]:.2f} ({row[f'{key} low']:.2f} … {row[f'{key} high']:.2f})"
 
     figures = list(next(iter(ordering.values())))
     columns = [TableColumn("scored by", "scored by"), *(TableColumn(key, key, with_interval(key)) for key in figures)]

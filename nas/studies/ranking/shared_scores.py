@@ -72,9 +72,10 @@ def score_cells(
     scorers = {mode.name: replace(evaluator.scorer, **asdict(mode)) for mode in modes}
     scored: list[dict[str, list[float]]] = [{} for _ in genotypes]
     with progress(title, total=len(genotypes) * max(1, len(evaluator.copies))) as bar:
-        for _ in evaluator.each_copy():
+        for copy in evaluator.each_copy():
             hardened = evaluator.scorer.hardened() if len(modes) > 1 else None
             every = scorers if hardened is None else {**scorers, HARDENED: hardened}
+            every = {name: replace(scorer, seed=copy) for name, scorer in every.items()}
             for genotype, own in zip(genotypes, scored, strict=True):
                 for name, scorer in every.items():
                     own.setdefault(name, []).append(scorer.score([genotype])[0].accuracy)

@@ -130,15 +130,21 @@ class TableCells:
     def finals(self, genotypes: Sequence[Genotype], *, space: SearchSpace) -> tuple[float, float] | None:
         """Returns the truth of the one of k cells that a search of the table prefers, and that of the k largest.
 
+        Of cells that are equally large at the edge some are drawn; the second figure is the mean over 1000 draws.
+
         Returns:
             None where a search of the table sees the truth itself, or a cell is not in the table.
         """
         places = [self._place(genotype, space=space) for genotype in genotypes]
-        if SEEN not in self.rows or None in places:
+        if SEEN not in self.rows or None in places or not places:
             return None
-        largest = np.argsort(-self.rows["parameters"], kind="stable")[: len(places)]
-        mine, theirs = (max(of, key=lambda place: self.rows[SEEN][place]) for of in (places, largest))
-        return float(self.truth.values[mine]), float(self.truth.values[theirs])
+        sizes, seen = self.rows["parameters"], self.rows[SEEN]
+        large = np.flatnonzero(sizes >= np.sort(sizes)[-len(places)])
+        generator = np.random.default_rng(0)
+        drawn = [generator.permutation(large) for _ in range(1000)]
+        largest = [order[np.argsort(-sizes[order], kind="stable")][: len(places)] for order in drawn]
+        mine, *theirs = (of[int(np.argmax(seen[of]))] for of in (np.array(places), *largest))
+        return float(self.truth.values[mine]), float(self.truth.values[theirs].mean())
 
 
 def table_cells(space: SearchSpace, lookup: TableLookup, costs: Mapping[str, Cost]) -> TableCells:
@@ -203,16 +209,19 @@ def rows_beside(file: Path, cells: TableCells, space: SearchSpace) -> dict[str, 
     """
     if not file.is_file():
         raise FileNotFoundError(f"no file of scores at {file}; `nas score` writes scores.csv")
-    first, *rows = csv.reader(file.read_text(encoding="utf-8").splitlines())
-    known = {space.canonical(load_genotype(row[0])): row for row in rows}
+    lines = [*csv.reader(file.read_text(encoding="utf-8").splitlines())]
+    first, rows = lines[0] if lines else [], lines[1:]
+    known = {space.canonical(load_genotype(row[0])): row for row in rows if len(row) == len(first) > 1}
     found = [known.get(space.canonical(genotype)) for genotype in cells.genotypes]
     if not any(found):
         raise ValueError(f"{file} scores none of the table's cells")
     columns: dict[str, Array] = {}
     for place, name in enumerate(first[1:], start=1):
         with contextlib.suppress(ValueError):  # a column of texts
-            values = np.array([math.nan if row is None else float(row[place]) for row in found])
-            columns[name] = np.where(np.isfinite(values), values, np.nanmin(values) - 1)
+            values = np.array([math.nan if row is None else float(row[place] or math.nan) for row in found])
+            finite = np.isfinite(values)
+            if finite.any():
+                columns[f"beside: {name}"] = np.where(finite, values, values[finite].min() - 1)
     return columns
 
 
