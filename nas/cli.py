@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from nas import __version__
-from nas.command_line.help import COMMANDS, command_help, usage
+from nas.command_line.commands import COMMANDS, usage
 from nas.command_line.words import COMPLETION, HELP, MULTIRUN, Words, quote, read_words
 from nas.compute.distributed.launch import check_command, let_first_speak, own_place, read_launch
 
@@ -36,7 +36,7 @@ def main() -> None:
 def _main(arguments: Sequence[str]) -> None:
     if not arguments or arguments[0] in (*HELP, "help"):
         named = [one for one in arguments[1:2] if one in COMMANDS]
-        sys.stdout.write(command_help(named[0], Words((), ())) if named else usage())
+        sys.stdout.write(_command_help(named[0], Words((), ())) if named else usage())
         sys.exit(0 if arguments else 2)
     if arguments[0] == "--version":
         sys.stdout.write(f"shufflenas {__version__}\n")
@@ -58,7 +58,7 @@ def _main(arguments: Sequence[str]) -> None:
         if COMPLETION & set(words.options):
             _complete(words.overrides)
         elif HELP & set(words.options):
-            sys.stdout.write(command_help(command, words))
+            sys.stdout.write(_command_help(command, words))
         else:
             _start(command, words)
     except (ValueError, OSError) as error:
@@ -158,6 +158,12 @@ def _run_hydra(command: str, words: Words, arguments: Sequence[str]) -> None:
             _fail(explain(error, command, words))
         if failed:
             sys.exit(1)
+
+
+def _command_help(command: str, words: Words) -> str:
+    from nas.command_line.help import command_help
+
+    return command_help(command, words)
 
 
 def _complete(request: Sequence[str]) -> None:

@@ -4,8 +4,8 @@ import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from nas.command_line.commands import COMMANDS
 from nas.command_line.conf_files import CommandSettings, read_command
-from nas.command_line.help import COMMANDS
 from nas.command_line.words import FLAGS, WITH_VALUE
 
 SCRIPTS = {

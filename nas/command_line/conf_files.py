@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 
+from nas.command_line.commands import CONF
 from nas.runs.listing import LOADER
 from nas.settings import CLASSES, GROUP, config_node, descriptions, parts, settings_class, summary
 
-OWN = Path(__file__).parents[2] / "conf"
 GLOBAL = "# @package _global_"
 OVERRIDING = ("experiment", "evaluator", "truth")
 """Config groups whose options choose those of other groups, the first also that of the second."""
@@ -100,7 +100,7 @@ def read_command(
     Raises:
         FileNotFoundError: If a chosen option has no file.
     """
-    places = [*map(Path, folders), OWN]
+    places = [*map(Path, folders), CONF]
     chosen = {key: value for key, value in (choices or {}).items() if value not in ("null", "")}
     for group in OVERRIDING:
         if group in chosen:
@@ -116,7 +116,7 @@ def lacking_for(command: str, experiment: str, *, folders: Iterable[str] = ()) -
     A command must have every config group whose option the experiment sets; if it sets none, one of its keys: an
     experiment may have settings of several commands.
     """
-    places = [*map(Path, folders), OWN]
+    places = [*map(Path, folders), CONF]
     file = _find(places, "experiment", experiment)
     found = read_command(command, folders=folders)
     groups = [key for key in _overrides(file) if not key.startswith("hydra/")]

@@ -1,17 +1,13 @@
-"""What `nas --help` and `nas COMMAND --help` print, without loading torch."""
+"""What `nas COMMAND --help` prints, without loading torch."""
 
 import json
 import shutil
 import textwrap
 from typing import Any
 
-from nas.command_line.conf_files import OWN, CommandSettings, Setting, read_command, split_comment
+from nas.command_line.conf_files import CommandSettings, Setting, read_command, split_comment
 from nas.command_line.words import Words
 
-COMMANDS = (
-    *("pipeline", "sweep", "search", "retrain", "latency", "bench", "predictor", "rank", "tabulate", "score"),
-    *("compare", "runs", "show", "export", "predict", "replay", "permutations", "report", "table"),
-)
 KEY_COLUMNS = 36
 OPTIONS = """\
 options, before or after settings:
@@ -20,21 +16,6 @@ options, before or after settings:
   --config-dir DIR  a folder of your own configs, laid out like conf/
   -sc install=bash  print what completes commands and keys in a shell: eval "$(nas -sc install=bash)"
 """
-
-
-def usage() -> str:
-    """Returns the help of the program: its commands, a line each."""
-    width = max(map(len, COMMANDS))
-    lines = "".join(f"  {name:<{width}}  {_summary(name)}\n" for name in COMMANDS)
-    return (
-        "usage: nas COMMAND [KEY=VALUE ...] [options]\n\n"
-        f"commands:\n{lines}\n"
-        "Every setting is a Hydra override: data=cifar10 search.epochs=50 search_space.blocks=4.\n"
-        "  nas COMMAND --help       the settings and their values\n"
-        "  nas COMMAND --cfg job    the composed config\n"
-        "  nas COMMAND -m KEY=A,B   one run for each value\n"
-        "  name=RUN                 the run folder results/runs/RUN; the same name resumes a run that stopped\n"
-    )
 
 
 def command_help(command: str, words: Words) -> str:
@@ -58,12 +39,6 @@ def command_help(command: str, words: Words) -> str:
             OPTIONS,
         ]
     )
-
-
-def _summary(command: str) -> str:
-    """Returns the first line of a command's config, without parsing it."""
-    with (OWN / f"{command}.yaml").open(encoding="utf-8") as file:
-        return file.readline().removeprefix("# ").strip().removesuffix(".")
 
 
 def _required(found: CommandSettings) -> list[str]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.command_line.commands import COMMANDS
 from nas.command_line.conf_files import CommandSettings, lacking_for, read_command
-from nas.command_line.help import COMMANDS
 from nas.command_line.words import Words
 from nas.models.exporting.settings import FORMATS
 from nas.runs.old_names import current_key

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nas.command_line.commands import COMMANDS
 from nas.command_line.conf_files import read_command
-from nas.command_line.help import COMMANDS
 from tests.commands import nas
 from tests.integration.readme import README, code_blocks, code_files, command_lines, commands
 

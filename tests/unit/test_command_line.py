@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from nas.cli import hydra_overrides
+from nas.command_line.commands import COMMANDS, usage
 from nas.command_line.completion import candidates, complete
 from nas.command_line.conf_files import HIDDEN, read_command
-from nas.command_line.help import COMMANDS, command_help, usage
+from nas.command_line.help import command_help
 from nas.command_line.mistakes import REFUSED, check, check_files, explain
 from nas.command_line.words import Words, quote, read_words
 from nas.jobs.building.config import _check_value, arguments
