@@ -1,0 +1,31 @@
+"""The commands of the program and what `nas --help` prints; imports nothing that takes time."""
+
+from pathlib import Path
+
+CONF = Path(__file__).parents[2] / "conf"
+"""The configs of the commands and their groups."""
+COMMANDS = (
+    *("pipeline", "sweep", "search", "retrain", "latency", "bench", "predictor", "rank", "tabulate", "score"),
+    *("compare", "runs", "show", "export", "predict", "replay", "permutations", "report", "table"),
+)
+
+
+def usage() -> str:
+    """Returns the help of the program: its commands, a line each."""
+    width = max(map(len, COMMANDS))
+    lines = "".join(f"  {name:<{width}}  {_summary(name)}\n" for name in COMMANDS)
+    return (
+        "usage: nas COMMAND [KEY=VALUE ...] [options]\n\n"
+        f"commands:\n{lines}\n"
+        "Every setting is a Hydra override: data=cifar10 search.epochs=50 search_space.blocks=4.\n"
+        "  nas COMMAND --help       the settings and their values\n"
+        "  nas COMMAND --cfg job    the composed config\n"
+        "  nas COMMAND -m KEY=A,B   one run for each value\n"
+        "  name=RUN                 the run folder results/runs/RUN; the same name resumes a run that stopped\n"
+    )
+
+
+def _summary(command: str) -> str:
+    """Returns the first line of a command's config, without parsing it."""
+    with (CONF / f"{command}.yaml").open(encoding="utf-8") as file:
+        return file.readline().removeprefix("# ").strip().removesuffix(".")
