@@ -70,6 +70,11 @@ class Elites:
         best: Tensor = distinct[order[: self.size]]
         return best
 
+    def replay(self) -> tuple[Tensor, Tensor]:
+        """Returns actions, (M, T), and the weights, (M,), of their log-likelihoods in what a policy maximises."""
+        best = self.best()
+        return best, torch.full((len(best),), self.weight / len(best))
+
     def state_dict(self) -> Mapping[str, Any]:
         """Returns the last W architectures and their rewards, oldest first."""
         return {"actions": self.actions, "rewards": self.rewards}

@@ -4,12 +4,12 @@ What is good spreads since the best of a few members becomes a parent; no member
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from controllers.protocol import Samples, check_num_samples
+from controllers.protocol import Repeats, Samples, check_num_samples
 from controllers.uniform import Uniform
 from search_spaces.genotype import Decision
 
@@ -32,6 +32,8 @@ class Evolution:
     Raises:
         ValueError: If an argument is out of range, or no decision has a second choice.
     """
+
+    repeats: ClassVar[Repeats] = "never"
 
     def __init__(self, decisions: Sequence[Decision], *, population_size: int = 10, sample_size: int = 3) -> None:
         for name, value in (("population_size", population_size), ("sample_size", sample_size)):

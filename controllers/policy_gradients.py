@@ -1,6 +1,7 @@
 """The parts of a policy gradient: objective, baseline, entropy bonus and optimizer, each with its own constants."""
 
 import math
+import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -101,6 +102,11 @@ class MovingAverageBaseline:
             raise ValueError(f"decay must lie in [0, 1), got {self.decay}")
         self.value = self.start
 
+    @property
+    def level(self) -> float:
+        """The average now; NaN before the first reward."""
+        return math.nan if self.value is None else self.value
+
     def advantage(self, rewards: Tensor) -> Tensor:
         """Takes in rewards (N,) float64 one after the other; returns each one's excess over the average then, (N,).
 
@@ -113,6 +119,46 @@ class MovingAverageBaseline:
             averages.append(value)
         self.value = value
         return rewards - torch.tensor(averages, dtype=torch.float64)
+
+
+@dataclass(kw_only=True)
+class RankBaseline:
+    """Advantages from ranks: how many of the last rewards an architecture beats, wherever rewards lie and are dense.
+
+    The share of the last W rewards, the new ones among them, that a reward beats (equals count half), minus a half,
+    times `scale`. Small differences among good architectures count as much as large ones among poor ones.
+
+    Attributes:
+        window: W, at least 2.
+        scale: Difference of the advantages of best and worst, above 0.
+        value: The last W rewards.
+
+    Raises:
+        ValueError: If one is out of range.
+    """
+
+    window: int
+    scale: float
+    value: list[float] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        if self.window < 2:
+            raise ValueError(f"window must be at least 2, got {self.window}")
+        if self.scale <= 0:
+            raise ValueError(f"scale must be above 0, got {self.scale}")
+
+    @property
+    def level(self) -> float:
+        """The median of the last rewards."""
+        return statistics.median(self.value)
+
+    def advantage(self, rewards: Tensor) -> Tensor:
+        """Takes in rewards (N,) float64; returns their advantages, (N,)."""
+        self.value = [*self.value, *rewards.tolist()][-self.window :]
+        known = torch.tensor(self.value, dtype=torch.float64)
+        below = (known[None] < rewards[:, None]).double().mean(dim=1)
+        equal = (known[None] == rewards[:, None]).double().mean(dim=1)
+        return self.scale * (below + 0.5 * equal - 0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -26,8 +26,21 @@ class Samples(NamedTuple):
     probabilities: Tensor | None = None
 
 
+Repeats = Literal["at once", "with the next", "never"]
+"""When a controller is told the reward of a proposal of its own that is known already, see `controllers.ask_tell`:
+before it proposes more, together with the next rewards, or not at all."""
+
+
 class Controller(Protocol):
-    """A search strategy: proposes architectures and learns from their rewards."""
+    """A search strategy: proposes architectures and learns from their rewards.
+
+    Attributes:
+        repeats: When it is told known rewards of what it proposes again.
+    """
+
+    @property
+    def repeats(self) -> Repeats:
+        """When it is told known rewards of what it proposes again."""
 
     def sample(self, num_samples: int, *, greedy: bool = False) -> Samples:
         """Draws architectures, without a gradient; greedy takes the likeliest choice of every decision."""
@@ -49,6 +62,12 @@ def check_num_samples(num_samples: int) -> None:
     """Raises ValueError unless at least one sample is asked for."""
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+
+
+def check_repeats(value: str) -> None:
+    """Raises ValueError unless a value is one of `Repeats`."""
+    if value not in get_args(Repeats):
+        raise ValueError(f"repeats must be one of {', '.join(get_args(Repeats))}, got {value!r}")
 
 
 def decision_entropy(log_probs: Tensor) -> Tensor:

@@ -12,8 +12,14 @@ import torch
 from torch import Tensor
 
 from controllers.best_architectures import Elites
-from controllers.policy_gradients import ClippedObjective, EntropyBonus, MovingAverageBaseline, ReinforceObjective
-from controllers.protocol import Samples
+from controllers.policy_gradients import (
+    ClippedObjective,
+    EntropyBonus,
+    MovingAverageBaseline,
+    RankBaseline,
+    ReinforceObjective,
+)
+from controllers.protocol import Repeats, Samples, check_repeats
 from search_spaces.genotype import Decision
 
 
@@ -51,6 +57,7 @@ class Reinforce:
         objective: What is maximised, in how many steps on the same rewards.
         elites: The best architectures met lately, whose mean log-likelihood joins what is maximised; None is without.
         max_grad_norm: Clips the norm of all gradients together, above 0; None leaves it.
+        repeats: When it is told known rewards of what it proposes again, see `controllers.protocol.Repeats`.
 
     Raises:
         ValueError: If `max_grad_norm` is out of range.
@@ -62,12 +69,14 @@ class Reinforce:
         *,
         policy: Callable[[Sequence[Decision]], Policy],
         optimizer: Callable[[Any], torch.optim.Optimizer],
-        baseline: MovingAverageBaseline,
+        baseline: MovingAverageBaseline | RankBaseline,
         entropy: EntropyBonus,
         objective: ReinforceObjective | ClippedObjective,
         elites: Elites | None = None,
         max_grad_norm: float | None = None,
+        repeats: Repeats = "with the next",
     ) -> None:
+        check_repeats(repeats)
         if max_grad_norm is not None and max_grad_norm <= 0:
             raise ValueError(f"max_grad_norm must be above 0, got {max_grad_norm}")
         self.policy = policy(decisions)
@@ -77,6 +86,7 @@ class Reinforce:
         self.objective = objective
         self.elites = elites
         self.max_grad_norm = max_grad_norm
+        self.repeats = repeats
         self.updates = 0
 
     def sample(self, num_samples: int, *, greedy: bool = False) -> Samples:
@@ -95,22 +105,22 @@ class Reinforce:
             the clipped objective also `clipped`, the share of architectures without a gradient in the last step;
             `entropy_weight` if it changes.
         """
-        count, joined = len(actions), actions
+        count, joined, weights = len(actions), actions, None
         if self.elites is not None:
             self.elites.observe(actions, rewards)
-            joined = torch.cat([actions, self.elites.best().to(actions.device)])  # (N + K, T), in one pass
+            replayed, weights = self.elites.replay()
+            joined = torch.cat([actions, replayed.to(actions.device)])  # (N + M, T), in one pass
         samples = self.policy.evaluate(joined)
         entropy = samples.entropy[:count].detach().double()
         values = self.entropy.rewards(rewards.detach().cpu().double(), entropy, update=self.updates)
         advantage = self.baseline.advantage(values).to(samples.log_prob.dtype)
         sampled_log_prob = samples.log_prob[:count].detach()
-        loss = self._step(samples, sampled_log_prob, advantage)
+        loss = self._step(samples, sampled_log_prob, advantage, weights)
         for _ in range(self.objective.epochs - 1):
             samples = self.policy.evaluate(joined)
-            loss = self._step(samples, sampled_log_prob, advantage)
-        assert self.baseline.value is not None
+            loss = self._step(samples, sampled_log_prob, advantage, weights)
         logged = {
-            "baseline": self.baseline.value,
+            "baseline": self.baseline.level,
             "policy_loss": loss,
             "entropy": entropy.mean().item(),
             **self.objective.figures(samples.log_prob[:count], sampled_log_prob, advantage),
@@ -119,13 +129,13 @@ class Reinforce:
         self.updates += 1
         return logged
 
-    def _step(self, samples: Samples, sampled_log_prob: Tensor, advantage: Tensor) -> float:
-        """Takes a step on N + K samples, the last K of them elites; returns the loss before it."""
+    def _step(self, samples: Samples, sampled_log_prob: Tensor, advantage: Tensor, weights: Tensor | None) -> float:
+        """Takes a step on N + M samples, the last M of them replayed with weights (M,); returns the loss before it."""
         count = len(advantage)
         loss = self.objective.loss(samples.log_prob[:count], sampled_log_prob, advantage)
         loss = self.entropy.loss(loss, samples.entropy[:count], update=self.updates)
-        if self.elites is not None:
-            loss = loss - self.elites.weight * samples.log_prob[count:].mean()
+        if weights is not None:
+            loss = loss - samples.log_prob[count:] @ weights.to(samples.log_prob)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.max_grad_norm is not None:

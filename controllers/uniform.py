@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from controllers.protocol import Samples, check_num_samples, joined_probabilities
+from controllers.protocol import Repeats, Samples, check_num_samples, joined_probabilities
 from search_spaces.genotype import Decision
 
 
@@ -17,6 +17,8 @@ class Uniform:
     Args:
         decisions: Of the search space, T of them.
     """
+
+    repeats: ClassVar[Repeats] = "never"
 
     def __init__(self, decisions: Sequence[Decision]) -> None:
         self.num_choices = torch.tensor([len(decision.choices) for decision in decisions])

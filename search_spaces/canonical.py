@@ -7,6 +7,7 @@ certificate.
 """
 
 from collections.abc import Hashable, Iterable
+from functools import lru_cache
 
 from search_spaces.genotype import IDENTITIES, NONE, CellGenotype
 from search_spaces.graph_canonical import Arcs, LabelledGraph, canonical_certificate
@@ -18,6 +19,7 @@ Value = tuple[tuple[int, int], ...]
 INPUT = ""  # the "op" of a term that is a cell input; op names are never empty
 
 
+@lru_cache(maxsize=100_000)
 def canonical_cell(cell: CellGenotype, *, strided: bool, merge: str = "sum") -> Hashable:
     """Returns nested tuples, equal for two cells exactly if they compute the same family of functions.
 

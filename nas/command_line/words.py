@@ -20,6 +20,7 @@ TEXTS = {
     *("name", "genotype", "run", "random_cells", "cells", "images", "out", "svg", "png", "json", "folder"),
     *("runs", "models", "root"),
     *("data.root", "data.path", "table.path", "retrain.warm_start"),
+    *("search.warm_start", "search.warm_up.file", "compare.warm_up.file", "rank.beside"),
 }
 """Keys whose value is a name or a path even where it looks like a number or a list of values: `name=2024`."""
 SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(")

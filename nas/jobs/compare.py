@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from nas.compute.environment import environment
 from nas.compute.worker_pool import num_processes, run_tasks
@@ -51,12 +51,19 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     """Runs the trials that the folder `out` does not hold yet, then writes what all come to.
 
     Returns:
-        What `compare.json` holds.
+        What `compare.json` holds; of several tables, by their names, each in a folder of its own.
 
     Raises:
         ValueError: If a setting is out of range, or the table breaks a rule or lacks a column.
         FileNotFoundError: If the table is not there.
     """
+    if cfg.tables:
+        found = {}
+        for name, changed in cfg.tables.items():
+            folder = out / str(name)
+            folder.mkdir(exist_ok=True)
+            found[str(name)] = run(OmegaConf.merge(cfg, {"table": changed, "tables": {}}), folder)
+        return found
     settings: ComparisonSettings = build(cfg.compare, "compare")
     front: FrontSettings = build(cfg.front, "front")
     runner = build_trial_runner(cfg, settings, front)

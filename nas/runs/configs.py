@@ -23,6 +23,11 @@ LATER = {
     "search.calibrate": False,
     "search.keep_every": 0,
     "search.scoring_images": None,
+    "search.warm_start": None,
+    "search.warm_up.file": None,
+    "search.warm_up.by": "combined",
+    "search.warm_up.cells": 20,
+    "search.warm_up.among": 200,
     "table.group": None,
 }
 """Keys that runs of version 0.1.0 lack, and the values by which they ran."""

@@ -1,6 +1,7 @@
 """Cells proposed, rewarded, watched and put through finals.
 
 Modules:
+    cell_files: Cells with figures from files: rewards known before, scores that a search begins with.
     choice_shares: How often a controller chose what, and how likely its policy makes it.
     diagnostics/: Whether a search is healthy: what every epoch is recorded by, and when a user is warned.
     evaluators: The protocol of an evaluator, which rewards architectures, and of a reward function.

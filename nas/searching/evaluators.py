@@ -49,6 +49,10 @@ class Evaluator(Protocol):
         """Whether an epoch takes milliseconds, so that its time is not logged and few rows are shown."""
 
     @property
+    def is_exact(self) -> bool:
+        """Whether a function's reward stays what it is, so that no search asks for it twice."""
+
+    @property
     def costs(self) -> Mapping[str, Cost]:
         """The costs among the figures, by name."""
 
@@ -85,6 +89,7 @@ class WithoutWeights:
     device = torch.device("cpu")
     ranks = ALONE
     is_instant: ClassVar[bool] = False
+    is_exact: ClassVar[bool] = True
 
     def train(self, epoch: int, propose: Propose) -> dict[str, float]:  # noqa: ARG002
         """Does nothing."""

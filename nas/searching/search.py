@@ -12,7 +12,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 
-from controllers.protocol import Controller, Samples
+from controllers.ask_tell import AskTell, Draw
+from controllers.protocol import Controller
 from controllers.uniform import Uniform
 from nas.costs.pareto import nondominated
 from nas.costs.settings import FIELDS
@@ -35,13 +36,13 @@ class Step(NamedTuple):
     Attributes:
         epoch: Its number, from 0.
         trained: What the evaluator logged of its training.
-        samples: The architectures that were rewarded, by update of the controller.
+        draws: The architectures that were rewarded, by update of the controller.
         learned: What the controller logged of the last update.
     """
 
     epoch: int
     trained: Mapping[str, float]
-    samples: list[Samples]
+    draws: list[Draw]
     learned: Mapping[str, float]
 
 
@@ -58,7 +59,10 @@ class Search(Generic[EvaluatorT]):
         rows: The log, one row per epoch.
         scored: Every architecture that was rewarded: epoch, reward, the figures of its evaluation, actions as text.
         best: The index in `scored` of the highest reward, the first of equal ones; -1 before there is one.
+        first: Actions of cells that it begins with, see `nas.searching.settings.WarmUpSettings`.
+        known: Rewards known before, by actions; the controller learns from them.
         renew: Makes the controller anew where the guard wants it; see `nas.searching.diagnostics.watch.Watch`.
+        asking: Asks the controller; where rewards are exact, for nothing that is known.
         watch: Records how the policy moved, and looks out for its collapse.
         classes: Of the space, where the warm-up draws them; None where it draws genotypes.
     """
@@ -71,12 +75,19 @@ class Search(Generic[EvaluatorT]):
     rows: list[dict[str, float]] = field(default_factory=list)
     scored: list[dict[str, Any]] = field(default_factory=list)
     best: int = -1
+    first: Sequence[Sequence[int]] = ()
+    known: Mapping[tuple[int, ...], float] = field(default_factory=dict)
     renew: Callable[[int], Controller] | None = None
+    asking: AskTell = field(init=False)
     watch: Watch = field(init=False)
     classes: CanonicalClasses | None = field(init=False)
 
     def __post_init__(self) -> None:
         settings = self.settings
+        self.asking = AskTell(self.controller, self.space, first=self.first, remember=self.evaluator.is_exact)
+        known, count = [*self.known.items()], settings.samples_per_update
+        for part in (known[place : place + count] for place in range(0, len(known), count)):
+            self.asking.observe(*(torch.tensor(values) for values in zip(*part, strict=True)))
         self.classes = CanonicalClasses(self.space) if settings.sampling == "classes" else None
         self.watch = Watch(
             self.space,
@@ -88,8 +99,8 @@ class Search(Generic[EvaluatorT]):
 
     @property
     def finished(self) -> bool:
-        """Whether all queries are spent, or the guard stopped the search."""
-        return len(self.scored) >= self.settings.queries or self.watch.stopped
+        """Whether all queries are spent, nothing is left to ask for, or the guard stopped the search."""
+        return len(self.scored) >= self.settings.queries or self.watch.stopped or self.asking.exhausted
 
     @property
     def incumbent(self) -> dict[str, Any]:
@@ -104,27 +115,28 @@ class Search(Generic[EvaluatorT]):
         """Runs an epoch and lets the guard act; returns what to log."""
         started = time.perf_counter()
         step = self.step()
-        rewarded = self.scored[-sum(len(samples.actions) for samples in step.samples) :]
+        samples = [draw.samples for draw in step.draws]
+        rewarded = self.scored[-sum(len(one.actions) for one in samples) :]
         rewards = torch.tensor([entry["reward"] for entry in rewarded], dtype=torch.float64)
         best = self.incumbent["reward"]
         costs = (FIELDS[name] for name in self.evaluator.costs)
         row = {
             "epoch": step.epoch,
-            **(step.trained or {"queries": len(self.scored)}),
+            **(step.trained or self._queries(step.draws)),
             "reward": rewards.mean().item(),
             "reward_max": rewards.max().item(),
             **({"report": self.incumbent["report"]} if "report" in self.incumbent else {}),
             "best": best,
-            "entropy": step.samples[-1].entropy.mean().item(),
+            "entropy": samples[-1].entropy.mean().item(),
             **step.learned,
-            **self.watch.note(step.samples, rewards, best=best),
+            **self.watch.note(samples, rewards, best=best),
             **{cost: statistics.fmean(entry[cost] for entry in rewarded) for cost in costs},
-            **choice_shares(self.space.decisions, torch.cat([samples.actions for samples in step.samples])),
+            **choice_shares(self.space.decisions, torch.cat([one.actions for one in samples])),
         }
         if not self.evaluator.is_instant:
             row["seconds"] = time.perf_counter() - started
         self.rows.append(row)
-        self.controller = self.watch.act(self.controller)
+        self.controller = self.asking.controller = self.watch.act(self.controller)
         self.evaluator.ranks.check_agreement(
             [{**row, "seconds": 0}, self.controller.state_dict()], on=f"epoch {step.epoch}"
         )
@@ -140,14 +152,23 @@ class Search(Generic[EvaluatorT]):
         if settings.anneal_controller:
             self.controller.set_learning_rate_scale(self.evaluator.learning_rate_scale(epoch))
         learned: Mapping[str, float] = {}
-        sampled = []
+        draws = []
         num_cells = min(settings.controller_samples, settings.queries - len(self.scored))
         for first in range(0, num_cells, settings.samples_per_update):
-            samples = self.controller.sample(min(settings.samples_per_update, num_cells - first))
-            rewards = self._evaluate(epoch, samples.actions, seed=derive_seed(self.seed, "reward", epoch, first))
-            learned = self.controller.observe(samples.actions, rewards) if epoch >= settings.warmup_epochs else {}
-            sampled.append(samples)
-        return Step(epoch, trained, sampled, learned)
+            draw = self.asking.draw(min(settings.samples_per_update, num_cells - first))
+            rewards = self._evaluate(epoch, draw.samples.actions, seed=derive_seed(self.seed, "reward", epoch, first))
+            if epoch >= settings.warmup_epochs:
+                learned = self.asking.observe(draw.samples.actions, rewards)
+            draws.append(draw)
+        return Step(epoch, trained, draws, learned)
+
+    def _queries(self, draws: Sequence[Draw]) -> dict[str, float]:
+        """Returns what to log of an epoch in which nothing trained."""
+        return {
+            "queries": len(self.scored),
+            "proposals": sum(draw.proposals for draw in draws),
+            "own": sum(draw.own for draw in draws),
+        }
 
     def _propose(self, epoch: int, count: int) -> list[Genotype]:
         """Returns cells whose weights are to be trained, drawn uniformly while the search warms up."""
@@ -246,6 +267,9 @@ class Search(Generic[EvaluatorT]):
         self.best = max(range(len(self.scored)), key=lambda number: self.scored[number]["reward"], default=-1)
         self.watch.load_state_dict(state["watch"], scored=self.scored)
         self.controller.load_state_dict(state["controller"])
+        if self.asking.remember:
+            actions = [[int(word) for word in entry["actions"].split()] for entry in self.scored]
+            self.asking.remember_known(actions, [entry["reward"] for entry in self.scored])
         self.evaluator.load_state_dict(state)
 
 

@@ -105,15 +105,36 @@ class SearchSettings(LoopSettings, TrainingSettings):
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class WarmUpSettings:
+    """Cells that a search begins with, whatever its controller: the best by a score that costs less than a reward.
+
+    Attributes:
+        file: Scores of cells, such as scores.csv of `nas score`; null: the controller begins.
+        by: The file's column of scores, higher is better.
+        cells: That the search begins with.
+        among: Cells drawn from the file, another draw for each seed; null: all.
+    """
+
+    file: str | None = None
+    by: str = "combined"
+    cells: PositiveInt = 20
+    among: PositiveInt | None = 200
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class QuerySettings(LoopSettings):
     """How a search without shared weights goes: rewards from a table or from trainings. An epoch is an update.
 
     Attributes:
-        queries: Cells rewarded, those met before counted again.
+        queries: Cells rewarded, each function once; one that is known is told to the controller and costs none.
+        warm_start: Rewards known before: the run folder of a search, or FILE.csv with a cell and its `reward` a row.
+        warm_up: Cells that the search begins with.
     """
 
     queries: PositiveInt = 500
     random_cells: NonNegativeInt = 0
+    warm_start: str | None = None
+    warm_up: WarmUpSettings = field(default_factory=WarmUpSettings)
     warmup_epochs: ClassVar[int] = 0
     final_samples: ClassVar[int] = 0
     finalists: ClassVar[int] = 0

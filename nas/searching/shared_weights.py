@@ -48,6 +48,7 @@ class SharedWeights:
     costs: Mapping[str, Cost]
     copies: list[dict[str, torch.Tensor]] = field(default_factory=list)
     is_instant: ClassVar[bool] = False
+    is_exact: ClassVar[bool] = False
 
     @property
     def device(self) -> torch.device:

@@ -66,7 +66,7 @@ class Table:
                 line and the column.
         """
         file = Path(path).expanduser()
-        rows = csv.reader(io.StringIO(_read_text(file), newline=""), strict=True)
+        rows = csv.reader(io.StringIO(read_text(file), newline=""), strict=True)
         try:
             names = next(rows, [])
             if cost is not None and not isinstance(cost, str):
@@ -110,7 +110,7 @@ class Table:
         return values
 
 
-def _read_text(file: Path) -> str:
+def read_text(file: Path) -> str:
     """Returns a file's text, decompressing no more than is allowed."""
     if not file.is_file():
         raise FileNotFoundError(f"no such table: {file}")

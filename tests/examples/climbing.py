@@ -1,12 +1,12 @@
 """A controller from outside: changes a few decisions of the best architecture so far."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from controllers.protocol import Samples
+from controllers.protocol import Repeats, Samples
 from controllers.uniform import Uniform
 from search_spaces.genotype import Decision
 
@@ -18,6 +18,8 @@ class HillClimbing:
         decisions: Of the search space.
         change: The probability.
     """
+
+    repeats: ClassVar[Repeats] = "with the next"
 
     def __init__(self, decisions: Sequence[Decision], *, change: float) -> None:
         self.uniform = Uniform(decisions)

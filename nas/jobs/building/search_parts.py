@@ -16,6 +16,7 @@ from nas.jobs.building.derived_models import derived_network_config, training_po
 from nas.jobs.building.parts import build_data, build_network
 from nas.jobs.watching import build_controller
 from nas.runs.seeds import derive_seed, seed_everything
+from nas.searching.cell_files import first_cells, read_values
 from nas.searching.evaluators import Evaluator
 from nas.searching.finals import finals_data
 from nas.searching.search import Search
@@ -156,9 +157,19 @@ def _search(
     controller: Controller,
     evaluator: EvaluatorT,
 ) -> Search[EvaluatorT]:
-    renew = partial(build_controller, cfg, space)
+    given: dict[str, Any] = {}
+    if isinstance(settings, QuerySettings):
+        given["first"] = first_cells(settings.warm_up, space, seed=derive_seed(cfg.seed, "warm-up"))
+        if settings.warm_start is not None:
+            given["known"] = read_values(settings.warm_start, space, column="reward")
     return Search(
-        settings=settings, seed=cfg.seed, space=space, controller=controller, evaluator=evaluator, renew=renew
+        settings=settings,
+        seed=cfg.seed,
+        space=space,
+        controller=controller,
+        evaluator=evaluator,
+        renew=partial(build_controller, cfg, space),
+        **given,
     )
 
 

@@ -47,7 +47,8 @@ def accuracy_figures(
         row |= {
             "last_mean": statistics.fmean(last),
             "last_worst": min(last),
-            "distinct": statistics.fmean(trial["distinct"] for trial in group),
+            "proposals_per_query": statistics.fmean(trial["proposals"] for trial in group) / settings.budget,
+            "own": statistics.fmean(trial["own"] for trial in group),
             "seconds_per_query": statistics.median(trial["seconds"] for trial in group) / settings.budget,
         }
         if compared is not None and name != compared:

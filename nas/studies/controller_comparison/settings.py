@@ -8,12 +8,15 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from nas.runs.shards import check_portion
+from nas.searching.settings import WarmUpSettings
 from nas.settings import STRICT, Distinct
 
 DEFAULT = "default"
 """The key of `samples_per_update` for controllers that it does not name."""
-BATCHED = ("uniform", "enas", "ppo")
-"""Controllers that are updated by 10 cells; uniform learns nothing, so that it is only a matter of speed."""
+ALONE = ("local_search", "bayesian", "evolution", "reinforce")
+"""Controllers that are updated after each cell."""
+BATCHED = ("largest_first", "uniform", "enas", "ppo")
+"""Controllers that are updated by 10 cells; the first two learn nothing, so that it is only a matter of speed."""
 MOST_FRONT_SEEDS = 30
 """Of the part with cost, where no number is given."""
 
@@ -45,10 +48,11 @@ class ComparisonSettings:
         controllers: Names in the group controller.
         seeds: Searches of each controller.
         first_seed: Choose settings on other seeds than those that are reported: compare.first_seed=1000
-        budget: Cells looked up in a search, those met before counted again.
+        budget: Cells looked up in a search, each function once.
         at: Numbers of queries at which figures are taken; those beyond the budget are left out.
         samples_per_update: Cells averaged in one update, by controller; default holds for all others.
         baseline: The controller that others are compared with; null: none.
+        warm_up: Cells that every search begins with, such as the best by a score of untrained networks.
         last: Samples at the end of a search whose mean tells where a policy has gone.
         workers: Processes, one thread each; null: as many as there are cores.
         portion: Of the seeds, cut among several runs: -m "compare.portion=range(4)" compare.portions=4
@@ -57,15 +61,18 @@ class ComparisonSettings:
             (not queries).
     """
 
-    controllers: Distinct[str] = ("lstm", "evolution", "reinforce", "uniform", "enas", "ppo")
+    controllers: Distinct[str] = (
+        *("largest_first", "uniform", "local_search", "evolution", "reinforce", "enas", "ppo", "lstm"),
+    )
     seeds: PositiveInt = 100
     first_seed: NonNegativeInt = 0
     budget: PositiveInt = 500
     at: Sequence[PositiveInt] = (50, 100, 150, 200, 500)
     samples_per_update: Mapping[str, PositiveInt] = field(
-        default_factory=lambda: {DEFAULT: 5} | dict.fromkeys(("evolution", "reinforce"), 1) | dict.fromkeys(BATCHED, 10)
+        default_factory=lambda: {DEFAULT: 5} | dict.fromkeys(ALONE, 1) | dict.fromkeys(BATCHED, 10)
     )
-    baseline: str | None = "uniform"
+    baseline: str | None = "local_search"
+    warm_up: WarmUpSettings = field(default_factory=WarmUpSettings)
     last: PositiveInt = 50
     workers: PositiveInt | None = None
     portion: NonNegativeInt = 0

@@ -36,6 +36,8 @@ def _print_accuracies(rows: Rows, name: Column, *, settings: ComparisonSettings)
     columns = [
         *(Column(f"median_regret_at_{mark}", f"regret {mark}", ".3f") for mark in [*near, settings.budget]),
         Column("last_worst", f"worst last {settings.last}", ".2f"),
+        Column("proposals_per_query", "proposals", ".1f"),
+        Column("own", "own %", ".0f", 100),
         Column("seconds_per_query", "ms/query", ".2f", 1000),
         _p_value(settings),
         Column("shown_published", "   published", ""),

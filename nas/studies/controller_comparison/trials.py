@@ -17,6 +17,7 @@ from controllers.protocol import Controller
 from nas.costs.pareto import Point, hypervolume, nondominated
 from nas.costs.settings import FIELDS
 from nas.runs.seeds import derive_seed, seed_everything
+from nas.searching.cell_files import first_cells
 from nas.searching.evaluators import RewardFunction
 from nas.searching.search import Search
 from nas.searching.settings import QuerySettings
@@ -70,7 +71,8 @@ class TrialRunner:
 
         Returns:
             `part`, `controller`, `seed`; `reports`, what the cell with the highest reward so far counts for after each
-            query; `last_mean` of the reports of the last samples; `distinct` cells; `seconds`. With the part `front`
+            query; `last_mean` of the reports of the last samples; `proposals`; `own`, the share of cells that the
+            controller proposed itself; `seconds`. With the part `front`
             also `areas`, by number of queries.
         """
         settings = self.settings
@@ -80,18 +82,21 @@ class TrialRunner:
         search = Search(
             settings=QuerySettings(queries=settings.budget, samples_per_update=samples, top_k=1),
             seed=trial.seed,
+            first=first_cells(settings.warm_up, self.space, seed=derive_seed(trial.seed, "warm-up")),
             space=self.space,
             controller=self.controllers[trial.controller](self.space.decisions),
             evaluator=TableEvaluator(lookup=self.lookup, reward=self.rewards[trial.part], cost=cost),
         )
         start = time.perf_counter()
+        draws = []
         while not search.finished:
-            search.step()
+            draws += search.step().draws
         figures = {
             **asdict(trial),
             "reports": incumbent_reports(search.scored),
             "last_mean": statistics.fmean(entry["report"] for entry in search.scored[-settings.last :]),
-            "distinct": len({entry["actions"] for entry in search.scored}),
+            "proposals": sum(draw.proposals for draw in draws),
+            "own": sum(draw.own for draw in draws) / len(search.scored),
             "seconds": time.perf_counter() - start,
         }
         if with_cost:

@@ -5,7 +5,6 @@ figures that are reported are of the others.
 """
 
 import contextlib
-import csv
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 
 from nas.costs.counting import Cost
 from nas.models.genotype_files import load_genotype
+from nas.searching.cell_files import rows_by_function
 from nas.searching.table_files import brief
 from nas.searching.table_lookup import TableLookup
 from nas.studies.ranking.ordering import Array, Estimate, Integers, Truth, ordering
@@ -207,18 +207,14 @@ def rows_beside(file: Path, cells: TableCells, space: SearchSpace) -> dict[str, 
         FileNotFoundError: If there is no such file.
         ValueError: If it holds no cell of the table, or what is no cell.
     """
-    if not file.is_file():
-        raise FileNotFoundError(f"no file of scores at {file}; `nas score` writes scores.csv")
-    lines = [*csv.reader(file.read_text(encoding="utf-8").splitlines())]
-    first, rows = lines[0] if lines else [], lines[1:]
-    known = {space.canonical(load_genotype(row[0])): row for row in rows if len(row) == len(first) > 1}
+    known = rows_by_function(file, space)
     found = [known.get(space.canonical(genotype)) for genotype in cells.genotypes]
     if not any(found):
         raise ValueError(f"{file} scores none of the table's cells")
     columns: dict[str, Array] = {}
-    for place, name in enumerate(first[1:], start=1):
+    for name in list(next(iter(known.values())))[1:]:
         with contextlib.suppress(ValueError):  # a column of texts
-            values = np.array([math.nan if row is None else float(row[place] or math.nan) for row in found])
+            values = np.array([math.nan if row is None else float(row[name] or math.nan) for row in found])
             finite = np.isfinite(values)
             if finite.any():
                 columns[f"beside: {name}"] = np.where(finite, values, values[finite].min() - 1)
