@@ -130,16 +130,17 @@ class AskTell:
         for row in self.first:
             if len(found) < count and (key := self._key(row)) not in self.known:
                 found.setdefault(key, self._uniform.sample(1)._replace(actions=torch.tensor([row])))
-        named, size, proposals = len(found), count - len(found), 0
-        while len(found) < count and proposals < MAX_PROPOSALS * (count - named):
-            samples = self.controller.sample(min(size, MAX_PROPOSALS * (count - named) - proposals))
-            size = count - len(found) if self.controller.repeats == "at once" else 2 * size
+        named, proposals = len(found), 0
+        most, one_by_one = MAX_PROPOSALS * (count - named), self.controller.repeats == "at once"
+        while len(found) < count and proposals < most:
+            wanted = count - len(found) if one_by_one else 4 * count if not proposals else most  # few calls take less
+            samples = self.controller.sample(min(wanted, most - proposals))
             for number, row in enumerate(samples.actions.tolist()):
                 proposals += 1
                 key = self._key(row)
                 if key not in found and key not in self.known:
                     found[key] = _row(samples, number)
-                elif self.controller.repeats == "at once" and key in self.known:
+                elif one_by_one and key in self.known:
                     self.controller.observe(samples.actions[number : number + 1], self._rewards([key]))
                 else:
                     self._proposed.append(tuple(row))

@@ -62,7 +62,9 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         for name, changed in cfg.tables.items():
             folder = out / str(name)
             folder.mkdir(exist_ok=True)
-            found[str(name)] = run(OmegaConf.merge(cfg, {"table": changed, "tables": {}}), folder)
+            merged = OmegaConf.merge(cfg, {"table": changed, "tables": {}})
+            assert isinstance(merged, DictConfig)
+            found[str(name)] = run(merged, folder)
         return found
     settings: ComparisonSettings = build(cfg.compare, "compare")
     front: FrontSettings = build(cfg.front, "front")

@@ -46,7 +46,7 @@ def read_cells(path: str | Path, space: SearchSpace) -> list[tuple[Genotype, dic
             else:
                 genotype = load_genotype(whole[names[0]])
                 space.encode(genotype)  # only to check it
-        except ValueError as error:
+        except (ValueError, FileNotFoundError) as error:
             raise ValueError(f"{file}, line {rows.line_num}: {error}") from None
         found.append((genotype, whole))
     if not found:
@@ -89,8 +89,10 @@ def first_cells(settings: WarmUpSettings, space: SearchSpace, *, seed: int) -> S
     cells = list(scores)
     drawn = torch.randperm(len(cells), generator=torch.Generator().manual_seed(seed)).tolist()
     among = [cells[number] for number in drawn[: settings.among]]
-    distinct = {space.canonical(space.decode(row)): row for row in sorted(among, key=lambda row: scores[row])}
-    return list(distinct.values())[::-1][: settings.cells]
+    distinct: dict[Hashable, Row] = {}
+    for row in sorted(among, key=lambda row: -scores[row]):
+        distinct.setdefault(space.canonical(space.decode(row)), row)
+    return list(distinct.values())[: settings.cells]
 
 
 def _number(text: str) -> float:

@@ -6,6 +6,8 @@ The first two are the README's own text, the others lie in tests/examples.
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,19 @@ def test_a_module_that_cannot_be_imported_is_named(tmp_path):
     assert done.returncode != 0
     assert "imports: No module named 'depthwize'; is the folder of depthwize on PYTHONPATH?" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_training_loop_of_ones_own_asks_and_tells_and_goes_on(tmp_path):
+    def run(*arguments):
+        command = [sys.executable, str(EXAMPLES / "own_loop.py"), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    whole = run(str(tmp_path / "whole"), "8")
+    cut = [*run(str(tmp_path / "cut"), "3"), *run(str(tmp_path / "cut"), "8")]
+    assert len(whole) == 8
+    assert cut == whole
+    assert float(whole[-1].split()[-1]) >= float(whole[0].split()[-1]) > 0.05

@@ -13,16 +13,17 @@ SPACE = SumSpace(blocks=3)
 
 
 class Scripted:
-    """Proposes a list of architectures one after the other, the last for ever, and notes what it is told."""
+    """Proposes a list of architectures a call, the last again where more are wanted; notes what it is told."""
 
-    def __init__(self, rows, repeats):
-        self.rows = list(rows)
+    def __init__(self, calls, repeats):
+        self.calls = list(calls)
         self.repeats = repeats
         self.told = []
 
     def sample(self, num_samples, *, greedy=False):
-        rows, self.rows = self.rows[:num_samples], self.rows[num_samples:] or self.rows[-1:]
-        rows += [rows[-1]] * (num_samples - len(rows))
+        rows = self.calls[0]
+        self.calls = self.calls[1:] or self.calls
+        rows = [*rows, *rows[-1:] * num_samples][:num_samples]
         return Samples(torch.tensor(rows), torch.full((num_samples,), -0.5), torch.full((num_samples,), 0.5))
 
     def observe(self, actions, rewards):
@@ -33,10 +34,10 @@ class Scripted:
         pass
 
     def state_dict(self):
-        return {"rows": list(self.rows)}
+        return {"calls": list(self.calls)}
 
     def load_state_dict(self, state_dict):
-        self.rows = list(state_dict["rows"])
+        self.calls = list(state_dict["calls"])
 
 
 def ops(genotypes):
@@ -52,7 +53,7 @@ def ops(genotypes):
     ],
 )
 def test_what_computes_the_same_is_asked_for_once_and_told_as_the_controller_wants(repeats, told):
-    controller = Scripted([[0, 0, 1], [1, 0, 0], [0, 1, 1]], repeats)
+    controller = Scripted([[[0, 0, 1]], [[1, 0, 0], [0, 1, 1]], [[0, 1, 1]]], repeats)
     asking = AskTell(controller, SPACE)
     first = asking.ask(1)
     assert ops(first) == [(0, 0, 1)]
@@ -64,7 +65,7 @@ def test_what_computes_the_same_is_asked_for_once_and_told_as_the_controller_wan
 
 
 def test_one_that_is_proposed_twice_in_a_draw_is_asked_for_once():
-    controller = Scripted([[0, 0, 1], [1, 0, 0], [2, 2, 2]], "with the next")
+    controller = Scripted([[[0, 0, 1], [1, 0, 0], [2, 2, 2]]], "with the next")
     asking = AskTell(controller, SPACE)
     genotypes = asking.ask(2)
     assert ops(genotypes) == [(0, 0, 1), (2, 2, 2)]
@@ -73,13 +74,13 @@ def test_one_that_is_proposed_twice_in_a_draw_is_asked_for_once():
 
 
 def test_after_twenty_proposals_without_anything_new_a_query_is_drawn_uniformly():
-    controller = Scripted([[0, 0, 0]], "never")
+    controller = Scripted([[[0, 0, 0]]], "never")
     asking = AskTell(controller, SPACE, seed=0)
     asking.tell(asking.ask(1), [1.0])
     torch.manual_seed(0)
     draw = asking.draw(2)
     assert draw.proposals == 2 * MAX_PROPOSALS
-    assert draw.uniform == 2
+    assert draw.own == 0
     assert len(draw.samples.actions) == 2
     assert draw.samples.log_prob.tolist() == pytest.approx([-3 * math.log(3)] * 2)
 
@@ -99,7 +100,7 @@ def test_rewards_of_an_earlier_search_are_not_paid_for_again():
 
 
 def test_without_memory_every_proposal_is_asked_for_and_told():
-    controller = Scripted([[0, 0, 1], [0, 0, 1], [0, 0, 1]], "with the next")
+    controller = Scripted([[[0, 0, 1]]], "with the next")
     asking = AskTell(controller, SPACE, remember=False)
     draw = asking.draw(3)
     assert draw.samples.actions.tolist() == [[0, 0, 1]] * 3
@@ -145,3 +146,12 @@ def test_rewards_that_do_not_fit_are_refused(rewards, message):
 def test_at_least_one_must_be_asked_for():
     with pytest.raises(ValueError, match="at least 1"):
         AskTell(Uniform(SPACE.decisions), SPACE).ask(0)
+
+
+def test_named_architectures_are_asked_for_first_but_for_those_that_are_known():
+    controller = Scripted([[[2, 2, 2]]], "never")
+    asking = AskTell(controller, SPACE, first=[(0, 0, 0), (0, 0, 1), (1, 0, 0)])
+    asking.tell([SPACE.decode((0, 0, 0))], [0.5])
+    draw = asking.draw(2)
+    assert draw.samples.actions.tolist() == [[0, 0, 1], [2, 2, 2]]
+    assert (draw.own, draw.proposals) == (1, 1)

@@ -158,3 +158,66 @@ def test_a_table_of_rewards_alone_will_do():
 def test_a_reward_that_is_no_number_stops_the_search(table):
     with pytest.raises(ValueError, match="a reward must be finite, the reward function made inf"):
         make(table, reward=lambda score, genotype: math.inf).epoch()
+
+
+def test_no_function_is_paid_for_twice(table):
+    search = finish(make(table, queries=300, samples_per_update=10))
+    keys = [SPACE.canonical(genotype_of(entry)) for entry in search.scored]
+    assert len(keys) == len(set(keys)) == 300
+    assert sum(row["proposals"] for row in search.rows) > 300
+    assert sum(row["own"] for row in search.rows) == 300
+
+
+def test_a_search_ends_when_nothing_is_left(table):
+    search = make(table, queries=50, samples_per_update=4)
+    known = dict.fromkeys(itertools.product(range(5), repeat=6), 0.1)
+    del known[3, 3, 3, 3, 3, 3]
+    search = Search(
+        settings=search.settings,
+        seed=0,
+        space=SPACE,
+        controller=Uniform(SPACE.decisions),
+        evaluator=search.evaluator,
+        known=known,
+    )
+    finish(search)
+    assert [entry["actions"] for entry in search.scored] == ["3 3 3 3 3 3"]
+    assert search.rows[-1]["queries"] == 1
+
+
+def test_a_search_begins_with_the_cells_that_it_is_given_and_learns_from_known_rewards(table):
+    first = [(3, 3, 3, 3, 3, 3), (1, 3, 3, 3, 3, 3), (2, 2, 2, 2, 2, 2)]
+    told = []
+
+    class Noting(Uniform):
+        def observe(self, actions, rewards):
+            told.append(actions.tolist())
+            return {}
+
+    plain = make(table, queries=6, samples_per_update=2)
+    search = Search(
+        settings=plain.settings,
+        seed=0,
+        space=SPACE,
+        controller=Noting(SPACE.decisions),
+        evaluator=plain.evaluator,
+        first=first,
+        known={first[2]: 0.9, (0, 3, 0, 3, 0, 3): 0.3, (3, 3, 0, 3, 0, 3): 0.3},
+    )
+    assert told == [[[2, 2, 2, 2, 2, 2], [0, 3, 0, 3, 0, 3]], [[3, 3, 0, 3, 0, 3]]]
+    finish(search)
+    assert [entry["actions"] for entry in search.scored[:2]] == ["3 3 3 3 3 3", "1 3 3 3 3 3"]
+    assert search.rows[0]["own"] == 0
+    assert [row["own"] for row in search.rows[1:]] == [2, 2]
+
+
+def test_a_resumed_search_remembers_what_it_knows(table, tmp_path):
+    whole = finish(make(table, queries=60, samples_per_update=5))
+    half = make(table, queries=60, samples_per_update=5)
+    for _ in range(6):
+        half.epoch()
+    state = half.state_dict()
+    resumed = make(table, queries=60, samples_per_update=5)
+    resumed.load_state_dict(state)
+    assert finish(resumed).scored == whole.scored
+    assert resumed.asking.known == whole.asking.known
