@@ -5,6 +5,7 @@ The first two are the README's own text, the others lie in tests/examples.
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from tests.commands import nas
 from tests.integration.readme import code_files
 from tests.unit.test_tracking import scalars
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "tests" / "examples"
 SMALL = ("experiment=depthwise", "data=stripes", "network.filters=4", "network.cells_per_stage=1")
 OPS = {"depthwise_3x3", "sep_conv_3x3", "identity"}
 
@@ -103,3 +105,11 @@ def test_a_training_loop_of_ones_own_asks_and_tells_and_goes_on(tmp_path):
     assert len(whole) == 8
     assert cut == whole
     assert float(whole[-1].split()[-1]) >= float(whole[0].split()[-1]) > 0.05
+
+
+def test_a_controller_of_ones_own_is_held_to_the_contract_as_the_readme_says(folder):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "mine/test_climbing.py"]
+    environment = {**os.environ, "PYTHONPATH": f"mine{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "8 passed" in done.stdout
