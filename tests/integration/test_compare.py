@@ -350,3 +350,48 @@ def test_optuna_finds_the_best_of_what_it_tried_and_goes_on_where_it_was(tmp_pat
     assert best.best_value == max(means.values())
     assert means[best.best_params["+controller.lstm.optimizer.lr"]] == best.best_value
     assert all(0.002 <= rate <= 0.1 for rate in means)
+
+
+def test_several_tables_are_compared_each_in_a_folder_of_its_own(tmp_path):
+    cfg = config(
+        "compare",
+        f"table.path={TABLE}",
+        "compare.controllers=[local_search,uniform]",
+        "compare.seeds=2",
+        "compare.budget=8",
+        "compare.workers=1",
+        "front.seeds=0",
+        "+tables.short={}",
+        "+tables.long={reward: cifar10_test_200}",
+    )
+    found = compare.run(cfg, tmp_path)
+    assert set(found) == {"short", "long"}
+    assert found["long"]["table"]["reward"] == "cifar10_test_200"
+    for name, report in found.items():
+        assert json.loads((tmp_path / name / "compare.json").read_text())["optimum"] == report["optimum"]
+    assert found["short"]["controllers"][1]["mean_at_8"] != found["long"]["controllers"][1]["mean_at_8"]
+    before = {path: path.read_bytes() for path in tmp_path.rglob("trials.jsonl")}
+    assert compare.run(cfg, tmp_path) == found
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("trials.jsonl")}
+
+
+def test_every_search_of_a_comparison_begins_with_the_cells_of_a_file(tmp_path):
+    (tmp_path / "scores.csv").write_text("actions,combined\n3 3 3 3 3 3,9\n0 0 0 0 0 0,1\n1 3 3 3 3 3,8\n")
+    cfg = config(
+        "compare",
+        f"table.path={TABLE}",
+        "compare.controllers=[local_search,uniform]",
+        "compare.seeds=2",
+        "compare.budget=8",
+        "compare.workers=1",
+        "front.seeds=0",
+        f"compare.warm_up.file={tmp_path / 'scores.csv'}",
+        "compare.warm_up.cells=2",
+    )
+    rows = compare.run(cfg, tmp_path)["controllers"]
+    assert {row["own"] for row in rows} == {6 / 8}
+    trials = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
+    with gzip.open(TABLE, "rt") as file:
+        reports = {row["arch"]: float(row["cifar10_test_200"]) for row in csv.DictReader(file)}
+    largest = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+    assert {trial["reports"][0] for trial in trials} == {reports[largest]}
