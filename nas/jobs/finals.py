@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,20 @@ from nas.compute.distributed.ranks import Ranks
 from nas.compute.worker_pool import WorkerPool, num_processes
 from nas.jobs.building.config import plain
 from nas.jobs.building.derived_models import training_pool
+from nas.jobs.score import untrained_scores
 from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import write_csv, write_json
 from nas.runs.console import Column, Table, header, note, progress
 from nas.runs.listing import FINALS_FOLDER
+from nas.runs.seeds import derive_seed
 from nas.searching.finals import by_stand_alone_reward, epochs_of, finals_data, finals_seed, finals_settings, outcome
 from nas.searching.search import Search
 from nas.searching.shared_weights import SharedWeights
 from nas.searching.stand_alone import Protocol, Training, read_results
+from nas.searching.zero_cost import log_rank_sum
 from search_spaces.genotype import Genotype
 
+UNTRAINED_IMAGES = 64  # of a batch on which untrained networks are scored
 COLUMNS = (
     Column("label", "candidate", "s"),
     Column("parameters", "parameters", ",d"),
@@ -50,7 +55,7 @@ def run(
     file = out / FINALS_FOLDER / "candidates.json"
     candidates = ranks.from_first(lambda: _read(file))
     if candidates is None:
-        candidates = search.candidates()
+        candidates = ranks.from_first(partial(_shortlisted, search.candidates(), search, cfg, runtime))
         if ranks.first:
             write_json(file, candidates)
     count = min(search.settings.finalists, len(candidates))
@@ -94,6 +99,25 @@ def run(
                 note(f"warning: {candidate['label']} diverged, and counts as the last: {result['diverged']}")
             bar.advance()
     return by_stand_alone_reward(candidates)
+
+
+def _shortlisted(
+    candidates: Sequence[dict[str, Any]], search: Search[SharedWeights], cfg: DictConfig, runtime: Runtime
+) -> list[dict[str, Any]]:
+    """Returns the candidates in the order of `search.shortlist`."""
+    by = search.evaluator.settings.shortlist
+    if by == "shared":
+        return list(candidates)
+    data = search.evaluator.data
+    images, _ = next(iter(data.train.batches(UNTRAINED_IMAGES, seed=derive_seed(cfg.seed, "images"))))
+    cells = [Genotype.from_dict(candidate["genotype"]) for candidate in candidates]
+    scores = [untrained_scores(cfg, cell, images, data.kind, runtime) for cell in cells]
+    columns = [[score[name] for score in scores] for name in ("multiply_adds", "jacob_cov")]
+    if by == "both":
+        columns.append([candidate["reward"] for candidate in candidates])
+    totals = log_rank_sum(*columns).tolist()
+    ordered = sorted(zip(totals, candidates, strict=True), key=lambda pair: -pair[0])  # stable
+    return [{**candidate, "zero_cost": total} for total, candidate in ordered]
 
 
 def _trained(pool: WorkerPool[Training], trainings: Sequence[Training], ranks: Ranks) -> Iterator[dict[str, Any]]:

@@ -7,10 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
+from nas.compute.device import Runtime
 from nas.compute.environment import environment
 from nas.costs.counting import random_genotypes
+from nas.data.image_data import ImageKind
 from nas.jobs.building.config import build, plain
 from nas.jobs.building.parts import build_data, build_derived, build_runtime, measure_size
 from nas.jobs.building.recorded import recorded_config
@@ -75,13 +78,9 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     rows = [known[json_line(cell)] for cell in itertools.takewhile(lambda cell: json_line(cell) in known, cells)]
     with progress("scoring cells", total=len(cells), done=len(rows)) as bar:
         for number in range(len(rows), len(cells)):
-            seed_everything(derive_seed(cfg.seed, "weights"))  # one draw for all
-            network = runtime.place(build_derived(cfg, cells[number], data.kind))
-            size = measure_size(cfg, cells[number], data.kind)
             started = time.perf_counter()
-            scores = zero_cost_scores(network, cells[number], images)
-            seconds = time.perf_counter() - started
-            rows.append({"cell": json_line(cells[number]), **size, **scores._asdict(), "seconds": seconds})
+            scores = untrained_scores(cfg, cells[number], images, data.kind, runtime)
+            rows.append({"cell": json_line(cells[number]), **scores, "seconds": time.perf_counter() - started})
             write_csv(out / SCORES, rows)
             bar.advance()
     write_csv(out / SCORES, rows)
@@ -104,6 +103,15 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     result(f"{len(rows)} cells, {report['seconds_per_cell']:.3f} seconds a cell, the best by combined ranks above")
     note(f"scores in {shown(out / SCORES)}; most lean to large networks: compare cells of one size")
     return report
+
+
+def untrained_scores(
+    cfg: DictConfig, genotype: Genotype, images: torch.Tensor, kind: ImageKind, runtime: Runtime
+) -> dict[str, Any]:
+    """Returns the size and the scores of a cell's untrained network; its weights are one draw for all cells."""
+    seed_everything(derive_seed(cfg.seed, "weights"))
+    network = runtime.place(build_derived(cfg, genotype, kind))
+    return {**measure_size(cfg, genotype, kind), **zero_cost_scores(network, genotype, images)._asdict()}
 
 
 def _config_of_run(cfg: DictConfig) -> DictConfig:

@@ -193,6 +193,9 @@ def report(search: Search[Any], cfg: DictConfig, out: Path) -> dict[str, Any]:
         result(f"found {shown(out / 'genotype.json')}: {', '.join(_measured(best))}")
     if "shared_accuracy" in best:
         note(trust(candidates, out))
+    if search.rows and "proposals" in search.rows[0]:  # rewards are exact
+        own, proposals = (sum(int(row[key]) for row in search.rows) for key in ("own", "proposals"))
+        note(f"{len(search.scored)} cells, each function once: {own} of {proposals} that the controller proposed")
     if len(candidates) > 1:
         note(f"{len(candidates)} candidates in {shown(out / 'candidates.json')}, the others as candidates.json#1 …")
     if isinstance(search.evaluator, TableEvaluator):

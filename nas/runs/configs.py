@@ -23,6 +23,7 @@ LATER = {
     "search.calibrate": False,
     "search.keep_every": 0,
     "search.scoring_images": None,
+    "search.shortlist": "shared",
     "search.warm_start": None,
     "search.warm_up.file": None,
     "search.warm_up.by": "combined",

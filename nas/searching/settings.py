@@ -62,6 +62,8 @@ class SearchSettings(LoopSettings, TrainingSettings):
         scoring_images: Reward images that a cell is scored on at the end, with each kept copy other ones; null: all.
         final_samples: Cells sampled at the end, duplicates dropped.
         finalists: Best candidates trained stand-alone before one is called found; 0: shared weights decide.
+        shortlist: What chooses the finalists among the candidates: the shared reward; zero_cost, the ranks by
+            multiply-adds and jacob_cov of untrained networks; or both, all three ranks.
         finalist_epochs: Of such a training, one cosine on the train images, all else as the shared weights were
             trained; the accuracy on the reward images decides.
         finals_workers: Processes that train finalists side by side; null: one per core on a CPU, one on a GPU.
@@ -85,6 +87,7 @@ class SearchSettings(LoopSettings, TrainingSettings):
     scoring_images: PositiveInt | None = None
     final_samples: PositiveInt = 40
     finalists: NonNegativeInt = 0
+    shortlist: Literal["shared", "zero_cost", "both"] = "shared"
     finalist_epochs: PositiveInt = 10
     finals_workers: PositiveInt | None = None
 
