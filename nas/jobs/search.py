@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from controllers.largest_first import LargestFirst
 from nas.compute.device import Runtime
 from nas.compute.distributed.ranks import Ranks
 from nas.jobs import finals
@@ -123,6 +124,9 @@ def describe(search: Search[Any], cfg: DictConfig, out: Path, runtime: Runtime, 
             "epochs": f"{search.settings.epochs}, {search.settings.queries} cells in all{done}",
         },
     )
+
+    if isinstance(search.controller, LargestFirst):
+        note("warning: largest_first looks at no reward; it shows how far size alone goes")
 
 
 def _source(search: Search[Any]) -> dict[str, str]:

@@ -32,7 +32,7 @@ class FrontSettings:
     """
 
     reward: Any
-    controllers: Distinct[str] = ("lstm", "evolution", "uniform")
+    controllers: Distinct[str] = ("uniform", "evolution", "lstm_ranks")
     seeds: NonNegativeInt | None = None
 
     def num_seeds(self, compared: int) -> int:
@@ -62,14 +62,14 @@ class ComparisonSettings:
     """
 
     controllers: Distinct[str] = (
-        *("largest_first", "uniform", "local_search", "evolution", "reinforce", "enas", "ppo", "lstm"),
+        *("largest_first", "uniform", "local_search", "evolution", "reinforce", "enas", "ppo", "lstm_ranks"),
     )
     seeds: PositiveInt = 100
     first_seed: NonNegativeInt = 0
     budget: PositiveInt = 500
     at: Sequence[PositiveInt] = (50, 100, 150, 200, 500)
     samples_per_update: Mapping[str, PositiveInt] = field(
-        default_factory=lambda: {DEFAULT: 5} | dict.fromkeys(ALONE, 1) | dict.fromkeys(BATCHED, 10)
+        default_factory=lambda: {DEFAULT: 5, "lstm_ranks": 2} | dict.fromkeys(ALONE, 1) | dict.fromkeys(BATCHED, 10)
     )
     baseline: str | None = "local_search"
     warm_up: WarmUpSettings = field(default_factory=WarmUpSettings)

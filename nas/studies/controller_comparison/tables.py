@@ -24,6 +24,9 @@ def print_figures(rows: Rows, fronts: Rows, *, settings: ComparisonSettings) -> 
     if fronts:
         _print_fronts(fronts, name, settings=settings)
     for row in rows:
+        if row["controller"] == "largest_first":
+            mean = row[f"mean_at_{settings.budget}"]
+            note(f"warning: largest_first looks at no reward: size alone comes to {mean:.2f} in this table")
         if "verdict" in row:
             result(
                 f"{row['controller']}: against {settings.baseline} after {settings.budget} queries, {row['verdict']}"
