@@ -220,7 +220,8 @@ class AskTell:
             self._next = next((one for one in self._all if self._key(one) not in self.known), None)
         if self._next is None or self._key(self._next) not in found:
             return self._next
-        return next((one for one in self._enumerate() if self._key(one) not in {*self.known, *found}), None)
+        taken = {*self.known, *found}
+        return next((one for one in self._enumerate() if self._key(one) not in taken), None)
 
     @contextmanager
     def _random(self) -> Iterator[None]:

@@ -85,9 +85,12 @@ class Search(Generic[EvaluatorT]):
     def __post_init__(self) -> None:
         settings = self.settings
         self.asking = AskTell(self.controller, self.space, first=self.first, remember=self.evaluator.is_exact)
-        known, count = [*self.known.items()], settings.samples_per_update
-        for part in (known[place : place + count] for place in range(0, len(known), count)):
-            self.asking.observe(*(torch.tensor(values) for values in zip(*part, strict=True)))
+        actions, rewards = torch.tensor([*self.known]), torch.tensor([*self.known.values()], dtype=torch.float64)
+        for part in torch.arange(len(rewards)).split(settings.samples_per_update):
+            if len(part):
+                self.asking.observe(actions[part], rewards[part])
+        if self.asking.exhausted:
+            raise ValueError("the reward of every cell of the space is known before the search")
         self.classes = CanonicalClasses(self.space) if settings.sampling == "classes" else None
         self.watch = Watch(
             self.space,

@@ -131,6 +131,7 @@ class QuerySettings(LoopSettings):
     Attributes:
         queries: Cells rewarded, each function once; one that is known is told to the controller and costs none.
         warm_start: Rewards known before: the run folder of a search, or FILE.csv with a cell and its `reward` a row.
+            The controller learns from them; what is found is of the cells that this search rewards.
         warm_up: Cells that the search begins with.
     """
 
