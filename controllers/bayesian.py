@@ -19,6 +19,8 @@ from controllers.uniform import Uniform
 from search_spaces.genotype import NONE, Decision
 
 Row = tuple[int, ...]
+GROWTH = 1.2
+"""Of what is known, between two fits of the kernel's constants."""
 
 
 class Bayesian:
@@ -30,7 +32,6 @@ class Bayesian:
         candidates: Uniform draws among which it chooses, at least 1.
         parents: Architectures whose neighbours, one answer changed, are candidates too, at least 0.
         paths: Whether paths are features beside the choices.
-        refit_every: Rewards between two fits of the kernel's constants, at least 1.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -46,23 +47,22 @@ class Bayesian:
         candidates: int = 200,
         parents: int = 5,
         paths: bool = True,
-        refit_every: int = 10,
     ) -> None:
         for name, value, least in (
             ("initial", initial, 2),
             ("candidates", candidates, 1),
             ("parents", parents, 0),
-            ("refit_every", refit_every, 1),
         ):
             if value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
         self.decisions = tuple(decisions)
         self.initial, self.candidates, self.parents = initial, candidates, parents
-        self.paths, self.refit_every = paths, refit_every
+        self.paths = paths
         self._uniform = Uniform(decisions)
         self.rewards: dict[Row, float] = {}  # in the order in which they came
         self.theta: list[float] | None = None  # logarithms of the kernel's constants
         self.fitted = 0  # rewards at the last fit
+        self._known_features: dict[Row, dict[str, float]] = {}
         self._ranked: list[Row] = []  # candidates by expected improvement, until the next reward
 
     def sample(self, num_samples: int, *, greedy: bool = False) -> Samples:
@@ -83,7 +83,7 @@ class Bayesian:
         if len(self.rewards) < self.initial:
             return uniform._replace(probabilities=None)
         if not self._ranked:
-            self._ranked = self._rank()
+            self._ranked = self.ranked(self._pool())
         chosen, self._ranked = self._ranked[:num_samples], self._ranked[num_samples:]
         actions = torch.cat([torch.tensor(chosen, dtype=torch.int64).reshape(-1, len(self.decisions)), uniform.actions])
         return Samples(actions[:num_samples], torch.zeros(num_samples), torch.zeros(num_samples))
@@ -103,20 +103,23 @@ class Bayesian:
         self._ranked = []
         return {"best": max(self.rewards.values())}
 
-    def _rank(self) -> list[Row]:
-        """Returns candidates whose reward is not known, the largest expected improvement first."""
-        from scipy.stats import norm
-        from sklearn.feature_extraction import DictVectorizer
-
+    def _pool(self) -> list[Row]:
+        """Returns uniform draws, and the neighbours of the best."""
         best = sorted(self.rewards, key=lambda row: -self.rewards[row])[: self.parents]
         drawn = [tuple(row) for row in self._uniform.sample(self.candidates).actions.tolist()]
-        near = [neighbour for row in best for neighbour in self._neighbours(row)]
-        pool = [row for row in dict.fromkeys([*near, *drawn]) if row not in self.rewards]
+        return [*(neighbour for row in best for neighbour in self._neighbours(row)), *drawn]
+
+    def ranked(self, rows: Sequence[Row]) -> list[Row]:
+        """Returns those of some architectures whose reward is not known, the largest expected improvement first."""
+        from scipy.stats import norm, rankdata
+        from sklearn.feature_extraction import DictVectorizer
+
+        pool = [row for row in dict.fromkeys(rows) if row not in self.rewards]
         if not pool:
             return []
         features = DictVectorizer(sparse=False).fit_transform([self._features(row) for row in [*self.rewards, *pool]])
         known, values = len(self.rewards), np.array(list(self.rewards.values()))
-        ranks = norm.ppf((np.argsort(np.argsort(values)) + 0.5) / known)  # normal scores: rewards are skew
+        ranks = norm.ppf((rankdata(values) - 0.5) / known)  # normal scores: rewards are skew
         process = self._fit(features[:known], ranks)
         mean, std = process.predict(features[known:], return_std=True)
         above = (mean - ranks.max()) / np.maximum(std, 1e-9)
@@ -124,7 +127,7 @@ class Bayesian:
         return [pool[number] for number in np.argsort(-gain, kind="stable")]
 
     def _fit(self, features: Any, values: Any) -> Any:
-        """Returns scikit-learn's Gaussian process of what is known, its constants fitted anew every so many rewards."""
+        """Returns scikit-learn's Gaussian process of what is known, its constants fitted anew from time to time."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
@@ -132,7 +135,7 @@ class Bayesian:
         kernel = ConstantKernel(1.0, (0.05, 20)) * Matern(3.0, (0.3, 30), nu=2.5) + WhiteKernel(0.1, (1e-3, 1.0))
         if self.theta is not None:
             kernel = kernel.clone_with_theta(np.array(self.theta))
-        fresh = self.theta is None or len(values) >= self.fitted + self.refit_every
+        fresh = self.theta is None or len(values) >= GROWTH * self.fitted
         process = GaussianProcessRegressor(kernel, optimizer="fmin_l_bfgs_b" if fresh else None, random_state=0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a constant at its bound is no fault
@@ -150,8 +153,10 @@ class Bayesian:
         ]
 
     def _features(self, row: Row) -> dict[str, float]:
-        found = {f"{decision.name}={choice}": 1.0 for decision, choice in zip(self.decisions, row, strict=True)}
-        return found | path_features(self.decisions, row) if self.paths else found
+        if row not in self._known_features:
+            found = {f"{decision.name}={choice}": 1.0 for decision, choice in zip(self.decisions, row, strict=True)}
+            self._known_features[row] = found | path_features(self.decisions, row) if self.paths else found
+        return self._known_features[row]
 
     def set_learning_rate_scale(self, scale: float) -> None:
         """Has no learning rate."""

@@ -86,7 +86,7 @@ class Search(Generic[EvaluatorT]):
         settings = self.settings
         self.asking = AskTell(self.controller, self.space, first=self.first, remember=self.evaluator.is_exact)
         actions, rewards = torch.tensor([*self.known]), torch.tensor([*self.known.values()], dtype=torch.float64)
-        for part in torch.arange(len(rewards)).split(settings.samples_per_update):
+        for part in torch.split(torch.arange(len(rewards)), settings.samples_per_update):
             if len(part):
                 self.asking.observe(actions[part], rewards[part])
         if self.asking.exhausted:

@@ -61,6 +61,11 @@ class TestReinforce(ControllerContract):
         return made("reinforce", decisions)
 
 
+class TestLSTMRanks(ControllerContract):
+    def make(self, decisions):
+        return made("lstm_ranks", decisions)
+
+
 class TestLargestFirst(ControllerContract):
     learns = False
 

@@ -137,7 +137,6 @@ def test_advantages_from_ranks_by_hand():
         (lambda: Bayesian(DECISIONS, initial=1), "initial must be at least 2"),
         (lambda: Bayesian(DECISIONS, candidates=0), "candidates must be at least 1"),
         (lambda: Bayesian(DECISIONS, parents=-1), "parents must be at least 0"),
-        (lambda: Bayesian(DECISIONS, refit_every=0), "refit_every must be at least 1"),
         (lambda: RankBaseline(window=1, scale=1.0), "window must be at least 2"),
         (lambda: RankBaseline(window=9, scale=0.0), "scale must be above 0"),
         (lambda: Uniform(DECISIONS).sample(0), "at least 1"),
