@@ -29,6 +29,7 @@ search,queries     (0,1] guard.skip_share guard.repeats guard.gain  [0,1] guard.
 search,queries     [0,inf] guard.max_restarts  [2,125] guard.reward_samples  [100,inf] guard.reward_after
 search,queries     [1,inf] guard.samples latency.batch_size latency.rounds  [0,inf] latency.calibration_genotypes
 queries            [1,inf] queries
+queries,compare    [1,inf] warm_up.cells warm_up.among
 stand_alone        [1,inf] workers
 retrain            [0.0001,inf] lr_max  [0,0.1] lr_min  [0,1) label_smoothing ema  (0,1) peak  [0,1] cutmix
 retrain            [0,inf] auxiliary_weight evaluate_every checkpoint_seconds  [0,14] harden_epoch  [1,inf] last_epochs

@@ -35,6 +35,7 @@ from search_spaces.nasbench201 import NASBench201Space, arch_string
 
 FILE = Path(__file__).parents[1] / "data" / "nasbench201_cifar10.csv.gz"
 SETTINGS = ComparisonSettings(
+    baseline="uniform",
     **{"controllers": ["lstm", "uniform"], "seeds": 3, "budget": 4, "at": [2, 9]},
     published={"lstm": [93.0, 0.5]},
     samples_per_update={"default": 5},
