@@ -92,7 +92,7 @@ class Bayesian:
         """Takes in rewards, (N,), of actions (N, T), sampled here or anywhere else.
 
         Returns:
-            `best`, the highest reward so far.
+            `observed`, the architectures whose reward it knows.
 
         Raises:
             ValueError: If a reward is not finite.
@@ -101,7 +101,7 @@ class Bayesian:
             raise ValueError(f"rewards must be finite, got {rewards.tolist()}")
         self.rewards |= zip(map(tuple, actions.tolist()), rewards.tolist(), strict=True)
         self._ranked = []
-        return {"best": max(self.rewards.values())}
+        return {"observed": float(len(self.rewards))}
 
     def _pool(self) -> list[Row]:
         """Returns uniform draws, and the neighbours of the best."""

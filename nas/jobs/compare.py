@@ -62,8 +62,9 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         for name, changed in cfg.tables.items():
             folder = out / str(name)
             folder.mkdir(exist_ok=True)
-            merged = OmegaConf.merge(cfg, {"table": changed, "tables": {}})
+            merged = OmegaConf.merge(cfg, {"table": changed})
             assert isinstance(merged, DictConfig)
+            merged.tables = {}
             found[str(name)] = run(merged, folder)
         return found
     settings: ComparisonSettings = build(cfg.compare, "compare")
@@ -77,7 +78,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     take_over(cfg, out, trials)
     finished = read_finished(file)
     left = [trial for trial in trials if trial not in finished]
-    if settings.baseline is not None and settings.baseline not in settings.controllers:
+    if settings.baseline is not None and settings.opponent is None:
         note(f"compare.baseline={settings.baseline} is not among the controllers: nothing is held against it")
     workers = num_processes(len(left), workers=settings.workers)
     _describe(runner, front, out, done=len(trials) - len(left), total=len(trials), workers=workers)

@@ -75,9 +75,6 @@ def test_the_finalists_are_those_that_untrained_networks_recommend(whole, tmp_pa
     scores = [entry["zero_cost"] for entry in entries]
     assert min(scores[:3]) >= max(scores[3:])
     assert all("stand_alone_accuracy" in entry for entry in entries[:3])
-    if by == "zero_cost":
-        operations = [entry["multiply_adds"] for entry in entries]
-        assert max(operations) in operations[:3] or len(set(operations)) == 1
 
 
 def test_a_finalist_is_a_training_from_scratch_on_the_train_images_that_another_gives_again(whole, tmp_path):

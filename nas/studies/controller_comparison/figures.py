@@ -35,7 +35,7 @@ def accuracy_figures(
         bounds: The lowest and the highest report of the table.
     """
     marks = settings.marks
-    compared = settings.baseline if settings.baseline in groups else None
+    compared = settings.opponent if settings.opponent in groups else None
     rows = []
     for name, group in groups.items():
         reached = {mark: [trial["reports"][mark - 1] for trial in group] for mark in marks}
@@ -72,7 +72,7 @@ def front_figures(
         settings: The protocol.
         true_area: Of the front of the whole table.
     """
-    compared = settings.baseline if settings.baseline in groups else None
+    compared = settings.opponent if settings.opponent in groups else None
     ratios = {
         name: {mark: [trial["areas"][str(mark)] / true_area for trial in group] for mark in settings.marks}
         for name, group in groups.items()

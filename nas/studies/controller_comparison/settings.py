@@ -51,7 +51,7 @@ class ComparisonSettings:
         budget: Cells looked up in a search, each function once.
         at: Numbers of queries at which figures are taken; those beyond the budget are left out.
         samples_per_update: Cells averaged in one update, by controller; default holds for all others.
-        baseline: The controller that others are compared with; null: none.
+        baseline: The controller that others are compared with, uniform where it is not among them; null: none.
         warm_up: Cells that every search begins with, such as the best by a score of untrained networks.
         last: Samples at the end of a search whose mean tells where a policy has gone.
         workers: Processes, one thread each; null: as many as there are cores.
@@ -88,6 +88,12 @@ class ComparisonSettings:
     def marks(self) -> list[int]:
         """The numbers of queries at which figures are taken, rising, the budget among them."""
         return sorted({number for number in self.at if number < self.budget} | {self.budget})
+
+    @property
+    def opponent(self) -> str | None:
+        """The controller that others are compared with; None if there is none."""
+        wanted = () if self.baseline is None else (self.baseline, "uniform")
+        return next((name for name in wanted if name in self.controllers), None)
 
     def batch(self, controller: str) -> int:
         """Returns the cells averaged in one update of a controller.

@@ -29,7 +29,7 @@ def print_figures(rows: Rows, fronts: Rows, *, settings: ComparisonSettings) -> 
             note(f"warning: largest_first looks at no reward: size alone comes to {mean:.2f} in this table")
         if "verdict" in row:
             result(
-                f"{row['controller']}: against {settings.baseline} after {settings.budget} queries, {row['verdict']}"
+                f"{row['controller']}: against {settings.opponent} after {settings.budget} queries, {row['verdict']}"
             )
 
 
@@ -69,4 +69,4 @@ def _cells(row: Mapping[str, Any], key: str, settings: ComparisonSettings, *, sc
 
 
 def _p_value(settings: ComparisonSettings) -> Column:
-    return Column(f"p_at_{settings.budget}", f"p {settings.baseline}", ".2g")
+    return Column(f"p_at_{settings.budget}", f"p {settings.opponent}", ".2g")
