@@ -116,8 +116,8 @@ class AskTell:
     def draw(self, count: int) -> Draw:
         """Returns what `ask` returns as the controller's samples, drawn from torch's global generator.
 
-        Of each sample the log-probability and the distributions are the controller's own; an architecture drawn
-        uniformly since the controller found nothing new has those of the uniform distribution.
+        Of each sample the log-probability and the distributions are the controller's own. An architecture that it did
+        not propose has those of the uniform distribution, or of its last proposal, which tell where the controller is.
 
         Raises:
             ValueError: If `count` is below 1.
@@ -147,15 +147,16 @@ class AskTell:
                 if len(found) == count:
                     break
         own = len(found) - named
+        last = _row(samples, -1) if proposals else self._uniform.sample(1)
         for _ in range(MAX_PROPOSALS * (count - len(found))):
-            samples = self._uniform.sample(1)
-            key = self._key(samples.actions[0].tolist())
+            actions = self._uniform.sample(1).actions
+            key = self._key(actions[0].tolist())
             if key not in self.known:
-                found.setdefault(key, samples)
+                found.setdefault(key, last._replace(actions=actions))
             if len(found) == count:
                 break
-        while len(found) < count and (actions := self._unknown(found)) is not None:
-            found[self._key(actions)] = self._uniform.sample(1)._replace(actions=torch.tensor([actions]))
+        while len(found) < count and (unknown := self._unknown(found)) is not None:
+            found[self._key(unknown)] = last._replace(actions=torch.tensor([unknown]))
         return Draw(_joined(list(found.values()), self._uniform), proposals, own)
 
     def observe(self, actions: Tensor, rewards: Tensor) -> Mapping[str, float]:
@@ -236,7 +237,7 @@ class AskTell:
 
 
 def _row(samples: Samples, number: int) -> Samples:
-    one = slice(number, number + 1)
+    one = slice(number, number + 1 or None)
     probabilities = None if samples.probabilities is None else samples.probabilities[one]
     return Samples(samples.actions[one], samples.log_prob[one], samples.entropy[one], probabilities)
 

@@ -34,7 +34,9 @@ def read_cells(path: str | Path, space: SearchSpace) -> list[tuple[Genotype, dic
     file = Path(path).expanduser()
     file = file / SCORED if file.is_dir() else file
     if not file.is_file():
-        raise FileNotFoundError(f"no cells at {file}: name the run folder of a search, or a CSV file")
+        raise FileNotFoundError(
+            f"no cells at {file}: name a search's run folder, or a CSV file as `nas score` writes it"
+        )
     rows = csv.DictReader(io.StringIO(read_text(file), newline=""))
     names = list(rows.fieldnames or [])
     found = []

@@ -31,19 +31,25 @@ def evaluator():
     return open_table(path=str(FILE), key_of=arch_string, reward_scale=0.01, **columns)[0]
 
 
+class EveryProposal(TableEvaluator):
+    """Is asked for every proposal, known or not, as shared weights are."""
+
+    is_exact = False
+
+
 def learner(*, lr: float = 1e-6, **settings) -> Reinforce:
     return learners.learner(SPACE.decisions, IndependentPolicy, optimizer={"lr": lr}, **settings)
 
 
 def make(
-    evaluator, controller, *, reward=accuracy_reward, queries=200, renew=None, seed=0, **guard
+    evaluator, controller, *, reward=accuracy_reward, queries=200, renew=None, seed=0, kind=EveryProposal, **guard
 ) -> Search[TableEvaluator]:
     return Search(
         settings=QuerySettings(queries=queries, guard=GuardSettings(**guard)),
         seed=seed,
         space=SPACE,
         controller=controller,
-        evaluator=TableEvaluator(lookup=evaluator, reward=reward),
+        evaluator=kind(lookup=evaluator, reward=reward),
         renew=renew,
     )
 
@@ -65,6 +71,15 @@ def force(controller: Reinforce, choice: int) -> None:
     with torch.no_grad():
         for logits in controller.policy.logits:
             logits.zero_()[choice] = 12.0
+
+
+def test_a_forced_policy_is_reported_too_where_no_cell_is_rewarded_twice(evaluator):
+    search = make(evaluator, learner(), kind=TableEvaluator)
+    assert run(search, 3) == []
+    force(search.controller, 2)
+    found = run(search, 2)
+    assert {kind for _, kind, _ in found} & {"collapsed", "converged"}
+    assert search.rows[-1]["own"] == 0
 
 
 @pytest.mark.parametrize("event", [0, 5])

@@ -156,7 +156,7 @@ def test_cells_of_another_space_are_refused(lookup):
         table_cells(ShuffleNASSpace(), lookup, {})
 
 
-def test_scores_of_a_file_stand_beside_by_what_cells_compute(development, tmp_path):
+def test_scores_of_a_file_stand_beside_by_what_cells_compute(development, reported, tmp_path):
     _, *others = (development.genotypes_of(number) for number in range(4))
     lines = [f"{arch_string(own[-1])},{number},x" for number, own in enumerate(others, start=5)]
     (tmp_path / "scores.csv").write_text("\n".join(["arch,flow,name", *lines]))
@@ -164,7 +164,7 @@ def test_scores_of_a_file_stand_beside_by_what_cells_compute(development, tmp_pa
     assert list(found) == ["beside: flow"]
     expected = np.where(np.isin(development.truth.classes, [1, 2, 3]), development.truth.classes + 4.0, 4.0)
     assert found["beside: flow"].tolist() == expected.tolist()
-    (tmp_path / "scores.csv").write_text("arch,flow\n")
+    (tmp_path / "scores.csv").write_text(f"arch,flow\n{arch_string(reported.genotypes[0])},1\n")
     with pytest.raises(ValueError, match="none of the table's cells"):
         rows_beside(tmp_path / "scores.csv", development, SPACE)
     with pytest.raises(FileNotFoundError, match="nas score"):
