@@ -35,7 +35,7 @@ def read_cells(path: str | Path, space: SearchSpace) -> list[tuple[Genotype, dic
     file = file / SCORED if file.is_dir() else file
     if not file.is_file():
         raise FileNotFoundError(
-            f"no cells at {file}: name a search's run folder, or a CSV file as `nas score` writes it"
+            f"no cells at {file}: name a search's run folder, or a CSV file like that of `nas score`"
         )
     rows = csv.DictReader(io.StringIO(read_text(file), newline=""))
     names = list(rows.fieldnames or [])
