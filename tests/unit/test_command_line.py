@@ -208,7 +208,7 @@ def test_the_examples_of_the_help_compose():
 def test_required_keys_are_marked_and_chosen_options_followed():
     assert "required:\n  genotype" in command_help("retrain", Words((), ()))
     assert "required:" not in command_help("pipeline", Words((), ()))
-    assert "controller.population_size=10" in command_help("search", read_words("search", ["controller=evolution"]))
+    assert "controller.population_size=25" in command_help("search", read_words("search", ["controller=evolution"]))
     assert all(f"\n  {name} " in usage() for name in COMMANDS)
 
 
