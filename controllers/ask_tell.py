@@ -147,16 +147,15 @@ class AskTell:
                 if len(found) == count:
                     break
         own = len(found) - named
-        last = _row(samples, -1) if proposals else self._uniform.sample(1)
         for _ in range(MAX_PROPOSALS * (count - len(found))):
             actions = self._uniform.sample(1).actions
             key = self._key(actions[0].tolist())
             if key not in self.known:
-                found.setdefault(key, last._replace(actions=actions))
+                found.setdefault(key, _row(samples, -1)._replace(actions=actions))
             if len(found) == count:
                 break
         while len(found) < count and (unknown := self._unknown(found)) is not None:
-            found[self._key(unknown)] = last._replace(actions=torch.tensor([unknown]))
+            found[self._key(unknown)] = _row(samples, -1)._replace(actions=torch.tensor([unknown]))
         return Draw(_joined(list(found.values()), self._uniform), proposals, own)
 
     def observe(self, actions: Tensor, rewards: Tensor) -> Mapping[str, float]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from controllers.local_search import neighbours
 from controllers.protocol import Repeats, Samples, check_num_samples
 from controllers.uniform import Uniform
 from search_spaces.genotype import NONE, Decision
@@ -107,7 +108,8 @@ class Bayesian:
         """Returns uniform draws, and the neighbours of the best."""
         best = sorted(self.rewards, key=lambda row: -self.rewards[row])[: self.parents]
         drawn = [tuple(row) for row in self._uniform.sample(self.candidates).actions.tolist()]
-        return [*(neighbour for row in best for neighbour in self._neighbours(row)), *drawn]
+        counts = [len(decision.choices) for decision in self.decisions]
+        return [*(near for row in best for near in neighbours(row, counts)), *drawn]
 
     def ranked(self, rows: Sequence[Row]) -> list[Row]:
         """Returns those of some architectures whose reward is not known, the largest expected improvement first."""
@@ -143,14 +145,6 @@ class Bayesian:
         if fresh:
             self.theta, self.fitted = process.kernel_.theta.tolist(), len(values)
         return process
-
-    def _neighbours(self, row: Row) -> list[Row]:
-        return [
-            (*row[:number], choice, *row[number + 1 :])
-            for number, decision in enumerate(self.decisions)
-            for choice in range(len(decision.choices))
-            if choice != row[number]
-        ]
 
     def _features(self, row: Row) -> dict[str, float]:
         if row not in self._known_features:

@@ -14,6 +14,16 @@ from controllers.uniform import Uniform
 from search_spaces.genotype import Decision
 
 
+def neighbours(row: tuple[int, ...], num_choices: Sequence[int]) -> list[tuple[int, ...]]:
+    """Returns what has one answer changed, given the number of choices of each decision."""
+    return [
+        (*row[:number], choice, *row[number + 1 :])
+        for number, count in enumerate(num_choices)
+        for choice in range(count)
+        if choice != row[number]
+    ]
+
+
 class LocalSearch:
     """A controller that climbs: it proposes the neighbours of where it stands, in random order.
 
@@ -101,13 +111,8 @@ class LocalSearch:
 
     def _stand(self, row: tuple[int, ...], reward: float) -> None:
         self.place = row, reward
-        neighbours = [
-            (*row[:number], choice, *row[number + 1 :])
-            for number, count in enumerate(self._num_choices)
-            for choice in range(count)
-            if choice != row[number]
-        ]
-        self.left = [neighbours[number] for number in torch.randperm(len(neighbours)).tolist()]
+        near = neighbours(row, self._num_choices)
+        self.left = [near[number] for number in torch.randperm(len(near)).tolist()]
 
     def set_learning_rate_scale(self, scale: float) -> None:
         """Has no learning rate."""
