@@ -133,7 +133,7 @@ class AskTell:
         named, proposals = len(found), 0
         most, one_by_one = MAX_PROPOSALS * (count - named), self.controller.repeats == "at once"
         while len(found) < count and proposals < most:
-            wanted = count - len(found) if one_by_one else 4 * count if not proposals else most  # few calls take less
+            wanted = count if one_by_one else 4 * count if not proposals else most  # few calls take less
             samples = self.controller.sample(min(wanted, most - proposals))
             for number, row in enumerate(samples.actions.tolist()):
                 proposals += 1
