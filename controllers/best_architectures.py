@@ -1,4 +1,4 @@
-"""The best architectures that a search has met lately, for a policy to learn from again.
+"""The best architectures that a search has met, for a policy to learn from again, or to edit.
 
 A policy gradient sees each reward once, and forgets a good architecture that it met when it was still unlikely.
 Priority queue training (Abolafia et al. 2018, arXiv:1801.03526) also raises the likelihood of the K best so far.
@@ -10,6 +10,58 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+
+@dataclass(eq=False, kw_only=True)
+class References:
+    """The best architectures of all that were rewarded, for a policy that edits one of them.
+
+    Nothing is forgotten: meant for rewards that are exact.
+
+    Args:
+        size: K, at least 1.
+        decay: How often the next best is edited, as a share of the one before it, in (0, 1].
+        after: Rewards that are known before any is edited, at least 1.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    size: int
+    decay: float
+    after: int
+    known: int = field(default=0, init=False)
+    best: list[tuple[float, tuple[int, ...]]] = field(default_factory=list, init=False)  # best first, at most K
+
+    def __post_init__(self) -> None:
+        for name, value in (("size", self.size), ("after", self.after)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if not 0 < self.decay <= 1:
+            raise ValueError(f"decay must lie in (0, 1], got {self.decay}")
+
+    def observe(self, actions: Tensor, rewards: Tensor) -> None:
+        """Takes in architectures (N, T) and their rewards (N,)."""
+        self.known += len(actions)
+        for row, reward in zip(map(tuple, actions.tolist()), rewards.tolist(), strict=True):
+            if all(row != other for _, other in self.best):
+                self.best.append((reward, row))
+        self.best = sorted(self.best, key=lambda one: -one[0])[: self.size]  # stable: the first of equals
+
+    def drawn_from(self) -> tuple[Tensor, Tensor] | None:
+        """Returns their actions, (K, T), best first, and their probabilities, (K,); None where too few are known."""
+        if self.known < self.after:
+            return None
+        weights = self.decay ** torch.arange(len(self.best), dtype=torch.float32)
+        return torch.tensor([row for _, row in self.best]), weights / weights.sum()
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Returns the best and how many are known."""
+        return {"known": self.known, "best": list(self.best)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned."""
+        self.known, self.best = state_dict["known"], list(state_dict["best"])
 
 
 @dataclass(eq=False, kw_only=True)

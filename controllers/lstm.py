@@ -3,6 +3,9 @@
 Decision by decision, one LSTM step each. What was chosen is fed into the next step: the embedding of an op, the hidden
 state ("anchor") of the block that an input points at. Inputs are chosen by attention over the anchors. The state flows
 on from one cell into the next, whose anchors start afresh.
+
+The policy may also edit: then each step reads what one of the best known architectures answered, and that answer is
+likelier by a constant, as the mutations of RENAS (Chen et al. 2019, arXiv:1808.00193) start from a known cell.
 """
 
 import itertools
@@ -13,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from controllers.policy import DecisionPolicy
-from controllers.protocol import choose, decision_entropy
+from controllers.protocol import Samples, choose, decision_entropy
 from search_spaces.genotype import Decision
 
 
@@ -30,6 +33,8 @@ class LSTMPolicy(DecisionPolicy):
         op_tanh_reduction: Divides the bound for every decision that is not an input.
         temperature: Divides the logits before the bound.
         init_range: Weights start uniform in ± this.
+        positions: Whether each decision has an embedding of its own, which is added to what its step reads.
+        keep: How far an edited architecture's own answers are raised, at least 0, as a logit; see `refer_to`.
 
     Raises:
         ValueError: If an argument is out of range, or decisions of one kind differ in their choices.
@@ -44,6 +49,8 @@ class LSTMPolicy(DecisionPolicy):
         op_tanh_reduction: float = 2.5,
         temperature: float = 1.0,
         init_range: float = 0.1,
+        positions: bool = False,
+        keep: float = 0.0,
     ) -> None:
         super().__init__(decisions)
         for name, value in (
@@ -55,12 +62,16 @@ class LSTMPolicy(DecisionPolicy):
         ):
             if value <= 0:
                 raise ValueError(f"{name} must be above 0, got {value}")
+        if keep < 0:
+            raise ValueError(f"keep must be at least 0, got {keep}")
         self._groups = [_steps(group) for _, group in itertools.groupby(self.decisions, key=lambda d: d.group)]
         self._num_inputs = [_num_group_inputs(steps) for steps in self._groups]
         self.hidden_size = hidden_size
         self.tanh_constant = tanh_constant
         self.op_tanh_reduction = op_tanh_reduction
         self.temperature = temperature
+        self.keep = keep
+        self._references: tuple[Tensor, Tensor] | None = None
 
         self.lstm = nn.LSTMCell(hidden_size, hidden_size, bias=False)
         self.start = nn.Parameter(torch.empty(1, hidden_size))
@@ -74,14 +85,57 @@ class LSTMPolicy(DecisionPolicy):
         self.embeddings = nn.ModuleDict(
             {kind: nn.Embedding(len(choices), hidden_size) for kind, choices in vocabularies.items()}
         )
+        self.positions = nn.Parameter(torch.empty(len(self.decisions), hidden_size)) if positions else None
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -init_range, init_range)
         for head in self.heads.values():
             nn.init.zeros_(head.bias)  # type: ignore[arg-type]
 
+    def refer_to(self, actions: Tensor, probabilities: Tensor) -> None:
+        """Makes the policy edit one of K architectures from now on, a mixture of K distributions.
+
+        Each sample is drawn from one of these: its log-probability and entropy are that one's. `evaluate` returns the
+        mixture's log-probability and the mean entropy; greedy samples edit the first.
+
+        Args:
+            actions: (K, T), the architectures.
+            probabilities: (K,), how often each is edited.
+        """
+        self._references = actions, probabilities
+
+    def evaluate(self, actions: Tensor) -> Samples:
+        """Returns log-probability and entropy of given actions (N, T), with gradients.
+
+        Raises:
+            ValueError: If `actions` is not of shape (N, T).
+        """
+        if self._references is None:
+            return super().evaluate(actions)
+        references, probabilities = self._references
+        (num, known), weights = (len(actions), len(references)), probabilities.to(self.start)
+        _, log_probs, entropies, _ = self._unroll(
+            num * known,
+            actions=actions.repeat_interleave(known, dim=0),
+            greedy=False,
+            references=references.repeat(num, 1),
+        )
+        joint = log_probs.sum(dim=1).view(num, known) + weights.log()
+        return Samples(actions, joint.logsumexp(dim=1), entropies.sum(dim=1).view(num, known) @ weights)
+
+    def _references_of(self, num_samples: int, *, drawn: bool) -> Tensor | None:
+        """Returns what each sample edits, (N, T): drawn, or the first; None where nothing is edited."""
+        if self._references is None:
+            return None
+        references, probabilities = self._references
+        if not drawn:
+            return references[:1].expand(num_samples, -1)
+        return references[torch.multinomial(probabilities, num_samples, replacement=True)]
+
     def _unroll(
-        self, num_samples: int, *, actions: Tensor | None, greedy: bool
+        self, num_samples: int, *, actions: Tensor | None, greedy: bool, references: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        if references is None:
+            references = self._references_of(num_samples, drawn=actions is None and not greedy)
         start = self.start.expand(num_samples, -1)  # (N, H)
         state = (torch.zeros_like(start), torch.zeros_like(start))
         chosen: list[Tensor] = []
@@ -98,9 +152,16 @@ class LSTMPolicy(DecisionPolicy):
             for step in steps:
                 x = start
                 for decision in step:
-                    state = self.lstm(x, state)
-                    step_log_probs = F.log_softmax(self._logits(decision, state[0], keys), dim=-1)  # (N, K)
                     index = len(chosen)
+                    if self.positions is not None:
+                        x = x + self.positions[index]
+                    if references is not None:
+                        x = x + self._embed(decision, references[:, index], anchors)
+                    state = self.lstm(x, state)
+                    logits = self._logits(decision, state[0], keys)
+                    if references is not None:
+                        logits = logits + self.keep * F.one_hot(references[:, index], logits.shape[1])
+                    step_log_probs = F.log_softmax(logits, dim=-1)  # (N, K)
                     choice = choose(step_log_probs, greedy=greedy) if actions is None else actions[:, index]  # (N,)
                     chosen.append(choice)
                     log_probs.append(step_log_probs.gather(1, choice[:, None]).squeeze(1))

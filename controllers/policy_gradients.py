@@ -161,9 +161,12 @@ class RankBaseline:
         return self.scale * (below + 0.5 * equal - 0.5)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class EntropyBonus:
     """A bonus for the policy's entropy, which keeps it from settling early; its weight may change over the updates.
+
+    With a target the weight grows while the entropy is below it and shrinks while it is above (Haarnoja et al. 2018,
+    arXiv:1812.05905, §5; there the weight's logarithm moves), so that the policy neither settles nor stays uniform.
 
     Attributes:
         weight: Weight at the first update, ≥ 0 (ENAS: 1e-4).
@@ -172,6 +175,10 @@ class EntropyBonus:
         weight_end: What the weight becomes, ≥ 0; None leaves it as it is.
         schedule: How it gets there, `linear`, or `cosine`: half a wave, slow at both ends.
         updates: Updates that this takes, at least 1.
+        target: Entropy to keep, as a share of the uniform distribution's, in (0, 1); needs `part_of` loss and no
+            `weight_end`. None: the weight does not depend on the entropy.
+        rate: How far the weight moves in an update, for each nat between the entropy and its target, above 0.
+        value: The weight that the target has led to.
 
     Raises:
         ValueError: If one is out of range.
@@ -182,6 +189,9 @@ class EntropyBonus:
     weight_end: float | None
     schedule: str
     updates: int
+    target: float | None = None
+    rate: float = 0.02
+    value: float = field(init=False)
 
     def __post_init__(self) -> None:
         if self.weight < 0:
@@ -194,9 +204,18 @@ class EntropyBonus:
             raise ValueError(f"schedule must be one of linear, cosine, got {self.schedule!r}")
         if self.updates < 1:
             raise ValueError(f"updates must be at least 1, got {self.updates}")
+        if self.target is not None and not 0 < self.target < 1:
+            raise ValueError(f"target must lie in (0, 1), got {self.target}")
+        if self.target is not None and (self.part_of != "loss" or self.weight_end is not None):
+            raise ValueError("a target needs part_of=loss and weight_end=null")
+        if self.rate <= 0:
+            raise ValueError(f"rate must be above 0, got {self.rate}")
+        self.value = self.weight
 
     def weight_at(self, update: int) -> float:
         """Returns the weight in an update, counted from 0."""
+        if self.target is not None:
+            return self.value
         end = self.weight if self.weight_end is None else self.weight_end
         if update >= self.updates:
             return end
@@ -208,13 +227,23 @@ class EntropyBonus:
         """Returns rewards (N,), with the bonus for the entropy (N,) of their samples if it is part of them."""
         return rewards + self.weight_at(update) * entropy if self.part_of == "reward" else rewards
 
-    def loss(self, loss: Tensor, entropy: Tensor, *, update: int) -> Tensor:
-        """Returns a loss, less the bonus for the mean of the entropy (N,) if it is part of it."""
+    def loss(self, loss: Tensor, entropy: Tensor, *, update: int, uniform: float) -> Tensor:
+        """Returns a loss, less the bonus for the mean of the entropy (N,) if it is part of it.
+
+        Args:
+            loss: A scalar.
+            entropy: (N,), of the samples, with gradients.
+            update: Number of the update, from 0.
+            uniform: Entropy of the uniform distribution, in nats, which the target is a share of.
+        """
+        if self.target is not None:
+            self.value = max(0.0, self.value + self.rate * (self.target * uniform - entropy.mean().item()))
         return loss - self.weight_at(update) * entropy.mean() if self.part_of == "loss" else loss
 
     def figures(self, *, update: int) -> Mapping[str, float]:
         """Returns what is worth logging: `entropy_weight`, if it changes."""
-        return {"entropy_weight": self.weight_at(update)} if self.weight_end not in (None, self.weight) else {}
+        changes = self.target is not None or self.weight_end not in (None, self.weight)
+        return {"entropy_weight": self.weight_at(update)} if changes else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,14 @@ arXiv:1707.06347) for taking several steps on the same rewards. Either may be jo
 (Abolafia et al. 2018, arXiv:1801.03526), which keeps raising the likelihood of the best architectures met.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from controllers.best_architectures import Elites
+from controllers.best_architectures import Elites, References
 from controllers.policy_gradients import (
     ClippedObjective,
     EntropyBonus,
@@ -42,6 +43,14 @@ class Policy(Protocol):
         """Restores the weights."""
 
 
+@runtime_checkable
+class EditingPolicy(Protocol):
+    """A policy that can write an architecture while it reads one that is known."""
+
+    def refer_to(self, actions: Tensor, probabilities: Tensor) -> None:
+        """Takes the architectures (K, T) that are read from now on, and how often each is, (K,)."""
+
+
 class Reinforce:
     """A controller that improves a policy by policy gradients.
 
@@ -56,11 +65,12 @@ class Reinforce:
         entropy: The entropy bonus.
         objective: What is maximised, in how many steps on the same rewards.
         elites: The best architectures met lately, whose mean log-likelihood joins what is maximised; None is without.
+        references: The best architectures known, which the policy edits; None is without.
         max_grad_norm: Clips the norm of all gradients together, above 0; None leaves it.
         repeats: When it is told known rewards of what it proposes again, see `controllers.protocol.Repeats`.
 
     Raises:
-        ValueError: If `max_grad_norm` is out of range.
+        ValueError: If `max_grad_norm` is out of range, or there are references and the policy does not edit.
     """
 
     def __init__(
@@ -73,6 +83,7 @@ class Reinforce:
         entropy: EntropyBonus,
         objective: ReinforceObjective | ClippedObjective,
         elites: Elites | None = None,
+        references: References | None = None,
         max_grad_norm: float | None = None,
         repeats: Repeats = "with the next",
     ) -> None:
@@ -85,9 +96,13 @@ class Reinforce:
         self.entropy = entropy
         self.objective = objective
         self.elites = elites
+        self.references = references
+        if references is not None and not isinstance(self.policy, EditingPolicy):
+            raise ValueError(f"references need a policy with a method refer_to, got {type(self.policy).__name__}")
         self.max_grad_norm = max_grad_norm
         self.repeats = repeats
         self.updates = 0
+        self._uniform_entropy = sum(math.log(len(decision.choices)) for decision in decisions)
 
     def sample(self, num_samples: int, *, greedy: bool = False) -> Samples:
         """Draws from the policy."""
@@ -127,13 +142,22 @@ class Reinforce:
             **self.entropy.figures(update=self.updates),
         }
         self.updates += 1
+        if self.references is not None:
+            self.references.observe(actions, rewards)
+            self._refer()
         return logged
+
+    def _refer(self) -> None:
+        """Gives the policy what it edits, if enough is known."""
+        if self.references is not None and (drawn_from := self.references.drawn_from()) is not None:
+            assert isinstance(self.policy, EditingPolicy)
+            self.policy.refer_to(*drawn_from)
 
     def _step(self, samples: Samples, sampled_log_prob: Tensor, advantage: Tensor, weights: Tensor | None) -> float:
         """Takes a step on N + M samples, the last M of them replayed with weights (M,); returns the loss before it."""
         count = len(advantage)
         loss = self.objective.loss(samples.log_prob[:count], sampled_log_prob, advantage)
-        loss = self.entropy.loss(loss, samples.entropy[:count], update=self.updates)
+        loss = self.entropy.loss(loss, samples.entropy[:count], update=self.updates, uniform=self._uniform_entropy)
         if weights is not None:
             loss = loss - samples.log_prob[count:] @ weights.to(samples.log_prob)
         self.optimizer.zero_grad(set_to_none=True)
@@ -149,14 +173,19 @@ class Reinforce:
             group["lr"] = scale * self.optimizer.defaults["lr"]
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Returns policy, optimizer, baseline and number of updates, and what elites are drawn from, if any."""
-        state = {
+        """Returns policy, optimizer, baseline, the entropy's weight, the number of updates, elites and references."""
+        state: dict[str, Any] = {
             "policy": self.policy.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "baseline": self.baseline.value,
             "updates": self.updates,
         }
-        return state if self.elites is None else {**state, "elites": self.elites.state_dict()}
+        if self.entropy.target is not None:
+            state["entropy_weight"] = self.entropy.value
+        for name in ("elites", "references"):
+            if (part := getattr(self, name)) is not None:
+                state[name] = part.state_dict()
+        return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned."""
@@ -164,5 +193,10 @@ class Reinforce:
         self.optimizer.load_state_dict(state_dict["optimizer"])
         self.baseline.value = state_dict["baseline"]
         self.updates = state_dict.get("updates", 0)  # older runs did not count them
+        if self.entropy.target is not None:
+            self.entropy.value = state_dict["entropy_weight"]
         if self.elites is not None:
             self.elites.load_state_dict(state_dict["elites"])
+        if self.references is not None:
+            self.references.load_state_dict(state_dict["references"])
+            self._refer()
