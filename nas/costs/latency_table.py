@@ -32,15 +32,15 @@ MAX_CHAIN = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """What a latency depends on beside the work.
+    """Everything but the work itself that a latency depends on.
 
     Attributes:
-        device_name: Of the processor or GPU.
+        device_name: Name of the processor or GPU.
         threads: CPU threads within an op.
         number_format: `float32`, or the data type of autocast.
         channels_last: Memory format.
         batch_size: Images in a pass.
-        torch: Version.
+        torch: Version of torch.
     """
 
     device_name: str
@@ -63,7 +63,7 @@ class LatencyTable:
     """Latencies of parts under one set of conditions, and corrections of sums over them.
 
     Attributes:
-        conditions: Under which they hold.
+        conditions: The conditions under which they hold.
         parts: By the part's key what `nas.compute.timing.Timing` has, in ms.
         corrections: By a text that names a network and a space: slope, intercept and what they come from.
     """
@@ -84,13 +84,7 @@ class LatencyTable:
 
 
 def conditions_of(runtime: Runtime, *, batch_size: int) -> Conditions:
-    """Returns the conditions that hold now.
-
-    Raises:
-        ValueError: If `batch_size` is below 1.
-    """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    """Returns the conditions that hold now."""
     return Conditions(
         device_name=environment(runtime, seed=0)["device_name"],
         threads=torch.get_num_threads(),

@@ -1,4 +1,4 @@
-"""Walking through a network of cells: its layers, the cells in them, what stands beside these, and all shapes."""
+"""Walking through a network of cells: its layers, the cells in them, the modules around these, and all shapes."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
