@@ -1,4 +1,4 @@
-"""What every mixer costs by itself, and what hardened permutations cost a whole network at inference.
+"""Costs of every mixer by itself, and of hardened permutations in a whole network at inference.
 
 A learned permutation is to cost at inference what the channel shuffle costs. So everything is timed in turns, and each
 against the channel shuffle of the same rounds.
@@ -112,7 +112,7 @@ def training_step(mixer: nn.Module, images: Tensor, gradient: Tensor) -> None:
     Args:
         mixer: In training mode.
         images: (N, C, H, W), requiring gradients.
-        gradient: Of the loss by the mixer's output, of the same shape.
+        gradient: Gradient of the loss by the mixer's output, of the same shape.
     """
     images.grad = None
     mixer.zero_grad()
@@ -166,7 +166,7 @@ def _infer(network: nn.Module, *inputs: object) -> None:
 
 @demonstration()
 def model_costs(settings: ModelCostSettings, *, seed: int) -> Rows:
-    """What hardened permutations cost a whole network at inference, beside the fixed channel shuffle.
+    """What hardened permutations cost a whole network at inference, compared with the fixed channel shuffle.
 
     Four copies of one network are timed in turns: with the fixed shuffle and with a random permutation after every
     layer, each as it is trained (concatenate, then mix) and as `nas.models.inference.ready.for_inference` makes it

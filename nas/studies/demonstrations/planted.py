@@ -1,24 +1,29 @@
-"""Graph matching, AutoShuffleNet's first demonstration of its penalty (Lyu et al., arXiv:1901.08624).
+"""AutoShuffleNet's two demonstrations of its penalty (Lyu et al., arXiv:1901.08624): planted permutations, found again.
 
-Two weighted graphs, the second the first with its vertices permuted, and noise. Over permutations the objective
-f(M) = ‖A M − M B‖² / n is hard; over doubly stochastic matrices it is convex, but with noise its minimum is no
-permutation. The penalty P(M), added with a growing weight, brings that minimum to one.
+Graph matching: two weighted graphs, the second the first with its vertices permuted, and noise. Over permutations the
+objective f(M) = ‖A M − M B‖² / n is hard; over doubly stochastic matrices it is convex, but with noise its minimum is
+no permutation. The penalty P(M), added with a growing weight, brings that minimum to one.
+
+Two layers: the teacher is y = W₂ relu(P* W₁ x) plus noise, its weights known; the student y = W₂ relu(M W₁ x) has to
+find P* from examples. A deviation from the paper, which minimises the expected loss in closed form: here it is the mean
+squared error of a finite sample. It is not convex in M, so relaxation and penalty both get several starts.
 """
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import sqrt
 from statistics import median
 
 import torch
 from torch import Tensor
 
 from nas.runs.seeds import derive_seed
-from nas.studies.demonstrations.matching.solvers import faq_matching, relaxed_matching, sinkhorn_matching
 from nas.studies.demonstrations.relaxation import (
     NEAR,
     Instances,
     best_of_starts,
+    chance_starts,
     descend_best,
     linear_gap,
     random_starts,
@@ -27,7 +32,8 @@ from nas.studies.demonstrations.relaxation import (
     success_rate,
 )
 from nas.studies.demonstrations.rows import Row, Rows, demonstration
-from nas.studies.demonstrations.settings import Descent, GraphMatchingSettings
+from nas.studies.demonstrations.settings import Descent, GraphMatchingSettings, TwoLayerSettings
+from nas.studies.demonstrations.solvers import faq_matching, relaxed_matching, sinkhorn_matching
 from search_spaces.permutations import permutation_matrix
 
 LARGE = 32
@@ -55,6 +61,35 @@ class Matchings(Instances):
         return 2 * (self.a @ residual - residual @ self.b) / matrix.shape[-1]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teachers(Instances):
+    """Instances of the network of two layers.
+
+    Attributes:
+        hidden: W₁ x of every example, (K, N, n), with entries of order 1.
+        weights: W₂, (K, n, n).
+        outputs: Outputs of the teacher with noise, (K, N, n).
+    """
+
+    hidden: Tensor
+    weights: Tensor
+    outputs: Tensor
+
+    def residual(self, matrix: Tensor) -> Tensor:
+        """Returns the student's outputs less the teacher's, (K, N, n), M being (K, n, n)."""
+        return (self.hidden @ matrix.mT).relu() @ self.weights.mT - self.outputs
+
+    def objective(self, matrix: Tensor) -> Tensor:
+        """Returns the mean squared error, (K,)."""
+        return self.residual(matrix).square().mean(dim=(-1, -2))
+
+    def gradient(self, matrix: Tensor) -> Tensor:
+        """Returns the gradient of n times the error, (K, n, n); n makes it comparable to the penalty, of order n."""
+        active = self.hidden @ matrix.mT > 0  # (K, N, n)
+        upstream = (self.residual(matrix) @ self.weights) * active
+        return 2 / self.outputs.shape[1] * upstream.mT @ self.hidden
+
+
 def draw_matchings(instances: int, n: int, *, noise: float, seed: int) -> Matchings:
     """Draws instances with independent graphs, permutations and noise."""
     generator = torch.Generator().manual_seed(seed)
@@ -67,6 +102,18 @@ def draw_matchings(instances: int, n: int, *, noise: float, seed: int) -> Matchi
     planted = torch.stack([torch.randperm(n, generator=generator) for _ in range(instances)])
     matrix = permutation_matrix(planted).double()
     return Matchings(a=a, b=matrix.mT @ a @ matrix + noise * symmetric(), planted=planted)
+
+
+def draw_teachers(instances: int, n: int, *, samples: int, noise: float, seed: int) -> Teachers:
+    """Draws instances: Gaussian inputs, Gaussian weights at the scale that keeps the variance, a permutation, noise."""
+    generator = torch.Generator().manual_seed(seed)
+    first = torch.randn((instances, n, n), generator=generator) / sqrt(n)
+    weights = torch.randn((instances, n, n), generator=generator) * sqrt(2 / n)
+    planted = torch.stack([torch.randperm(n, generator=generator) for _ in range(instances)])
+    hidden = torch.randn((instances, samples, n), generator=generator) @ first.mT
+    outputs = (hidden @ permutation_matrix(planted).mT).relu() @ weights.mT
+    outputs = outputs + noise * torch.randn(outputs.shape, generator=generator)
+    return Teachers(planted=planted, hidden=hidden, weights=weights, outputs=outputs)
 
 
 def penalized_matching(
@@ -82,7 +129,7 @@ def penalized_matching(
 
 
 @demonstration()
-def run(settings: GraphMatchingSettings, *, seed: int) -> Rows:
+def graph_matching(settings: GraphMatchingSettings, *, seed: int) -> Rows:
     """Graph matching, AutoShuffleNet's first demonstration of its penalty (Lyu et al., arXiv:1901.08624).
 
     Rows hold `n`, `noise`, `method` (relaxation, penalty, sinkhorn, faq), `starts`, `instances`; `recovery`, the share
@@ -96,19 +143,20 @@ def run(settings: GraphMatchingSettings, *, seed: int) -> Rows:
         `snapshots`: M of one instance of 8 vertices over time, without and with the penalty.
     """
     for n, noise in settings.conditions:
-        yield from _rows(settings, n=n, noise=noise, seed=derive_seed(seed, "graph matching", n, repr(noise)))
+        yield from _match(settings, n=n, noise=noise, seed=derive_seed(seed, "graph matching", n, repr(noise)))
     stream = derive_seed(seed, "graph matching, pictures")
     shown = draw_matchings(1, 8, noise=0.2, seed=stream)
     film = snapshots(shown, settings.descent, seed=stream, pictures=settings.snapshots)
     return {"snapshots": {"n": 8, "noise": 0.2, **film}}
 
 
-def _rows(settings: GraphMatchingSettings, *, n: int, noise: float, seed: int) -> Iterator[Row]:
+def _match(settings: GraphMatchingSettings, *, n: int, noise: float, seed: int) -> Iterator[Row]:
     instances = settings.large_instances if n >= LARGE else settings.instances
     matchings = draw_matchings(instances, n, noise=noise, seed=seed)
     begun = time.perf_counter()
     relaxed = relaxed_matching(matchings.a, matchings.b)
-    relaxed_seconds = time.perf_counter() - begun
+    spent = {"relaxation": time.perf_counter() - begun}
+    spent["penalty"] = spent["relaxation"]  # the penalised descent begins at the relaxation's solution
 
     def sinkhorn(starts: int) -> tuple[Tensor, Tensor]:
         start = 0.1 * torch.randn((instances * starts, n, n), generator=torch.Generator().manual_seed(seed))
@@ -122,28 +170,78 @@ def _rows(settings: GraphMatchingSettings, *, n: int, noise: float, seed: int) -
         "faq": lambda starts: (None, faq_matching(matchings.a, matchings.b, starts=starts, seed=seed)),
     }
     counts = {"relaxation": {1}, "sinkhorn": {settings.sinkhorn_starts}}
+    planted = matchings.objective(permutation_matrix(matchings.planted).double())
     for method, solve in solvers.items():
         for starts in sorted(counts.get(method, {1, settings.starts})):
             begun = time.perf_counter()
             matrix, indices = solve(starts)
-            # The penalised descent begins at the relaxation's solution, so that counts as its time too.
-            seconds = time.perf_counter() - begun + (relaxed_seconds if method in ("relaxation", "penalty") else 0.0)
-            is_relaxation = method == "relaxation"
+            seconds = time.perf_counter() - begun + spent.get(method, 0.0)
+            found = matchings.objective(permutation_matrix(indices).double())
+            gap = linear_gap(relaxed, matchings.gradient(relaxed)).max().item() if method == "relaxation" else None
             yield {
                 **{"n": n, "noise": noise, "method": method, "starts": starts, "instances": instances},
-                **_score(matchings, matrix, indices),
-                "gap": float(linear_gap(relaxed, matchings.gradient(relaxed)).max()) if is_relaxation else None,
+                **success_rate("recovery", (indices == matchings.planted).all(dim=1)),
+                "at_most_planted": float((found <= planted + 1e-9).double().mean()),
+                **_nearness(matrix),
+                "objective": float(found.mean()),
+                "gap": gap,
                 "seconds_per_instance": seconds / instances,
             }
 
 
-def _score(matchings: Matchings, matrix: Tensor | None, indices: Tensor) -> Row:
-    found, planted = (matchings.objective(permutation_matrix(index).double()) for index in (indices, matchings.planted))
-    distances = None if matrix is None else round_all(matrix)[1]
-    return {
-        **success_rate("recovery", (indices == matchings.planted).all(dim=1)),
-        "at_most_planted": float((found <= planted + 1e-9).double().mean()),
-        "permutation_share": None if distances is None else float((distances <= NEAR).double().mean()),
-        "median_distance": None if distances is None else median(distances.tolist()),
-        "objective": float(found.mean()),
-    }
+@demonstration()
+def two_layer(settings: TwoLayerSettings, *, seed: int) -> Rows:
+    """The permutation inside a network of two layers, AutoShuffleNet's second demonstration (arXiv:1901.08624).
+
+    The start whose rounded M has the least loss counts, whatever the method. Rows hold `n`, `noise`,
+    `samples_per_unit`, `method` (relaxation, penalty), `starts`, `instances`; `success`, the share with M within 0.01
+    of the planted permutation before any rounding, with its 95 % interval `low` and `high`; `permutation_share`, of M
+    within 0.01 of any permutation, and `median_distance` to the nearest permutation; `recovery`, the share of planted
+    permutations after rounding, with `recovery_low` and `recovery_high`; the mean `loss` of M, `rounded_loss` and
+    `planted_loss`; `median_gap`, how far the linearised n · loss could still fall (for the relaxation); and
+    `seconds_per_instance`, the only figure that differs between runs.
+
+    Returns:
+        `snapshots`: M of one instance of 8 units over time, without and with the penalty.
+    """
+    for n, noise, samples_per_unit in settings.conditions:
+        stream = derive_seed(seed, "two layers", n, repr(noise), repr(samples_per_unit))
+        samples = max(1, round(samples_per_unit * n))
+        teachers = draw_teachers(settings.instances, n, samples=samples, noise=noise, seed=stream)
+        for method, penalty in {"relaxation": 0.0, "penalty": settings.descent.penalty}.items():
+            for starts in sorted({1, settings.starts}):
+                begun = time.perf_counter()
+                begin = chance_starts(teachers, starts=starts, seed=stream)
+                matrix, indices = descend_best(teachers, begin, replace(settings.descent, penalty=penalty))
+                seconds = time.perf_counter() - begun
+                recovered = (indices == teachers.planted).all(dim=1)
+                gaps = linear_gap(matrix, teachers.gradient(matrix)).tolist() if method == "relaxation" else None
+                matrices = {"loss": matrix, "rounded_loss": indices, "planted_loss": teachers.planted}
+                yield {
+                    **{"n": n, "noise": noise, "samples_per_unit": samples_per_unit},
+                    **{"method": method, "starts": starts, "instances": settings.instances},
+                    **success_rate("success", recovered & (round_all(matrix)[1] <= NEAR)),
+                    **_nearness(matrix),
+                    **success_rate("recovery", recovered, ends=("recovery_low", "recovery_high")),
+                    **{name: _mean_loss(teachers, one) for name, one in matrices.items()},
+                    "median_gap": None if gaps is None else median(gaps),
+                    "seconds_per_instance": seconds / settings.instances,
+                }
+    stream = derive_seed(seed, "two layers, pictures")
+    shown = draw_teachers(1, 8, samples=round(settings.base_samples * 8), noise=0.3, seed=stream)
+    film = snapshots(shown, settings.descent, seed=stream, pictures=settings.snapshots)
+    return {"snapshots": {"n": 8, "noise": 0.3, **film}}
+
+
+def _nearness(matrix: Tensor | None) -> Row:
+    """Returns how near matrices (K, n, n) are to permutations; nothing is known of none."""
+    if matrix is None:
+        return {"permutation_share": None, "median_distance": None}
+    distances = round_all(matrix)[1]
+    share = float((distances <= NEAR).double().mean())
+    return {"permutation_share": share, "median_distance": median(distances.tolist())}
+
+
+def _mean_loss(teachers: Teachers, matrix: Tensor) -> float:
+    """Returns the mean error of matrices (K, n, n), or of permutations (K, n)."""
+    return float(teachers.objective(matrix if matrix.ndim == 3 else permutation_matrix(matrix)).mean())

@@ -52,8 +52,7 @@ class Instances:
 def penalty_gradient(matrix: Tensor) -> Tensor:
     """Returns the gradient of P(M), 2 − Mᵢⱼ/‖Mᵢ,:‖₂ − Mᵢⱼ/‖M:,ⱼ‖₂, of M ≥ 0, (K, n, n), no row or column all zeros."""
     rows, columns = (torch.linalg.vector_norm(matrix, dim=dim, keepdim=True) for dim in (-1, -2))
-    gradient: Tensor = 2 - matrix / rows - matrix / columns
-    return gradient
+    return 2 - matrix / rows - matrix / columns
 
 
 def descend(
@@ -63,7 +62,7 @@ def descend(
 
     Args:
         start: (K, n, n), entries above 0.
-        gradient: Of the objective alone, of the shape of its argument (K, n, n).
+        gradient: Returns the gradient of the objective alone, of the shape of its argument (K, n, n).
         descent: Steps, λ and the like.
         on_step: Called before every step and at the end.
 
@@ -72,7 +71,7 @@ def descend(
     """
     matrix, velocity = start, torch.zeros_like(start)
     # The factors of columns and rows stay from step to step. Where the descent stands still so do they, and the sums
-    # are right; begun anew each time, a few normalisations would leave the same error after every step.
+    # are right; started afresh each time, a few normalisations would leave the same error after every step.
     columns, rows = torch.ones_like(start[:, :1, :]), torch.ones_like(start[:, :, :1])
     for step in range(descent.steps):
         on_step(step, matrix)

@@ -28,7 +28,7 @@ def relaxed_matching(a: Tensor, b: Tensor) -> Tensor:
 
     Args:
         a: (K, n, n), symmetric, float64, with entries of order 1.
-        b: (K, n, n), likewise.
+        b: (K, n, n), of the same kind.
 
     Returns:
         (K, n, n), doubly stochastic up to rounding.
@@ -66,8 +66,7 @@ def _sum_constrained_minimizer(a: Tensor, b: Tensor) -> Callable[[Tensor], Tenso
         missing = torch.cat([u - (x @ v[:, :, None])[..., 0], v - (x.mT @ u[:, :, None])[..., 0]], dim=1)
         row, column = (inverse @ missing[:, :, None])[..., 0].split(n, dim=1)  # the multipliers
         x = x + scale * (row[:, :, None] * v[:, None, :] + u[:, :, None] * column[:, None, :])
-        solution: Tensor = basis_a @ x @ basis_b.mT
-        return solution
+        return basis_a @ x @ basis_b.mT
 
     return minimize
 
@@ -78,9 +77,9 @@ def sinkhorn_matching(gradient: Callable[[Tensor], Tensor], start: Tensor, *, st
     Gumbel–Sinkhorn networks (Mena et al., arXiv:1802.08665) without the Gumbel noise.
 
     Args:
-        gradient: Of the objective with respect to M.
+        gradient: Returns the gradient of the objective with respect to M.
         start: X, (K, n, n).
-        steps: Of Adam.
+        steps: Steps of Adam.
 
     Returns:
         M before rounding, (K, n, n).
@@ -118,7 +117,7 @@ def faq(a: Tensor, b: Tensor, *, starts: Iterable[str], rng: np.random.Generator
         a: (n, n).
         b: (n, n).
         starts: The option `P0` of `scipy.optimize.quadratic_assignment`, one a run.
-        rng: Of random starts.
+        rng: Source of random starts.
         maximize: Whether the largest value is the best.
     """
     from scipy.optimize import quadratic_assignment
