@@ -88,7 +88,8 @@ def smoothness_kernel(laplacian: Tensor, *, shift: float, reach: float = 0.0) ->
     wide = 1 / (values + 0.3)
     wide[0] = 0
     spectrum = (1 - reach) * (shift - values / values[-1]) + reach * (wide / wide.max() - 0.3)
-    return (vectors * spectrum) @ vectors.T
+    kernel: Tensor = (vectors * spectrum) @ vectors.T
+    return kernel
 
 
 def objective_slope(matrices: Tensor, moments: Tensor, kernel: Tensor, *, weight: float) -> Tensor:

@@ -52,7 +52,8 @@ class Instances:
 def penalty_gradient(matrix: Tensor) -> Tensor:
     """Returns the gradient of P(M), 2 − Mᵢⱼ/‖Mᵢ,:‖₂ − Mᵢⱼ/‖M:,ⱼ‖₂, of M ≥ 0, (K, n, n), no row or column all zeros."""
     rows, columns = (torch.linalg.vector_norm(matrix, dim=dim, keepdim=True) for dim in (-1, -2))
-    return 2 - matrix / rows - matrix / columns
+    gradient: Tensor = 2 - matrix / rows - matrix / columns
+    return gradient
 
 
 def descend(

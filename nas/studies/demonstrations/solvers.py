@@ -66,7 +66,8 @@ def _sum_constrained_minimizer(a: Tensor, b: Tensor) -> Callable[[Tensor], Tenso
         missing = torch.cat([u - (x @ v[:, :, None])[..., 0], v - (x.mT @ u[:, :, None])[..., 0]], dim=1)
         row, column = (inverse @ missing[:, :, None])[..., 0].split(n, dim=1)  # the multipliers
         x = x + scale * (row[:, :, None] * v[:, None, :] + u[:, :, None] * column[:, None, :])
-        return basis_a @ x @ basis_b.mT
+        solution: Tensor = basis_a @ x @ basis_b.mT
+        return solution
 
     return minimize
 

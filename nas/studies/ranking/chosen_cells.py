@@ -99,7 +99,8 @@ def choose_cells(
 
 def joint_prediction(predictions: Sequence[npt.ArrayLike]) -> Array:
     """Returns the mean of the ranks that several runs give the cells of a pool, (n,), so that none is favoured."""
-    return np.mean([ranks(one) for one in predictions], axis=0)
+    mean_ranks: Array = np.mean([ranks(one) for one in predictions], axis=0)
+    return mean_ranks
 
 
 def draw_stratified(predictions: npt.ArrayLike, *, count: int, seed: int) -> dict[int, tuple[str, float]]:
@@ -150,7 +151,8 @@ def check_pool(num_cells: int, *, count: int) -> None:
 
 def _ends(num_cells: int) -> npt.NDArray[np.int64]:
     """Returns the number of cells up to the end of each stratum."""
-    return np.rint(np.cumsum(list(STRATA.values())) * num_cells).astype(np.int64)
+    ends: npt.NDArray[np.int64] = np.rint(np.cumsum(list(STRATA.values())) * num_cells).astype(np.int64)
+    return ends
 
 
 def _wanted(count: int) -> list[int]:

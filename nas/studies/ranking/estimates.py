@@ -47,7 +47,8 @@ def spearman_rho(first: npt.ArrayLike, second: npt.ArrayLike) -> Array:
 
 def ranks(values: npt.ArrayLike) -> Array:
     """Returns the ranks along the last axis, from 1 for the smallest; equal values have the mean of their ranks."""
-    return (np.shape(values)[-1] + 1 + _signs(values).sum(axis=-1)) / 2
+    mean_ranks: Array = (np.shape(values)[-1] + 1 + _signs(values).sum(axis=-1)) / 2
+    return mean_ranks
 
 
 def _signs(values: npt.ArrayLike) -> Array:
@@ -60,9 +61,9 @@ def _signs(values: npt.ArrayLike) -> Array:
 def _general_correlation(first: Array, second: Array, *, axes: tuple[int, ...]) -> Array:
     """Returns ∑ab / √(∑a² ∑b²) over some axes; NaN where a side is all zero."""
     product = np.sqrt((first**2).sum(axis=axes) * (second**2).sum(axis=axes))
-    return np.divide(
-        (first * second).sum(axis=axes), product, out=np.full_like(product, math.nan), where=np.asarray(product > 0)
-    )
+    quotient = np.full_like(product, math.nan)
+    np.divide((first * second).sum(axis=axes), product, out=quotient, where=np.asarray(product > 0))
+    return quotient
 
 
 def best_of_top(predictions: npt.ArrayLike, values: npt.ArrayLike, *, k: int) -> Array:
@@ -91,7 +92,8 @@ def best_of_top(predictions: npt.ArrayLike, values: npt.ArrayLike, *, k: int) ->
         at_most = np.where(drawn < places, at_most * np.clip(place_in_tied - drawn, 0, None) / left, at_most)
     chance = np.diff(at_most, axis=-1, prepend=0.0)
     best = np.where(chance > 0, np.maximum(rising, surely), 0.0)  # not -inf, which times 0 is NaN
-    return (chance * best).sum(axis=-1)
+    expected: Array = (chance * best).sum(axis=-1)
+    return expected
 
 
 def best_of_random(values: npt.ArrayLike, *, k: int) -> Array:

@@ -114,7 +114,8 @@ def _signs(values: Array, rows: slice) -> Signs:
 
 def _pairs(weights: Signs, matrix: Signs, rows: slice) -> Array:
     """Returns the sum of some rows (b, n) of a matrix over pairs, each as often as the weights (R, n) say, (R,)."""
-    return ((weights @ matrix.T) * weights[:, rows]).sum(axis=1, dtype=np.float64)
+    sums: Array = ((weights @ matrix.T) * weights[:, rows]).sum(axis=1, dtype=np.float64)
+    return sums
 
 
 def _ratio(numerator: Array, denominator: Array) -> Array:
