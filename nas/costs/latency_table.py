@@ -158,7 +158,8 @@ def measure_parts(
             fold_batch_norm(module)
             module = runtime.place(module)
             images = random_images((batch_size, *part.reads), runtime)
-            lengths[part.key] = _chain_length(module, images, runtime)
+            trials = time_in_turns({"part": partial(module, images)}, rounds=2, warmup=1, device=runtime.device)["part"]
+            lengths[part.key] = max(1, min(MAX_CHAIN, math.ceil(CHAIN_MS / min(trials))))
             chains[part.key] = partial(run_chain, module, images, lengths[part.key])
         times = steady_times(chains, rounds=rounds, device=runtime.device)
     return {
@@ -184,9 +185,3 @@ def run_chain(module: nn.Module, images: Tensor, length: int) -> None:
     """Runs a module several times on the same images."""
     for _ in range(length):
         module(images)
-
-
-def _chain_length(module: nn.Module, images: Tensor, runtime: Runtime) -> int:
-    """Returns how often a part is to be run in a row, from the faster of two trials after one for warming up."""
-    trials = time_in_turns({"part": partial(module, images)}, rounds=2, warmup=1, device=runtime.device)["part"]
-    return max(1, min(MAX_CHAIN, math.ceil(CHAIN_MS / min(trials))))

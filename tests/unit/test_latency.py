@@ -227,7 +227,7 @@ def test_every_precision_is_checked_and_an_honest_model_passes():
     with torch.inference_mode():
         prepared = compared(model, expected, images, [], precisions=["fp32", "fp16", "bf16"]).prepare(threads=1)
     assert len(prepared) == 6
-    differences = {one.row["precision"]: one.row["largest_difference"] for one in prepared}
+    differences = {row["precision"]: row["largest_difference"] for _, row in prepared}
     assert differences["fp32"] < 1e-5 < differences["fp16"] < differences["bf16"] < 0.05
     assert next(model.parameters()).dtype == torch.float32
 
@@ -277,7 +277,7 @@ class OnlyFloat32(nn.Module):
 def test_what_a_precision_cannot_do_is_said_and_left_out():
     notes, images = [], torch.randn((4, 3, 8, 8))
     comparison = compared(OnlyFloat32(), images.mean(dim=(2, 3)), images, notes, precisions=["fp32", "fp16"])
-    assert {one.row["precision"] for one in comparison.prepare(threads=1)} == {"fp32"}
+    assert {row["precision"] for _, row in comparison.prepare(threads=1)} == {"fp32"}
     assert notes == ["left out model, eager in fp16: not for torch.float16"]
     assert comparison.left_out == [{"what": "model, eager in fp16", "reason": "not for torch.float16"}]
 

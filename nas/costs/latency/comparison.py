@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,11 +36,8 @@ class ReadyModel:
     expected: Tensor
 
 
-class Prepared(NamedTuple):
-    """A pass that has been found right, and its row so far."""
-
-    run: Pass
-    row: dict[str, Any]
+Prepared = tuple[Pass, dict[str, Any]]
+"""A pass that has been found right, and its row so far."""
 
 
 @dataclass(slots=True)
@@ -105,7 +102,7 @@ class Comparison:
                         break
                     difference = self._checked(logits, row, batch_size)
                     measured |= {"largest_difference": difference, "batch_size": batch_size}
-                    prepared.append(Prepared(run, {**row, **measured}))
+                    prepared.append((run, {**row, **measured}))
                 bar.advance()
         return prepared
 
@@ -160,7 +157,7 @@ def timed_rows(
     """Times passes in rounds and compares each with the references' at the same batch size, backend and precision."""
     with torch.inference_mode():
         times = time_interleaved(
-            [one.run for one in prepared],
+            [run for run, _ in prepared],
             rounds=rounds,
             warmup=warmup,
             seconds=seconds,
@@ -168,16 +165,16 @@ def timed_rows(
             device=runtime.device,
             advance=advance,
         )
-    keys = [tuple(one.row[key] for key in ("model", "backend", "precision", "batch_size")) for one in prepared]
+    keys = [tuple(row[key] for key in ("model", "backend", "precision", "batch_size")) for _, row in prepared]
     by_key = dict(zip(keys, times, strict=True))
     rows = []
-    for one, key in zip(prepared, keys, strict=True):
+    for (_, row), key in zip(prepared, keys, strict=True):
         compared = {
             reference: speedup(by_key[key], by_key[reference, *key[1:]], seed=derive_seed(seed, "bootstrap", reference))
             for reference in references
             if (reference, *key[1:]) in by_key
         }
-        rows.append({**one.row, **summarise(by_key[key], batch_size=key[3]), "speedup": compared})
+        rows.append({**row, **summarise(by_key[key], batch_size=key[3]), "speedup": compared})
     return rows
 
 

@@ -13,10 +13,12 @@ from nas.settings import STRICT, Distinct
 
 DEFAULT = "default"
 """The key of `samples_per_update` for controllers that it does not name."""
-ALONE = ("local_search", "bayesian", "evolution", "reinforce")
-"""Controllers that are updated after each cell."""
-BATCHED = ("largest_first", "uniform", "enas", "ppo")
-"""Controllers that are updated by 10 cells; the first two learn nothing, so that it is only a matter of speed."""
+SAMPLES_PER_UPDATE = {
+    **{DEFAULT: 5, "lstm_ranks": 2},
+    **dict.fromkeys(("local_search", "bayesian", "evolution", "reinforce"), 1),
+    **dict.fromkeys(("largest_first", "uniform", "enas", "ppo"), 10),
+}
+"""Cells averaged in one update; largest_first and uniform learn nothing, so that it is only a matter of speed."""
 MOST_FRONT_SEEDS = 30
 """Of the part with cost, where no number is given."""
 
@@ -68,9 +70,7 @@ class ComparisonSettings:
     first_seed: NonNegativeInt = 0
     budget: PositiveInt = 500
     at: Sequence[PositiveInt] = (50, 100, 150, 200, 500)
-    samples_per_update: Mapping[str, PositiveInt] = field(
-        default_factory=lambda: {DEFAULT: 5, "lstm_ranks": 2} | dict.fromkeys(ALONE, 1) | dict.fromkeys(BATCHED, 10)
-    )
+    samples_per_update: Mapping[str, PositiveInt] = field(default_factory=SAMPLES_PER_UPDATE.copy)
     baseline: str | None = "local_search"
     warm_up: WarmUpSettings = field(default_factory=WarmUpSettings)
     last: PositiveInt = 50

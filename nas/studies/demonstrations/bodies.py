@@ -72,8 +72,12 @@ def bodies(settings: BodiesSettings, *, seed: int, data: ImageData, runtime: Run
                 **model_size(network, genotype, image_shape=data.image_shape),
                 "train_seconds": sum(row["seconds"] for trial in trials for row in trial),
             }
-    measured_on = {"data": data.name, "train_images": len(data.full), "test_images": len(data.test)}
-    return {"accuracies": reached, **measured_on}
+    return {
+        "accuracies": reached,
+        "data": data.name,
+        "train_images": len(data.full),
+        "test_images": len(data.test),
+    }
 
 
 def build_body(

@@ -181,8 +181,13 @@ def _load(settings: PermutedImagesSettings) -> ImageData:
     cached = (Path(settings.root).expanduser() / "cifar10.npz").is_file()
     if settings.data == "digits" or (settings.data == "auto" and not cached):
         return digits()
-    most: dict[str, Any] = {"max_train": settings.moment_images, "max_test": settings.test_images}
-    return torchvision_images(name="cifar10", root=settings.root, held_out=0.1, **most)
+    return torchvision_images(
+        name="cifar10",
+        root=settings.root,
+        held_out=0.1,
+        max_train=settings.moment_images,
+        max_test=settings.test_images,
+    )
 
 
 def _images(split: Split, side: int) -> Images:

@@ -216,14 +216,15 @@ def two_layer(settings: TwoLayerSettings, *, seed: int) -> Rows:
                 seconds = time.perf_counter() - begun
                 recovered = (indices == teachers.planted).all(dim=1)
                 gaps = linear_gap(matrix, teachers.gradient(matrix)).tolist() if method == "relaxation" else None
-                matrices = {"loss": matrix, "rounded_loss": indices, "planted_loss": teachers.planted}
+                rounded, planted = (permutation_matrix(one) for one in (indices, teachers.planted))
+                matrices = {"loss": matrix, "rounded_loss": rounded, "planted_loss": planted}
                 yield {
                     **{"n": n, "noise": noise, "samples_per_unit": samples_per_unit},
                     **{"method": method, "starts": starts, "instances": settings.instances},
                     **success_rate("success", recovered & (round_all(matrix)[1] <= NEAR)),
                     **_nearness(matrix),
                     **success_rate("recovery", recovered, ends=("recovery_low", "recovery_high")),
-                    **{name: _mean_loss(teachers, one) for name, one in matrices.items()},
+                    **{name: float(teachers.objective(one).mean()) for name, one in matrices.items()},
                     "median_gap": None if gaps is None else median(gaps),
                     "seconds_per_instance": seconds / settings.instances,
                 }
@@ -240,8 +241,3 @@ def _nearness(matrix: Tensor | None) -> Row:
     distances = round_all(matrix)[1]
     share = float((distances <= NEAR).double().mean())
     return {"permutation_share": share, "median_distance": median(distances.tolist())}
-
-
-def _mean_loss(teachers: Teachers, matrix: Tensor) -> float:
-    """Returns the mean error of matrices (K, n, n), or of permutations (K, n)."""
-    return float(teachers.objective(matrix if matrix.ndim == 3 else permutation_matrix(matrix)).mean())

@@ -6,6 +6,7 @@ M ∘ exp(−η G) with momentum, and then normalised. It stands still only at s
 doubly stochastic set, which is not so of the other; and to say what a relaxation converged to takes that.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
@@ -30,18 +31,18 @@ START_NORMALIZATIONS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Instances:
+class Instances(ABC):
     """K problems, each with its solution, `planted`: the indices of the permutations P*, (K, n)."""
 
     planted: Tensor
 
+    @abstractmethod
     def objective(self, matrix: Tensor) -> Tensor:
         """Returns the objective of one M for each instance, (K, n, n) to (K,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gradient(self, matrix: Tensor) -> Tensor:
         """Returns the gradient of what is descended, (K, n, n); it is of order n, as the penalty is."""
-        raise NotImplementedError
 
     def repeated(self, times: int) -> Self:
         """Returns each instance `times` times in a row, in float32: what the descents need."""
