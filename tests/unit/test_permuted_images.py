@@ -150,11 +150,12 @@ def test_learners_find_a_permutation_far_smoother_than_the_scrambled_images(lear
         for index in (torch.arange(16), inverse_permutation(scramble), found.gathered)
     )
     assert value < true + 0.25 * (scrambled - true)
-    assert found.film.shape == (6, 16, 16)
-    assert torch.allclose(found.film.sum(-1), torch.ones(6, 16), atol=1e-4)
     again = learn(moments, settings=settings, seed=3)
     assert torch.equal(again.gathered, found.gathered)
-    assert torch.equal(again.film, found.film)
+    if learn is not learn_faq:  # which has no soft matrices
+        assert found.film.shape == (6, 16, 16)
+        assert torch.allclose(found.film.sum(-1), torch.ones(6, 16), atol=1e-4)
+        assert torch.equal(again.film, found.film)
 
 
 def test_learners_do_not_depend_on_the_callers_random_numbers():

@@ -163,7 +163,7 @@ def measure_scaling(bench: Workbench) -> dict[str, Any]:
         if axis == "num_ops":
             row["ratio"] = median_ratio(own, times[f"{axis} {settings.num_ops[0]}"])
         figures.setdefault(axis, []).append(row)
-    fewest, *_, most = figures["num_ops"]
+    fewest, most = figures["num_ops"][0], figures["num_ops"][-1]
     bench.results.append(
         f"{most['value']} candidate ops instead of {fewest['value']}: {most['ratio']:.3f} times the time of a step, "
         f"{most['weight_bytes'] / fewest['weight_bytes']:.1f} times the weights"

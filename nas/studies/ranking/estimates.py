@@ -61,7 +61,7 @@ def _signs(values: npt.ArrayLike) -> Array:
 def _general_correlation(first: Array, second: Array, *, axes: tuple[int, ...]) -> Array:
     """Returns ∑ab / √(∑a² ∑b²) over some axes; NaN where a side is all zero."""
     product = np.sqrt((first**2).sum(axis=axes) * (second**2).sum(axis=axes))
-    quotient = np.full_like(product, math.nan)
+    quotient: Array = np.full_like(product, math.nan)
     np.divide((first * second).sum(axis=axes), product, out=quotient, where=np.asarray(product > 0))
     return quotient
 
