@@ -178,7 +178,8 @@ class NetworkParts:
                 channels = reads[0] // 2 if isinstance(layer, NormalLayer) else reads[0]
                 yield self._held(Part("join", "2 slices", reads, channels), Between(partial(_joined, channels)))
         relu = not isinstance(network, StackedCells) or network.macro == "enas"
-        name, reads = "relu, mean, linear" if relu else "mean, linear", shapes[network.layers[-1]][1]
+        name = "relu, mean, linear" if relu else "mean, linear"
+        reads = shapes[network.layers[-1]][1]
         head = Between(partial(_head, relu=relu), network.classifier)
         yield self._held(Part("head", name, reads, network.classifier.out_features), head)
 

@@ -108,7 +108,8 @@ class Comparison:
 
     def _tried(self, backend: str, model: nn.Module, images: Tensor) -> tuple[Pass, Tensor, dict[str, Any]]:
         """Prepares a pass and takes it; returns it, its logits, and what was measured: seconds and MiB."""
-        device, weights = self.runtime.device, held_bytes([*model.parameters(), *model.buffers()])
+        device = self.runtime.device
+        weights = held_bytes([*model.parameters(), *model.buffers()])
         started = time.perf_counter()
         run, peak = with_peak(partial(BACKENDS[backend].prepare, model, images), device)
         seconds = time.perf_counter() - started
@@ -134,7 +135,8 @@ class Comparison:
     def _checked(self, logits: Tensor, row: Mapping[str, Any], batch_size: int) -> float:
         """Returns the largest difference by the largest logit."""
         got, expected = logits.float().cpu(), self.models[row["model"]].expected[:batch_size]
-        difference, allowed = ((got - expected).abs().max() / expected.abs().max()).item(), TOLERANCES[row["precision"]]
+        difference = ((got - expected).abs().max() / expected.abs().max()).item()
+        allowed = TOLERANCES[row["precision"]]
         if not difference <= allowed:
             raise RuntimeError(
                 f"{row['model']}, {row['backend']} in {row['precision']}, batch size {batch_size}, differs by "

@@ -89,7 +89,8 @@ def measure_communication(bench: Workbench) -> dict[str, Any]:
         "supernet": held_bytes(bench.search.evaluator.trainer.network.parameters()),
         "reference": held_bytes(bench.reference()[0].parameters()),
     }
-    sizes, backend = {*FITTED_SIZES, *(volumes[name] for name in VOLUMES)}, _backend(MEASURED_RANKS)
+    sizes = {*FITTED_SIZES, *(volumes[name] for name in VOLUMES)}
+    backend = _backend(MEASURED_RANKS)
     times = time_all_reduce(sorted(sizes), ranks=MEASURED_RANKS, rounds=5 * bench.settings.rounds)
     fitted = fit_link({size: times[size] for size in FITTED_SIZES}, ranks=MEASURED_RANKS)
     foretold: dict[str, Any] = {}

@@ -128,8 +128,10 @@ def make_loader(settings: EagerSettings) -> DataLoader[tuple[Tensor, int]]:
     """Makes a loader of random images, an epoch of them: between epochs its workers load nothing in others' turns."""
     from torchvision import transforms
 
-    (channels, height, width), batch_size = settings.image_shape, settings.training.batch_size
-    augmentation, num_images = settings.augmentation, settings.steps * batch_size
+    channels, height, width = settings.image_shape
+    batch_size = settings.training.batch_size
+    num_images = settings.steps * batch_size
+    augmentation = settings.augmentation
     crop = transforms.RandomCrop((height, width), padding=augmentation.crop_padding)
     steps = [
         *([crop] if augmentation.crop_padding else []),

@@ -119,7 +119,8 @@ def shares(seconds: Mapping[str, float]) -> dict[str, Any]:
 
 def timed_epoch(bench: Workbench) -> dict[str, float]:
     """Takes an epoch of the search and returns its seconds by name; what no name stands for is `REST`."""
-    search, seconds = bench.search, dict.fromkeys((WEIGHTS, REWARDS, SAMPLE, UPDATE), 0.0)
+    search = bench.search
+    seconds = dict.fromkeys((WEIGHTS, REWARDS, SAMPLE, UPDATE), 0.0)
     wait = partial(synchronize, bench.runtime.device)
 
     def watched(target: object, **names: str) -> Any:
@@ -163,7 +164,8 @@ def measure_targets(bench: Workbench) -> dict[str, Any]:
     num_batches = min(bench.steps, test_split.num_batches(batch_size))
 
     def test() -> object:
-        batches, network = itertools.islice(test_split.batches(batch_size), num_batches), trainer.network.eval()
+        batches = itertools.islice(test_split.batches(batch_size), num_batches)
+        network = trainer.network.eval()
         return evaluate(network, batches, genotype, autocast=trainer.autocast, recorder=trainer.recorder)
 
     times, setup = bench.time_with_setup({"step": bench.retrain_steps(genotype, trainer), "test": test})

@@ -43,7 +43,8 @@ def measure_loader(bench: Workbench) -> dict[str, Any]:
         and greatest, and `images_per_second`, and `speedup`, the median over the rounds of the ratio.
     """
     count, device = bench.settings.pictures, bench.runtime.device
-    batch_size, work = min(BATCH_SIZE, count), dict[str, Work]()
+    batch_size = min(BATCH_SIZE, count)
+    work: dict[str, Work] = {}
     numbers = list(dict.fromkeys(min(workers, num_cores()) for workers in bench.settings.decoders))
     with tempfile.TemporaryDirectory(prefix="nas-bench-") as folder:
         written = write_pictures(Path(folder), count)
@@ -66,8 +67,9 @@ def measure_loader(bench: Workbench) -> dict[str, Any]:
 
 def write_pictures(root: Path, count: int) -> int:
     """Writes JPEGs in two class folders; returns their bytes in all."""
-    rng, written = np.random.RandomState(0), 0
+    rng = np.random.RandomState(0)
     scenes = [_jpeg(natural_picture(rng)) for _ in range(min(count, SCENES))]
+    written = 0
     for number in range(count):
         file = root / f"class{number % 2}" / f"{number:06}.jpg"
         file.parent.mkdir(exist_ok=True)

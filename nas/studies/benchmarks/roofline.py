@@ -43,7 +43,7 @@ def measure_roofline(bench: Workbench) -> dict[str, Any]:
         `flops` and `bytes` of a step; `flops_per_second` and `bytes_per_second` of the device; `compute_ms` and
         `traffic_ms`, what either alone would take; `floor_ms`, kernel by kernel; `measured_ms`; `gap`, their ratio.
     """
-    (genotype,), runtime, evaluator = bench.cells(1), bench.runtime, bench.search.evaluator
+    genotype, runtime, evaluator = bench.cells(1)[0], bench.runtime, bench.search.evaluator
     operations, _ = record_operations(bench.derived(genotype), genotype, image_shape=evaluator.data.image_shape)
     element_bytes = 4 if runtime.autocast is None else runtime.autocast.itemsize
     costs = training_costs(operations, batch_size=evaluator.settings.batch_size, element_bytes=element_bytes)
@@ -118,7 +118,8 @@ def _kernel_cost(operation: Operation, *, batch_size: int, element_bytes: int, f
 
 def ceiling_work(runtime: Runtime) -> dict[str, Work]:
     """Returns a large copy and a large matrix product in the number format of the runtime."""
-    device, side = runtime.device, MATMUL_SIDE[runtime.device.type]
+    device = runtime.device
+    side = MATMUL_SIDE[device.type]
     source = torch.ones(COPY_BYTES[device.type] // 4, device=device)
     factor = torch.ones((side, side), device=device, dtype=runtime.autocast or torch.float32)
     target, product = torch.empty_like(source), torch.empty_like(factor)

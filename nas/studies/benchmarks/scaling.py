@@ -49,13 +49,15 @@ def measure_memory(bench: Workbench) -> dict[str, Any]:
         `supernet` and `derived`, see `training_memory`; `how` the peak was taken; on a GPU `max_allocated`, the most
         that this process had held until then.
     """
-    (genotype,), device = bench.cells(1), bench.runtime.device
+    (genotype,) = bench.cells(1)
+    device = bench.runtime.device
     figures: dict[str, Any] = {"how": HOW.get(device.type, HOW["cpu"])}
     if device.type == "cuda":
         figures["max_allocated"] = torch.cuda.max_memory_allocated(device)  # before steps reset it
     networks = {"supernet": bench.search.evaluator.trainer.network, "derived": bench.derived(genotype)}
-    for name, network in networks.items():
-        figures[name] = training_memory(bench, bench.search_trainer(network), genotype)
+    figures |= {
+        name: training_memory(bench, bench.search_trainer(network), genotype) for name, network in networks.items()
+    }
     supernet = figures["supernet"]
     bench.results.append(
         f"memory: supernet of {supernet['parameters']:,} parameters, {supernet['parameter_bytes'] / 1e6:.1f} MB, "

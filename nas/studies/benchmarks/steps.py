@@ -156,7 +156,9 @@ def measure_switches(bench: Workbench) -> dict[str, Any]:
         By kind of step and switch `ms` a step, and `ratio`, the median over the rounds of the time without the switch
         divided by the time with it. Switches that are off already, or that this device lacks, are left out.
     """
-    (genotype,), variants, work = bench.cells(1), runtimes(bench), dict[str, Work]()
+    (genotype,) = bench.cells(1)
+    variants = runtimes(bench)
+    work: dict[str, Work] = {}
     for name, runtime in variants.items():
         retrainer = bench.retrainer(bench.derived(genotype, runtime=runtime), runtime=runtime)
         work[f"{SEARCH}, {name}"] = bench.search_steps(genotype, bench.make_search(runtime).evaluator.trainer)

@@ -93,8 +93,8 @@ def counts(soft: nn.Module, hard: nn.Module, *, image: Tensor) -> dict[str, int]
             mixer(image)
         counted = counter.get_flop_counts().get("Global", {})
         products = sum(count for operation, count in counted.items() if operation in elementwise)
-        sizes[f"{prefix}_multiply_adds"] = (counter.get_total_flops() - products) // 2
-        sizes[f"{prefix}_products"] = products
+        multiply_adds = (counter.get_total_flops() - products) // 2
+        sizes |= {f"{prefix}_multiply_adds": multiply_adds, f"{prefix}_products": products}
         if isinstance(mixer, Mixer):
             mixer.project()
     return sizes
@@ -149,9 +149,12 @@ def _time(
         times = _in_turns(twice, settings)
         for name, row in rows.items():
             summary = timing(times[name])
-            row[f"{prefix}_ms"] = summary.median_ms
-            row[f"{prefix}_min_ms"], row[f"{prefix}_max_ms"] = summary.min_ms, summary.max_ms
-            row[f"{prefix}_ratio"] = median_ratio(times[name], times[REFERENCE])
+            row |= {
+                f"{prefix}_ms": summary.median_ms,
+                f"{prefix}_min_ms": summary.min_ms,
+                f"{prefix}_max_ms": summary.max_ms,
+                f"{prefix}_ratio": median_ratio(times[name], times[REFERENCE]),
+            }
     return rows
 
 

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from nas.data.image_data import ImageData
 from nas.data.named import digits, torchvision_images
 from nas.data.splits import Split
+from nas.reporting.figures.series import grouped
 from nas.runs.intervals import spread
 from nas.runs.seeds import derive_seed
 from nas.studies.demonstrations.pixel_permutations import (
@@ -90,7 +91,8 @@ def permuted_images(settings: PermutedImagesSettings, *, seed: int) -> Rows:
                 learned = Learned(bounds[method])
             else:  # a learner is given the moments of scrambled images alone, not `scramble`
                 learned = LEARNERS[method](moments, settings=settings, seed=derive_seed(seed, method, trial))
-            seconds, index = time.perf_counter() - started, learned.gathered
+            seconds = time.perf_counter() - started
+            index = learned.gathered
             restored = permute_pixels(permute_pixels(test.images, scramble), index)
             accuracy = train_and_test(
                 Images(permute_pixels(scrambled[chosen], index), train.labels[chosen]),
@@ -167,13 +169,15 @@ def summarise(rows: list[Row]) -> dict[str, Any]:
     """Returns by method the mean and deviation of the accuracy, and the share that the means have regained."""
     means: list[Row] = []
     summary: dict[str, Any] = {}
-    for method in dict.fromkeys(row["method"] for row in rows):
-        chosen = [row for row in rows if row["method"] == method]
+    for method, chosen in grouped(rows, "method").items():
         accuracy = spread([row["accuracy"] for row in chosen])
         means.append({"method": method, "accuracy": accuracy.mean})
-        summary[method] = {"accuracy": asdict(accuracy), "regained": _regained(accuracy.mean, means)}
-        for key in ("objective", "neighbours_restored", "learn_seconds"):
-            summary[method][key] = sum(row[key] for row in chosen) / len(chosen)
+        others = ("objective", "neighbours_restored", "learn_seconds")
+        summary[method] = {
+            "accuracy": asdict(accuracy),
+            "regained": _regained(accuracy.mean, means),
+            **{key: sum(row[key] for row in chosen) / len(chosen) for key in others},
+        }
     return summary
 
 

@@ -181,9 +181,10 @@ def learn_switches(moments: Tensor, *, settings: PermutedImagesSettings, seed: i
 
 def learn_faq(moments: Tensor, *, settings: PermutedImagesSettings, seed: int) -> Learned:
     """Returns the best of `restarts` runs of scipy's fast approximate quadratic assignment on the same objective."""
-    diagonal, starts = moments.diag(), ["randomized"] * settings.restarts
+    diagonal = moments.diag()
     squared = diagonal[:, None] + diagonal - 2 * moments  # mean squared differences of pixels
     neighbours = grid_laplacian(round(len(moments) ** 0.5)) < 0
+    starts = ["randomized"] * settings.restarts
     return Learned(faq(neighbours, squared, starts=starts, rng=np.random.default_rng(seed)))
 
 

@@ -115,11 +115,13 @@ def learned_plot(figures: Figures, path: str | Path) -> None:
         ValueError: If nothing was learned.
     """
     learned, switches = figures["learned"], figures["switches"]
-    x, errors = _sizes(learned), list[Series]()
+    x = _sizes(learned)
+    errors: list[Series] = []
     for colour, (transform, rows) in enumerate(grouped(learned, "transform").items()):
         best = [{"n": n, "rmse": min(row["best_rmse"] for row in rows if row["n"] == n)} for n in x.ticks]
         errors.append(curve(best, "rmse", along="n", name=transform, colour=colour))
-    ends, limit = [*x.ticks[:1], *x.ticks[-1:]], figures["settings"]["success_rmse"]
+    ends = [*x.ticks[:1], *x.ticks[-1:]]
+    limit = figures["settings"]["success_rmse"]
     errors.append(Series(x=ends, y=[limit] * len(ends), colour=GREY, dashed=True))
     labels = {"recovered": "in any restart", "found": "in one descent"}
     shares = [
@@ -146,7 +148,8 @@ def descent_film(figures: Figures, path: str | Path) -> None:
     if not (film := figures["film"]):
         raise ValueError(f"nothing to draw in {path}: no descent was kept")
     steps = [(f"step {step}", matrix) for step, matrix in zip(film["steps"], film["matrices"], strict=True)]
-    title, limit = f"{film['transform']}, n = {film['n']}", float(np.abs(film["target"]).max())
+    title = f"{film['transform']}, n = {film['n']}"
+    limit = float(np.abs(film["target"]).max())
     write_figure(path, Images("film", title, "", {"": [*steps, ("target", film["target"])]}, limit))
 
 

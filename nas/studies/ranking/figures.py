@@ -93,7 +93,8 @@ def ranking_figures(
         `runs`: by name what `run_figures` returns; `differences`: those in tau of each later run from the first, on the
         same cells and resamples; `reliability` of the stand-alone accuracies, null with one seed.
     """
-    possible, truth = [k for k in top if k <= len(cells)], stand_alone(cells)
+    possible = [k for k in top if k <= len(cells)]
+    truth = stand_alone(cells)
     (first, base), *others = [(name, predictions(cells, name, run["mode"])) for name, run in runs.items()]
     return {
         "runs": {name: run_figures(cells, name, run, top=possible, estimate=estimate) for name, run in runs.items()},
