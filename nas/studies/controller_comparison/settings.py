@@ -28,7 +28,7 @@ class FrontSettings:
     """The part of a comparison in which cost counts too: the front of accuracy and cost that a search finds.
 
     Attributes:
-        reward: Of accuracy and cost.
+        reward: Reward of accuracy and cost.
         controllers: Names in the group controller.
         seeds: Null: as many as compare.seeds, at most 30, none without costs; 0: leave this part out.
     """
@@ -57,7 +57,7 @@ class ComparisonSettings:
         warm_up: Cells that every search begins with, such as the best by a score of untrained networks.
         last: Samples at the end of a search whose mean tells where a policy has gone.
         workers: Processes, one thread each; null: as many as there are cores.
-        portion: Of the seeds, cut among several runs: -m "compare.portion=range(4)" compare.portions=4
+        portion: Part of the seeds, cut among several runs: -m "compare.portion=range(4)" compare.portions=4
         portions: How many parts the seeds are cut into.
         published: Mean and deviation of published searches, NAS-Bench-201's paper, CIFAR-10, about 12,000 s of training
             (not queries).
