@@ -192,6 +192,7 @@ class EagerProcess:
         try:
             return self._pool.submit(task).result()
         except BrokenProcessPool:
+            self._pool.shutdown()  # not when garbage is collected: perhaps by the pool's own thread
             raise OSError("the process of the eager loop ended; its error stands above") from None
 
 
