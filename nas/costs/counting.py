@@ -1,4 +1,4 @@
-"""What a genotype costs: parameters, multiply-adds or latency, each a number with a unit.
+"""Costs of a genotype: parameters, multiply-adds or latency, each a number with a unit.
 
 Costs are sums over the parts of a genotype's path (`nas.costs.network_parts`), so that one takes less than a
 millisecond and a search can have it of every cell that it rewards.

@@ -1,128 +1,22 @@
-"""How an architecture stands under the four guidelines of ShuffleNet V2 (Ma et al. 2018, arXiv:1807.11164, §2).
+"""A network under the four guidelines of ShuffleNet V2 (Ma et al. 2018, arXiv:1807.11164, §2), as JSON-ready figures.
 
-They say what makes a network slow beside its multiply-adds: G1 unequal channel widths, G2 many groups,
-G3 fragmentation, G4 element-wise operations. ShuffleNASNet's search space was drawn up by them (arXiv:1812.02975, §II).
+The guidelines name what makes a network slower than its multiply-adds suggest: G1 unequal channel widths, G2 many
+groups, G3 fragmentation, G4 element-wise operations. ShuffleNASNet's search space was drawn up by them
+(arXiv:1812.02975, §II).
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
-from nas.costs.cell_graph import CellShape, cell_shape
-from nas.costs.operation_costs import LayerCost, Operation, layer_cost
+from nas.costs.operation_costs import Operation, layer_cost
 from nas.costs.operations import record_operations
-from search_spaces.genotype import Genotype
+from search_spaces.genotype import IDENTITIES, CellGenotype, Genotype
 
 
-@dataclass(frozen=True, slots=True)
-class ConvolutionWidths:
-    """A convolution and its channels.
-
-    Attributes:
-        layer: Where it is.
-        in_channels: c1.
-        out_channels: c2.
-        memory_access_ratio: Memory access over the least possible, at least 1.
-    """
-
-    layer: str
-    in_channels: int
-    out_channels: int
-    memory_access_ratio: float
-
-
-@dataclass(frozen=True, slots=True)
-class EqualWidths:
-    """G1, equal channel widths minimise memory access: convolutions without groups, 1x1 and larger.
-
-    Attributes:
-        num_convolutions: How many there are.
-        equal_width_share: Of them with c1 = c2, in [0, 1]; 1 if there are none.
-        memory_access_ratio: Their memory access over the least possible for the same multiply-adds and resolution, of
-            the sums, at least 1.
-        worst: The one with the largest ratio.
-    """
-
-    num_convolutions: int
-    equal_width_share: float
-    memory_access_ratio: float
-    worst: ConvolutionWidths | None
-
-
-@dataclass(frozen=True, slots=True)
-class Groups:
-    """G2, many groups raise memory access: grouped convolutions, depthwise ones apart.
-
-    Attributes:
-        num_convolutions: How many there are.
-        multiply_adds_share: Of the network's, in [0, 1].
-        largest_groups: Most groups; 1 if there are none.
-        memory_access_ratio: Their memory access over that without groups at the same input and multiply-adds, of the
-            sums; 1 if there are none.
-    """
-
-    num_convolutions: int
-    multiply_adds_share: float
-    largest_groups: int
-    memory_access_ratio: float
-
-
-@dataclass(frozen=True, slots=True)
-class Fragmentation:
-    """G3, fragmentation reduces the degree of parallelism.
-
-    Attributes:
-        cells: By name; empty without genotype.
-        kernels: Operations of the network.
-        sequential_kernels: Those in the longest chain, each waiting for the one before.
-    """
-
-    cells: dict[str, CellShape]
-    kernels: int
-    sequential_kernels: int
-
-
-@dataclass(frozen=True, slots=True)
-class ElementWise:
-    """G4, element-wise operations are not negligible.
-
-    Attributes:
-        memory_access_share: Of the network's, in [0, 1].
-        kernels_share: Of the network's, in [0, 1].
-        memory_access_share_with_depthwise: The first with depthwise convolutions, which the paper counts among them.
-        kernels_by_name: How many of each operation, most memory access first.
-    """
-
-    memory_access_share: float
-    kernels_share: float
-    memory_access_share_with_depthwise: float
-    kernels_by_name: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Guidelines:
-    """The check of one network on one image.
-
-    Attributes:
-        layers: In the order in which they ran.
-        total: Their sum.
-        equal_widths: G1.
-        groups: G2.
-        fragmentation: G3.
-        element_wise: G4.
-    """
-
-    layers: tuple[LayerCost, ...]
-    total: LayerCost
-    equal_widths: EqualWidths
-    groups: Groups
-    fragmentation: Fragmentation
-    element_wise: ElementWise
-
-
-def examine(network: nn.Module, genotype: Genotype | None, *, image_shape: tuple[int, int, int]) -> Guidelines:
+def examine(network: nn.Module, genotype: Genotype | None, *, image_shape: tuple[int, int, int]) -> dict[str, Any]:
     """Checks a network by one recorded forward pass, in evaluation mode, of one image.
 
     Args:
@@ -130,91 +24,146 @@ def examine(network: nn.Module, genotype: Genotype | None, *, image_shape: tuple
         genotype: The path to check; None for a network that takes images alone.
         image_shape: (C, H, W).
 
+    Returns:
+        `layers`, what `layer_cost` returns of each in the order in which they ran; `total`, the same of the network;
+        and of each guideline:
+
+        - `equal_widths` (G1): of the convolutions without groups, 1x1 and larger, `num_convolutions`; the
+          `equal_width_share` with c1 = c2; `memory_access_ratio`, their memory access over the least possible for the
+          same multiply-adds and resolution, at least 1; `worst`, that with the largest ratio: `layer`, `in_channels`,
+          `out_channels`, `memory_access_ratio`.
+        - `groups` (G2): of the grouped convolutions, depthwise ones apart, `num_convolutions`; their
+          `multiply_adds_share`; the `largest_groups`; `memory_access_ratio`, their memory access over that without
+          groups at the same input and multiply-adds.
+        - `fragmentation` (G3): by name the `cells`, see `cell_shape`; the number of `kernels` and of
+          `sequential_kernels`, those in the longest chain.
+        - `element_wise` (G4): `memory_access_share` and `kernels_share` of the network's;
+          `memory_access_share_with_depthwise` convolutions, which the paper counts among them; `kernels_by_name`, most
+          memory access first.
+
     Raises:
         ValueError: If the image shape is not three numbers of at least 1.
     """
-    recording = record_operations(network, *([] if genotype is None else [genotype]), image_shape=image_shape)
-    operations, shapes = recording.operations, recording.output_shapes
-    cells = {} if genotype is None else genotype.cells
+    operations, shapes = record_operations(network, *([] if genotype is None else [genotype]), image_shape=image_shape)
     by_layer: dict[str, list[Operation]] = {}
     for operation in operations:
         by_layer.setdefault(operation.layer, []).append(operation)
-    return Guidelines(
-        layers=tuple(layer_cost(name, own, shapes.get(name, own[-1].output_shape)) for name, own in by_layer.items()),
-        total=layer_cost("total", operations, shapes.get("", ())),
-        equal_widths=_equal_widths(operations),
-        groups=_groups(operations),
-        fragmentation=Fragmentation(
-            cells={name: cell_shape(cell, strided=name == "reduction") for name, cell in cells.items()},
-            kernels=len(operations),
-            sequential_kernels=max((operation.depth for operation in operations), default=0),
-        ),
-        element_wise=_element_wise(operations),
-    )
+    cells = {} if genotype is None else genotype.cells
+    return {
+        "layers": [layer_cost(name, own, shapes.get(name, own[-1].output_shape)) for name, own in by_layer.items()],
+        "total": layer_cost("total", operations, shapes.get("", ())),
+        "equal_widths": _equal_widths(operations),
+        "groups": _groups(operations),
+        "fragmentation": {
+            "cells": {name: cell_shape(cell, strided=name == "reduction") for name, cell in cells.items()},
+            "kernels": len(operations),
+            "sequential_kernels": max((operation.depth for operation in operations), default=0),
+        },
+        "element_wise": _element_wise(operations),
+    }
 
 
-def _equal_widths(operations: Sequence[Operation]) -> EqualWidths:
-    found = [
-        (operation.layer, operation.convolution)
-        for operation in operations
-        if operation.convolution is not None and operation.convolution.groups == 1
+def cell_shape(cell: CellGenotype, *, strided: bool = False) -> dict[str, int]:
+    """Measures the graph of a cell: "network fragmentation reduces degree of parallelism" (G3).
+
+    Identities that return their input are no ops here, nor are edges on no path to an output.
+
+    Args:
+        cell: Any number of inputs, and of ops a block.
+        strided: Whether it is a reduction cell, in which an identity of a cell's input computes.
+
+    Returns:
+        `num_ops`, which compute; `branches`, the most ops of which none waits for another, so that all could run at
+        once; `longest_path_ops`, the ops in the longest chain; `loose_ends`, blocks that no other reads; `outputs`,
+        nodes merged into the cell's output; `additions`, element-wise, if the outputs are summed, those inside blocks
+        included.
+    """
+    waits: list[set[int]] = []  # by op, the ops that it waits for
+    depths: list[int] = []  # by op, ops in the longest chain that ends with it
+    producers: defaultdict[int, set[int]] = defaultdict(set)  # by node, ops whose outputs it is the sum of
+    edges = cell.live_edges
+    for number, _, source, op in edges:
+        own, before = producers[cell.num_inputs + number], producers[source]
+        if op in IDENTITIES and not (strided and source < cell.num_inputs):
+            own |= before
+            continue
+        own.add(len(waits))
+        waits.append(before.union(*(waits[producer] for producer in before)))
+        depths.append(1 + max((depths[producer] for producer in before), default=0))
+    return {
+        "num_ops": len(waits),
+        "branches": _largest_antichain(waits),
+        "longest_path_ops": max(depths, default=0),
+        "loose_ends": len(cell.loose_ends),
+        "outputs": len(cell.output_nodes),
+        "additions": len(cell.output_nodes) + len(edges) - len({edge[0] for edge in edges}) - 1,
+    }
+
+
+def _largest_antichain(earlier: Sequence[set[int]]) -> int:
+    """Returns how many elements of a partial order, each with all that are `earlier`, are at most incomparable.
+
+    By Dilworth's theorem that is the least number of chains that cover all, and so their number less a maximum matching
+    of elements with later ones (Fulkerson, 1956).
+    """
+    import numpy as np
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import maximum_bipartite_matching
+
+    if not earlier:
+        return 0
+    graph = csr_array(np.array([[other in own for other in range(len(earlier))] for own in earlier], dtype=int))
+    return len(earlier) - int((maximum_bipartite_matching(graph) >= 0).sum())
+
+
+def _equal_widths(operations: Sequence[Operation]) -> dict[str, Any]:
+    found = [(one.layer, one.convolution) for one in operations if one.convolution and one.convolution.groups == 1]
+    widths: list[dict[str, Any]] = [
+        {
+            "layer": layer,
+            "in_channels": sizes.in_channels,
+            "out_channels": sizes.out_channels,
+            "memory_access_ratio": sizes.memory_access_elements / sizes.least_memory_access_elements,
+        }
+        for layer, sizes in found
     ]
-    reached = [_ratio(sizes.memory_access_elements, sizes.least_memory_access_elements) for _, sizes in found]
-    widths = [
-        ConvolutionWidths(layer, sizes.in_channels, sizes.out_channels, ratio)
-        for (layer, sizes), ratio in zip(found, reached, strict=True)
-    ]
-    return EqualWidths(
-        num_convolutions=len(found),
-        equal_width_share=_ratio(sum(one.in_channels == one.out_channels for one in widths), len(widths)),
-        memory_access_ratio=_ratio(
-            sum(sizes.memory_access_elements for _, sizes in found),
-            sum(sizes.least_memory_access_elements for _, sizes in found),
-        ),
-        worst=max(widths, key=lambda one: one.memory_access_ratio, default=None),
-    )
+    accessed = sum(sizes.memory_access_elements for _, sizes in found)
+    equal = sum(sizes.in_channels == sizes.out_channels for _, sizes in found)
+    return {
+        "num_convolutions": len(found),
+        "equal_width_share": _share(equal, len(found), empty=1.0),
+        "memory_access_ratio": _share(accessed, sum(one.least_memory_access_elements for _, one in found), empty=1.0),
+        "worst": max(widths, key=lambda one: one["memory_access_ratio"], default=None),
+    }
 
 
-def _groups(operations: Sequence[Operation]) -> Groups:
+def _groups(operations: Sequence[Operation]) -> dict[str, Any]:
     grouped = [operation for operation in operations if operation.kind == "grouped conv"]
-    sizes = [operation.convolution for operation in grouped if operation.convolution is not None]
-    return Groups(
-        num_convolutions=len(grouped),
-        multiply_adds_share=_share(
-            sum(operation.multiply_adds for operation in grouped),
-            sum(operation.multiply_adds for operation in operations),
-        ),
-        largest_groups=max((size.groups for size in sizes), default=1),
-        memory_access_ratio=_ratio(
-            sum(size.memory_access_elements for size in sizes),
-            sum(size.ungrouped_memory_access_elements for size in sizes),
-        ),
-    )
+    sizes = [operation.convolution for operation in grouped if operation.convolution]
+    accessed = sum(size.memory_access_elements for size in sizes)
+    every = sum(operation.multiply_adds for operation in operations)
+    return {
+        "num_convolutions": len(grouped),
+        "multiply_adds_share": _share(sum(operation.multiply_adds for operation in grouped), every),
+        "largest_groups": max((size.groups for size in sizes), default=1),
+        "memory_access_ratio": _share(accessed, sum(one.ungrouped_memory_access_elements for one in sizes), empty=1.0),
+    }
 
 
-def _element_wise(operations: Sequence[Operation]) -> ElementWise:
-    kernels: Counter[str] = Counter()
-    access: Counter[str] = Counter()
-    depthwise = 0
+def _element_wise(operations: Sequence[Operation]) -> dict[str, Any]:
+    kernels = Counter(operation.name for operation in operations if operation.kind == "element-wise")
+    by_name, by_kind = Counter[str](), Counter[str]()
     for operation in operations:
-        if operation.kind == "element-wise":
-            kernels[operation.name] += 1
-            access[operation.name] += operation.memory_access_elements
-        elif operation.kind == "depthwise conv":
-            depthwise += operation.memory_access_elements
-    total = sum(operation.memory_access_elements for operation in operations)
-    return ElementWise(
-        memory_access_share=_share(access.total(), total),
-        kernels_share=_share(kernels.total(), len(operations)),
-        memory_access_share_with_depthwise=_share(access.total() + depthwise, total),
-        kernels_by_name={name: kernels[name] for name, _ in access.most_common()},
-    )
+        by_kind[operation.kind] += operation.memory_access_elements
+        by_name[operation.name] += operation.memory_access_elements if operation.kind == "element-wise" else 0
+    total, accessed = by_kind.total(), by_kind["element-wise"]
+    return {
+        "memory_access_share": _share(accessed, total),
+        "kernels_share": _share(kernels.total(), len(operations)),
+        "memory_access_share_with_depthwise": _share(accessed + by_kind["depthwise conv"], total),
+        "kernels_by_name": {name: kernels[name] for name, _ in by_name.most_common() if name in kernels},
+    }
 
 
-def _ratio(value: float, least: float) -> float:
-    """Returns `value` over its least, 1 if there is nothing to compare."""
-    return value / least if least else 1.0
-
-
-def _share(part: float, whole: float) -> float:
-    return part / whole if whole else 0.0
+def _share(part: float, whole: float, *, empty: float = 0.0) -> float:
+    return part / whole if whole else empty

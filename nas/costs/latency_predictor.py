@@ -52,9 +52,9 @@ def latency_cost(
     """Returns the predictor, measuring what the table on disk lacks.
 
     Args:
-        parts: Of the network.
+        parts: Parts of the network.
         space: Genotypes for the correction are drawn from it.
-        build_model: For the correction.
+        build_model: Makes the networks that are measured for the correction.
         image_shape: (C, H, W).
         network: Settings of the network, under which the correction is kept.
         settings: How to measure.
@@ -84,9 +84,11 @@ def latency_cost(
             )
             sums = [predictor_of(parts, table).sum(genotype) for genotype in genotypes]
             table.corrections[name] = {**asdict(fit_correction(sums, measured)), "sums": sums, "measured_ms": measured}
-        kept = {part.key: table.parts[part.key] for part in parts.prototypes}
-        corrections = {name: table.corrections[name]} if name in table.corrections else {}
-    used = LatencyTable(conditions, kept, corrections)
+        used = LatencyTable(
+            conditions,
+            {part.key: table.parts[part.key] for part in parts.prototypes},
+            {kept: line for kept, line in table.corrections.items() if kept == name},
+        )
     return predictor_of(parts, used), used
 
 
@@ -96,26 +98,18 @@ def predictor_of(parts: NetworkParts, table: LatencyTable) -> SummedCost:
     Raises:
         ValueError: If the table lacks a part.
     """
-    own = next(iter(table.corrections.values())) if len(table.corrections) == 1 else None
-    correction = Correction() if own is None else Correction(own["slope"], own["intercept"])
     values = {part: table.latency_ms(part) for part in parts.prototypes}
-    return SummedCost("latency", parts, values, correction)
+    corrections = [Correction(line["slope"], line["intercept"]) for line in table.corrections.values()]
+    return SummedCost("latency", parts, values, corrections[0] if len(corrections) == 1 else Correction())
 
 
 def correction_name(
     network: Mapping[str, Any], space: SearchSpace, image_shape: Sequence[int], num_genotypes: int
 ) -> str:
-    """Returns the text under which a correction is kept: all that it depends on beside the table's conditions."""
-    choices = sorted(
-        {choice for decision in space.decisions for choice in decision.choices if decision.kind != "input"}
-    )
-    described = {
-        "network": dict(network),
-        "space": [space.name, len(space.decisions), choices],
-        "image_shape": list(image_shape),
-        "genotypes": num_genotypes,
-    }
-    return json.dumps(described, sort_keys=True)
+    """Returns the text under which a correction is kept: all that it depends on besides the table's conditions."""
+    choices = {choice for decision in space.decisions for choice in decision.choices if decision.kind != "input"}
+    described = {"network": dict(network), "space": [space.name, len(space.decisions), sorted(choices)]}
+    return json.dumps({**described, "image_shape": list(image_shape), "genotypes": num_genotypes}, sort_keys=True)
 
 
 def calibration_genotypes(space: SearchSpace, num_genotypes: int) -> list[Genotype]:
@@ -154,17 +148,12 @@ def fit_correction(sums: Sequence[float], measured: Sequence[float]) -> Correcti
     the median ratio as its slope.
 
     Args:
-        sums: Above 0.
+        sums: At least one, above 0.
         measured: As many, above 0.
 
     Returns:
         The line, above 0 wherever a sum is.
-
-    Raises:
-        ValueError: If there are no values, or not as many sums as measurements.
     """
-    if not sums or len(sums) != len(measured):
-        raise ValueError(f"a correction needs as many sums as measurements, got {len(sums)} and {len(measured)}")
     if len(set(sums)) > 1:
         from scipy import stats
 
@@ -175,19 +164,12 @@ def fit_correction(sums: Sequence[float], measured: Sequence[float]) -> Correcti
 
 
 def prediction_errors(predicted: Sequence[float], measured: Sequence[float]) -> dict[str, float]:
-    """Compares predictions with measurements.
+    """Compares at least two predictions with as many measurements.
 
     Returns:
         `spearman` and `kendall` (tau-b) rank correlation, and `mean_absolute_percentage_error` in percent of the
         measurement.
-
-    Raises:
-        ValueError: If there are fewer than two pairs, or the lengths differ.
     """
-    if len(predicted) != len(measured) or len(measured) < 2:
-        raise ValueError(
-            f"needs as many predictions as measurements, at least 2, got {len(predicted)} and {len(measured)}"
-        )
     from scipy import stats
 
     pairs = zip(predicted, measured, strict=True)

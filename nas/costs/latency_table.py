@@ -32,15 +32,15 @@ MAX_CHAIN = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """What a latency depends on beside the work.
+    """Everything but the work itself that a latency depends on.
 
     Attributes:
-        device_name: Of the processor or GPU.
+        device_name: Name of the processor or GPU.
         threads: CPU threads within an op.
         number_format: `float32`, or the data type of autocast.
         channels_last: Memory format.
         batch_size: Images in a pass.
-        torch: Version.
+        torch: Version of torch.
     """
 
     device_name: str
@@ -63,7 +63,7 @@ class LatencyTable:
     """Latencies of parts under one set of conditions, and corrections of sums over them.
 
     Attributes:
-        conditions: Under which they hold.
+        conditions: The conditions under which they hold.
         parts: By the part's key what `nas.compute.timing.Timing` has, in ms.
         corrections: By a text that names a network and a space: slope, intercept and what they come from.
     """
@@ -84,13 +84,7 @@ class LatencyTable:
 
 
 def conditions_of(runtime: Runtime, *, batch_size: int) -> Conditions:
-    """Returns the conditions that hold now.
-
-    Raises:
-        ValueError: If `batch_size` is below 1.
-    """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    """Returns the conditions that hold now."""
     return Conditions(
         device_name=environment(runtime, seed=0)["device_name"],
         threads=torch.get_num_threads(),
@@ -164,7 +158,8 @@ def measure_parts(
             fold_batch_norm(module)
             module = runtime.place(module)
             images = random_images((batch_size, *part.reads), runtime)
-            lengths[part.key] = _chain_length(module, images, runtime)
+            trials = time_in_turns({"part": partial(module, images)}, rounds=2, warmup=1, device=runtime.device)["part"]
+            lengths[part.key] = max(1, min(MAX_CHAIN, math.ceil(CHAIN_MS / min(trials))))
             chains[part.key] = partial(run_chain, module, images, lengths[part.key])
         times = steady_times(chains, rounds=rounds, device=runtime.device)
     return {
@@ -190,9 +185,3 @@ def run_chain(module: nn.Module, images: Tensor, length: int) -> None:
     """Runs a module several times on the same images."""
     for _ in range(length):
         module(images)
-
-
-def _chain_length(module: nn.Module, images: Tensor, runtime: Runtime) -> int:
-    """Returns how often a part is to be run in a row, from the faster of two trials after one for warming up."""
-    trials = time_in_turns({"part": partial(module, images)}, rounds=2, warmup=1, device=runtime.device)["part"]
-    return max(1, min(MAX_CHAIN, math.ceil(CHAIN_MS / min(trials))))

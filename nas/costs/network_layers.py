@@ -1,4 +1,4 @@
-"""Walking through a network of cells: its layers, the cells in them, what stands beside these, and all shapes."""
+"""Walking through a network of cells: its layers, the cells in them, the modules around these, and all shapes."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nas.costs.operations import tensors_in
 from nas.models.derived import evaluating
 from nas.models.nasbench201 import NASBench201Network, ResidualReduction
 from nas.models.shufflenasnet import ReductionLayer, ShuffleNASNet
@@ -87,9 +88,9 @@ def shapes_of(network: nn.Module, genotype: Genotype, image_shape: Shape) -> Sha
     shapes: Shapes = {}
 
     def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        first = inputs[0][0] if inputs and isinstance(inputs[0], list) else next(iter(inputs), None)
-        if isinstance(first, Tensor) and isinstance(output, Tensor) and first.ndim == output.ndim == 4:
-            shapes[module] = _shape(first), _shape(output)
+        read, written = tensors_in(inputs), tensors_in(output)
+        if read and written and read[0].ndim == written[0].ndim == 4:
+            shapes[module] = _shape(read[0]), _shape(written[0])
 
     device = next(network.parameters()).device
     with evaluating(network), ExitStack() as hooks:

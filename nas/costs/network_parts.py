@@ -1,14 +1,18 @@
-"""What a network is made of, part by part, and which parts a genotype's path takes.
+"""The parts that a network is made of, and those that a genotype's path takes.
 
 A part is known by what it computes and on which shape, not by where it stands, so that what was measured of it once
 holds wherever it recurs. Parameters and multiply-adds are sums over the parts of a path, and latency nearly is.
 """
 
+import copy
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nas.costs.network_layers import (
     CellNetwork,
@@ -20,7 +24,7 @@ from nas.costs.network_layers import (
     layers_of,
     shapes_of,
 )
-from nas.costs.part_modules import Add, Head, Join, Merge, inference_form
+from nas.models.hardening import harden_mixers
 from nas.models.inference.ready import permutation_of
 from nas.models.macro import reduction_cell
 from nas.models.shufflenasnet import NormalLayer, ShuffleNASNet
@@ -37,7 +41,7 @@ class Part:
         kind: `op`, `add`, `merge`, `join`, `mixer`, `stem`, `shortcut`, `calibration`, `reduction`, `norm` or `head`.
         name: The op's or mixer's name, or the layers that it is made of.
         reads: (C, H, W) of what it reads; of the first of several.
-        channels: Of what it writes.
+        channels: Channels that it writes.
         stride: 1, 2 or more.
     """
 
@@ -149,7 +153,7 @@ class NetworkParts:
         return [self._module_part("shortcut", reduction, placed.reads, placed.reads[0], stride=2)]
 
     def _add_part(self, placed: PlacedCell) -> Part:
-        return self._held(Part("add", "2 nodes", placed.inside, placed.inside[0]), Add())
+        return self._held(Part("add", "2 nodes", placed.inside, placed.inside[0]), Between(lambda x: x + x))
 
     def _merge_parts(self, placed: PlacedCell, count: int) -> list[Part]:
         cell, channels = placed.module, placed.inside[0]
@@ -158,12 +162,12 @@ class NetworkParts:
             return [self._add_part(placed)] * (count - 1) + norm
         if cell.merge == "concat" and count * channels != cell.out_channels:
             return []  # no genotype of this network has so many outputs
-        part = Part("merge", f"{cell.merge} of {count}", placed.inside, cell.out_channels)
-        convolves = cell.merge_weights is not None
-        return [self._held(part, Merge(count, channels, convolves=convolves, batch_norm=cell.merge_bn))]
+        weights = [] if cell.merge_weights is None else [torch.zeros(channels, channels, 1, 1) for _ in range(count)]
+        merge = Between(partial(_merged, count), nn.ParameterList(weights), cell.merge_bn or nn.Identity())
+        return [self._held(Part("merge", f"{cell.merge} of {count}", placed.inside, cell.out_channels), merge)]
 
     def _fixed_parts(self, network: CellNetwork, shapes: Shapes) -> Iterator[Part]:
-        """Yields what every path takes: stem, what stands beside the cells, head."""
+        """Yields what every path takes: stem, the modules around the cells, head."""
         for kind, module in fixed_modules(network):
             if not isinstance(module, nn.Identity):
                 reads, (channels, height, _) = shapes[module]
@@ -172,12 +176,12 @@ class NetworkParts:
             reads = shapes[layer][0]
             if self.folds:
                 channels = reads[0] // 2 if isinstance(layer, NormalLayer) else reads[0]
-                yield self._held(Part("join", "2 slices", reads, channels), Join(channels))
+                yield self._held(Part("join", "2 slices", reads, channels), Between(partial(_joined, channels)))
         relu = not isinstance(network, StackedCells) or network.macro == "enas"
-        reads = shapes[network.layers[-1]][1]
         name = "relu, mean, linear" if relu else "mean, linear"
-        head = Part("head", name, reads, network.classifier.out_features)
-        yield self._held(head, Head(network.classifier, relu=relu))
+        reads = shapes[network.layers[-1]][1]
+        head = Between(partial(_head, relu=relu), network.classifier)
+        yield self._held(Part("head", name, reads, network.classifier.out_features), head)
 
     def _count_mixers(self, network: CellNetwork, shapes: Shapes) -> None:
         """Counts the mixers that inference carries out; permutations of a ShuffleNASNet are folded away."""
@@ -195,3 +199,46 @@ class NetworkParts:
         if part not in self.prototypes:
             self.prototypes[part] = inference_form(module)
         return part
+
+
+def inference_form(module: nn.Module) -> nn.Module:
+    """Returns a copy of a part of a network as inference has it: mixers exact, in evaluation mode."""
+    held = nn.ModuleList([copy.deepcopy(module)]).eval()
+    harden_mixers(held, linear_maps=True)
+    return held[0]
+
+
+class Between(nn.Module):
+    """What a network does between its modules, as a module, so that it can be timed by itself.
+
+    Args:
+        compute: Maps a feature map (N, C, H, W) and the modules to the result.
+        parts: The modules that it takes.
+    """
+
+    def __init__(self, compute: Callable[..., Tensor], *parts: nn.Module) -> None:
+        super().__init__()
+        self.compute = compute
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to what `compute` returns of it."""
+        return self.compute(x, *self.parts)
+
+
+def _joined(channels: int, x: Tensor) -> Tensor:
+    """Joins slices of two earlier outputs, as a folded layer reads them, to (N, `channels`, H, W)."""
+    first = channels // 2
+    return torch.cat([x.narrow(1, 0, first), x.narrow(1, x.shape[1] - channels + first, channels - first)], dim=1)
+
+
+def _merged(num_values: int, x: Tensor, weights: nn.ParameterList, batch_norm: Callable[[Tensor], Tensor]) -> Tensor:
+    """Merges a cell's outputs by concatenation, with relu and a 1x1 convolution if there are weights of one."""
+    merged = torch.cat([x] * num_values, dim=1)
+    if len(weights):
+        merged = F.conv2d(F.relu(merged), torch.cat(list(weights), dim=1))
+    return batch_norm(merged)
+
+
+def _head(x: Tensor, classifier: Callable[[Tensor], Tensor], *, relu: bool) -> Tensor:
+    return classifier((F.relu(x) if relu else x).mean(dim=(2, 3)))

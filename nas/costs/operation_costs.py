@@ -1,4 +1,4 @@
-"""What tensor operations cost on one image: of what kind each is, the formulas of a convolution, the sums of a layer.
+"""Costs of tensor operations on one image: the kind of each, the formulas of a convolution, the sums of a layer.
 
 Costs are those of the guidelines of ShuffleNet V2 (Ma et al. 2018, arXiv:1807.11164, §2): multiply-adds and memory
 access, in elements. `nas.costs.operations` records the operations.
@@ -7,9 +7,10 @@ access, in elements. `nas.costs.operations` records the operations.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 KINDS = ("dense conv", "pointwise conv", "depthwise conv", "grouped conv", "linear", "element-wise", "pool", "movement")
-POOLS = {"mean", "sum", "amax", "amin"}  # beside those with "pool" in their name
+POOLS = {"mean", "sum", "amax", "amin"}  # and those with "pool" in their name
 MOVEMENTS = {
     *("cat", "stack", "clone", "copy", "to_copy", "constant_pad_nd", "repeat", "roll", "flip", "pixel_shuffle"),
     *("channel_shuffle", "index", "index_select", "index_put", "index_copy", "gather", "scatter", "slice_scatter"),
@@ -73,7 +74,7 @@ class Operation:
         kind: One of `KINDS`; a copy, concatenation or gather is a movement, a mean over pixels a pool.
         layer: The part of the network that ran it.
         output_shape: Without the batch axis.
-        multiply_adds: Of convolutions and matrix products; 0 for others.
+        multiply_adds: Those of convolutions and matrix products; 0 for others.
         parameters: Weights read.
         new_parameters: Those among them that no earlier operation read.
         memory_access_elements: Elements of all tensors read and of the output.
@@ -95,33 +96,6 @@ class Operation:
     convolution: Convolution | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LayerCost:
-    """What a layer, or the whole network, costs on one image.
-
-    Attributes:
-        name: The layer's, or `total`.
-        output_shape: Without the batch axis.
-        parameters: Weights on the path; a weight shared between layers counts in the first.
-        multiply_adds: Of convolutions and matrix products.
-        memory_access_elements: Elements read and written, weights included.
-        kernels: Operations; views are none.
-        elementwise_kernels: The element-wise ones among them.
-        elementwise_output_elements: Elements that those compute.
-        elementwise_memory_access_elements: Elements that those read and write.
-    """
-
-    name: str
-    output_shape: tuple[int, ...]
-    parameters: int
-    multiply_adds: int
-    memory_access_elements: int
-    kernels: int
-    elementwise_kernels: int
-    elementwise_output_elements: int
-    elementwise_memory_access_elements: int
-
-
 def kind_of(name: str, convolution: Convolution | None, *, is_product: bool) -> str:
     """Returns the one of `KINDS` that an operation is; `is_product`: whether it is a matrix product."""
     if convolution is not None:
@@ -135,17 +109,24 @@ def kind_of(name: str, convolution: Convolution | None, *, is_product: bool) -> 
     return "movement" if name in MOVEMENTS else "element-wise"
 
 
-def layer_cost(name: str, operations: Sequence[Operation], output_shape: tuple[int, ...]) -> LayerCost:
-    """Sums the operations of a layer, or of the whole network."""
+def layer_cost(name: str, operations: Sequence[Operation], output_shape: tuple[int, ...]) -> dict[str, Any]:
+    """Sums the operations of a layer, or of the whole network, on one image.
+
+    Returns:
+        `name`; `output_shape`, without the batch axis; `parameters` on the path, a weight shared between layers counted
+        in the first; `multiply_adds` of convolutions and matrix products; `memory_access_elements`, read and written,
+        weights included; `kernels`, operations without views; of the element-wise ones among them
+        `elementwise_kernels`, `elementwise_output_elements` and `elementwise_memory_access_elements`.
+    """
     elementwise = [operation for operation in operations if operation.kind == "element-wise"]
-    return LayerCost(
-        name=name,
-        output_shape=output_shape,
-        parameters=sum(operation.new_parameters for operation in operations),
-        multiply_adds=sum(operation.multiply_adds for operation in operations),
-        memory_access_elements=sum(operation.memory_access_elements for operation in operations),
-        kernels=len(operations),
-        elementwise_kernels=len(elementwise),
-        elementwise_output_elements=sum(operation.output_elements for operation in elementwise),
-        elementwise_memory_access_elements=sum(operation.memory_access_elements for operation in elementwise),
-    )
+    return {
+        "name": name,
+        "output_shape": output_shape,
+        "parameters": sum(operation.new_parameters for operation in operations),
+        "multiply_adds": sum(operation.multiply_adds for operation in operations),
+        "memory_access_elements": sum(operation.memory_access_elements for operation in operations),
+        "kernels": len(operations),
+        "elementwise_kernels": len(elementwise),
+        "elementwise_output_elements": sum(operation.output_elements for operation in elementwise),
+        "elementwise_memory_access_elements": sum(operation.memory_access_elements for operation in elementwise),
+    }

@@ -1,4 +1,4 @@
-"""What a forward pass computes, operation by operation: arithmetic, weights, memory traffic, and what waits for what.
+"""Recording of a forward pass, operation by operation: arithmetic, weights, memory traffic, and dependencies.
 
 The pass is recorded below the modules, where every tensor operation of torch passes, so that functional calls, skipped
 candidates and copies count as they are run. On the device "meta" nothing is allocated or computed.
@@ -7,7 +7,6 @@ candidates and copies count as they are run. On the device "meta" nothing is all
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -28,26 +27,19 @@ REST = "rest"
 """The layer of what the network's own forward computes outside its parts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """A forward pass.
-
-    Attributes:
-        operations: In the order in which they ran; views are none.
-        output_shapes: By layer, without the batch axis; the network's own under the empty name.
-    """
-
-    operations: tuple[Operation, ...]
-    output_shapes: dict[str, tuple[int, ...]]
-
-
-def record_operations(network: nn.Module, *inputs: object, image_shape: tuple[int, int, int]) -> Recording:
+def record_operations(
+    network: nn.Module, *inputs: object, image_shape: tuple[int, int, int]
+) -> tuple[list[Operation], dict[str, tuple[int, ...]]]:
     """Records the forward pass of one image in evaluation mode; every module's mode is as before afterwards.
 
     Args:
         network: Any device, "meta" included.
         inputs: What `network` takes after the images.
         image_shape: (C, H, W).
+
+    Returns:
+        The operations in the order in which they ran, views left out; and the output shapes by layer, without the batch
+        axis, the network's own under the empty name.
 
     Raises:
         ValueError: If the image shape is not three numbers of at least 1.
@@ -56,13 +48,12 @@ def record_operations(network: nn.Module, *inputs: object, image_shape: tuple[in
         raise ValueError(f"image_shape must be three numbers of at least 1, got {tuple(image_shape)}")
     recorder = _Recorder(network)
     # In inference mode torch hands over composite operations, convolutions by other names among them.
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad(), evaluating(network), _layers_named(network, recorder):
         weight = next(network.parameters(), torch.empty(0))
         image = torch.zeros((1, *image_shape), device=weight.device, dtype=weight.dtype)
-        with evaluating(network), _layers_named(network, recorder), recorder:
-            output = network(image, *inputs)
-    recorder.leave("", output)
-    return Recording(tuple(recorder.operations), recorder.output_shapes)
+        with recorder:
+            network(image, *inputs)
+    return recorder.operations, recorder.output_shapes
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -70,7 +61,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.operations: list[Operation] = []
         self.output_shapes: dict[str, tuple[int, ...]] = {}
-        self.running = [REST]  # the layers entered and not left
+        self.running: list[str] = []  # the layers entered and not left, the network first
         self._owners: dict[StorageWeakRef, list[nn.Parameter]] = {}  # weak references, for memory to be freed in time
         for parameter in network.parameters():
             self._owners.setdefault(storage_of(parameter), []).append(parameter)
@@ -82,44 +73,29 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         name = _plain_name(func._schema.name)
-        written = [value for value in tree_leaves(out) if isinstance(value, Tensor)]
-        read = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+        written, read = tensors_in(out), tensors_in((args, kwargs))
         known = {storage_of(value) for value in read}
         is_view = not func._schema.is_mutable and all(storage_of(value) in known for value in written)
-        if written and not is_view and name not in FREE:
-            self._enter(func, name, args, kwargs or {}, out, written, read[1:] if name in OVERWRITING else read)
-        return out
-
-    def leave(self, layer: str, output: object) -> None:
-        """Notes what a layer returned."""
-        tensors = [value for value in tree_leaves(output) if isinstance(value, Tensor)]
-        if tensors:
-            self.output_shapes[layer] = tuple(tensors[0].shape[1:])
-
-    def _enter(
-        self,
-        func: Any,
-        name: str,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        out: Any,
-        written: list[Tensor],
-        read: list[Tensor],
-    ) -> None:
+        if not written or is_view or name in FREE:
+            return out
+        read = read[1:] if name in OVERWRITING else read
         depth = 1 + max((self._depths.get(storage_of(value), 0) for value in (*read, *written)), default=0)
-        for value in written:
-            self._depths[storage_of(value)] = depth
-        weights = {id(weight): weight.numel() for value in read for weight in self._weights_in(value)}
+        self._depths |= {storage_of(value): depth for value in written}
+        weights = {  # of several that share memory, the one that is read, or all if a view of them is
+            id(owner): owner.numel()
+            for value in read
+            for owner in self._owners.get(storage_of(value), ())
+            if owner is value or not isinstance(value, nn.Parameter)
+        }
         convolution = _convolution(args, written[0]) if name == "convolution" else None
         count = flop_registry.get(func._overloadpacket)
-        multiply_adds = int(count(*args, **kwargs, out_val=out)) // 2 if count else 0
         self.operations.append(
             Operation(
                 name=name,
                 kind=kind_of(name, convolution, is_product=count is not None),
-                layer=self.running[-1],
+                layer=self.running[-1] or REST,
                 output_shape=tuple(written[0].shape[1:]),
-                multiply_adds=multiply_adds,
+                multiply_adds=int(count(*args, **(kwargs or {}), out_val=out)) // 2 if count else 0,
                 parameters=sum(weights.values()),
                 new_parameters=sum(size for key, size in weights.items() if key not in self._read),
                 # The first output alone: others are indices of a pooling or statistics, for the backward pass only.
@@ -130,25 +106,22 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             )
         )
         self._read |= weights.keys()
-
-    def _weights_in(self, value: Tensor) -> list[nn.Parameter]:
-        owners = self._owners.get(storage_of(value), [])
-        return [owner for owner in owners if owner is value] or owners
+        return out
 
 
 @contextmanager
 def _layers_named(network: nn.Module, recorder: _Recorder) -> Iterator[None]:
-    """Tells the recorder which layer runs."""
+    """Lets the recorder know which layer runs, and what shape its output has."""
 
     def enter(name: str, *_: object) -> None:
         recorder.running.append(name)
 
     def leave(name: str, *call: object) -> None:
         recorder.running.pop()
-        recorder.leave(name, call[-1])
+        recorder.output_shapes.update((name, tuple(value.shape[1:])) for value in tensors_in(call[-1])[:1])
 
     with ExitStack() as hooks:
-        for name, part in _parts(network):
+        for name, part in [("", network), *_parts(network)]:
             hooks.enter_context(part.register_forward_pre_hook(partial(enter, name)))
             hooks.enter_context(part.register_forward_hook(partial(leave, name)))
         yield
@@ -156,11 +129,15 @@ def _layers_named(network: nn.Module, recorder: _Recorder) -> Iterator[None]:
 
 def _parts(module: nn.Module, prefix: str = "", *, listed: bool = False) -> Iterator[tuple[str, nn.Module]]:
     for name, part in module.named_children():
-        inside = listed or name in PARTS
-        if inside and isinstance(part, nn.ModuleList | nn.Sequential):
+        if (listed or name in PARTS) and isinstance(part, nn.ModuleList | nn.Sequential):
             yield from _parts(part, f"{prefix}{name}.", listed=True)
         else:
             yield f"{prefix}{name}", part
+
+
+def tensors_in(values: object) -> list[Tensor]:
+    """Returns the tensors in nested lists, tuples and dictionaries."""
+    return [value for value in tree_leaves(values) if isinstance(value, Tensor)]
 
 
 def storage_of(value: Tensor) -> StorageWeakRef:

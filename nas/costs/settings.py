@@ -36,12 +36,7 @@ class PredictorSettings:
             raise ValueError("calibration_genotypes must be 0 or at least 2, got 1")
 
 
-def check_cost(name: str) -> str:
-    """Returns the name of a cost.
-
-    Raises:
-        ValueError: If there is no such cost; the message lists them.
-    """
+def check_cost(name: str) -> None:
+    """Raises ValueError if there is no cost of that name; the message lists those there are."""
     if name not in FIELDS:
         raise ValueError(f"cost must be one of {', '.join(FIELDS)}, got {name!r}")
-    return name

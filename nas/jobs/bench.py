@@ -22,9 +22,8 @@ from nas.runs.seeds import derive_seed, seed_everything
 from nas.studies.benchmarks.communication import measure_communication
 from nas.studies.benchmarks.epochs import measure_controller, measure_shares, measure_targets
 from nas.studies.benchmarks.loader import measure_loader
-from nas.studies.benchmarks.memory import measure_memory
 from nas.studies.benchmarks.roofline import measure_roofline
-from nas.studies.benchmarks.scaling import measure_scaling
+from nas.studies.benchmarks.scaling import measure_memory, measure_scaling
 from nas.studies.benchmarks.settings import PARTS, BenchSettings
 from nas.studies.benchmarks.steps import measure_ratio, measure_switches, measure_throughput
 from nas.studies.benchmarks.tables import print_tables

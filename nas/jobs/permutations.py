@@ -16,14 +16,13 @@ from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import write_csv, write_json
 from nas.runs.console import header, note, result, shown
 from nas.runs.seeds import seed_everything
-from nas.studies.demonstrations import TASKS, bodies, structured, two_layer
+from nas.studies.demonstrations import TASKS
+from nas.studies.demonstrations import plots as draw
+from nas.studies.demonstrations.bodies import bodies
 from nas.studies.demonstrations.costs import mixer_costs, model_costs
-from nas.studies.demonstrations.matching import graph_matching
-from nas.studies.demonstrations.matching.plots import matrices_over_time, success_curves
-from nas.studies.demonstrations.permuted import images as permuted_images
-from nas.studies.demonstrations.permuted.plots import accuracy_plot, pictures_plot
-from nas.studies.demonstrations.permuted.plots import film_plot as permuted_film
-from nas.studies.demonstrations.structured_plots import constructed_plot, film_plot, learned_plot
+from nas.studies.demonstrations.permuted_images import permuted_images
+from nas.studies.demonstrations.planted import graph_matching, two_layer
+from nas.studies.demonstrations.structured import structured
 from search_spaces.shuffles import check_mixer
 
 MAX_WIDTH = 140  # characters of a printed row
@@ -32,19 +31,27 @@ Figures = dict[str, Any]
 
 
 DEMONSTRATIONS: dict[str, Callable[..., Figures]] = {
-    "graph_matching": graph_matching.run,
-    "two_layer": two_layer.run,
-    "structured": structured.run,
-    "permuted_images": permuted_images.run,
+    "graph_matching": graph_matching,
+    "two_layer": two_layer,
+    "structured": structured,
+    "permuted_images": permuted_images,
     "mixer_costs": mixer_costs,
     "model_costs": model_costs,
-    "bodies": bodies.run,
+    "bodies": bodies,
 }
 PICTURES: dict[str, dict[str, Callable[[Figures, Path], None]]] = {
-    "graph_matching": {"matrices": lambda figures, path: matrices_over_time(figures["snapshots"], path)},
-    "two_layer": {"matrices": lambda figures, path: matrices_over_time(figures["snapshots"], path)},
-    "structured": {"constructed": constructed_plot, "learned": learned_plot, "matrices": film_plot},
-    "permuted_images": {"pictures": pictures_plot, "accuracy": accuracy_plot, "matrices": permuted_film},
+    "graph_matching": {"matrices": draw.matrices_over_time},
+    "two_layer": {"matrices": draw.matrices_over_time},
+    "structured": {
+        "constructed": draw.constructed_plot,
+        "learned": draw.learned_plot,
+        "matrices": draw.descent_film,
+    },
+    "permuted_images": {
+        "pictures": draw.pictures_plot,
+        "accuracy": draw.accuracy_plot,
+        "matrices": draw.permutation_film,
+    },
 }
 """By task, what is drawn of all figures, by the last part of the file's name."""
 
@@ -116,10 +123,10 @@ def _run_task(task: str, settings: Any, cfg: DictConfig, out: Path, runtime: Run
         resources = {"data": data, "runtime": runtime, "folder": out / "members"}
     seed_everything(cfg.seed)
     figures = demonstration(settings, seed=cfg.seed, on_row=on_row, **resources)
-    for name, draw in PICTURES.get(task, {}).items():
-        draw(figures, out / f"{task}-{name}.svg")
+    for name, picture in PICTURES.get(task, {}).items():
+        picture(figures, out / f"{task}-{name}.svg")
     for name, chosen in _curves(task, figures["settings"]).items():
-        success_curves(figures["rows"], out / f"{task}-{name}.svg", **chosen)
+        draw.success_curves(figures["rows"], out / f"{task}-{name}.svg", **chosen)
     write_csv(out / f"{task}.csv", rows)
     write_json(file, {**figures, "environment": environment(runtime, seed=cfg.seed)})
     note(f"figures in {shown(file)}, rows in {task}.csv")

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from nas.models.genotype_files import load_genotype, load_genotypes
 from nas.runs.checkpoints import write_csv, write_json, write_text
 from nas.runs.console import Column, Table, header, note, progress, result, shown
 from nas.searching.readouts import Readout
-from nas.studies.ranking.ordering import Array, Estimate
+from nas.studies.ranking.ordering import Array, Estimates
 from nas.studies.ranking.plots import ordering_plot
 from nas.studies.ranking.settings import TableRankSettings
 from nas.studies.ranking.table_truth import TableCells, ordering_rows, rows_beside, table_cells
@@ -65,7 +65,7 @@ def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, An
         scores = {run: {kind: values[places] for kind, values in kinds.items()} for run, kinds in scores.items()}
     rows = ordering_rows(cells, scores, seed=cfg.seed, resamples=settings.resamples)
     report = {
-        "ordering": {name: {column: asdict(one) for column, one in row.items()} for name, row in rows.items()},
+        "ordering": rows,
         "found": {} if settings.part == "development" else _found(runs, every),
         "part": settings.part,
         "classes": cells.num_classes,
@@ -179,20 +179,22 @@ def _append(file: Path, scores: Mapping[str, Readout]) -> None:
         writer.writerows([cell, *score] for cell, score in scores.items())
 
 
-def _csv_row(name: str, row: Mapping[str, Estimate]) -> dict[str, Any]:
+def _csv_row(name: str, row: Estimates) -> dict[str, Any]:
     return {"scored by": name} | {
         f"{column}{end}": value
         for column, one in row.items()
-        for end, value in (("", one.value), (" low", one.low), (" high", one.high))
+        for end, value in (("", one["value"]), (" low", one["low"]), (" high", one["high"]))
     }
 
 
-def _print(rows: Mapping[str, Mapping[str, Estimate]], *, own: str) -> None:
+def _print(rows: Mapping[str, Estimates], *, own: str) -> None:
     columns = list(next(iter(rows.values())))
     width = max(map(len, rows))
     table = Table([Column("scored by", f"{'scored by':>{width}}", ""), *(Column(one, one, ".3f") for one in columns)])
     for name, row in rows.items():
-        table.row({"scored by": name} | {column: one.value for column, one in row.items()})
+        table.row({"scored by": name} | {column: one["value"] for column, one in row.items()})
     figures = rows[f"shared {own}"]
-    said = ", ".join(f"{name} {one.value:.3f} ({one.low:.3f} … {one.high:.3f})" for name, one in figures.items())
+    said = ", ".join(
+        f"{name} {one['value']:.3f} ({one['low']:.3f} … {one['high']:.3f})" for name, one in figures.items()
+    )
     result(f"scored by the shared weights' {own} (95 % interval over classes and runs): {said}")

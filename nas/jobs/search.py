@@ -220,8 +220,8 @@ def trust(candidates: Sequence[Mapping[str, Any]], out: Path) -> str:
         return f"{compared}: too few to tell, at least {ENOUGH_CELLS} are needed"
     shared, alone = (np.array([entry[key] for entry in trained]) for key in ("reward", "stand_alone_reward"))
     tau = ordering(shared, Truth(values=alone, groups={}, classes=np.arange(len(alone))), resamples=1000)["tau"]
-    verdict = "they order cells" if tau.low > 0 else "they are not shown to order cells"
-    return f"{compared}: Kendall's tau {tau.value:.2f} ({tau.low:.2f} … {tau.high:.2f}), {verdict}"
+    verdict = "they order cells" if tau["low"] > 0 else "they are not shown to order cells"
+    return f"{compared}: Kendall's tau {tau['value']:.2f} ({tau['low']:.2f} … {tau['high']:.2f}), {verdict}"
 
 
 def _looked_up(best: Mapping[str, Any], evaluator: TableEvaluator, cfg: DictConfig) -> list[str]:

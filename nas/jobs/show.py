@@ -2,7 +2,6 @@
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +80,7 @@ def _examine(cfg: DictConfig, network: nn.Module, genotype: Genotype | None) -> 
         result("\n".join(_published_lines(cell)))
     guidelines = examine(network, genotype, image_shape=shape)
     result("\n" + guidelines_text(guidelines))
-    return {**figures, "guidelines": asdict(guidelines)}
+    return {**figures, "guidelines": guidelines}
 
 
 def _images(cfg: DictConfig) -> ImageKind:

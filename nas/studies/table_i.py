@@ -14,9 +14,9 @@ class Row:
         cells: Cells or layers, as the paper writes them.
         filters: As published.
         published_parameters: As published.
-        error: With the usual augmentation.
-        cutout_error: With Cutout.
-        name: Of the published cell; None where there is only literature.
+        error: Error with the usual augmentation.
+        cutout_error: Error with Cutout.
+        name: Name of the published cell; None where there is only literature.
         model: Its network, with the count it must have.
     """
 

@@ -31,12 +31,6 @@ def test_the_link_that_made_the_times_is_found(ranks):
     assert link.latency_us == pytest.approx(15)
 
 
-@pytest.mark.parametrize(("times", "ranks"), [({4: 1.0}, 2), ({4: 1.0, 8: 2.0}, 1)])
-def test_too_little_to_fit_is_refused(times, ranks):
-    with pytest.raises(ValueError, match="a link is fitted to two sizes and two ranks at least"):
-        fit_link(times, ranks=ranks)
-
-
 def test_a_process_that_ends_early_is_an_error():
     with pytest.raises(OSError, match="a process of the all-reduce ended"):
         time_all_reduce([-4], ranks=2, rounds=1)

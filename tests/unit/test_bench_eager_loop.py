@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from nas.data.augmentation import Augmentation
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.studies.benchmarks.eager import EagerLoop, EagerProcess, EagerSettings, make_loader
 from nas.training.settings import TrainingSettings
@@ -19,8 +20,7 @@ TRAINING = TrainingSettings(
 SETTINGS = EagerSettings(
     image_shape=(3, 8, 8),
     num_classes=5,
-    crop_padding=0,
-    flip=False,
+    augmentation=Augmentation(),
     training=TRAINING,
     steps=2,
     workers=0,
@@ -53,7 +53,7 @@ def test_an_epoch_has_its_steps_and_shows_every_image_once():
 
 
 def test_crop_and_flip_change_an_image_from_one_look_to_the_next():
-    data = make_loader(replace(SETTINGS, crop_padding=2, flip=True)).dataset
+    data = make_loader(replace(SETTINGS, augmentation=Augmentation(crop_padding=2, flip=True))).dataset
     looks = {tuple(data[0][0].flatten().tolist()) for _ in range(20)}
     assert len(looks) > 5
 

@@ -13,7 +13,7 @@ from tests.conftest import make_cell
 
 
 def costs_of(network: nn.Module, *, side: int = 4, batch_size: int = 2, element_bytes: int = 4) -> list[KernelCost]:
-    operations = record_operations(network, image_shape=(3, side, side)).operations
+    operations, _ = record_operations(network, image_shape=(3, side, side))
     return training_costs(operations, batch_size=batch_size, element_bytes=element_bytes)
 
 
@@ -57,7 +57,7 @@ def test_operations_of_a_step_are_what_torch_counts_forward_and_backward():
     network = ShuffleNASNet(
         genotype_candidates(genotype), in_channels=3, num_classes=5, filters=4, cells_per_stage=1, stages=2
     )
-    operations = record_operations(network, genotype, image_shape=(3, 8, 8)).operations
+    operations, _ = record_operations(network, genotype, image_shape=(3, 8, 8))
     images, labels = torch.randn(6, 3, 8, 8), torch.randint(5, (6,))
     with FlopCounterMode(display=False) as counter:
         F.cross_entropy(network.train()(images, genotype), labels).backward()

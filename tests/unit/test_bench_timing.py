@@ -110,7 +110,7 @@ def test_batches_go_on_through_a_split_in_other_orders():
     split = ResidentSplit(images, torch.arange(12), mean=torch.zeros(1), std=torch.ones(1))
     data = SimpleNamespace(augmentation=Augmentation(flip=True))
     bench = SimpleNamespace(search=SimpleNamespace(evaluator=SimpleNamespace(data=data)))
-    batches = Workbench.batches(bench, split, SimpleNamespace(cutout=0), batch_size=5)
+    batches = Workbench.batches(bench, split, 5, cutout=0)
     orders = [tuple(label for _ in range(2) for label in next(batches)[1].tolist()) for _ in range(3)]
     assert len(set(orders)) == 3
     assert all(len(set(order)) == 10 for order in orders)  # a pass shows an image once, and drops what is left over

@@ -7,8 +7,7 @@ from torch import nn
 
 from nas.compute.device import Runtime
 from nas.costs.latency.peak_memory import held_bytes
-from nas.studies.benchmarks.memory import peak_bytes
-from nas.studies.benchmarks.scaling import EXTRA, enough_ops, shortened
+from nas.studies.benchmarks.scaling import EXTRA, enough_ops, peak_bytes, shortened
 from nas.studies.benchmarks.steps import ALL_ON, runtimes
 from search_spaces.nasnet import NASNetSpace
 from search_spaces.ops import OPS, find_op

@@ -1,7 +1,6 @@
 import itertools
 import json
 import math
-from dataclasses import asdict
 
 import pytest
 import torch
@@ -10,8 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.costs.cell_graph import CellShape, cell_shape
-from nas.costs.guidelines import examine
+from nas.costs.guidelines import cell_shape, examine
 from nas.costs.guidelines_text import guidelines_text
 from nas.costs.operation_costs import Convolution
 from nas.costs.operations import record_operations
@@ -61,22 +59,25 @@ class Computed(nn.Module):
 
 def test_a_pointwise_convolution_of_equal_widths_has_exactly_the_least_memory_access():
     found = examine(nn.Sequential(conv(8, 8, 1)), None, image_shape=(8, 5, 5))
-    assert (found.total.multiply_adds, found.total.parameters, found.total.kernels) == (25 * 64, 64, 1)
-    assert found.total.memory_access_elements == 25 * (8 + 8) + 64
-    assert found.equal_widths.memory_access_ratio == 1.0
-    assert found.equal_widths.equal_width_share == 1.0
+    assert (found["total"]["multiply_adds"], found["total"]["parameters"], found["total"]["kernels"]) == (
+        25 * 64,
+        64,
+        1,
+    )
+    assert found["total"]["memory_access_elements"] == 25 * (8 + 8) + 64
+    assert found["equal_widths"]["memory_access_ratio"] == 1.0
+    assert found["equal_widths"]["equal_width_share"] == 1.0
 
 
 def test_unequal_widths_cost_more_than_the_bound_and_the_worst_is_named():
     network = nn.Sequential(conv(4, 16, 1), conv(16, 16, 1))
-    found = examine(network, None, image_shape=(4, 6, 6)).equal_widths
+    found = examine(network, None, image_shape=(4, 6, 6))["equal_widths"]
     first, least = 36 * (4 + 16) + 64, 2 * 36 * 8 + 64  # √(4·16) = 8
     second = 36 * 32 + 256
-    assert found.memory_access_ratio == pytest.approx((first + second) / (least + second))
-    assert (found.num_convolutions, found.equal_width_share) == (2, 0.5)
-    assert found.worst is not None
-    assert (found.worst.layer, found.worst.in_channels, found.worst.out_channels) == ("0", 4, 16)
-    assert found.worst.memory_access_ratio == pytest.approx(784 / 640)
+    assert found["memory_access_ratio"] == pytest.approx((first + second) / (least + second))
+    assert (found["num_convolutions"], found["equal_width_share"]) == (2, 0.5)
+    worst = {"layer": "0", "in_channels": 4, "out_channels": 16, "memory_access_ratio": pytest.approx(784 / 640)}
+    assert found["worst"] == worst
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 60))
@@ -93,8 +94,7 @@ def test_the_bound_is_equation_2_of_the_paper(c1, c2, side):
 
 
 def test_a_strided_dense_convolution_reads_the_large_input_and_writes_the_small_output():
-    recording = record_operations(nn.Sequential(conv(3, 6, 3, stride=2, padding=1)), image_shape=(3, 8, 8))
-    (operation,) = recording.operations
+    (operation,), _ = record_operations(nn.Sequential(conv(3, 6, 3, stride=2, padding=1)), image_shape=(3, 8, 8))
     assert operation.kind == "dense conv"
     assert operation.multiply_adds == 16 * 9 * 3 * 6
     assert operation.memory_access_elements == 64 * 3 + 16 * 6 + 9 * 18
@@ -103,45 +103,49 @@ def test_a_strided_dense_convolution_reads_the_large_input_and_writes_the_small_
 
 def test_a_depthwise_convolution_is_neither_dense_nor_grouped():
     found = examine(nn.Sequential(conv(6, 6, 3, padding=1, groups=6)), None, image_shape=(6, 4, 4))
-    assert found.total.multiply_adds == 16 * 9 * 6
-    assert found.total.memory_access_elements == 16 * 12 + 54
-    assert found.equal_widths.num_convolutions == found.groups.num_convolutions == 0
-    assert found.groups.memory_access_ratio == found.equal_widths.memory_access_ratio == 1.0
-    assert found.element_wise.memory_access_share == 0.0
-    assert found.element_wise.memory_access_share_with_depthwise == 1.0
+    assert found["total"]["multiply_adds"] == 16 * 9 * 6
+    assert found["total"]["memory_access_elements"] == 16 * 12 + 54
+    assert found["equal_widths"]["num_convolutions"] == found["groups"]["num_convolutions"] == 0
+    assert found["groups"]["memory_access_ratio"] == found["equal_widths"]["memory_access_ratio"] == 1.0
+    assert found["element_wise"]["memory_access_share"] == 0.0
+    assert found["element_wise"]["memory_access_share_with_depthwise"] == 1.0
 
 
 def test_groups_are_compared_with_as_many_multiply_adds_without():
     grouped = examine(nn.Sequential(conv(8, 8, 1, groups=2)), None, image_shape=(8, 4, 4))
     alone = examine(nn.Sequential(conv(8, 4, 1)), None, image_shape=(8, 4, 4))
-    assert grouped.total.multiply_adds == alone.total.multiply_adds == 16 * 32
-    assert grouped.total.memory_access_elements == 288
-    assert alone.total.memory_access_elements == 224
-    assert grouped.groups.memory_access_ratio == pytest.approx(288 / 224)
+    assert grouped["total"]["multiply_adds"] == alone["total"]["multiply_adds"] == 16 * 32
+    assert grouped["total"]["memory_access_elements"] == 288
+    assert alone["total"]["memory_access_elements"] == 224
+    assert grouped["groups"]["memory_access_ratio"] == pytest.approx(288 / 224)
 
 
 def test_the_share_of_grouped_convolutions_is_that_of_their_multiply_adds():
     network = nn.Sequential(conv(8, 8, 1, groups=4), conv(8, 8, 1, groups=2), conv(8, 8, 1))
-    groups = examine(network, None, image_shape=(8, 4, 4)).groups
-    assert groups.multiply_adds_share == pytest.approx((16 + 32) / (16 + 32 + 64))
-    assert (groups.num_convolutions, groups.largest_groups) == (2, 4)
+    groups = examine(network, None, image_shape=(8, 4, 4))["groups"]
+    assert groups["multiply_adds_share"] == pytest.approx((16 + 32) / (16 + 32 + 64))
+    assert (groups["num_convolutions"], groups["largest_groups"]) == (2, 4)
 
 
 def test_a_linear_layer_with_bias():
     found = examine(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), None, image_shape=(3, 2, 2))
-    assert found.total.multiply_adds == 60
-    assert found.total.parameters == 65
-    assert found.total.memory_access_elements == 12 + 65 + 5
-    assert [layer.name for layer in found.layers] == ["1"]  # flattening is a view
+    assert found["total"]["multiply_adds"] == 60
+    assert found["total"]["parameters"] == 65
+    assert found["total"]["memory_access_elements"] == 12 + 65 + 5
+    assert [layer["name"] for layer in found["layers"]] == ["1"]  # flattening is a view
 
 
 def test_a_residual_addition_and_a_relu_are_element_wise():
     found = examine(Computed(lambda x: x + F.relu(x)), None, image_shape=(2, 3, 3))
-    assert found.element_wise.kernels_by_name == {"add": 1, "relu": 1}
-    assert found.total.elementwise_kernels == found.total.kernels == 2
-    assert found.total.elementwise_output_elements == 2 * 18
-    assert found.total.memory_access_elements == found.total.elementwise_memory_access_elements == 3 * 18 + 2 * 18
-    assert found.element_wise.memory_access_share == found.element_wise.kernels_share == 1.0
+    assert found["element_wise"]["kernels_by_name"] == {"add": 1, "relu": 1}
+    assert found["total"]["elementwise_kernels"] == found["total"]["kernels"] == 2
+    assert found["total"]["elementwise_output_elements"] == 2 * 18
+    assert (
+        found["total"]["memory_access_elements"]
+        == found["total"]["elementwise_memory_access_elements"]
+        == 3 * 18 + 2 * 18
+    )
+    assert found["element_wise"]["memory_access_share"] == found["element_wise"]["kernels_share"] == 1.0
 
 
 def test_relu_in_place_counts_like_any_other_and_is_waited_for():
@@ -149,7 +153,7 @@ def test_relu_in_place_counts_like_any_other_and_is_waited_for():
         half = (x * 2).chunk(2, dim=1)[0]
         return F.relu_(half) + 1
 
-    operations = record_operations(Computed(function), image_shape=(2, 3, 3)).operations
+    operations, _ = record_operations(Computed(function), image_shape=(2, 3, 3))
     assert [(operation.name, operation.memory_access_elements, operation.depth) for operation in operations] == [
         ("mul", 36, 1),
         ("relu", 18, 2),
@@ -159,9 +163,9 @@ def test_relu_in_place_counts_like_any_other_and_is_waited_for():
 
 def test_batch_norm_is_element_wise_and_reads_its_four_vectors():
     found = examine(nn.Sequential(nn.BatchNorm2d(4)), None, image_shape=(4, 3, 3))
-    assert found.element_wise.kernels_by_name == {"batch_norm": 1}
-    assert found.total.memory_access_elements == 2 * 36 + 4 * 4
-    assert found.total.parameters == 8
+    assert found["element_wise"]["kernels_by_name"] == {"batch_norm": 1}
+    assert found["total"]["memory_access_elements"] == 2 * 36 + 4 * 4
+    assert found["total"]["parameters"] == 8
 
 
 def test_views_cost_nothing_and_copies_are_movements():
@@ -170,7 +174,7 @@ def test_views_cost_nothing_and_copies_are_movements():
         joined = torch.cat([second, first], dim=1).transpose(1, 2).contiguous()
         return joined.index_select(1, torch.zeros(1, dtype=torch.long))[:, :, :1]
 
-    operations = record_operations(Computed(function), image_shape=(2, 3, 3)).operations
+    operations, _ = record_operations(Computed(function), image_shape=(2, 3, 3))
     kinds = {operation.name: operation.kind for operation in operations if operation.name != "zeros"}
     assert kinds == {"cat": "movement", "clone": "movement", "index_select": "movement"}
 
@@ -179,7 +183,7 @@ def test_views_cost_nothing_and_copies_are_movements():
     "layer", [nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(3, 1, 1), nn.AdaptiveAvgPool2d(3), nn.AdaptiveAvgPool2d(1)]
 )
 def test_pools_write_their_output_alone(layer):
-    (operation,) = record_operations(nn.Sequential(layer), image_shape=(2, 3, 3)).operations
+    (operation,), _ = record_operations(nn.Sequential(layer), image_shape=(2, 3, 3))
     assert operation.kind == "pool"
     assert operation.memory_access_elements == 18 + math.prod(operation.output_shape)
 
@@ -189,8 +193,8 @@ def test_the_longest_chain_follows_the_tensors():
         long = F.relu(F.relu(F.relu(x)))
         return long + F.relu(x) + x.neg()
 
-    found = examine(Computed(function), None, image_shape=(1, 2, 2)).fragmentation
-    assert (found.kernels, found.sequential_kernels) == (7, 5)
+    found = examine(Computed(function), None, image_shape=(1, 2, 2))["fragmentation"]
+    assert (found["kernels"], found["sequential_kernels"]) == (7, 5)
 
 
 def test_weights_count_once_and_only_where_they_are_read():
@@ -198,15 +202,15 @@ def test_weights_count_once_and_only_where_they_are_read():
         return F.conv2d(F.conv2d(x, used), torch.cat([used.view(1, 2, 2, 1, 1)[0], used], dim=0))
 
     network = Computed(function, used=torch.ones(2, 2, 1, 1), unused=torch.ones(7))
-    recording = record_operations(network, image_shape=(2, 3, 3))
-    assert [operation.parameters for operation in recording.operations] == [4, 4, 0]
-    assert [operation.new_parameters for operation in recording.operations] == [4, 0, 0]
+    operations, _ = record_operations(network, image_shape=(2, 3, 3))
+    assert [operation.parameters for operation in operations] == [4, 4, 0]
+    assert [operation.new_parameters for operation in operations] == [4, 0, 0]
 
 
 def test_weights_that_share_memory_are_told_apart():
     flat = torch.ones(6)
     network = Computed(lambda x, *, used, unused: x * used, used=nn.Parameter(flat[:2]), unused=nn.Parameter(flat[2:]))
-    assert examine(network, None, image_shape=(1, 2, 2)).total.parameters == 2
+    assert examine(network, None, image_shape=(1, 2, 2))["total"]["parameters"] == 2
 
 
 def test_only_memory_that_is_touched_counts():
@@ -214,14 +218,14 @@ def test_only_memory_that_is_touched_counts():
         wide = F.relu(x.expand(1, 8, 3, 3))  # one channel, read again and again
         return torch.empty_like(wide).copy_(wide)  # what was there is not read
 
-    operations = record_operations(Computed(function), image_shape=(1, 3, 3)).operations
+    operations, _ = record_operations(Computed(function), image_shape=(1, 3, 3))
     assert [operation.memory_access_elements for operation in operations] == [9 + 72, 72 + 72]
 
 
 def test_the_least_memory_access_of_a_strided_convolution_is_that_of_its_two_resolutions():
     found = examine(nn.Sequential(conv(2, 8, 1, stride=2)), None, image_shape=(2, 4, 4))
-    assert found.equal_widths.memory_access_ratio == 1.0  # reads 2 · 16 and writes 8 · 4: no other split is less
-    assert found.equal_widths.equal_width_share == 0.0
+    assert found["equal_widths"]["memory_access_ratio"] == 1.0  # reads 2 · 16 and writes 8 · 4: no other split is less
+    assert found["equal_widths"]["equal_width_share"] == 0.0
 
 
 @settings(max_examples=8)
@@ -230,11 +234,13 @@ def test_totals_are_sums_of_layers_and_agree_with_the_other_counts(genotype, mer
     network = build(genotype, merge=merge, merge_batch_norm=merge_batch_norm, stages=2)
     found = examine(network, genotype, image_shape=(3, 8, 8))
     for figure in SUMS:
-        assert getattr(found.total, figure) == sum(getattr(layer, figure) for layer in found.layers)
-    assert found.total.multiply_adds == count_multiply_adds(network, genotype, image_shape=(3, 8, 8))
-    assert found.total.parameters == count_parameters(network)
-    assert found.equal_widths.memory_access_ratio >= 1.0
-    assert found.fragmentation.sequential_kernels <= found.fragmentation.kernels == found.total.kernels
+        assert found["total"][figure] == sum(layer[figure] for layer in found["layers"])
+    assert found["total"]["multiply_adds"] == count_multiply_adds(network, genotype, image_shape=(3, 8, 8))
+    assert found["total"]["parameters"] == count_parameters(network)
+    assert found["equal_widths"]["memory_access_ratio"] >= 1.0
+    assert (
+        found["fragmentation"]["sequential_kernels"] <= found["fragmentation"]["kernels"] == found["total"]["kernels"]
+    )
 
 
 def test_a_path_of_the_supernet_is_checked_like_its_derived_model(genotype):
@@ -253,12 +259,12 @@ def test_the_device_does_not_matter_and_meta_allocates_nothing(genotype):
         build(genotype, device="cpu"), genotype, image_shape=small
     )
     found = examine(build(genotype), genotype, image_shape=(3, 1_000_000, 1_000_000))  # 12 TB an image
-    assert found.layers[1].output_shape == (8, 1_000_000, 1_000_000)
+    assert found["layers"][1]["output_shape"] == (8, 1_000_000, 1_000_000)
 
 
 def test_layers_are_named_in_the_order_in_which_they_run(genotype):
     found = examine(build(genotype, stages=2), genotype, image_shape=(3, 8, 8))
-    assert [(layer.name, layer.output_shape) for layer in found.layers] == [
+    assert [(layer["name"], layer["output_shape"]) for layer in found["layers"]] == [
         ("stem", (8, 8, 8)),
         ("layers.0", (8, 8, 8)),
         ("layers.1", (16, 4, 4)),
@@ -266,7 +272,7 @@ def test_layers_are_named_in_the_order_in_which_they_run(genotype):
         ("rest", (16,)),
         ("classifier", (10,)),
     ]
-    assert found.total.output_shape == (10,)
+    assert found["total"]["output_shape"] == (10,)
 
 
 @pytest.mark.parametrize(("version", "million"), [(ShuffleNetV1, 137), (ShuffleNetV2, 146)])
@@ -274,10 +280,10 @@ def test_networks_without_genotype_have_the_published_multiply_adds(version, mil
     with torch.device("meta"):
         network = version(num_classes=1000)
     found = examine(network, None, image_shape=(3, 224, 224))
-    assert round(found.total.multiply_adds / 1e6) == pytest.approx(million, abs=2)
-    assert found.total.parameters == count_parameters(network)
-    assert "stages.1.7" in {layer.name for layer in found.layers}
-    assert found.fragmentation.cells == {}
+    assert round(found["total"]["multiply_adds"] / 1e6) == pytest.approx(million, abs=2)
+    assert found["total"]["parameters"] == count_parameters(network)
+    assert "stages.1.7" in {layer["name"] for layer in found["layers"]}
+    assert found["fragmentation"]["cells"] == {}
 
 
 @pytest.mark.parametrize("macro", ["darts", "enas"])
@@ -297,11 +303,11 @@ def test_stacked_cells_of_two_inputs_without_their_auxiliary_head(macro):
             macro=macro,
         )
     found = examine(network, genotype, image_shape=(3, 32, 32))
-    assert found.total.multiply_adds == count_multiply_adds(network, genotype, image_shape=(3, 32, 32))
-    assert found.total.parameters == count_parameters(network) < sum(map(torch.numel, network.parameters()))
-    assert {"layers.0", "layers.4", "classifier"} < {layer.name for layer in found.layers}
-    assert found.fragmentation.cells["normal"].num_ops == 3
-    assert found.fragmentation.cells["reduction"].num_ops == 4  # the strided identity computes
+    assert found["total"]["multiply_adds"] == count_multiply_adds(network, genotype, image_shape=(3, 32, 32))
+    assert found["total"]["parameters"] == count_parameters(network) < sum(map(torch.numel, network.parameters()))
+    assert {"layers.0", "layers.4", "classifier"} < {layer["name"] for layer in found["layers"]}
+    assert found["fragmentation"]["cells"]["normal"]["num_ops"] == 3
+    assert found["fragmentation"]["cells"]["reduction"]["num_ops"] == 4  # the strided identity computes
 
 
 def test_the_caller_may_be_in_inference_mode(genotype):
@@ -342,14 +348,14 @@ def test_bad_image_shapes_are_refused(shape):
     ids=["chain", "star", "fork", "identities around an op", "identity"],
 )
 def test_shapes_of_small_cells(cell, num_ops, branches, longest, loose_ends, additions):
-    assert cell_shape(cell) == CellShape(
-        num_ops=num_ops,
-        branches=branches,
-        longest_path_ops=longest,
-        loose_ends=loose_ends,
-        outputs=loose_ends,
-        additions=additions,
-    )
+    assert cell_shape(cell) == {
+        "num_ops": num_ops,
+        "branches": branches,
+        "longest_path_ops": longest,
+        "loose_ends": loose_ends,
+        "outputs": loose_ends,
+        "additions": additions,
+    }
 
 
 def test_a_diamond_of_two_op_blocks_waits_for_both_summands():
@@ -361,26 +367,25 @@ def test_a_diamond_of_two_op_blocks_waits_for_both_summands():
         ),
         num_inputs=2,
     )
-    assert cell_shape(diamond) == CellShape(
-        num_ops=4, branches=2, longest_path_ops=3, loose_ends=1, outputs=1, additions=2
-    )
+    counts = {"num_ops": 4, "branches": 2, "longest_path_ops": 3}
+    assert cell_shape(diamond) == {**counts, "loose_ends": 1, "outputs": 1, "additions": 2}
 
 
 def test_outputs_of_their_own_are_added_though_they_are_no_loose_ends():
     cell = CellGenotype(make_cell((0, "conv_1x1"), (1, "conv_1x1")).blocks, outputs=(1, 2))
     shape = cell_shape(cell)
-    assert (shape.loose_ends, shape.outputs, shape.additions) == (1, 2, 1)
+    assert (shape["loose_ends"], shape["outputs"], shape["additions"]) == (1, 2, 1)
 
 
 def test_an_identity_of_a_reduction_cell_computes_if_it_reads_the_cells_input():
     cell = make_cell((0, "identity"), (1, "identity"))
-    assert cell_shape(cell, strided=True).num_ops == 1
-    assert cell_shape(cell).num_ops == 0
+    assert cell_shape(cell, strided=True)["num_ops"] == 1
+    assert cell_shape(cell)["num_ops"] == 0
 
 
 def test_the_largest_cell_is_measured_quickly():
     wide = CellGenotype(tuple(Block((max(0, i - 8),) * 4, ("conv_1x1",) * 4) for i in range(64)))
-    assert cell_shape(wide).branches == 8 * 4 + 4  # block i waits for block i − 9
+    assert cell_shape(wide)["branches"] == 8 * 4 + 4  # block i waits for block i − 9
 
 
 @st.composite
@@ -423,22 +428,21 @@ def test_branches_and_longest_path_agree_with_enumeration(cell, strided):
         if not ordered & set(itertools.combinations(some, 2))
     )
     shape = cell_shape(cell, strided=strided)
-    assert (shape.num_ops, shape.branches) == (len(real), width)
-    assert shape.longest_path_ops == max(map(len, chains))
+    assert (shape["num_ops"], shape["branches"]) == (len(real), width)
+    assert shape["longest_path_ops"] == max(map(len, chains))
 
 
 def test_the_dict_survives_json(genotype):
-    data = json.loads(json.dumps(asdict(examine(build(genotype), genotype, image_shape=(3, 8, 8)))))
+    data = json.loads(json.dumps(examine(build(genotype), genotype, image_shape=(3, 8, 8))))
     assert data["fragmentation"]["cells"]["normal"]["num_ops"] == 3
     assert data["layers"][0]["output_shape"] == [8, 8, 8]
 
 
-@pytest.mark.parametrize("width", [76, 80, 100])
-def test_text_keeps_within_its_width_and_merges_equal_layers(genotype, width):
+def test_text_keeps_within_its_width_and_merges_equal_layers(genotype):
     network = build(genotype, filters=128, cells_per_stage=3)
-    text = guidelines_text(examine(network, genotype, image_shape=(3, 224, 224)), width=width)
+    text = guidelines_text(examine(network, genotype, image_shape=(3, 224, 224)))
     lines = text.splitlines()
-    assert max(map(len, lines)) <= width
+    assert max(map(len, lines)) <= 80
     assert all(line == line.rstrip() for line in lines)
     assert [line.split("  ")[0] for line in lines if line.startswith("G")] == ["G1", "G2", "G3", "G4"]
     rows = [line.split("  ")[0] for line in lines[lines.index("") + 3 :]]
@@ -450,19 +454,15 @@ def test_text_keeps_within_its_width_and_merges_equal_layers(genotype, width):
 
 def test_text_says_the_figures():
     network = nn.Sequential(conv(4, 16, 1), conv(16, 16, 1, groups=4), nn.ReLU())
-    lines = guidelines_text(examine(network, None, image_shape=(4, 6, 6)), width=200).splitlines()
-    assert lines[:4] == [
-        "G1  equal widths: 1 convolution without groups, 0% with equal channels in and out, 1.23x the least memory "
-        "access; worst 1.23x, 4 to 16 channels in 0",
-        "G2  few groups: 1 convolution with groups, depthwise ones apart, at most 4 groups, 50% of the multiply-adds, "
-        "1.55x the memory access of as many multiply-adds without groups",
-        "G3  little fragmentation: 3 kernels, 3 of them in the longest chain",
-        "G4  few element-wise operations: 37% of the memory access (37% with depthwise convolutions), "
-        "33% of the kernels: relu 1",
-    ]
-    assert lines[7].split() == ["0", "16x6x6", "64", "2.30k", "784", "0%", "1"]
-
-
-def test_text_of_too_little_width_is_refused():
-    with pytest.raises(ValueError, match="width must be at least 76, got 60"):
-        guidelines_text(examine(nn.Sequential(nn.ReLU()), None, image_shape=(1, 2, 2)), width=60)
+    text = guidelines_text(examine(network, None, image_shape=(4, 6, 6)))
+    words, table = text.split("\n\n")
+    assert " ".join(words.split()) == (
+        "G1 equal widths: 1 convolution without groups, 0% with equal channels in and out, 1.23x the least memory "
+        "access; worst 1.23x, 4 to 16 channels in 0 "
+        "G2 few groups: 1 convolution with groups, depthwise ones apart, at most 4 groups, 50% of the multiply-adds, "
+        "1.55x the memory access of as many multiply-adds without groups "
+        "G3 little fragmentation: 3 kernels, 3 of them in the longest chain "
+        "G4 few element-wise operations: 37% of the memory access (37% with depthwise convolutions), "
+        "33% of the kernels: relu 1"
+    )
+    assert table.splitlines()[2].split() == ["0", "16x6x6", "64", "2.30k", "784", "0%", "1"]

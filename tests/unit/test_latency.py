@@ -15,7 +15,7 @@ from nas.compute.device import Runtime, threads_set
 from nas.costs.latency.backends import BACKENDS, PRECISIONS, precision_name
 from nas.costs.latency.comparison import Comparison, ReadyModel
 from nas.costs.latency.measurement import LEAST_ROUNDS, speedup, summarise, time_interleaved
-from nas.costs.latency.peak_memory import PeakMemory, held_bytes, live_bytes
+from nas.costs.latency.peak_memory import held_bytes, live_bytes, with_peak
 from nas.costs.latency.settings import LatencySettings
 from nas.reporting.latency_plots import comparison_plot, line_labels
 from nas.reporting.latency_report import flat_row
@@ -90,17 +90,9 @@ def test_the_device_is_waited_for_before_and_after_every_pass(monkeypatch):
     assert events == ["wait", "pass", "wait"] * 2
 
 
-@pytest.mark.parametrize("wrong", [{"rounds": 0}, {"warmup": -1}, {"seconds": 0.0}])
-def test_timing_refuses_numbers_out_of_range(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        Machine(1).time(**wrong)
-
-
 def test_a_summary_is_what_the_times_say():
     latency = summarise([float(ms) for ms in range(101)][::-1], batch_size=8)
     assert latency == {"batch_size": 8, "median_ms": 50, "p95_ms": 95, "images_per_second": 160, "repeats": 101}
-    with pytest.raises(ValueError, match="no times"):
-        summarise([], batch_size=1)
 
 
 def test_the_speedup_of_planted_times_is_found_and_its_interval_holds_it():
@@ -147,8 +139,6 @@ def test_rounds_that_only_one_ran_are_left_out_of_a_speedup():
         "high": 2.0,
         "rounds": 2,
     }
-    with pytest.raises(ValueError, match="no round"):
-        speedup([], [1.0], seed=0)
 
 
 def test_the_reference_is_the_first_model_unless_named():
@@ -219,9 +209,7 @@ def test_weights_and_views_are_no_live_bytes():
 
 
 def test_a_cpu_has_no_allocators_peak():
-    with PeakMemory(torch.device("cpu")) as peak:
-        torch.zeros(10)
-    assert peak.num_bytes is None
+    assert with_peak(lambda: 3, torch.device("cpu")) == (3, None)
 
 
 def compared(
@@ -239,7 +227,7 @@ def test_every_precision_is_checked_and_an_honest_model_passes():
     with torch.inference_mode():
         prepared = compared(model, expected, images, [], precisions=["fp32", "fp16", "bf16"]).prepare(threads=1)
     assert len(prepared) == 6
-    differences = {one.row["precision"]: one.row["largest_difference"] for one in prepared}
+    differences = {row["precision"]: row["largest_difference"] for _, row in prepared}
     assert differences["fp32"] < 1e-5 < differences["fp16"] < differences["bf16"] < 0.05
     assert next(model.parameters()).dtype == torch.float32
 
@@ -289,7 +277,7 @@ class OnlyFloat32(nn.Module):
 def test_what_a_precision_cannot_do_is_said_and_left_out():
     notes, images = [], torch.randn((4, 3, 8, 8))
     comparison = compared(OnlyFloat32(), images.mean(dim=(2, 3)), images, notes, precisions=["fp32", "fp16"])
-    assert {one.row["precision"] for one in comparison.prepare(threads=1)} == {"fp32"}
+    assert {row["precision"] for _, row in comparison.prepare(threads=1)} == {"fp32"}
     assert notes == ["left out model, eager in fp16: not for torch.float16"]
     assert comparison.left_out == [{"what": "model, eager in fp16", "reason": "not for torch.float16"}]
 

@@ -101,8 +101,6 @@ def test_a_line_that_cannot_be_goes_through_the_origin():
     assert fit_correction([1.0, 2.0, 4.0], [6.0, 4.0, 2.0]) == Correction(2.0, 0.0)  # it falls
     assert fit_correction([1.0, 2.0, 4.0], [1.0, 3.0, 7.0]) == Correction(1.5, 0.0)  # 2x - 1
     assert fit_correction([2.0, 2.0], [3.0, 3.5]) == Correction(1.625, 0.0)
-    with pytest.raises(ValueError, match="as many sums as measurements"):
-        fit_correction([1.0], [])
 
 
 def test_errors_of_predictions_by_hand():
@@ -217,8 +215,6 @@ def test_steady_times_alternate_and_leave_out_the_rounds_for_warming_up():
 def test_conditions_are_those_of_the_runtime(runtime):
     conditions = conditions_of(runtime, batch_size=3)
     assert (conditions.threads, conditions.batch_size, conditions.number_format) == (1, 3, "float32")
-    with pytest.raises(ValueError, match="batch_size must be at least 1"):
-        conditions_of(runtime, batch_size=0)
 
 
 def test_one_genotype_is_too_few_for_a_correction():

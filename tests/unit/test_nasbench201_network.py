@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from controllers.uniform import Uniform
-from nas.costs.cell_graph import cell_shape
+from nas.costs.guidelines import cell_shape
 from nas.models.derived import copy_shared_weights, count_multiply_adds, count_parameters
 from nas.models.nasbench201 import NASBench201Network
 from nas.models.shufflenasnet import ShuffleNASNet
@@ -214,6 +214,6 @@ def test_edges_are_live_that_lie_on_a_path_from_an_input_to_an_output():
 
 def test_the_graph_of_a_cell_leaves_out_what_leads_nowhere():
     shape = cell_shape(HALF_DEAD.normal)
-    assert (shape.num_ops, shape.branches, shape.longest_path_ops, shape.additions) == (2, 2, 1, 1)
+    assert (shape["num_ops"], shape["branches"], shape["longest_path_ops"], shape["additions"]) == (2, 2, 1, 1)
     shape = cell_shape(DEAD.normal)
-    assert (shape.num_ops, shape.branches, shape.longest_path_ops, shape.additions) == (0, 0, 0, 0)
+    assert (shape["num_ops"], shape["branches"], shape["longest_path_ops"], shape["additions"]) == (0, 0, 0, 0)

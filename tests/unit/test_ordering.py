@@ -25,13 +25,13 @@ def test_tau_is_that_of_scipy_within_each_part():
     found = ordering(scores, truth_of(values), resamples=1)
     for name, quantile in (("tau", 0), ("better half", 0.5), ("best tenth", 0.9)):
         part = values >= np.quantile(values, quantile)
-        assert found[name].value == pytest.approx(kendalltau(scores[part], values[part]).statistic, abs=1e-6)
+        assert found[name]["value"] == pytest.approx(kendalltau(scores[part], values[part]).statistic, abs=1e-6)
 
 
 def test_pairs_of_one_group_are_counted_by_hand():
     found = ordering([1, 2, 2, 9, 0], truth_of([1, 3, 2, 5, 4], size=[0, 0, 0, 1, 1]), resamples=1)
     # (1,3): right; (1,2): right; (3,2): tied scores, 0; (5,4): right
-    assert found["equal size"].value == pytest.approx(3 / 4)
+    assert found["equal size"]["value"] == pytest.approx(3 / 4)
 
 
 def test_precision_and_regret_by_hand():
@@ -39,12 +39,12 @@ def test_precision_and_regret_by_hand():
     scores = values.copy()
     scores[[99, 98]] = -1  # two of the five best are scored worst, so 94 and 93 take their places
     found = ordering(scores, truth_of(values), resamples=1)
-    assert found["P@5 %"].value == pytest.approx(3 / 5)
-    assert [found[f"regret@{k}"].value for k in (1, 10, 50)] == [2, 2, 2]
+    assert found["P@5 %"]["value"] == pytest.approx(3 / 5)
+    assert [found[f"regret@{k}"]["value"] for k in (1, 10, 50)] == [2, 2, 2]
 
 
 def test_a_group_of_one_cell_has_no_pairs():
-    assert ordering([1, 2], truth_of([1, 2], size=[0, 1]), resamples=1)["equal size"].value == 0
+    assert ordering([1, 2], truth_of([1, 2], size=[0, 1]), resamples=1)["equal size"]["value"] == 0
 
 
 def test_several_seeds_are_averaged_and_widen_the_interval():
@@ -53,11 +53,11 @@ def test_several_seeds_are_averaged_and_widen_the_interval():
     both = ordering([good, bad], truth_of(values), resamples=300)["tau"]
     alone = ordering(good, truth_of(values), resamples=300)["tau"]
     taus = [kendalltau(one, values).statistic for one in (good, bad)]
-    assert both.value == pytest.approx(np.mean(taus), abs=1e-6)
-    assert both.low < -0.5  # both seeds may be the same in a resample
-    assert both.high > 0.5
-    assert alone.low <= alone.value <= alone.high
-    assert alone.high - alone.low < 0.4
+    assert both["value"] == pytest.approx(np.mean(taus), abs=1e-6)
+    assert both["low"] < -0.5  # both seeds may be the same in a resample
+    assert both["high"] > 0.5
+    assert alone["low"] <= alone["value"] <= alone["high"]
+    assert alone["high"] - alone["low"] < 0.4
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
@@ -67,7 +67,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     for number in range(60):
         pair = np.random.default_rng(number).multivariate_normal([0, 0], [[1, correlation], [correlation, 1]], size=80)
         found = ordering(pair[:, 0], truth_of(pair[:, 1]), seed=number, resamples=200)["tau"]
-        covered += found.low <= tau <= found.high
+        covered += found["low"] <= tau <= found["high"]
     assert covered >= 50
 
 
@@ -77,7 +77,7 @@ def test_a_resampled_cell_makes_no_pair_with_itself():
     found = ordering(scores, truth_of(values, size=[0, 0, 0]), resamples=400)
     taus = {0.0 if len(set(draw)) == 1 else 1.0 for draw in itertools.product(range(3), repeat=3)}
     assert taus == {0.0, 1.0}
-    assert (found["equal size"].low, found["equal size"].high) == (0.0, 1.0)
+    assert (found["equal size"]["low"], found["equal size"]["high"]) == (0.0, 1.0)
 
 
 def test_cells_of_one_class_are_drawn_together():
@@ -86,8 +86,8 @@ def test_cells_of_one_class_are_drawn_together():
     once = ordering(scores, truth_of(values), resamples=400)["tau"]
     copies = Truth(values=np.repeat(values, 10), groups={}, classes=np.repeat(np.arange(30), 10))
     tenfold = ordering(np.repeat(scores, 10), copies, resamples=400)["tau"]
-    assert tenfold.value == pytest.approx(once.value, abs=1e-6)
-    assert tenfold.high - tenfold.low == pytest.approx(once.high - once.low, rel=0.2)
+    assert tenfold["value"] == pytest.approx(once["value"], abs=1e-6)
+    assert tenfold["high"] - tenfold["low"] == pytest.approx(once["high"] - once["low"], rel=0.2)
 
 
 def test_blocks_of_rows_change_nothing(monkeypatch):
@@ -96,11 +96,10 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
     whole = ordering(scores, truth_of(values, **groups))
     monkeypatch.setattr("nas.studies.ranking.ordering.BLOCK", 7)
     blocks = ordering(scores, truth_of(values, **groups))
-    assert all(blocks[column].value == pytest.approx(whole[column].value, abs=1e-9) for column in whole)
-    assert blocks["equal size"].low == pytest.approx(whole["equal size"].low, abs=1e-9)
+    assert all(blocks[column]["value"] == pytest.approx(whole[column]["value"], abs=1e-9) for column in whole)
+    assert blocks["equal size"]["low"] == pytest.approx(whole["equal size"]["low"], abs=1e-9)
 
 
-@pytest.mark.parametrize(("scores", "message"), [([1.0], "3 cells"), ([1, 2, math.nan], "finite")])
-def test_scores_of_other_cells_or_not_finite_are_refused(scores, message):
-    with pytest.raises(ValueError, match=message):
-        ordering(scores, truth_of([1, 2, 3]))
+def test_scores_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="finite"):
+        ordering([1, 2, math.nan], truth_of([1, 2, 3]))

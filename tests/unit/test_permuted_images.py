@@ -4,8 +4,8 @@ import xml.etree.ElementTree as ET
 import pytest
 import torch
 
-from nas.studies.demonstrations.permuted.images import Images, run, summarise, train_and_test
-from nas.studies.demonstrations.permuted.pixel_permutations import (
+from nas.studies.demonstrations.permuted_images import Images, permuted_images, summarise, train_and_test
+from nas.studies.demonstrations.pixel_permutations import (
     grid_laplacian,
     learn_auto_shuffle,
     learn_faq,
@@ -17,7 +17,7 @@ from nas.studies.demonstrations.permuted.pixel_permutations import (
     smoothness_kernel,
     total_variation,
 )
-from nas.studies.demonstrations.permuted.plots import accuracy_plot, film_plot, pictures_plot
+from nas.studies.demonstrations.plots import accuracy_plot, permutation_film, pictures_plot
 from nas.studies.demonstrations.settings import PermutedImagesSettings
 from search_spaces.mixers import Permutation
 from search_spaces.permutations import inverse_permutation, permutation_matrix, permutation_penalty
@@ -150,11 +150,12 @@ def test_learners_find_a_permutation_far_smoother_than_the_scrambled_images(lear
         for index in (torch.arange(16), inverse_permutation(scramble), found.gathered)
     )
     assert value < true + 0.25 * (scrambled - true)
-    assert found.film.shape == (6, 16, 16)
-    assert torch.allclose(found.film.sum(-1), torch.ones(6, 16), atol=1e-4)
     again = learn(moments, settings=settings, seed=3)
     assert torch.equal(again.gathered, found.gathered)
-    assert torch.equal(again.film, found.film)
+    if learn is not learn_faq:  # which has no soft matrices
+        assert found.film.shape == (6, 16, 16)
+        assert torch.allclose(found.film.sum(-1), torch.ones(6, 16), atol=1e-4)
+        assert torch.equal(again.film, found.film)
 
 
 def test_learners_do_not_depend_on_the_callers_random_numbers():
@@ -178,7 +179,7 @@ def test_a_network_learns_what_is_easy():
 @pytest.fixture(scope="module")
 def figures():
     rows = []
-    found = run(TINY, seed=0, on_row=rows.append)
+    found = permuted_images(TINY, seed=0, on_row=rows.append)
     assert rows == found["rows"]
     return found
 
@@ -223,17 +224,17 @@ def test_the_same_seed_gives_the_same_figures_and_another_seed_another_permutati
     def timeless(rows):
         return [{key: value for key, value in row.items() if key != "learn_seconds"} for row in rows]
 
-    again = run(TINY, seed=0, on_row=lambda row: None)
+    again = permuted_images(TINY, seed=0, on_row=lambda row: None)
     assert timeless(again["rows"]) == timeless(figures["rows"])
     assert again["films"] == figures["films"]
     fast = PermutedImagesSettings(**{**again["settings"], "methods": ("none",), "trials": 1})
-    other = run(fast, seed=1, on_row=lambda row: None)
+    other = permuted_images(fast, seed=1, on_row=lambda row: None)
     assert other["pictures"]["original"] == figures["pictures"]["original"]
     assert other["pictures"]["none"] != figures["pictures"]["none"]
     assert other["rows"][0]["regained"] is None
 
 
-@pytest.mark.parametrize("draw", [pictures_plot, accuracy_plot, film_plot])
+@pytest.mark.parametrize("draw", [pictures_plot, accuracy_plot, permutation_film])
 def test_a_figure_is_valid_and_the_same_every_time(draw, figures, tmp_path):
     draw(figures, tmp_path / "new" / "first.svg")
     draw(figures, tmp_path / "second.svg")
@@ -242,7 +243,7 @@ def test_a_figure_is_valid_and_the_same_every_time(draw, figures, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("draw", "key"), [(pictures_plot, "pictures"), (accuracy_plot, "summary"), (film_plot, "films")]
+    ("draw", "key"), [(pictures_plot, "pictures"), (accuracy_plot, "summary"), (permutation_film, "films")]
 )
 def test_nothing_to_draw_is_an_error(draw, key, figures, tmp_path):
     with pytest.raises(ValueError, match="nothing to draw"):
@@ -261,9 +262,11 @@ def test_numbers_of_images_that_do_not_go_together_are_refused(wrong, message):
 
 def test_digits_cannot_be_averaged_to_a_larger_side():
     with pytest.raises(ValueError, match="side must divide"):
-        run(PermutedImagesSettings(data="digits", side=16, moment_images=5000), seed=0, on_row=lambda row: None)
+        permuted_images(
+            PermutedImagesSettings(data="digits", side=16, moment_images=5000), seed=0, on_row=lambda row: None
+        )
 
 
 def test_too_few_images_are_an_error():
     with pytest.raises(ValueError, match="fewer than train_images"):
-        run(PermutedImagesSettings(data="digits"), seed=0, on_row=lambda row: None)
+        permuted_images(PermutedImagesSettings(data="digits"), seed=0, on_row=lambda row: None)

@@ -4,7 +4,7 @@ import statistics
 import numpy as np
 import pytest
 
-from nas.studies.ranking.selection import best_of_random, best_of_top, gain_of_top
+from nas.studies.ranking.estimates import best_of_random, best_of_top, gain_of_top
 
 
 def best_over_all_orders(predictions, values, k) -> float:
@@ -53,14 +53,3 @@ def test_predictions_that_say_nothing_gain_nothing_and_inverted_ones_lose():
     values = np.arange(10.0)
     assert gain_of_top(np.ones(10), values, k=4) == pytest.approx(0)
     assert gain_of_top(values, values, k=4) > 0 > gain_of_top(-values, values, k=4)
-
-
-@pytest.mark.parametrize("k", [0, 4])
-def test_k_is_of_the_cells(k):
-    with pytest.raises(ValueError, match=f"k must lie in 1 … 3, the number of cells, got {k}"):
-        best_of_random([1, 2, 3], k=k)
-
-
-def test_predictions_and_values_are_of_the_same_cells():
-    with pytest.raises(ValueError, match="one shape"):
-        best_of_top([1, 2], [1, 2, 3], k=1)

@@ -3,14 +3,16 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from nas.studies.ranking.chosen_cells import STRATA, best_threshold, draw_stratified, joint_prediction
 from nas.studies.ranking.settings import RankSettings
-from nas.studies.ranking.strata import STRATA, best_threshold, draw_stratified, joint_prediction
 
 
 def test_every_stratum_gives_as_many_cells_and_the_better_ones_what_is_left():
     predictions = np.random.default_rng(0).random(200)
-    assert Counter(one.stratum for one in draw_stratified(predictions, count=18, seed=0)) == dict.fromkeys(STRATA, 6)
-    counts = Counter(one.stratum for one in draw_stratified(predictions, count=20, seed=0))
+    assert Counter(stratum for stratum, _ in draw_stratified(predictions, count=18, seed=0).values()) == dict.fromkeys(
+        STRATA, 6
+    )
+    counts = Counter(stratum for stratum, _ in draw_stratified(predictions, count=20, seed=0).values())
     assert counts == {"lower half": 6, "upper half": 7, "best tenth": 7}
 
 
@@ -18,20 +20,20 @@ def test_strata_are_quantiles_of_the_predictions():
     predictions = np.random.default_rng(1).permutation(100)
     within = {"lower half": range(50), "upper half": range(50, 90), "best tenth": range(90, 100)}
     drawn = draw_stratified(predictions, count=24, seed=0)
-    assert all(predictions[one.index] in within[one.stratum] for one in drawn)
-    assert len({one.index for one in drawn}) == 24
+    assert all(predictions[index] in within[stratum] for index, (stratum, _) in drawn.items())
+    assert len(drawn) == 24
 
 
 def test_shares_sum_to_those_of_the_strata():
     drawn = draw_stratified(np.arange(60), count=10, seed=0)
     for name, share in STRATA.items():
-        assert sum(one.share for one in drawn if one.stratum == name) == pytest.approx(share)
+        assert sum(part for stratum, part in drawn.values() if stratum == name) == pytest.approx(share)
 
 
 def test_chance_orders_equal_predictions_and_the_seed_decides_it():
     drawn = [draw_stratified(np.zeros(50), count=9, seed=seed) for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
-    assert max(one.index for one in drawn[0] if one.stratum == "lower half") >= 25
+    assert max(index for index, (stratum, _) in drawn[0].items() if stratum == "lower half") >= 25
 
 
 def test_a_pool_that_is_too_small_is_refused():
@@ -62,7 +64,7 @@ def test_the_threshold_covers_the_fraction_of_the_shares(shares, fraction, thres
 def test_shares_recover_the_quantile_of_a_space_from_a_sample_rich_in_good_cells():
     truth = np.random.default_rng(0).random(5000)
     drawn = draw_stratified(truth + np.random.default_rng(1).normal(0, 0.1, size=5000), count=300, seed=0)
-    sample, shares = truth[[one.index for one in drawn]], [one.share for one in drawn]
+    sample, shares = truth[list(drawn)], [share for _, share in drawn.values()]
     assert best_threshold(sample, shares, fraction=0.1) == pytest.approx(0.9, abs=0.03)
     assert best_threshold(sample, np.ones(300), fraction=0.1) > 0.95
 

@@ -74,13 +74,17 @@ def test_rows_that_train_nothing_are_those_of_the_table(lookup, development):
     assert values.tolist() == [lookup.report(one) for one in development.genotypes]
     sizes = [parameters(one) for one in development.genotypes]
     rows = ordering_rows(development, {"run": {"loss": -values}}, seed=0, resamples=1)
-    assert rows["shared loss"]["tau"].value == pytest.approx(-1, abs=1e-6)
-    assert rows["parameters"]["tau"].value == pytest.approx(kendalltau(sizes, values).statistic, abs=1e-6)
-    assert rows["parameters"]["equal parameters"].value == 0
+    assert rows["shared loss"]["tau"]["value"] == pytest.approx(-1, abs=1e-6)
+    assert rows["parameters"]["tau"]["value"] == pytest.approx(kendalltau(sizes, values).statistic, abs=1e-6)
+    assert rows["parameters"]["equal parameters"]["value"] == 0
     seen = rows["what a search of the table sees"]
     expected = kendalltau([lookup.accuracy(one) for one in development.genotypes], values).statistic
-    assert seen["tau"].value == pytest.approx(expected, abs=1e-6)
-    assert rows["live operations"]["tau"].value > rows["parameters"]["tau"].value > abs(rows["random"]["tau"].value)
+    assert seen["tau"]["value"] == pytest.approx(expected, abs=1e-6)
+    assert (
+        rows["live operations"]["tau"]["value"]
+        > rows["parameters"]["tau"]["value"]
+        > abs(rows["random"]["tau"]["value"])
+    )
 
 
 def test_groups_hold_equal_counts_and_dead_cells_are_alone(reported):
@@ -98,8 +102,8 @@ def test_groups_hold_equal_counts_and_dead_cells_are_alone(reported):
 def test_several_runs_have_their_mean_and_a_row_each(development):
     values = development.truth.values
     rows = ordering_rows(development, {"a": {"loss": values}, "b": {"loss": -values}}, seed=0, resamples=1)
-    assert rows["shared loss"]["tau"].value == pytest.approx(0, abs=1e-6)
-    assert [rows[f"{run}, loss"]["tau"].value for run in "ab"] == pytest.approx([1, -1], abs=1e-6)
+    assert rows["shared loss"]["tau"]["value"] == pytest.approx(0, abs=1e-6)
+    assert [rows[f"{run}, loss"]["tau"]["value"] for run in "ab"] == pytest.approx([1, -1], abs=1e-6)
 
 
 def test_a_table_may_hold_a_few_cells_of_a_large_space_in_groups_of_its_own(tmp_path):

@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nas.studies.demonstrations.matching.plots import matrices_over_time, success_curves
+from nas.studies.demonstrations.planted import Teachers, TwoLayerSettings, draw_teachers, two_layer
+from nas.studies.demonstrations.plots import matrices_over_time, success_curves
 from nas.studies.demonstrations.relaxation import NEAR, Descent, chance_starts, descend_best, round_all
-from nas.studies.demonstrations.two_layer import Teachers, TwoLayerSettings, draw_teachers, run
 from search_spaces.permutations import permutation_matrix, project_doubly_stochastic
 
 DESCENT = TwoLayerSettings().descent
@@ -93,7 +93,7 @@ def test_starts_of_different_instances_and_numbers_differ():
 
 def test_a_run_repeats_itself_and_reports_each_row():
     rows = []
-    first, second = run(TINY, seed=1, on_row=rows.append), run(TINY, seed=1, on_row=lambda row: None)
+    first, second = two_layer(TINY, seed=1, on_row=rows.append), two_layer(TINY, seed=1, on_row=lambda row: None)
     assert rows == first["rows"]
     assert [(row["n"], row["noise"], row["samples_per_unit"]) for row in rows[::4]] == [
         (4, 0.1, 4.0),
@@ -108,14 +108,14 @@ def test_a_run_repeats_itself_and_reports_each_row():
             assert row["low"] <= row["success"] <= row["high"]
             assert row["success"] <= min(row["recovery"], row["permutation_share"])
     assert first == second
-    assert first != run(TINY, seed=2, on_row=lambda row: None)
+    assert first != two_layer(TINY, seed=2, on_row=lambda row: None)
 
 
 def test_plots_are_written(tmp_path):
-    figures = run(TINY, seed=1, on_row=lambda row: None)
+    figures = two_layer(TINY, seed=1, on_row=lambda row: None)
     where = {"noise": 0.1, "samples_per_unit": 4.0}
-    for rate in ("success", "recovery", "permutation_share"):
+    for rate in ("success", "recovery"):
         success_curves(figures["rows"], tmp_path / f"{rate}.svg", along="n", where=where, rate=rate)
-    matrices_over_time(figures["snapshots"], tmp_path / "matrices.svg")
-    assert len(list(tmp_path.iterdir())) == 4
+    matrices_over_time(figures, tmp_path / "matrices.svg")
+    assert len(list(tmp_path.iterdir())) == 3
     assert all(path.stat().st_size > 5000 for path in tmp_path.iterdir())

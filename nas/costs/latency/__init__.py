@@ -1,11 +1,11 @@
-"""How long models take: measured side by side, over batch sizes, backends, precisions and threads.
+"""Latencies of models, measured side by side over batch sizes, backends, precisions and threads.
 
 Modules:
-    backends: Ways of running a model's forward pass: as it is, compiled, as a CUDA graph, in ONNX Runtime.
+    backends: Ways of running a model's forward pass: eager, compiled, as a CUDA graph, in ONNX Runtime.
     comparison: Measuring models side by side.
-    measurement: Timing forward passes side by side, and what follows from the times.
-    model_entries: What a user writes to name a model among others: a reference, sizes, a name.
+    measurement: Timing forward passes side by side, and statistics of the times.
+    model_entries: The entries by which a user names models to compare: a reference, sizes, a name.
     peak_memory: The most memory that a model needs for a pass.
-    settings: What `nas latency` times.
+    settings: Settings of `nas latency`.
     torchvision_models: Torchvision's classification models as networks to compare with ours.
 """

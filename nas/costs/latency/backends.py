@@ -1,4 +1,4 @@
-"""Ways of running a model's forward pass: as it is, compiled, as a CUDA graph, in ONNX Runtime.
+"""Ways of running a model's forward pass: eager, compiled, as a CUDA graph, in ONNX Runtime.
 
 All have one interface: `prepare(model, example)` returns a function without arguments that computes the logits of the
 example, (N, C, H, W), on every call. Preparing may take long: it compiles, captures or exports, with a first pass. What

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 from nas.compute.device import Runtime
 from nas.costs.latency.backends import BACKENDS, PRECISIONS, Pass
 from nas.costs.latency.measurement import speedup, summarise, time_interleaved
-from nas.costs.latency.peak_memory import MIB, PeakMemory, held_bytes, live_bytes
-from nas.runs.console import Bar, progress
+from nas.costs.latency.peak_memory import MIB, held_bytes, live_bytes, with_peak
+from nas.runs.console import progress
 from nas.runs.seeds import derive_seed
 
 TOLERANCES = {"fp32": 1e-3, "fp16": 3e-2, "bf16": 0.2}
@@ -35,11 +36,8 @@ class ReadyModel:
     expected: Tensor
 
 
-class Prepared(NamedTuple):
-    """A pass that has been found right, and its row so far."""
-
-    run: Pass
-    row: dict[str, Any]
+Prepared = tuple[Pass, dict[str, Any]]
+"""A pass that has been found right, and its row so far."""
 
 
 @dataclass(slots=True)
@@ -49,7 +47,7 @@ class Comparison:
     Attributes:
         models: By name.
         images: (N, C, H, W), given on the CPU; N is the largest batch size.
-        batch_sizes: Of a pass each.
+        batch_sizes: Numbers of images in a pass.
         backends: Names in the table of backends.
         precisions: Names of number formats; weights and images are cast, since autocast would add casts of its own.
         runtime: Device and memory format.
@@ -65,19 +63,19 @@ class Comparison:
     runtime: Runtime
     note: Callable[[str], None]
     left_out: list[dict[str, str]] = field(default_factory=list)
-    _ways: list[tuple[str, str]] = field(init=False)
-    _cast: dict[tuple[str, str], nn.Module] = field(init=False)
+    _todo: list[tuple[str, str, str, nn.Module]] = field(init=False)  # backend, precision, name, and the model cast
 
     def __post_init__(self) -> None:
         self.images = self.images.to(self.runtime.device).contiguous(memory_format=self.runtime.memory_format)
-        self._ways = [pair for pair in itertools.product(self.backends, self.precisions) if self._works(*pair)]
-        self._cast = {
+        ways = [way for way in itertools.product(self.backends, self.precisions) if self._works(*way)]
+        cast = {
             (name, precision): ready.model
             if precision == "fp32"
             else copy.deepcopy(ready.model).to(dtype=PRECISIONS[precision])
             for name, ready in self.models.items()
-            for precision in dict.fromkeys(precision for _, precision in self._ways)
+            for precision in dict.fromkeys(precision for _, precision in ways)
         }
+        self._todo = [(*way, name, cast[name, way[1]]) for way in ways for name in self.models]
 
     def prepare(self, *, threads: int) -> list[Prepared]:
         """Prepares and checks every pass; what a backend cannot do is noted and left out.
@@ -85,36 +83,43 @@ class Comparison:
         Raises:
             RuntimeError: If logits are not those of the network as trained.
         """
-        todo = list(itertools.product(self._ways, self.models))
-        with progress("preparing", total=len(todo) * len(self.batch_sizes)) as bar:
-            return list(self._prepared(todo, bar, threads=threads))
+        prepared: list[Prepared] = []
+        sizes = ", ".join(map(str, self.batch_sizes))
+        with progress("preparing", total=len(self._todo)) as bar:
+            for number, (backend, precision, name, model) in enumerate(self._todo, start=1):
+                if verb := BACKENDS[backend].verb:
+                    position = f"({number}/{len(self._todo)})"
+                    self.note(f"{verb} {name} in {precision} for {backend}, batch sizes {sizes} {position}")
+                row = {"model": name, "backend": backend, "precision": precision, "threads": threads}
+                for batch_size in self.batch_sizes:
+                    images = self.images[:batch_size].to(PRECISIONS[precision])
+                    try:
+                        run, logits, measured = self._tried(backend, model, images)
+                    except Exception as error:
+                        if (backend, precision) == ("eager", "fp32"):
+                            raise
+                        self._leave_out(f"{name}, {backend} in {precision}", error)
+                        break
+                    difference = self._checked(logits, row, batch_size)
+                    measured |= {"largest_difference": difference, "batch_size": batch_size}
+                    prepared.append((run, {**row, **measured}))
+                bar.advance()
+        return prepared
 
-    def _prepared(self, todo: Sequence[tuple[tuple[str, str], str]], bar: Bar, *, threads: int) -> Iterator[Prepared]:
-        """Yields the passes of every way and model, the ways outermost."""
-        for number, ((backend, precision), name) in enumerate(todo):
-            if verb := BACKENDS[backend].verb:
-                sizes = ", ".join(map(str, self.batch_sizes))
-                self.note(f"{verb} {name} in {precision} for {backend}, batch sizes {sizes} ({number + 1}/{len(todo)})")
-            for done, batch_size in enumerate(self.batch_sizes, start=number * len(self.batch_sizes)):
-                bar.reach(done)
-                images = self.images[:batch_size].to(PRECISIONS[precision])
-                row: dict[str, Any] = {"model": name, "backend": backend, "precision": precision, "threads": threads}
-                model = self._cast[name, precision]
-                started = time.perf_counter()
-                try:
-                    with PeakMemory(self.runtime.device) as preparing:
-                        run = BACKENDS[backend].prepare(model, images)
-                    row["prepare_seconds"] = time.perf_counter() - started
-                    logits = run()
-                except Exception as error:
-                    if (backend, precision) == ("eager", "fp32"):
-                        raise
-                    self._leave_out(f"{name}, {backend} in {precision}", error)
-                    break
-                row["largest_difference"] = self._checked(logits, row, batch_size)
-                peak = preparing if backend == "cuda_graph" else None
-                row["peak_memory_mib"] = self._peak_memory(model, images, run, peak, backend=backend)
-                yield Prepared(run=run, row={**row, "batch_size": batch_size})
+    def _tried(self, backend: str, model: nn.Module, images: Tensor) -> tuple[Pass, Tensor, dict[str, Any]]:
+        """Prepares a pass and takes it; returns it, its logits, and what was measured: seconds and MiB."""
+        device = self.runtime.device
+        weights = held_bytes([*model.parameters(), *model.buffers()])
+        started = time.perf_counter()
+        run, peak = with_peak(partial(BACKENDS[backend].prepare, model, images), device)
+        seconds = time.perf_counter() - started
+        logits = run()
+        if (device.type, backend) == ("cpu", "eager"):
+            peak = live_bytes(model, images)
+        elif device.type == "cuda" and backend != "cuda_graph":
+            _, peak = with_peak(run, device)
+        memory = None if peak is None else (weights + peak) / MIB
+        return run, logits, {"prepare_seconds": seconds, "peak_memory_mib": memory}
 
     def _works(self, backend: str, precision: str) -> bool:
         reason = BACKENDS[backend].lack(self.runtime.device, precision)
@@ -131,25 +136,13 @@ class Comparison:
         """Returns the largest difference by the largest logit."""
         got, expected = logits.float().cpu(), self.models[row["model"]].expected[:batch_size]
         difference = ((got - expected).abs().max() / expected.abs().max()).item()
-        if not difference <= TOLERANCES[row["precision"]]:
+        allowed = TOLERANCES[row["precision"]]
+        if not difference <= allowed:
             raise RuntimeError(
                 f"{row['model']}, {row['backend']} in {row['precision']}, batch size {batch_size}, differs by "
-                f"{difference:.3g} of the largest logit from the network as trained; "
-                f"allowed: {TOLERANCES[row['precision']]:g}"
+                f"{difference:.3g} of the largest logit from the network as trained; allowed: {allowed:g}"
             )
         return difference
-
-    def _peak_memory(
-        self, model: nn.Module, images: Tensor, run: Pass, preparing: PeakMemory | None, *, backend: str
-    ) -> float | None:
-        """Returns the most memory of a pass and the weights, in MiB; None where it is not known."""
-        weights = held_bytes([*model.parameters(), *model.buffers()])
-        if self.runtime.device.type == "cuda":
-            if preparing is None:
-                with PeakMemory(self.runtime.device) as preparing:
-                    run()
-            return None if preparing.num_bytes is None else (weights + preparing.num_bytes) / MIB
-        return (weights + live_bytes(model, images)) / MIB if backend == "eager" else None
 
 
 def timed_rows(
@@ -166,7 +159,7 @@ def timed_rows(
     """Times passes in rounds and compares each with the references' at the same batch size, backend and precision."""
     with torch.inference_mode():
         times = time_interleaved(
-            [one.run for one in prepared],
+            [run for run, _ in prepared],
             rounds=rounds,
             warmup=warmup,
             seconds=seconds,
@@ -174,16 +167,16 @@ def timed_rows(
             device=runtime.device,
             advance=advance,
         )
-    keys = [tuple(one.row[key] for key in ("model", "backend", "precision", "batch_size")) for one in prepared]
+    keys = [tuple(row[key] for key in ("model", "backend", "precision", "batch_size")) for _, row in prepared]
     by_key = dict(zip(keys, times, strict=True))
     rows = []
-    for one, key in zip(prepared, keys, strict=True):
+    for (_, row), key in zip(prepared, keys, strict=True):
         compared = {
             reference: speedup(by_key[key], by_key[reference, *key[1:]], seed=derive_seed(seed, "bootstrap", reference))
             for reference in references
             if (reference, *key[1:]) in by_key
         }
-        rows.append({**one.row, **summarise(by_key[key], batch_size=key[3]), "speedup": compared})
+        rows.append({**row, **summarise(by_key[key], batch_size=key[3]), "speedup": compared})
     return rows
 
 

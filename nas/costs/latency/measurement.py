@@ -1,4 +1,4 @@
-"""Timing forward passes side by side, and what follows from the times.
+"""Timing forward passes side by side, and statistics of the times.
 
 A machine drifts: it heats up, other programs come and go. Passes timed one after the other, a model at a time, would
 take the drift for a difference. Here every round runs each pass once, in an order of its own, and a comparison looks at
@@ -29,32 +29,23 @@ def time_interleaved(
     clock: Callable[[], int] = time.perf_counter_ns,
     advance: Callable[[], None] = lambda: None,
 ) -> list[list[float]]:
-    """Times passes in rounds, each once a round, in a random order that is drawn anew for every round.
+    """Times passes in rounds, each once a round, in a random order that is drawn afresh for every round.
 
-    A pass leaves the rounds when its time is used up, but not before `LEAST_ROUNDS`; the others go on.
+    A pass leaves the rounds when its time is used up, but not before `LEAST_ROUNDS`; the others continue.
 
     Args:
         passes: At least one.
-        rounds: At most.
+        rounds: At most, at least 1.
         warmup: Untimed runs of each pass before the first round, at most; they end with a tenth of `seconds`.
-        seconds: For each pass, warm-up apart.
-        seed: Of the orders.
+        seconds: For each pass, warm-up apart, above 0.
+        seed: Seed of the orders.
         device: Waited for before and after each pass.
         clock: In nanoseconds.
         advance: Called after every round.
 
     Returns:
         For each pass its times in milliseconds, one for each round from the first.
-
-    Raises:
-        ValueError: If a number is out of range.
     """
-    for name, value, least in (("rounds", rounds, 1), ("warmup", warmup, 0)):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
-    if not seconds > 0:
-        raise ValueError(f"seconds must be positive, got {seconds}")
-
     timed = [partial(lasted, run, device=device, clock=clock) for run in passes]
     quick = [_warm_up(run, warmup, 1e8 * seconds) < SETTLED_NS for run in timed]
     generator = torch.Generator().manual_seed(seed)
@@ -88,18 +79,13 @@ def summarise(times_ms: Sequence[float], *, batch_size: int) -> dict[str, float]
 
     Returns:
         `batch_size`; `median_ms` and `p95_ms`, the 95th percentile; `images_per_second` at the median; `repeats`.
-
-    Raises:
-        ValueError: If there are no times.
     """
-    if not times_ms:
-        raise ValueError("there are no times")
     times = torch.tensor(times_ms, dtype=torch.float64)
-    median_ms = times.quantile(0.5).item()
+    median_ms, p95_ms = times.quantile(0.5).item(), times.quantile(0.95).item()
     return {
         "batch_size": batch_size,
         "median_ms": median_ms,
-        "p95_ms": times.quantile(0.95).item(),
+        "p95_ms": p95_ms,
         "images_per_second": 1000 * batch_size / median_ms,
         "repeats": len(times_ms),
     }
@@ -119,22 +105,17 @@ def speedup(
     replacement and their median ratio taken, `resamples` times.
 
     Args:
-        times_ms: Of the model, a round each.
-        reference_ms: Of the reference; the rounds that only one of the two has are left out.
-        seed: Of the resampling.
-        resamples: How often.
-        confidence: Of the interval, in (0, 1).
+        times_ms: Times of the model, one a round, at least one.
+        reference_ms: Times of the reference; the rounds that only one of the two has are left out.
+        seed: Seed of the resampling.
+        resamples: Number of resamples.
+        confidence: Level of the interval, in (0, 1).
 
     Returns:
         `ratio`, the median over the rounds of the reference's time by the model's; `low` and `high`, the ends of its
         interval; `rounds`, those in which both ran.
-
-    Raises:
-        ValueError: If there is no round in common.
     """
     common = min(len(times_ms), len(reference_ms))
-    if common == 0:
-        raise ValueError("no round in which both were timed")
     reference = torch.tensor(reference_ms[:common], dtype=torch.float64)
     ratios = reference / torch.tensor(times_ms[:common], dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)

@@ -1,11 +1,11 @@
-"""What a user writes to name a model among others: a reference, sizes, a name.
+"""The entries by which a user names models to compare: a reference, sizes, a name.
 
 As text, `enas`, `shufflenasnet_a@48` (F = 48) or `enas@filters:24@cells_per_stage:2`; as a mapping,
 `{genotype: enas, filters: 24, cells_per_stage: 2, name: small}`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ REFERENCE_KEYS = ("genotype", "model")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelEntry:
-    """A model as it is asked for.
+    """A model as a user asks for it.
 
     Attributes:
         reference: A run folder, a genotype file, or a name.
-        name: In tables and figures.
+        name: Its name in tables and figures.
         network: Config group of the network; None leaves it to the reference.
-        settings: Of the network, in place of its own.
+        settings: Settings of the network, in place of its own.
     """
 
     reference: str
@@ -58,27 +58,23 @@ def read_entry(given: object) -> ModelEntry:
     Raises:
         ValueError: If it is neither, or lacks its reference, or a setting is not of the form KEY:VALUE.
     """
-    if isinstance(given, str) and given:
-        return _from_text(given)
-    if not isinstance(given, Mapping):
+    entry = {"model": given} if isinstance(given, str) and given else given
+    if not isinstance(entry, Mapping):
         raise ValueError(f"models: an entry is a name, a path or a mapping with genotype=..., got {given!r}")
-    rest = {str(key): value for key, value in given.items()}
+    rest = {str(key): value for key, value in entry.items()}
     references = [rest.pop(key) for key in REFERENCE_KEYS if key in rest]
     if len(references) != 1 or not isinstance(references[0], str):
-        raise ValueError(f"models: {dict(given)} needs one text under genotype or model")
+        raise ValueError(f"models: {dict(entry)} needs one text under genotype or model")
     read = _from_text(references[0])
     network, name = rest.pop("network", None), rest.pop("name", None)
     if not isinstance(network, str | None) or not isinstance(name, str | None):
-        raise ValueError(f"models: name and network of {dict(given)} must be texts")
-    settings = {**read.settings, **rest}
+        raise ValueError(f"models: name and network of {dict(entry)} must be texts")
     own_name = read.name + "".join(f"@{key}:{value}" for key, value in rest.items())
-    return ModelEntry(reference=read.reference, name=name or own_name, network=network, settings=settings)
+    return replace(read, name=name or own_name, network=network, settings={**read.settings, **rest})
 
 
 def _from_text(text: str) -> ModelEntry:
-    if is_genotype_itself(text):
-        return ModelEntry(reference=text, name="genotype")
-    if Path(text).exists():  # perhaps with the sign @ in it
+    if is_genotype_itself(text) or Path(text).exists():  # perhaps with the sign @ in it
         return ModelEntry(reference=text, name=short_name(text))
     reference, *parts = text.split("@")
     settings: dict[str, Any] = {}
@@ -101,7 +97,5 @@ def short_name(reference: str) -> str:
     path = Path(file)
     if path.is_dir():
         return path.resolve().name
-    if not path.is_file():
-        return reference
-    folder = path.resolve().parent.name
-    return folder if path.name == "genotype.json" else f"{folder}/{path.stem}{sign}{index}"
+    own_name = "" if path.name == "genotype.json" else f"/{path.stem}{sign}{index}"
+    return f"{path.resolve().parent.name}{own_name}" if path.is_file() else reference

@@ -5,22 +5,23 @@ process tells nothing about one pass among others; there the tensors alive at th
 operation, which leaves out what kernels take and give back within one.
 """
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from nas.costs.operations import storage_of
+from nas.costs.operations import storage_of, tensors_in
 
 MIB = 2**20
 HOW_MEASURED = {
     "cuda": "weights and what a pass allocates at most (torch.cuda.max_memory_allocated); cuda_graph: while captured",
     "cpu": "weights and tensors alive at once in an eager pass; what kernels need inside is not counted",
 }
+
+Result = TypeVar("Result")
 
 
 def held_bytes(tensors: Iterable[Tensor]) -> int:
@@ -30,36 +31,26 @@ def held_bytes(tensors: Iterable[Tensor]) -> int:
 
 def live_bytes(model: nn.Module, images: Tensor) -> int:
     """Returns the most bytes of tensors alive at once while a model computes, weights left out, images included."""
-    weights = [*model.parameters(), *model.buffers()]
-    with torch.inference_mode(), _LiveTensors(known=weights, entering=images) as live:
+    with torch.inference_mode(), _LiveTensors(known=[*model.parameters(), *model.buffers()], entering=images) as live:
         model(images)
-    most: int = live.most
-    return most
+    return int(live.most)
 
 
-class PeakMemory:
-    """A context that notes the most memory allocated on a CUDA device within it, beyond what there was before.
+def with_peak(work: Callable[[], Result], device: torch.device) -> tuple[Result, int | None]:
+    """Does a piece of work.
 
-    Attributes:
-        num_bytes: Known afterwards; None on another device.
+    Returns:
+        Its result, and the most bytes allocated on a CUDA device meanwhile, beyond what there was before; None on
+        another device.
     """
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.num_bytes: int | None = None
-        self._before = 0
-
-    def __enter__(self) -> "PeakMemory":
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-            torch.cuda.reset_peak_memory_stats(self.device)
-            self._before = torch.cuda.memory_allocated(self.device)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-            self.num_bytes = torch.cuda.max_memory_allocated(self.device) - self._before
+    if device.type != "cuda":
+        return work(), None
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    result = work()
+    torch.cuda.synchronize(device)
+    return result, torch.cuda.max_memory_allocated(device) - before
 
 
 class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -73,23 +64,14 @@ class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._note(entering)
 
     def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         self._note(out)
         return out
 
     def _note(self, made: object) -> None:
-        self._sizes = {storage: size for storage, size in self._sizes.items() if not _is_gone(storage)}
-        for value in tree_leaves(made):
-            if isinstance(value, Tensor) and storage_of(value) not in self._known:
-                self._sizes[storage_of(value)] = value.untyped_storage().nbytes()
+        alive = {one: size for one, size in self._sizes.items() if not one.expired()}  # type: ignore[no-untyped-call]
+        new = {storage_of(value): value.untyped_storage().nbytes() for value in tensors_in(made)}
+        self._sizes = alive | {storage: size for storage, size in new.items() if storage not in self._known}
         self.most = max(self.most, sum(self._sizes.values()))
-
-
-def _is_gone(storage: StorageWeakRef) -> bool:
-    return bool(storage.expired())  # type: ignore[no-untyped-call]

@@ -17,10 +17,10 @@ class LatencySettings:
         batch_sizes: Images in a pass, one measurement each.
         warmup: Passes before the first timed one, at most.
         repeats: Rounds: passes timed for each model and batch size, at most.
-        seconds: For the passes of a model at a batch size, at most (three passes always).
-        backends: Of eager, compile, cuda_graph, onnxruntime; what is not there is left out and said.
-        precisions: Of fp32, bf16, fp16, to which weights and images are cast; null: that of runtime.autocast.
-        threads: Of the CPU, such as [1, 2] one after the other; null in the list: that of runtime.threads.
+        seconds: Time for the passes of a model at a batch size, at most (three passes always).
+        backends: Some of eager, compile, cuda_graph, onnxruntime; what is not there is left out and said.
+        precisions: Some of fp32, bf16, fp16, to which weights and images are cast; null: that of runtime.autocast.
+        threads: Threads of the CPU, such as [1, 2] one after the other; null in the list: that of runtime.threads.
         reference: Name of the model, or list of names, to compare with; null: the first.
         image_shape: [channels, height, width]; null: the data set's, which must then be there.
         num_classes: Null: the data set's.

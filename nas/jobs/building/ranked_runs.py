@@ -18,12 +18,11 @@ from nas.runs.console import shown
 from nas.runs.seeds import derive_seed
 from nas.searching.search import Search
 from nas.searching.shared_weights import SharedWeights
-from nas.studies.ranking.chosen_cells import ChosenCell, choose_cells
-from nas.studies.ranking.correlations import Array
+from nas.studies.ranking.chosen_cells import ChosenCell, best_threshold, check_pool, choose_cells
+from nas.studies.ranking.estimates import Array
 from nas.studies.ranking.figures import FRACTIONS
 from nas.studies.ranking.settings import RankSettings
 from nas.studies.ranking.shared_scores import log_probs, own_mode, score_cells, scoring_modes, uniform_cells
-from nas.studies.ranking.strata import best_threshold, check_pool
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
 

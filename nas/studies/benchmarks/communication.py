@@ -1,4 +1,4 @@
-"""What data-parallel training sends: the gradients of the path, each step, and how long links take for them.
+"""The gradients that data-parallel training sends in each step, and how long links take for them.
 
 A step sends the gradients of the weights that it touched, so that candidates off the path cost nothing. This machine's
 processes are measured; for other links and more ranks there is a model with two constants, which is compared with
@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,11 @@ LEAST = 1e-6  # seconds of a gigabyte, where noise hides what bytes cost
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What joins each rank to the next.
+    """A connection from each rank to the next.
 
     Attributes:
         gigabytes_per_second: That a rank sends at most, while it receives as much; 1 GB is 10⁹ bytes.
-        latency_us: Of a message, however small, in microseconds.
+        latency_us: Time of a message, however small, in microseconds.
     """
 
     gigabytes_per_second: float
@@ -76,8 +77,9 @@ def measure_communication(bench: Workbench) -> dict[str, Any]:
         `volumes`: bytes of float32 gradients by name: of `search` the median over cells, with `least` and `most` (the
         weights on a path of the supernet are those of the cell as a plain network), of all of the `supernet`, of the
         `reference` model; `measured`: backend, ranks, `ms` by bytes, and the `link` fitted to the sizes that are not
-        gradients; `foretold`: by volume the bytes, `ms` measured and foretold, and their ratio; `modelled`: a row for
-        each link, volume and number of ranks with `ms`, and `step_ms`, the least step of which that is at most 5 %.
+        gradients; `foretold`: by volume the bytes, `ms` measured and predicted (`foretold_ms`), and their ratio;
+        `modelled`: a row for each link, volume and number of ranks with `ms`, and `step_ms`, the least step of which
+        that is at most 5 %.
     """
     paths = [held_bytes(bench.make_network(genotype_candidates(genotype)).parameters()) for genotype in bench.cells()]
     volumes = {
@@ -87,31 +89,26 @@ def measure_communication(bench: Workbench) -> dict[str, Any]:
         "supernet": held_bytes(bench.search.evaluator.trainer.network.parameters()),
         "reference": held_bytes(bench.reference()[0].parameters()),
     }
-    gradients = {name: volumes[name] for name in VOLUMES}
-    rounds = 5 * bench.settings.rounds
-    times = time_all_reduce([*FITTED_SIZES, *set(gradients.values())], ranks=MEASURED_RANKS, rounds=rounds)
+    sizes = {*FITTED_SIZES, *(volumes[name] for name in VOLUMES)}
+    backend = _backend(MEASURED_RANKS)
+    times = time_all_reduce(sorted(sizes), ranks=MEASURED_RANKS, rounds=5 * bench.settings.rounds)
     fitted = fit_link({size: times[size] for size in FITTED_SIZES}, ranks=MEASURED_RANKS)
     foretold: dict[str, Any] = {}
-    modelled: list[dict[str, Any]] = []
-    for volume, size in gradients.items():
+    for name, described in VOLUMES.items():
+        size = volumes[name]
         ms = fitted.ring_ms(size, ranks=MEASURED_RANKS)
-        foretold[volume] = {"bytes": size, "ms": times[size], "foretold_ms": ms, "ratio": ms / times[size]}
+        foretold[name] = {"bytes": size, "ms": times[size], "foretold_ms": ms, "ratio": ms / times[size]}
         bench.results.append(
-            f"{VOLUMES[volume]}: {size / 1e6:.2f} MB of gradients a step, {times[size]:.2f} ms among {MEASURED_RANKS} "
-            f"processes here ({backend(MEASURED_RANKS)}; the model foretold {ms:.2f} ms)"
+            f"{described}: {size / 1e6:.2f} MB of gradients a step, {times[size]:.2f} ms among {MEASURED_RANKS} "
+            f"processes here ({backend}; the model predicted {ms:.2f} ms)"
         )
-    for link, constants in bench.settings.links.items():
-        for volume, size in gradients.items():
-            for ranks in bench.settings.ranks:
-                ms = Link(*constants).least_ms(size, ranks=ranks)
-                row = {"link": link, "volume": volume, "ranks": ranks, "bytes": size}
-                modelled.append({**row, "ms": ms, "step_ms": ms / NEGLIGIBLE})
-    measured = {
-        "backend": backend(MEASURED_RANKS),
-        "ranks": MEASURED_RANKS,
-        "ms": {str(size): ms for size, ms in sorted(times.items())},
-        "link": asdict(fitted),
-    }
+    modelled = []
+    for (link, constants), name, ranks in product(bench.settings.links.items(), VOLUMES, bench.settings.ranks):
+        ms = Link(*constants).least_ms(volumes[name], ranks=ranks)
+        row = {"link": link, "volume": name, "ranks": ranks, "bytes": volumes[name]}
+        modelled.append({**row, "ms": ms, "step_ms": ms / NEGLIGIBLE})
+    by_size = {str(size): ms for size, ms in times.items()}
+    measured = {"backend": backend, "ranks": MEASURED_RANKS, "ms": by_size, "link": asdict(fitted)}
     return {"volumes": volumes, "measured": measured, "foretold": foretold, "modelled": modelled}
 
 
@@ -120,15 +117,10 @@ def fit_link(times: Mapping[int, float], *, ranks: int) -> Link:
 
     Args:
         times: Milliseconds by size in bytes, of at least two sizes.
-        ranks: That took part, at least 2.
-
-    Raises:
-        ValueError: If there are fewer sizes or ranks.
+        ranks: Number of ranks that took part, at least 2.
     """
     from scipy.optimize import nnls
 
-    if len(times) < 2 or ranks < 2:
-        raise ValueError(f"a link is fitted to two sizes and two ranks at least, got {len(times)} and {ranks}")
     sizes, milliseconds = np.array(list(times)), np.array(list(times.values()))
     hops = 2 * (ranks - 1)
     columns = np.stack([hops * sizes / ranks / 1e6, np.full(len(sizes), hops / 1e3)], axis=1)
@@ -161,15 +153,15 @@ def time_all_reduce(sizes: Sequence[int], *, ranks: int, rounds: int) -> dict[in
     return {int(size): statistics.median(values) for size, values in times.items()}
 
 
-def backend(ranks: int) -> str:
-    """Returns what the ranks talk through on this machine."""
+def _backend(ranks: int) -> str:
+    """Returns the name of the library through which the ranks talk on this machine."""
     return "nccl" if torch.cuda.device_count() >= ranks else "gloo"
 
 
 def _take_part(rank: int, *, ranks: int, meeting: str, sizes: Sequence[int], rounds: int) -> dict[str, list[float]]:
     """Is one rank; returns its milliseconds by size."""
     torch.set_num_threads(1)
-    name = backend(ranks)
+    name = _backend(ranks)
     device = torch.device("cuda", rank) if name == "nccl" else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)

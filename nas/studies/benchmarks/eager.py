@@ -6,14 +6,13 @@ whatever `nas.compute.device` switches on. It has no Cutout and no label smoothi
 such as to keep freed memory (`nas.compute.allocator`), does not hold there.
 """
 
-import contextlib
 import pickle
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
@@ -23,10 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from nas.data.augmentation import Augmentation
 from nas.training.settings import TrainingSettings
 from search_spaces.genotype import Genotype
-
-MODES = {1: "L", 3: "RGB"}  # of PIL, by channels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +33,8 @@ class EagerSettings:
 
     Attributes:
         image_shape: (C, H, W), C being 1 or 3.
-        num_classes: Of the labels.
-        crop_padding: Pixels around the image before a random crop.
-        flip: Whether images are mirrored at random.
+        num_classes: Number of classes.
+        augmentation: Random crops and flips.
         training: The protocol, which the loop follows as in the middle of its epochs. Gradients are clipped together.
         steps: Steps of an epoch.
         workers: Processes that load images; 0 loads them between the steps.
@@ -49,15 +46,14 @@ class EagerSettings:
 
     image_shape: tuple[int, int, int]
     num_classes: int
-    crop_padding: int
-    flip: bool
+    augmentation: Augmentation
     training: TrainingSettings
     steps: int
     workers: int
     device: torch.device
 
     def __post_init__(self) -> None:
-        if self.image_shape[0] not in MODES:
+        if self.image_shape[0] not in (1, 3):
             raise ValueError(f"bench.parts=[eager] needs images of 1 or 3 channels, got {self.image_shape[0]}")
 
 
@@ -68,7 +64,7 @@ class PilImages(Dataset[tuple[Tensor, int]]):
     Attributes:
         images: (N, H, W, C) uint8.
         labels: (N,).
-        transform: From a PIL image to a tensor (C, H, W).
+        transform: Maps a PIL image to a tensor (C, H, W).
     """
 
     images: npt.NDArray[np.uint8]
@@ -100,11 +96,10 @@ class EagerLoop:
         self.genotype = genotype
         self.settings = settings
         self.loader = make_loader(settings)
-        training, middle = settings.training, settings.training.epochs // 2
-        self.drop_prob = training.drop_prob(middle)
+        training = settings.training
         self.optimizer = torch.optim.SGD(
             self.network.parameters(),
-            lr=training.annealing.learning_rate(middle),
+            lr=training.annealing.learning_rate(training.epochs // 2),
             momentum=training.momentum,
             nesterov=training.momentum > 0,
             weight_decay=training.weight_decay,
@@ -112,18 +107,19 @@ class EagerLoop:
 
     def epoch(self) -> float:
         """Takes the steps of an epoch; returns the mean loss."""
-        total = 0.0
-        for images, labels in self.loader:
-            total += self.step(images.to(self.settings.device), labels.to(self.settings.device))
+        device = self.settings.device
+        total = sum(self.step(images.to(device), labels.to(device)) for images, labels in self.loader)
         return total / self.settings.steps
 
     def step(self, images: Tensor, labels: Tensor) -> float:
         """Takes one step on images (N, C, H, W) and labels (N,); returns the loss."""
+        training = self.settings.training
         self.optimizer.zero_grad()
-        loss = F.cross_entropy(self.network(images, self.genotype, drop_prob=self.drop_prob), labels)
+        logits = self.network(images, self.genotype, drop_prob=training.drop_prob(training.epochs // 2))
+        loss = F.cross_entropy(logits, labels)
         loss.backward()  # type: ignore[no-untyped-call]
-        if (most := self.settings.training.max_grad_norm) is not None:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), most)
+        if training.max_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), training.max_grad_norm)
         self.optimizer.step()
         return loss.item()
 
@@ -133,17 +129,21 @@ def make_loader(settings: EagerSettings) -> DataLoader[tuple[Tensor, int]]:
     from torchvision import transforms
 
     channels, height, width = settings.image_shape
+    batch_size = settings.training.batch_size
+    num_images = settings.steps * batch_size
+    augmentation = settings.augmentation
+    crop = transforms.RandomCrop((height, width), padding=augmentation.crop_padding)
+    steps = [
+        *([crop] if augmentation.crop_padding else []),
+        *([transforms.RandomHorizontalFlip()] if augmentation.flip else []),
+        *(transforms.ToTensor(), transforms.Normalize((0.5,) * channels, (0.25,) * channels)),
+    ]
     rng = np.random.RandomState(0)
-    num_images = settings.steps * settings.training.batch_size
-    crop = [transforms.RandomCrop((height, width), padding=settings.crop_padding)] if settings.crop_padding else []
-    flip = [transforms.RandomHorizontalFlip()] if settings.flip else []
-    steps = [*crop, *flip, transforms.ToTensor(), transforms.Normalize((0.5,) * channels, (0.25,) * channels)]
     images = PilImages(
         images=rng.randint(256, size=(num_images, height, width, channels), dtype=np.uint8),
         labels=rng.randint(settings.num_classes, size=num_images),
         transform=transforms.Compose(steps),
     )
-    batch_size = settings.training.batch_size
     return data_loader(images, batch_size=batch_size, workers=settings.workers, device=settings.device)
 
 
@@ -173,15 +173,12 @@ class EagerProcess:
     """
 
     def __init__(self, network: nn.Module, genotype: Genotype | None, *, settings: EagerSettings, threads: int) -> None:
-        context = get_context("forkserver")  # a process forked from this one may hang in torch's thread pool
-        self._connection, other = context.Pipe()
         # A network that is not pickled here would share its memory, with an open file for every tensor.
-        arguments = (other, pickle.dumps(network), genotype, settings, threads)
-        process = context.Process(target=_serve, args=arguments)
-        process.start()
-        other.close()
-        self._finalizer = weakref.finalize(self, _end, self._connection, process)
-        self._answer()
+        arguments = (pickle.dumps(network), genotype, settings, threads)
+        context = get_context("forkserver")  # a process forked from this one may hang in torch's thread pool
+        self._pool = ProcessPoolExecutor(1, context, initializer=_set_up, initargs=arguments)
+        weakref.finalize(self, self._pool.shutdown)
+        self._result_of(float)
 
     def epoch(self) -> float:
         """Takes the steps of an epoch; returns the mean loss.
@@ -189,30 +186,25 @@ class EagerProcess:
         Raises:
             OSError: If the process is gone.
         """
-        self._connection.send("epoch")
-        return self._answer()
+        return self._result_of(_epoch)
 
-    def _answer(self) -> float:
+    def _result_of(self, task: Callable[[], float]) -> float:
         try:
-            answer: float = self._connection.recv()
-        except EOFError:
+            return self._pool.submit(task).result()
+        except BrokenProcessPool:
+            self._pool.shutdown()  # not when garbage is collected: perhaps by the pool's own thread
             raise OSError("the process of the eager loop ended; its error stands above") from None
-        return answer
 
 
-def _serve(
-    connection: Connection, network: bytes, genotype: Genotype | None, settings: EagerSettings, threads: int
-) -> None:
-    """Answers every message with the mean loss of an epoch, and the start with 0, until the connection closes."""
+_loop: EagerLoop
+"""The loop of such a process."""
+
+
+def _set_up(network: bytes, genotype: Genotype | None, settings: EagerSettings, threads: int) -> None:
+    global _loop
     torch.set_num_threads(threads)
-    loop = EagerLoop(pickle.loads(network), genotype, settings=settings)
-    connection.send(0.0)
-    with contextlib.suppress(EOFError):
-        while True:
-            connection.recv()
-            connection.send(loop.epoch())
+    _loop = EagerLoop(pickle.loads(network), genotype, settings=settings)
 
 
-def _end(connection: Connection, process: BaseProcess) -> None:
-    connection.close()
-    process.join()
+def _epoch() -> float:
+    return _loop.epoch()

@@ -1,4 +1,4 @@
-"""What an epoch of a search is made of, and how long a whole search and a whole retraining would take here.
+"""The pieces of a search's epoch, and how long a whole search and a whole retraining would take here.
 
 Measured are the controller and a real epoch; an epoch at the size of CIFAR-10, the search of the settings, and a
 retraining of the model of 236K parameters (ShuffleNASNet-A with F = 36 and four cells a stage, by the protocol of
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from nas.compute.timing import synchronize, time_in_turns, time_once
+from nas.compute.timing import synchronize, time_in_turns
 from nas.models.derived import count_parameters
 from nas.runs.seeds import derive_seed, seed_everything
 from nas.studies.benchmarks.steps import REWARD, SEARCH
@@ -27,7 +27,7 @@ WEIGHTS, REWARDS, SAMPLE, UPDATE, REST = "shared weights", "rewards", "controlle
 PASSES = (WEIGHTS, REWARDS)
 """The work that a search is for; the rest is overhead."""
 CONTROLLER_ROUNDS = 20
-"""More than of other parts, for a round takes milliseconds."""
+"""Rounds of timing the controller, more than of other parts, since a round takes milliseconds."""
 
 
 def measure_controller(bench: Workbench) -> dict[str, Any]:
@@ -48,20 +48,23 @@ def measure_controller(bench: Workbench) -> dict[str, Any]:
         "update": lambda: controller.observe(actions, rewards),
     }
     times = time_in_turns(work, rounds=CONTROLLER_ROUNDS, warmup=2, device=bench.runtime.device)
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    sampled, update = (medians["sample"] + medians["decode"]) / count, medians["update"] / count
-    bench.results.append(f"controller: {sampled:.3f} ms to sample an architecture, {update:.3f} ms to learn from it")
-    return {"samples": count, **{name: {"batch_ms": ms, "ms": ms / count} for name, ms in medians.items()}}
+    batches = {name: statistics.median(values) for name, values in times.items()}
+    rows = {name: {"batch_ms": ms, "ms": ms / count} for name, ms in batches.items()}
+    bench.results.append(
+        f"controller: {(batches['sample'] + batches['decode']) / count:.3f} ms to sample an architecture, "
+        f"{batches['update'] / count:.3f} ms to learn from it"
+    )
+    return {"samples": count, **rows}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopwatch:
-    """Stands in the place of an object and adds up the seconds that some of its methods take.
+    """A stand-in for an object that adds up the seconds which some of its methods take.
 
     Attributes:
         target: The object; all else is passed on to it.
         names: By method, the name under which its seconds are added.
-        seconds: By name, added to.
+        seconds: Seconds by name.
         wait: Waits for the device, before and after a method.
         clock: Returns seconds.
     """
@@ -74,8 +77,6 @@ class Stopwatch:
 
     def __getattr__(self, method: str) -> Any:
         value = getattr(self.target, method)
-        if method not in self.names:
-            return value
 
         def timed(*arguments: Any, **keywords: Any) -> Any:
             self.wait()
@@ -86,7 +87,7 @@ class Stopwatch:
             self.seconds[name] = self.seconds.get(name, 0.0) + self.clock() - started
             return result
 
-        return timed
+        return timed if method in self.names else value
 
 
 def measure_shares(bench: Workbench) -> dict[str, Any]:
@@ -132,11 +133,9 @@ def timed_epoch(bench: Workbench) -> dict[str, float]:
     )
     controller = watched(search.controller, sample=SAMPLE, observe=UPDATE)
     timed = replace(search, evaluator=evaluator, controller=controller, rows=[], scored=[])
-    wait()
-    started = perf_counter()
-    timed.epoch()
-    wait()
-    return {**seconds, REST: max(0.0, perf_counter() - started - sum(seconds.values()))}
+    whole: dict[str, float] = {}
+    Stopwatch(target=timed, names={"epoch": REST}, seconds=whole, wait=wait).epoch()
+    return {**seconds, REST: max(0.0, whole[REST] - sum(seconds.values()))}
 
 
 def extrapolated_epoch(bench: Workbench) -> dict[str, float]:
@@ -169,15 +168,13 @@ def measure_targets(bench: Workbench) -> dict[str, Any]:
         network = trainer.network.eval()
         return evaluate(network, batches, genotype, autocast=trainer.autocast, recorder=trainer.recorder)
 
-    work = {"step": bench.retrain_steps(genotype, trainer), "test": test}
-    first = time_once(work, device=bench.runtime.device)
-    medians = {name: statistics.median(times) for name, times in bench.time(work).items()}
+    times, setup = bench.time_with_setup({"step": bench.retrain_steps(genotype, trainer), "test": test})
     search = search_minutes(bench, extrapolated_epoch(bench), reward_ms=bench.done["throughput"][REWARD]["ms"])
     retrain = retrain_minutes(
         bench,
-        step_ms=medians["step"] / bench.steps,
-        setup_ms=max(0.0, first["step"] - medians["step"]),
-        test_ms=medians["test"] / num_batches,
+        step_ms=statistics.median(times["step"]) / bench.steps,
+        setup_ms=setup["step"],
+        test_ms=statistics.median(times["test"]) / num_batches,
         parameters=count_parameters(network),
     )
     bench.results.extend(
@@ -196,7 +193,7 @@ def search_minutes(bench: Workbench, epoch: Mapping[str, float], *, reward_ms: f
     Args:
         bench: Has the settings.
         epoch: Seconds of an epoch by name.
-        reward_ms: Of scoring a batch; at the end every sampled cell is scored on all reward images.
+        reward_ms: Time of scoring a batch; at the end every sampled cell is scored on all reward images.
     """
     settings = bench.search.evaluator.settings
     batches = -(-bench.settings.reward_images // settings.batch_size)
@@ -214,26 +211,19 @@ def retrain_minutes(
 
     Args:
         bench: Has the settings.
-        step_ms: Of a training step.
+        step_ms: Time of a training step.
         setup_ms: What the first steps take longer, once.
-        test_ms: Of a batch of test images.
-        parameters: Of the model.
+        test_ms: Time of a batch of test images.
+        parameters: Number of weights of the model.
     """
-    settings = bench.retraining
-    looks = {epoch for epoch in range(settings.epochs) if epoch >= settings.epochs - settings.last_epochs}
-    if settings.evaluate_every:
-        looks |= set(range(settings.evaluate_every - 1, settings.epochs, settings.evaluate_every))
+    settings, every = bench.retraining, bench.retraining.evaluate_every
+    looks = set(range(every - 1, settings.epochs, every)) if every else set()  # epochs that end with the test images
+    looks |= set(range(settings.epochs - settings.last_epochs, settings.epochs))
     batches = -(-bench.settings.test_images // settings.batch_size)
     minutes = {
         "setup": setup_ms / 60_000,
         "training": settings.epochs * bench.retrain_batches * step_ms / 60_000,
         "test images": len(looks) * batches * test_ms / 60_000,
     }
-    total = sum(minutes.values())
-    return {
-        "epochs": settings.epochs,
-        "parameters": parameters,
-        "step_ms": step_ms,
-        "minutes": total,
-        "pieces": minutes,
-    }
+    figures = {"epochs": settings.epochs, "parameters": parameters, "step_ms": step_ms}
+    return {**figures, "minutes": sum(minutes.values()), "pieces": minutes}

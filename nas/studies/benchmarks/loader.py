@@ -1,4 +1,4 @@
-"""Images a second of streamed pictures, as ImageNet is trained, beside torchvision's loader as one writes it first.
+"""Images a second of streamed pictures, as ImageNet is trained, compared with torchvision's loader as one writes it.
 
 Both read the same JPEGs, made here, and yield batches of random parts, mirrored at random and normalised, on the
 device. Their passes take turns.
@@ -24,7 +24,6 @@ from nas.data.cropping import Framing
 from nas.data.decoding import Decoders, ImageSource
 from nas.data.image_files import scan_folder
 from nas.data.streaming import StreamingSplit
-from nas.runs.console import progress
 from nas.studies.benchmarks.eager import data_loader
 from nas.studies.benchmarks.steps import summary
 from nas.studies.benchmarks.workbench import Work, Workbench
@@ -43,12 +42,12 @@ def measure_loader(bench: Workbench) -> dict[str, Any]:
         `bytes` of a picture on average; by number of workers `ours` and `torchvision`, each with `ms` of a pass, least
         and greatest, and `images_per_second`, and `speedup`, the median over the rounds of the ratio.
     """
-    settings, device = bench.settings, bench.runtime.device
-    count, batch_size = settings.pictures, min(BATCH_SIZE, settings.pictures)
-    numbers = list(dict.fromkeys(min(workers, num_cores()) for workers in settings.decoders))
+    count, device = bench.settings.pictures, bench.runtime.device
+    batch_size = min(BATCH_SIZE, count)
+    work: dict[str, Work] = {}
+    numbers = list(dict.fromkeys(min(workers, num_cores()) for workers in bench.settings.decoders))
     with tempfile.TemporaryDirectory(prefix="nas-bench-") as folder:
         written = write_pictures(Path(folder), count)
-        work: dict[str, Work] = {}
         for workers in numbers:
             work |= _passes(Path(folder), workers=workers, batch_size=batch_size, device=device)
         times = bench.time(work)
@@ -57,10 +56,11 @@ def measure_loader(bench: Workbench) -> dict[str, Any]:
     for workers in numbers:
         own = {loader: times[f"{loader}, {workers}"] for loader in ("ours", "torchvision")}
         rows = {loader: summary(milliseconds, images=count) for loader, milliseconds in own.items()}
-        figures[f"{workers} workers"] = {**rows, "speedup": median_ratio(own["torchvision"], own["ours"])}
+        faster = median_ratio(own["torchvision"], own["ours"])
+        figures[f"{workers} workers"] = {**rows, "speedup": faster}
         bench.results.append(
-            f"loader, {workers} workers: {rows['ours']['images_per_second']:.0f} images/s, "
-            f"{figures[f'{workers} workers']['speedup']:.2f} times as fast as torchvision's"
+            f"loader, {workers} workers: {rows['ours']['images_per_second']:.0f} images/s, {faster:.2f} times as fast "
+            "as torchvision's"
         )
     return figures
 
@@ -68,18 +68,19 @@ def measure_loader(bench: Workbench) -> dict[str, Any]:
 def write_pictures(root: Path, count: int) -> int:
     """Writes JPEGs in two class folders; returns their bytes in all."""
     rng = np.random.RandomState(0)
-    scenes: list[bytes] = []
-    with progress("making pictures", total=count) as bar:
-        for number in range(count):
-            if number < SCENES:
-                buffer = io.BytesIO()
-                Image.fromarray(natural_picture(rng)).save(buffer, "JPEG", quality=QUALITY)
-                scenes.append(buffer.getvalue())
-            file = root / f"class{number % 2}" / f"{number:06}.jpg"
-            file.parent.mkdir(exist_ok=True)
-            file.write_bytes(scenes[number % SCENES])
-            bar.advance()
-    return sum(len(scenes[number % SCENES]) for number in range(count))
+    scenes = [_jpeg(natural_picture(rng)) for _ in range(min(count, SCENES))]
+    written = 0
+    for number in range(count):
+        file = root / f"class{number % 2}" / f"{number:06}.jpg"
+        file.parent.mkdir(exist_ok=True)
+        written += file.write_bytes(scenes[number % SCENES])
+    return written
+
+
+def _jpeg(pixels: npt.NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
 
 
 def natural_picture(rng: np.random.RandomState) -> npt.NDArray[np.uint8]:
@@ -91,26 +92,21 @@ def natural_picture(rng: np.random.RandomState) -> npt.NDArray[np.uint8]:
     across, down = np.fft.rfftfreq(WIDTH)[None], np.fft.fftfreq(HEIGHT)[:, None]
     amplitude = np.maximum(np.hypot(across, down), 1 / WIDTH) ** -1.2
     amplitude[0, 0] = 0  # the mean
-
-    def layer() -> npt.NDArray[np.float64]:
-        waves = amplitude * np.exp(2j * np.pi * rng.random_sample(amplitude.shape))
-        made: npt.NDArray[np.float64] = np.fft.irfft2(waves, s=(HEIGHT, WIDTH))
-        made /= made.std()
-        return made
-
-    brightness = layer()
-    channels = [0.93 * brightness + 0.37 * layer() for _ in range(3)]
-    return (128 + 52 * np.stack(channels, axis=2)).clip(0, 255).astype(np.uint8)
+    phases = rng.random_sample((4, *amplitude.shape))  # of the brightness, and of each channel
+    layers = np.fft.irfft2(amplitude * np.exp(2j * np.pi * phases), s=(HEIGHT, WIDTH))
+    brightness, *channels = layers / layers.std(axis=(1, 2), keepdims=True)
+    picture: npt.NDArray[np.float64] = np.stack([0.93 * brightness + 0.37 * own for own in channels], axis=2)
+    return (128 + 52 * picture).clip(0, 255).astype(np.uint8)
 
 
 def _passes(root: Path, *, workers: int, batch_size: int, device: torch.device) -> dict[str, Work]:
     """Returns a pass through all pictures by our loader and by that of torchvision's ImageNet example; workers stay."""
     from torchvision import datasets, transforms
 
-    files, cuda = scan_folder(root), device.type == "cuda"
+    files = scan_folder(root)
     source = ImageSource(files.paths, files.labels, image_size=IMAGE_SIZE, channels=3, framing=Framing())
     split = StreamingSplit(
-        Decoders(source, workers=workers, pin_memory=cuda),
+        Decoders(source, workers=workers, pin_memory=device.type == "cuda"),
         mean=torch.full((3,), 0.5),
         std=torch.full((3,), 0.25),
         indices=torch.arange(len(files.paths)),

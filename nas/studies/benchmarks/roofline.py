@@ -1,6 +1,6 @@
-"""A floor beside the time of a training step: what its operations and bytes take at the device's two ceilings.
+"""A lower bound of the time of a training step: what its operations and bytes take at the device's two ceilings.
 
-The floor counts every convolution, matrix product, pooling and batch norm as one kernel that reads its operands and
+The bound counts every convolution, matrix product, pooling and batch norm as one kernel that reads its operands and
 writes its result once, and takes element-wise operations and copies as fused into these (roofline model, Williams et
 al. 2009, doi:10.1145/1498765.1498785). Each kernel takes at least its operations at the rate of a large matrix product,
 and at least its bytes at the rate of a large copy; the longer of the two counts. Tensors that fit the caches can move
@@ -8,7 +8,7 @@ faster than that.
 """
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -25,10 +25,10 @@ UPDATE_PASSES = 5  # reads weight, gradient and momentum, writes weight and mome
 
 
 class KernelCost(NamedTuple):
-    """What an operation of the network, or the update of its weights, costs in a training step, forward and backward.
+    """The cost of an operation of the network, or of the update of its weights, in a training step.
 
     Attributes:
-        flops: Floating-point operations, a multiply-add being two.
+        flops: Floating-point operations forward and backward, a multiply-add being two.
         bytes: Least bytes read and written.
     """
 
@@ -37,19 +37,16 @@ class KernelCost(NamedTuple):
 
 
 def measure_roofline(bench: Workbench) -> dict[str, Any]:
-    """Times a search step and the two ceilings in turns, and computes the step's floor.
+    """Times a search step and the two ceilings in turns, and computes the least time of the step.
 
     Returns:
         `flops` and `bytes` of a step; `flops_per_second` and `bytes_per_second` of the device; `compute_ms` and
         `traffic_ms`, what either alone would take; `floor_ms`, kernel by kernel; `measured_ms`; `gap`, their ratio.
     """
     genotype, runtime, evaluator = bench.cells(1)[0], bench.runtime, bench.search.evaluator
-    recording = record_operations(bench.derived(genotype), genotype, image_shape=evaluator.data.image_shape)
-    costs = training_costs(
-        recording.operations,
-        batch_size=evaluator.settings.batch_size,
-        element_bytes=4 if runtime.autocast is None else runtime.autocast.itemsize,
-    )
+    operations, _ = record_operations(bench.derived(genotype), genotype, image_shape=evaluator.data.image_shape)
+    element_bytes = 4 if runtime.autocast is None else runtime.autocast.itemsize
+    costs = training_costs(operations, batch_size=evaluator.settings.batch_size, element_bytes=element_bytes)
     work = {"step": bench.search_steps(genotype), **ceiling_work(runtime)}
     medians = {name: statistics.median(times) / 1000 for name, times in bench.time(work).items()}
     figures = floor(
@@ -84,53 +81,46 @@ def floor(
     }
 
 
-def training_costs(operations: Iterable[Operation], *, batch_size: int, element_bytes: int) -> list[KernelCost]:
+def training_costs(operations: Sequence[Operation], *, batch_size: int, element_bytes: int) -> list[KernelCost]:
     """Returns what the operations of a forward pass cost in a training step, and last the update of the weights.
 
     The backward pass of a convolution or product computes the gradients of its input and of its weights, each as many
     operations as the forward pass; of the first one, that of its weights alone.
 
     Args:
-        operations: Of one image, as `record_operations` gives them.
+        operations: Those of one image, as `record_operations` gives them.
         batch_size: Images N.
-        element_bytes: Of an activation.
+        element_bytes: Bytes of an activation.
     """
-    operations = list(operations)
     weights = sum(operation.new_parameters for operation in operations)
     kernels = [one for one in operations if one.name == "batch_norm" or one.kind not in ("element-wise", "movement")]
     costs = [
-        kernel_cost(operation, batch_size=batch_size, element_bytes=element_bytes, needs_input_gradient=number > 0)
+        _kernel_cost(operation, batch_size=batch_size, element_bytes=element_bytes, first=number == 0)
         for number, operation in enumerate(kernels)
     ]
     return [*costs, KernelCost(flops=0, bytes=UPDATE_PASSES * WEIGHT_BYTES * weights)]
 
 
-def kernel_cost(operation: Operation, *, batch_size: int, element_bytes: int, needs_input_gradient: bool) -> KernelCost:
-    """Returns what one operation costs forward and backward; arguments as of `training_costs`."""
+def _kernel_cost(operation: Operation, *, batch_size: int, element_bytes: int, first: bool) -> KernelCost:
+    """Returns the cost of one operation forward and backward; the first needs no gradient of its input."""
     # The forward pass reads the input and writes the output. The backward pass reads the output's gradient and writes
     # the input's; what has weights, batch norm too, reads the input a second time.
-    written = operation.output_elements
-    read = written if operation.name == "batch_norm" else operation.memory_access_elements - written
-    read -= 0 if operation.name == "batch_norm" else operation.parameters
-    learns = operation.parameters > 0
-    reads_of_input = 1 + int(needs_input_gradient) + int(learns)
-    activations = reads_of_input * read + 2 * written
+    learns, written, weights = operation.parameters > 0, operation.output_elements, operation.parameters
+    is_norm = operation.name == "batch_norm"
+    read = written if is_norm else operation.memory_access_elements - written - weights
+    passes = 1 + learns + (not first)  # forward, gradient of the weights, gradient of the input
     # Weights are read forward and for the input's gradient, and their own gradient is written.
-    weights = operation.parameters * (2 + int(needs_input_gradient)) if learns else 0
-    products = 1 + int(learns) + int(needs_input_gradient)
     return KernelCost(
-        flops=2 * products * operation.multiply_adds * batch_size,
-        bytes=batch_size * activations * element_bytes + weights * WEIGHT_BYTES,
+        flops=2 * passes * operation.multiply_adds * batch_size,
+        bytes=batch_size * (passes * read + 2 * written) * element_bytes + weights * (3 - first) * WEIGHT_BYTES,
     )
 
 
 def ceiling_work(runtime: Runtime) -> dict[str, Work]:
     """Returns a large copy and a large matrix product in the number format of the runtime."""
-    kind = runtime.device.type
-    source = torch.ones(COPY_BYTES[kind] // 4, device=runtime.device)
-    target = torch.empty_like(source)
-    side = MATMUL_SIDE[kind]
-    dtype = torch.float32 if runtime.autocast is None else runtime.autocast
-    factor = torch.ones((side, side), device=runtime.device, dtype=dtype)
-    product = torch.empty_like(factor)
+    device = runtime.device
+    side = MATMUL_SIDE[device.type]
+    source = torch.ones(COPY_BYTES[device.type] // 4, device=device)
+    factor = torch.ones((side, side), device=device, dtype=runtime.autocast or torch.float32)
+    target, product = torch.empty_like(source), torch.empty_like(factor)
     return {"copy": lambda: target.copy_(source), "matmul": lambda: torch.mm(factor, factor, out=product)}

@@ -11,17 +11,17 @@ from nas.settings import STRICT, Distinct, Rising
 
 PARTS = {
     "throughput": "images a second of search training, rewards and retraining",
-    "eager": "the same beside a straightforward training loop",
+    "eager": "the same compared with a straightforward training loop",
     "controller": "sampling architectures and learning from rewards",
     "shares": "what takes the time of a search's epoch",
-    "ratio": "a supernet's path beside the same cell as a plain network",
+    "ratio": "a supernet's path compared with the same cell as a plain network",
     "memory": "what weights, optimizer and a step occupy",
     "scaling": "cost against blocks, filters, batch size and candidate ops",
-    "roofline": "the least time the device allows, beside the measured one",
+    "roofline": "the least time the device allows, and the measured one",
     "communication": "what data-parallel ranks send each step, here and over other links",
     "switches": "what each of the runtime's switches gains",
     "targets": "a whole search and a whole retraining, extrapolated to minutes",
-    "loader": "decoding streamed pictures beside torchvision's loader",
+    "loader": "decoding streamed pictures, compared with torchvision's loader",
 }
 ON_REQUEST = ("loader",)
 """Parts that are measured only where they are named."""
@@ -42,7 +42,7 @@ class BenchSettings:
         steps: Training steps in a timed piece; null: 2 on a CPU, three passes through the data on a GPU.
         rewards: Cells in a timed piece of reward evaluation.
         samples: Architectures in a batch of the controller.
-        workers: Of the eager loop's data loader.
+        workers: Processes of the eager loop's data loader.
         blocks: Numbers of blocks B, in rising order.
         filters: Numbers of filters F.
         batch_sizes: Images in a step.
@@ -51,7 +51,7 @@ class BenchSettings:
         links: Between them, assumed: GB/s that a rank sends, µs of a message.
         pictures: JPEGs of 500x375 that the loader part makes and reads.
         decoders: The loader part's numbers of workers.
-        train_images: Of the search and the retraining that times are extrapolated to.
+        train_images: Images of the search and the retraining that times are extrapolated to.
         reward_images: Held out of them.
         test_images: Looked at after retraining.
     """

@@ -1,4 +1,4 @@
-"""Training steps and rewards: images a second, beside a straightforward loop, a plain network, and each switch off."""
+"""Training steps and rewards: images a second, compared with an eager loop, a plain network and each switch off."""
 
 import itertools
 import statistics
@@ -8,15 +8,15 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import nn
 
 from nas.compute.device import Runtime, num_cores
 from nas.compute.timing import median_ratio, timing
 from nas.models.derived import copy_shared_weights
+from nas.runs.console import progress
 from nas.studies.benchmarks.eager import EagerProcess, EagerSettings
-from nas.studies.benchmarks.workbench import Work, Workbench
+from nas.studies.benchmarks.workbench import Times, Work, Workbench
 from nas.training.settings import TrainingSettings
-from search_spaces.cells import genotype_candidates
+from search_spaces.cells import CellCandidates, genotype_candidates
 from search_spaces.genotype import Genotype
 
 SEARCH, REWARD, RETRAIN = "search step", "reward", "retrain step"
@@ -42,41 +42,36 @@ def measure_throughput(bench: Workbench) -> dict[str, Any]:
     rewards = itertools.cycle([cells[first : first + count] for first in range(0, len(cells), count)])
 
     def cell_work(genotype: Genotype) -> dict[str, Work]:
-        """Returns the pieces for one cell; each baseline follows what it is compared with."""
-        work: dict[str, Work] = {SEARCH: bench.search_steps(genotype)}
-        if "eager" in bench.parts:
-            work[EAGER[SEARCH]] = _eager_epoch(
-                bench, bench.make_network(bench.space.candidates()), genotype, evaluator.settings
-            )
-        work[REWARD] = lambda: evaluator.scorer.batch_scores(next(rewards), seed=0)
-        work[RETRAIN] = bench.retrain_steps(genotype, bench.retrainer(bench.derived(genotype)))
-        if "eager" in bench.parts:
-            derived = bench.make_network(genotype_candidates(genotype))
-            work[EAGER[RETRAIN]] = _eager_epoch(bench, derived, genotype, bench.retraining)
-        return work
+        """Returns the pieces of work on one cell; each baseline follows what it is compared with."""
+        return {
+            SEARCH: bench.search_steps(genotype),
+            **_eager_steps(bench, SEARCH, bench.space.candidates(), genotype, evaluator.settings),
+            REWARD: lambda: evaluator.scorer.batch_scores(next(rewards), seed=0),
+            RETRAIN: bench.retrain_steps(genotype, bench.retrainer(bench.derived(genotype))),
+            **_eager_steps(bench, RETRAIN, genotype_candidates(genotype), genotype, bench.retraining),
+        }
 
-    timed = bench.time_cells("throughput", cell_work)
+    with progress("throughput", total=settings.genotypes) as bar:
+        timed = []
+        for genotype in bench.cells():
+            timed.append(bench.time_with_setup(cell_work(genotype)))
+            bar.advance()
     images = {REWARD: evaluator.scorer.reward_batch_size}
     images |= dict.fromkeys((RETRAIN, EAGER[RETRAIN]), bench.retraining.batch_size)
     figures: dict[str, Any] = {}
-    for name in timed[0].times:
-        number = settings.rewards if name == REWARD else bench.steps
-        milliseconds = [ms / number for cell in timed for ms in cell.times[name]]
-        first = [max(0.0, cell.first[name] - statistics.median(cell.times[name])) for cell in timed]
-        figures[name] = {
-            **summary(milliseconds, images=images.get(name, evaluator.settings.batch_size)),
-            "setup_ms": statistics.median(first),
-        }
-        bench.results.append(
-            f"{name}: {figures[name]['images_per_second']:,.0f} images/s ({figures[name]['ms']:.2f} ms)"
-        )
+    for name in timed[0][0]:
+        number = count if name == REWARD else bench.steps
+        milliseconds = [ms / number for times, _ in timed for ms in times[name]]
+        row = summary(milliseconds, images=images.get(name, evaluator.settings.batch_size))
+        figures[name] = {**row, "setup_ms": statistics.median(setup[name] for _, setup in timed)}
+        bench.results.append(f"{name}: {row['images_per_second']:,.0f} images/s ({row['ms']:.2f} ms)")
     if "eager" in bench.parts:
-        speedups = {ours: speedup(ours, [cell.times for cell in timed]) for ours in EAGER}
+        speedups = {name: speedup(name, [times for times, _ in timed]) for name in EAGER}
         bench.done["eager"] = {**{name: figures.pop(name) for name in EAGER.values()}, "speedup": speedups}
         bench.results.extend(
             [
-                f"{name}: {ratio['median']:.2f} times as fast as the eager loop "
-                f"(median; least of a cell {ratio['worst']:.2f})"
+                f"{name}: {ratio['median']:.2f} times as fast as the eager loop (median; least of a cell "
+                f"{ratio['worst']:.2f})"
                 for name, ratio in speedups.items()
             ]
         )
@@ -86,44 +81,46 @@ def measure_throughput(bench: Workbench) -> dict[str, Any]:
 def summary(milliseconds: Sequence[float], *, images: int) -> dict[str, float]:
     """Returns median, least and greatest milliseconds of a unit of work, and the images a second at the median."""
     median = statistics.median(milliseconds)
-    return {
-        "ms": median,
-        "min_ms": min(milliseconds),
-        "max_ms": max(milliseconds),
-        "images_per_second": 1000 * images / median,
-    }
+    extremes = {"min_ms": min(milliseconds), "max_ms": max(milliseconds)}
+    return {"ms": median, **extremes, "images_per_second": 1000 * images / median}
 
 
 def speedup(name: str, cells: Sequence[Mapping[str, list[float]]]) -> dict[str, float]:
     """Returns how many times longer the straightforward loop takes for the same work.
 
     Args:
-        name: Of the work.
-        cells: For each cell its milliseconds by name, one a round.
+        name: Name of the work.
+        cells: Milliseconds by name for each cell, one a round.
 
     Returns:
         `median` over all rounds of all cells, and `worst`, the least median of a cell.
     """
-    eager = [value for times in cells for value in times[EAGER[name]]]
-    ours = [value for times in cells for value in times[name]]
-    worst = min(median_ratio(times[EAGER[name]], times[name]) for times in cells)
-    return {"median": median_ratio(eager, ours), "worst": worst}
+    ratios = [[a / b for a, b in zip(times[EAGER[name]], times[name], strict=True)] for times in cells]
+    return {"median": statistics.median(itertools.chain(*ratios)), "worst": min(map(statistics.median, ratios))}
 
 
-def _eager_epoch(bench: Workbench, network: nn.Module, genotype: Genotype, settings: TrainingSettings) -> Work:
-    """Returns work: the straightforward loop's steps of a search or of a retraining, in a process of its own."""
+def _eager_steps(
+    bench: Workbench,
+    name: str,
+    candidates: Mapping[str, CellCandidates],
+    genotype: Genotype,
+    training: TrainingSettings,
+) -> dict[str, Work]:
+    """Returns the straightforward loop's steps, in a process of its own, if that part is asked for."""
+    if "eager" not in bench.parts:
+        return {}
     data = bench.search.evaluator.data
-    eager = EagerSettings(
+    settings = EagerSettings(
         image_shape=data.image_shape,
         num_classes=data.num_classes,
-        crop_padding=data.augmentation.crop_padding,
-        flip=data.augmentation.flip,
-        training=settings,
+        augmentation=data.augmentation,
+        training=training,
         steps=bench.steps,
         workers=min(bench.settings.workers, num_cores()),
         device=bench.runtime.device,
     )
-    return EagerProcess(network, genotype, settings=eager, threads=torch.get_num_threads()).epoch
+    network = bench.make_network(candidates)
+    return {EAGER[name]: EagerProcess(network, genotype, settings=settings, threads=torch.get_num_threads()).epoch}
 
 
 def measure_ratio(bench: Workbench) -> dict[str, Any]:
@@ -132,21 +129,17 @@ def measure_ratio(bench: Workbench) -> dict[str, Any]:
     Returns:
         `cells`, for each its genotype, both times and the median of their ratio; `median_ratio` and `worst_ratio`.
     """
-
-    def cell_work(genotype: Genotype) -> dict[str, Work]:
-        plain = bench.derived(genotype)
-        copy_shared_weights(plain, bench.search.evaluator.trainer.network.state_dict())
-        steps = bench.search_steps(genotype, bench.search_trainer(plain))
-        return {"supernet": bench.search_steps(genotype), "plain": steps}
-
-    cells: list[dict[str, Any]] = [
-        {
-            "genotype": cell.genotype.to_dict(),
-            **{name: asdict(timing([ms / bench.steps for ms in values])) for name, values in cell.times.items()},
-            "ratio": median_ratio(cell.times["supernet"], cell.times["plain"]),
-        }
-        for cell in bench.time_cells("supernet and plain network", cell_work)
-    ]
+    cells: list[dict[str, Any]] = []
+    with progress("supernet and plain network", total=bench.settings.genotypes) as bar:
+        for genotype in bench.cells():
+            plain = bench.derived(genotype)
+            copy_shared_weights(plain, bench.search.evaluator.trainer.network.state_dict())
+            own = bench.search_steps(genotype, bench.search_trainer(plain))
+            times, _ = bench.time_with_setup({"supernet": bench.search_steps(genotype), "plain": own})
+            rows = {name: asdict(timing([ms / bench.steps for ms in values])) for name, values in times.items()}
+            ratio = median_ratio(times["supernet"], times["plain"])
+            cells.append({"genotype": genotype.to_dict(), **rows, "ratio": ratio})
+            bar.advance()
     ratios = [cell["ratio"] for cell in cells]
     median, worst = statistics.median(ratios), max(ratios)
     bench.results.append(
@@ -163,7 +156,7 @@ def measure_switches(bench: Workbench) -> dict[str, Any]:
         By kind of step and switch `ms` a step, and `ratio`, the median over the rounds of the time without the switch
         divided by the time with it. Switches that are off already, or that this device lacks, are left out.
     """
-    genotype = bench.cells(1)[0]
+    (genotype,) = bench.cells(1)
     variants = runtimes(bench)
     work: dict[str, Work] = {}
     for name, runtime in variants.items():
@@ -171,14 +164,15 @@ def measure_switches(bench: Workbench) -> dict[str, Any]:
         work[f"{SEARCH}, {name}"] = bench.search_steps(genotype, bench.make_search(runtime).evaluator.trainer)
         work[f"{RETRAIN}, {name}"] = bench.retrain_steps(genotype, retrainer)
     times = bench.time(work)
-    figures: dict[str, Any] = {SEARCH: {}, RETRAIN: {}}
-    for kind, rows in figures.items():
-        for name in variants:
-            own = times[f"{kind}, {name}"]
-            ratio = median_ratio(own, times[f"{kind}, {ALL_ON}"])
-            rows[name] = {"ms": statistics.median(own) / bench.steps, "ratio": ratio}
-            if name != ALL_ON:
-                bench.results.append(f"{kind} {name}: {ratio:.2f} times the time")
+    figures: dict[str, Any] = {}
+    for kind in (SEARCH, RETRAIN):
+        own: Times = {name: times[f"{kind}, {name}"] for name in variants}
+        figures[kind] = {
+            name: {"ms": statistics.median(values) / bench.steps, "ratio": median_ratio(values, own[ALL_ON])}
+            for name, values in own.items()
+        }
+        named = [(name, row["ratio"]) for name, row in figures[kind].items() if name != ALL_ON]
+        bench.results.extend([f"{kind} {name}: {ratio:.2f} times the time" for name, ratio in named])
     return figures
 
 

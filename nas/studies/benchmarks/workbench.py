@@ -1,23 +1,23 @@
-"""What the parts of a benchmark work on: a search as `nas search` builds it, and ways to build variants of it."""
+"""The object that all parts of a benchmark share: a search as `nas search` builds it, and builders of its variants."""
 
 import itertools
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 
 from controllers.uniform import Uniform
 from nas.compute.device import Runtime
-from nas.compute.timing import Began, time_in_turns, time_once
+from nas.compute.timing import Began, time_in_turns
 from nas.data.splits import Split
-from nas.runs.console import progress
 from nas.runs.seeds import derive_seed, seed_everything
 from nas.searching.search import Search
 from nas.searching.shared_weights import SharedWeights
 from nas.studies.benchmarks.settings import BenchSettings
-from nas.training.settings import RetrainSettings, TrainingSettings
+from nas.training.settings import RetrainSettings
 from nas.training.trainers import make_optimizer, make_retrainer
 from nas.training.weight_trainer import WeightTrainer
 from search_spaces.cells import genotype_candidates
@@ -26,27 +26,21 @@ from search_spaces.space import WeightSharingSpace
 
 Work = Callable[[], object]
 """A piece of work to time."""
-
-
-class TimedCell(NamedTuple):
-    """Milliseconds of pieces of work on one cell, by name: the first time, which may record or compile, and later."""
-
-    genotype: Genotype
-    first: Mapping[str, float]
-    times: Mapping[str, list[float]]
+Times = dict[str, list[float]]
+"""Milliseconds by name of the work, one value a round."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workbench:
-    """Everything a part measures with.
+    """Everything that a part of the benchmark needs.
 
     Attributes:
         settings: What is timed.
-        parts: Parts to measure.
+        parts: Names of the parts to measure.
         runtime: Device and number format.
         seed: All random streams derive from it.
-        space: Of the search.
-        search: As `nas search` builds it; its weights and controller change as they are timed.
+        space: The search space.
+        search: A search as `nas search` builds it; its weights and controller change as they are timed.
         retraining: The protocol of retraining.
         make_search: Builds a search for another runtime.
         make_space: Builds the search space with other `blocks` or `ops`.
@@ -74,12 +68,10 @@ class Workbench:
 
     @property
     def steps(self) -> int:
-        """Training steps in a timed piece."""
-        if self.settings.steps is not None:
-            return self.settings.steps
+        """Training steps in a timed piece of work."""
         evaluator = self.search.evaluator
         passes = 3 * evaluator.data.train.num_batches(evaluator.settings.batch_size, drop_last=True)
-        return 2 if self.runtime.device.type == "cpu" else passes
+        return self.settings.steps or (2 if self.runtime.device.type == "cpu" else passes)
 
     @property
     def search_batches(self) -> int:
@@ -91,16 +83,20 @@ class Workbench:
         """Training steps in an epoch of the retraining that times are extrapolated to."""
         return (self.settings.train_images + self.settings.reward_images) // self.retraining.batch_size
 
-    def actions(self, space: WeightSharingSpace, count: int, *, stream: str) -> list[list[int]]:
-        """Draws the answers to a space's decisions for some cells, the same ones at every call."""
-        seed_everything(derive_seed(self.seed, stream))
-        drawn: list[list[int]] = Uniform(space.decisions).sample(count).actions.tolist()
-        return drawn
+    def cells(
+        self, count: int | None = None, *, space: WeightSharingSpace | None = None, stream: str = "bench cells"
+    ) -> list[Genotype]:
+        """Draws cells uniformly, the same ones at every call.
 
-    def cells(self, count: int | None = None) -> list[Genotype]:
-        """Draws cells uniformly, the same ones at every call."""
-        rows = self.actions(self.space, count or self.settings.genotypes, stream="bench cells")
-        return [self.space.decode(row) for row in rows]
+        Args:
+            count: Number of cells; None takes `settings.genotypes`.
+            space: Space of the cells; None takes that of the search.
+            stream: Name of the random stream.
+        """
+        drawn_from = space or self.space
+        seed_everything(derive_seed(self.seed, stream))
+        actions = Uniform(drawn_from.decisions).sample(count or self.settings.genotypes).actions
+        return [drawn_from.decode(row) for row in actions.tolist()]
 
     def supernet(self, space: WeightSharingSpace, **changed: object) -> nn.Module:
         """Makes a supernet on the device; see `make_network`."""
@@ -112,83 +108,69 @@ class Workbench:
 
     def search_trainer(self, network: nn.Module) -> WeightTrainer:
         """Returns the search's trainer for another network."""
-        evaluator = self.search.evaluator
+        evaluator, recorder = self.search.evaluator, self.runtime.recorder()
         optimizer = make_optimizer(network, evaluator.settings)
-        return replace(evaluator.trainer, network=network, optimizer=optimizer, recorder=self.runtime.recorder())
+        return replace(evaluator.trainer, network=network, optimizer=optimizer, recorder=recorder)
 
     def retrainer(self, network: nn.Module, *, runtime: Runtime | None = None) -> WeightTrainer:
         """Returns the trainer of a derived model, as retraining has it."""
         return make_retrainer(network, self.retraining, runtime or self.runtime, batches_per_epoch=self.retrain_batches)
 
     def search_steps(
-        self,
-        genotype: Genotype,
-        trainer: WeightTrainer | None = None,
-        *,
-        steps: int | None = None,
-        batch_size: int | None = None,
+        self, genotype: Genotype, trainer: WeightTrainer | None = None, *, steps: int | None = None, batch_size: int = 0
     ) -> Work:
-        """Returns work: training steps of a search in the middle of its epochs, augmentation included.
+        """Returns training steps of a search in the middle of its epochs, augmentation included.
 
         Args:
             genotype: The path to train.
             trainer: None trains the search's supernet.
-            steps: None takes `steps`.
-            batch_size: None takes the search's.
+            steps: Number of steps; None takes `steps`.
+            batch_size: Images in a step; 0 takes the search's.
         """
         evaluator = self.search.evaluator
-        batches = self.batches(evaluator.data.train, evaluator.settings, batch_size=batch_size)
-        epoch = evaluator.settings.epochs // 2
-        return training(trainer or evaluator.trainer, batches, genotype, steps=steps or self.steps, epoch=epoch)
+        settings = evaluator.settings
+        batches = self.batches(evaluator.data.train, batch_size or settings.batch_size, cutout=settings.cutout)
+        steps = steps or self.steps
+        return training(trainer or evaluator.trainer, batches, genotype, steps=steps, epoch=settings.epochs // 2)
 
     def retrain_steps(self, genotype: Genotype, trainer: WeightTrainer) -> Work:
-        """Returns work: training steps of a retraining in the middle of its epochs, augmentation included."""
-        batches = self.batches(self.search.evaluator.data.full, self.retraining)
-        return training(trainer, batches, genotype, steps=self.steps, epoch=self.retraining.epochs // 2)
+        """Returns training steps of a retraining in the middle of its epochs, augmentation included."""
+        full, settings = self.search.evaluator.data.full, self.retraining
+        batches = self.batches(full, settings.batch_size, cutout=settings.cutout)
+        return training(trainer, batches, genotype, steps=self.steps, epoch=settings.epochs // 2)
 
-    def batches(
-        self, split: Split, settings: TrainingSettings, *, batch_size: int | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, split: Split, batch_size: int, *, cutout: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Goes through a split again and again, shuffled and augmented differently each time."""
-        augmentation = replace(self.search.evaluator.data.augmentation, cutout=settings.cutout)
-        size = batch_size or settings.batch_size
+        augmentation = replace(self.search.evaluator.data.augmentation, cutout=cutout)
         return itertools.chain.from_iterable(
-            split.batches(size, seed=turn, augmentation=augmentation, drop_last=True) for turn in itertools.count()
+            split.batches(batch_size, seed=turn, augmentation=augmentation, drop_last=True)
+            for turn in itertools.count()
         )
 
-    def time(self, work: Mapping[str, Work]) -> dict[str, list[float]]:
-        """Times pieces of work in turns, as often as the settings say; milliseconds by name."""
+    def time(self, work: Mapping[str, Work]) -> Times:
+        """Times pieces of work in turns, as often as the settings say."""
         return time_in_turns(work, rounds=self.settings.rounds, warmup=self.settings.warmup, device=self.runtime.device)
 
-    def time_cells(self, title: str, make_work: Callable[[Genotype], Mapping[str, Work]]) -> list[TimedCell]:
-        """Times pieces of work in turns for each of several random cells.
-
-        Args:
-            title: For the progress bar.
-            make_work: Makes the pieces of a cell.
+    def time_with_setup(self, work: Mapping[str, Work]) -> tuple[Times, dict[str, float]]:
+        """Times pieces of work in turns, the first round counting as one of warming up.
 
         Returns:
-            The times of each cell; the first of them is a round of warming up.
+            The times, and by how many milliseconds the first time of each piece, which may record or compile, is
+            longer than its median.
         """
-        cells, device, settings = self.cells(), self.runtime.device, self.settings
-        timed = []
-        with progress(title, total=len(cells)) as bar:
-            for genotype in cells:
-                work = make_work(genotype)
-                first = time_once(work, device=device)
-                times = time_in_turns(work, rounds=settings.rounds, warmup=max(0, settings.warmup - 1), device=device)
-                timed.append(TimedCell(genotype, first, times))
-                bar.advance()
-        return timed
+        rounds = self.settings.rounds
+        times = time_in_turns(work, rounds=max(1, self.settings.warmup) + rounds, warmup=0, device=self.runtime.device)
+        later = {name: values[-rounds:] for name, values in times.items()}
+        return later, {name: max(0.0, times[name][0] - statistics.median(later[name])) for name in times}
 
 
 def training(
     trainer: WeightTrainer, batches: Iterator[tuple[Tensor, Tensor]], genotype: Genotype, *, steps: int, epoch: int
 ) -> Work:
-    """Returns work: `steps` training steps on the next batches.
+    """Returns `steps` training steps on the next batches, timed from the first batch on.
 
-    They are timed from the first batch on. What an epoch begins with, a walk through all modules of a supernet, would
-    count for far more in a few steps than it does in an epoch.
+    What an epoch begins with, a walk through all modules of a supernet, would count for far more in a few steps than it
+    does in an epoch.
     """
 
     def work() -> Began:

@@ -1,4 +1,4 @@
-"""Controllers held against each other: in one table, over many seeds, under the same budget.
+"""Controllers compared in one table, over many seeds, under the same budget.
 
 Modules:
     figures: What trials come to: means and spreads, whether a difference is shown, and curves.

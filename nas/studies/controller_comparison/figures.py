@@ -1,4 +1,4 @@
-"""What trials come to: means and spreads, whether a difference is shown, and curves."""
+"""Figures of a comparison's trials: means and spreads, whether a difference is shown, and curves."""
 
 import math
 import statistics
@@ -70,7 +70,7 @@ def front_figures(
     Args:
         groups: Trials by controller.
         settings: The protocol.
-        true_area: Of the front of the whole table.
+        true_area: Area of the front of the whole table.
     """
     compared = settings.opponent if settings.opponent in groups else None
     ratios = {

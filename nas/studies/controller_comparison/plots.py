@@ -17,7 +17,7 @@ def comparison_plot(
     """Draws means over seeds with their 95 % intervals, one colour a controller.
 
     Args:
-        curves: With `part`, `controller`, `queries`, `mean`, `low`, `high` and `seeds`.
+        curves: Rows with `part`, `controller`, `queries`, `mean`, `low`, `high` and `seeds`.
         fronts: One a controller, with `ratio`, `low` and `high`, each as `ratio_at_MARK` in 0 … 1; may be empty.
         marks: Numbers of queries.
         optimum: The highest report of the table.

@@ -13,10 +13,12 @@ from nas.settings import STRICT, Distinct
 
 DEFAULT = "default"
 """The key of `samples_per_update` for controllers that it does not name."""
-ALONE = ("local_search", "bayesian", "evolution", "reinforce")
-"""Controllers that are updated after each cell."""
-BATCHED = ("largest_first", "uniform", "enas", "ppo")
-"""Controllers that are updated by 10 cells; the first two learn nothing, so that it is only a matter of speed."""
+SAMPLES_PER_UPDATE = {
+    **{DEFAULT: 5, "lstm_ranks": 2},
+    **dict.fromkeys(("local_search", "bayesian", "evolution", "reinforce"), 1),
+    **dict.fromkeys(("largest_first", "uniform", "enas", "ppo"), 10),
+}
+"""Cells averaged in one update; largest_first and uniform learn nothing, so that it is only a matter of speed."""
 MOST_FRONT_SEEDS = 30
 """Of the part with cost, where no number is given."""
 
@@ -26,7 +28,7 @@ class FrontSettings:
     """The part of a comparison in which cost counts too: the front of accuracy and cost that a search finds.
 
     Attributes:
-        reward: Of accuracy and cost.
+        reward: Reward of accuracy and cost.
         controllers: Names in the group controller.
         seeds: Null: as many as compare.seeds, at most 30, none without costs; 0: leave this part out.
     """
@@ -55,7 +57,7 @@ class ComparisonSettings:
         warm_up: Cells that every search begins with, such as the best by a score of untrained networks.
         last: Samples at the end of a search whose mean tells where a policy has gone.
         workers: Processes, one thread each; null: as many as there are cores.
-        portion: Of the seeds, cut among several runs: -m "compare.portion=range(4)" compare.portions=4
+        portion: Part of the seeds, cut among several runs: -m "compare.portion=range(4)" compare.portions=4
         portions: How many parts the seeds are cut into.
         published: Mean and deviation of published searches, NAS-Bench-201's paper, CIFAR-10, about 12,000 s of training
             (not queries).
@@ -68,9 +70,7 @@ class ComparisonSettings:
     first_seed: NonNegativeInt = 0
     budget: PositiveInt = 500
     at: Sequence[PositiveInt] = (50, 100, 150, 200, 500)
-    samples_per_update: Mapping[str, PositiveInt] = field(
-        default_factory=lambda: {DEFAULT: 5, "lstm_ranks": 2} | dict.fromkeys(ALONE, 1) | dict.fromkeys(BATCHED, 10)
-    )
+    samples_per_update: Mapping[str, PositiveInt] = field(default_factory=SAMPLES_PER_UPDATE.copy)
     baseline: str | None = "local_search"
     warm_up: WarmUpSettings = field(default_factory=WarmUpSettings)
     last: PositiveInt = 50

@@ -1,4 +1,4 @@
-"""What a person sees of a comparison: tables, and the verdict on each controller."""
+"""The text that a person sees of a comparison: tables, and the verdict on each controller."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

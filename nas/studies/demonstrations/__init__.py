@@ -2,15 +2,16 @@
 
 Modules:
     bodies: ShuffleNet v1, v2 and ShuffleNASNet with each mixer in the place of their shuffle.
-    costs: What every mixer costs, and what hardened permutations cost a whole network at inference.
-    matching/: Graph matching by learned permutations, beside other solvers (AutoShuffleNet's first demonstration).
-    permuted/: Images behind an unknown permutation of their pixels.
+    costs: Costs of every mixer, and of hardened permutations in a whole network at inference.
+    permuted_images: Images behind an unknown permutation of their pixels.
+    pixel_permutations: Learners that find an unknown permutation of pixels by the total variation of the images alone.
+    planted: AutoShuffleNet's two demonstrations: graph matching, and the permutation inside a network of two layers.
+    plots: Figures of the demonstrations.
     relaxation: Minimising over doubly stochastic matrices, many problems at once.
     rows: The shape that all demonstrations share.
     settings: Settings of the demonstrations.
-    structured: What kaleidoscope matrices write, and what of it gradient descent finds.
-    structured_plots: Figures of the demonstration: what is written exactly, what is learned.
-    two_layer: The permutation inside a network of two layers.
+    solvers: Other ways to match graphs: the convex relaxation, annealed Sinkhorn matrices, and SciPy's FAQ.
+    structured: Kaleidoscope matrices: the transforms they write, and those that descents find.
 """
 
 TASKS = ("graph_matching", "two_layer", "structured", "permuted_images", "mixer_costs", "model_costs", "bodies")

@@ -35,19 +35,19 @@ TRAINING = ("epochs", "batch_size", "lr_max", "weight_decay", "mixer_penalty", "
 
 
 @demonstration()
-def run(settings: BodiesSettings, *, seed: int, data: ImageData, runtime: Runtime, folder: Path) -> Rows:
+def bodies(settings: BodiesSettings, *, seed: int, data: ImageData, runtime: Runtime, folder: Path) -> Rows:
     """ShuffleNet v1, v2 and ShuffleNASNet with each mixer in the place of their shuffle, trained alike on real images.
 
-    A run that was stopped goes on. Trial t trains with `seed` + t. A row is of a body and a mixer: test accuracy in
+    A run that was stopped resumes. Trial t trains with `seed` + t. A row is of a body and a mixer: test accuracy in
     [0, 1] as mean and standard deviation over the trials, the mean difference to the fixed shuffle with its 95 %
     interval (trial by trial), the gap of hardening, and parameters and multiply-adds at inference.
 
     Args:
         settings: What is compared.
-        seed: Of the first trial.
+        seed: Seed of the first trial.
         data: Trained on `full`, tested on `test`.
         runtime: Where it is trained.
-        folder: For the trainings' checkpoints.
+        folder: Folder of the trainings' checkpoints.
 
     Returns:
         `accuracies`, every trial's; and what they were measured on.
@@ -72,8 +72,12 @@ def run(settings: BodiesSettings, *, seed: int, data: ImageData, runtime: Runtim
                 **model_size(network, genotype, image_shape=data.image_shape),
                 "train_seconds": sum(row["seconds"] for trial in trials for row in trial),
             }
-    measured_on = {"data": data.name, "train_images": len(data.full), "test_images": len(data.test)}
-    return {"accuracies": reached, **measured_on}
+    return {
+        "accuracies": reached,
+        "data": data.name,
+        "train_images": len(data.full),
+        "test_images": len(data.test),
+    }
 
 
 def build_body(

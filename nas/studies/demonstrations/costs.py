@@ -1,4 +1,4 @@
-"""What every mixer costs by itself, and what hardened permutations cost a whole network at inference.
+"""Costs of every mixer by itself, and of hardened permutations in a whole network at inference.
 
 A learned permutation is to cost at inference what the channel shuffle costs. So everything is timed in turns, and each
 against the channel shuffle of the same rounds.
@@ -93,8 +93,8 @@ def counts(soft: nn.Module, hard: nn.Module, *, image: Tensor) -> dict[str, int]
             mixer(image)
         counted = counter.get_flop_counts().get("Global", {})
         products = sum(count for operation, count in counted.items() if operation in elementwise)
-        sizes[f"{prefix}_multiply_adds"] = (counter.get_total_flops() - products) // 2
-        sizes[f"{prefix}_products"] = products
+        multiply_adds = (counter.get_total_flops() - products) // 2
+        sizes |= {f"{prefix}_multiply_adds": multiply_adds, f"{prefix}_products": products}
         if isinstance(mixer, Mixer):
             mixer.project()
     return sizes
@@ -112,7 +112,7 @@ def training_step(mixer: nn.Module, images: Tensor, gradient: Tensor) -> None:
     Args:
         mixer: In training mode.
         images: (N, C, H, W), requiring gradients.
-        gradient: Of the loss by the mixer's output, of the same shape.
+        gradient: Gradient of the loss by the mixer's output, of the same shape.
     """
     images.grad = None
     mixer.zero_grad()
@@ -149,9 +149,12 @@ def _time(
         times = _in_turns(twice, settings)
         for name, row in rows.items():
             summary = timing(times[name])
-            row[f"{prefix}_ms"] = summary.median_ms
-            row[f"{prefix}_min_ms"], row[f"{prefix}_max_ms"] = summary.min_ms, summary.max_ms
-            row[f"{prefix}_ratio"] = median_ratio(times[name], times[REFERENCE])
+            row |= {
+                f"{prefix}_ms": summary.median_ms,
+                f"{prefix}_min_ms": summary.min_ms,
+                f"{prefix}_max_ms": summary.max_ms,
+                f"{prefix}_ratio": median_ratio(times[name], times[REFERENCE]),
+            }
     return rows
 
 
@@ -166,7 +169,7 @@ def _infer(network: nn.Module, *inputs: object) -> None:
 
 @demonstration()
 def model_costs(settings: ModelCostSettings, *, seed: int) -> Rows:
-    """What hardened permutations cost a whole network at inference, beside the fixed channel shuffle.
+    """What hardened permutations cost a whole network at inference, compared with the fixed channel shuffle.
 
     Four copies of one network are timed in turns: with the fixed shuffle and with a random permutation after every
     layer, each as it is trained (concatenate, then mix) and as `nas.models.inference.ready.for_inference` makes it

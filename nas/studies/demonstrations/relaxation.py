@@ -6,6 +6,7 @@ M ∘ exp(−η G) with momentum, and then normalised. It stands still only at s
 doubly stochastic set, which is not so of the other; and to say what a relaxation converged to takes that.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
@@ -30,18 +31,18 @@ START_NORMALIZATIONS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Instances:
+class Instances(ABC):
     """K problems, each with its solution, `planted`: the indices of the permutations P*, (K, n)."""
 
     planted: Tensor
 
+    @abstractmethod
     def objective(self, matrix: Tensor) -> Tensor:
         """Returns the objective of one M for each instance, (K, n, n) to (K,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gradient(self, matrix: Tensor) -> Tensor:
         """Returns the gradient of what is descended, (K, n, n); it is of order n, as the penalty is."""
-        raise NotImplementedError
 
     def repeated(self, times: int) -> Self:
         """Returns each instance `times` times in a row, in float32: what the descents need."""
@@ -63,7 +64,7 @@ def descend(
 
     Args:
         start: (K, n, n), entries above 0.
-        gradient: Of the objective alone, of the shape of its argument (K, n, n).
+        gradient: Returns the gradient of the objective alone, of the shape of its argument (K, n, n).
         descent: Steps, λ and the like.
         on_step: Called before every step and at the end.
 
@@ -72,7 +73,7 @@ def descend(
     """
     matrix, velocity = start, torch.zeros_like(start)
     # The factors of columns and rows stay from step to step. Where the descent stands still so do they, and the sums
-    # are right; begun anew each time, a few normalisations would leave the same error after every step.
+    # are right; started afresh each time, a few normalisations would leave the same error after every step.
     columns, rows = torch.ones_like(start[:, :1, :]), torch.ones_like(start[:, :, :1])
     for step in range(descent.steps):
         on_step(step, matrix)

@@ -16,7 +16,7 @@ def demonstration(*parts: str) -> Callable[[Callable[..., Rows]], Callable[..., 
     JSON-ready figures: `settings`, the `rows`, and what the generator returns.
 
     Args:
-        parts: Of a demonstration in several: the values of `part` in its rows, under which they are returned instead.
+        parts: Values of `part` in the rows of a demonstration in several, under which they are returned instead.
     """
 
     def decorate(rows_of: Callable[..., Rows]) -> Callable[..., dict[str, Any]]:

@@ -32,12 +32,12 @@ class Descent:
     """How an objective is descended over doubly stochastic matrices.
 
     Attributes:
-        steps: Of the descent.
+        steps: Steps of the descent.
         step_size: η, for objectives of order n.
-        momentum: Of the multiplicative steps.
+        momentum: Momentum of the multiplicative steps.
         penalty: λ at the end; it grows with the square of the step number; 0: the plain relaxation.
         warmup: Share of the steps before λ leaves 0.
-        normalizations: Of columns and rows after each step.
+        normalizations: Normalisations of columns and rows after each step.
     """
 
     steps: PositiveInt = 300
@@ -59,15 +59,15 @@ class GraphMatchingSettings:
     Attributes:
         sizes: Vertices of the graphs, each with every noise of size_noises.
         size_noises: Standard deviations of the noise on the second graph's weights, whose own is 1, at every size.
-        noises: At noise_size vertices.
+        noises: The same at noise_size vertices.
         noise_size: Vertices where the noise varies.
         instances: Problems of each size and noise.
         large_instances: The same from 32 vertices on.
-        starts: Of the penalised descent and of FAQ, next to one start each.
+        starts: Starts of the penalised descent and of FAQ, next to one start each.
         sinkhorn_starts: Random starts of Sinkhorn's relaxation, the same number of steps each.
         descent: The penalised one. 300 steps of it and of Sinkhorn are 300 gradients of f; FAQ stops by itself, after
             at most 30 gradients and 30 linear assignments.
-        snapshots: Of the matrix over time, for the pictures.
+        snapshots: Pictures of the matrix over time.
     """
 
     sizes: Sequence[AtLeastTwo] = (4, 8, 16, 32)
@@ -103,7 +103,7 @@ class TwoLayerSettings:
         instances: Problems of each kind.
         starts: Random starts of both descents; the one whose rounded matrix has the least loss counts.
         descent: The penalised one; the relaxation takes the same steps with λ = 0.
-        snapshots: Of the matrix over time, for the pictures.
+        snapshots: Pictures of the matrix over time.
     """
 
     sizes: Sequence[AtLeastTwo] = (4, 8, 16, 32)
@@ -133,15 +133,15 @@ class StructuredSettings:
         constructed_sizes: Sizes at which transforms are written down exactly, powers of 2.
         learned_sizes: Sizes at which transforms are learned, powers of 2.
         restarts: Descents from each kind of start; the best is kept.
-        steps: Of Adam in each descent.
-        learning_rate: At the first step; it falls to 0 along a cosine.
-        start_noise: Of the start near the identity: the factor of the random entries that are added to it.
+        steps: Steps of Adam in each descent.
+        learning_rate: Learning rate at the first step; it falls to 0 along a cosine.
+        start_noise: Factor of the random entries that are added to the identity for the start near it.
         success_rmse: A descent has found its transform if its RMSE is below.
         shown_transform: The transform whose descent is kept as pictures, at the largest learned size.
         switch_sizes: Positions of the switch networks, at which planted permutations are learned; any number.
         planted: Random permutations at each size.
         switch_restarts: Random starts for each of them.
-        switch_steps: Of Adam in each descent.
+        switch_steps: Steps of Adam in each descent.
         switch_learning_rate: Constant.
         penalty: λ of Σ 4p(1 − p) over the switches at the last step; it grows linearly from 0.
         samples: Pairs of input and output that the descent is given.
@@ -176,18 +176,18 @@ class PermutedImagesSettings:
         methods: How the permutation is found; faq is scipy's quadratic assignment on the same objective, a reference.
         trials: Permutations, with networks of their own; the accuracies' means are over them.
         moment_images: Training images, their labels unused, that the total variation is taken from; digits has 1348.
-        train_images: Of these, so many train the networks.
+        train_images: Number of these that train the networks.
         test_images: At most so many, to measure accuracy on.
-        epochs: Of each training.
+        epochs: Epochs of each training.
         width: Channels of the network's first convolution.
         batch_size: Images in a step.
         learning_rate: Its peak.
         restarts: Starts of AutoShuffle, side by side; the best by the objective is kept.
-        steps: Of the first descent of AutoShuffle.
+        steps: Steps of the first descent of AutoShuffle.
         rounds: Further descents, which start from the best four permutations, made soft again.
         chains: Products of switch networks learned side by side; the best is kept.
         stages: Switch networks in a product, each hardened before the next is learned.
-        stage_steps: Of gradient descent in a stage.
+        stage_steps: Steps of gradient descent in a stage.
     """
 
     data: Literal["auto", "cifar10", "digits"] = "cifar10"
@@ -226,7 +226,7 @@ class TimingSettings:
         memory_formats: contiguous or channels_last, or both.
         rounds: Passes timed for each, in turns.
         warmup: Rounds before the first timed one.
-        device: Where it is timed, in float32.
+        device: Device on which it is timed, in float32.
     """
 
     batch_sizes: Distinct[PositiveInt] = (1, 64)
@@ -243,8 +243,8 @@ class MixerCostSettings(TimingSettings):
 
     Attributes:
         mixers: Names in the mixer table; [] stands for all. The channel shuffle is measured in any case.
-        channels: Of the feature maps.
-        groups: Of the channel shuffle, which the mixers replace; 1 where they do not divide the channels.
+        channels: Channels of the feature maps.
+        groups: Groups of the channel shuffle, which the mixers replace; 1 where they do not divide the channels.
         rounds: Passes timed for each mixer, in turns, each right after one that is not timed.
     """
 
@@ -278,12 +278,12 @@ class BodiesSettings:
         mixers: Names in the mixer table. The fixed shuffle is trained first, since the others are compared with it.
         v1_width: Width multiplier of ShuffleNet v1.
         v2_width: Width multiplier of ShuffleNet v2.
-        filters: Of shufflenasnet.
+        filters: Filters of shufflenasnet.
         nasnet_macro: Its stem: cifar, or imagenet (stride 4) for short trainings.
-        epochs: Of each training.
+        epochs: Epochs of each training.
         batch_size: Images in a step.
         lr_max: Learning rate at the start; it falls along one cosine.
-        weight_decay: Of all weights but the learned mixers'.
+        weight_decay: Decay of all weights but the learned mixers'.
         mixer_penalty: Weight of the penalty at its full height, grown quadratically until the mixers are hardened.
         harden_epoch: Null: two thirds of the epochs.
         trials: Seeds of each training.

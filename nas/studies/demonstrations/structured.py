@@ -1,4 +1,4 @@
-"""What kaleidoscope matrices write, and what of it gradient descent finds (Dao et al. 2020, arXiv:2012.14966).
+"""Kaleidoscope matrices: the transforms they write, and those that descents find (Dao et al. 2020, arXiv:2012.14966).
 
 The paper proves that every permutation, the Hadamard and Fourier transforms and every circular convolution are
 kaleidoscope matrices of few factors. Here each is written down and compared with its dense matrix. That a matrix can be
@@ -6,6 +6,7 @@ written does not say that it can be learned: so descents from random starts try 
 networks to find planted permutations from data.
 """
 
+import itertools
 import math
 import statistics
 from collections.abc import Collection
@@ -42,7 +43,7 @@ FRAMES = 6
 
 
 @demonstration("constructed", "learned", "switches")
-def run(settings: StructuredSettings, *, seed: int) -> Rows:
+def structured(settings: StructuredSettings, *, seed: int) -> Rows:
     """What kaleidoscope matrices write, and what of it gradient descent finds (Dao et al. 2020, arXiv:2012.14966).
 
     Returns:
@@ -53,15 +54,12 @@ def run(settings: StructuredSettings, *, seed: int) -> Rows:
         return torch.Generator().manual_seed(derive_seed(seed, "structured", *stream))
 
     shown: dict[str, Any] = {}
-    for n in settings.constructed_sizes:
-        for transform in TRANSFORMS:
-            yield {"part": "constructed", **construct(transform, n, generator=generator(transform, n))}
-    for n in settings.learned_sizes:
-        for transform in LEARNED:
-            rows, film = learn(transform, n, settings, generator=generator(transform, n))
-            yield from ({"part": "learned", **row} for row in rows)
-            if transform == settings.shown_transform and n == max(settings.learned_sizes):
-                shown = film
+    for n, transform in itertools.product(settings.constructed_sizes, TRANSFORMS):
+        yield {"part": "constructed", **construct(transform, n, generator=generator(transform, n))}
+    for n, transform in itertools.product(settings.learned_sizes, LEARNED):
+        rows, film = learn(transform, n, settings, generator=generator(transform, n))
+        yield from ({"part": "learned", **row} for row in rows)
+        shown = film if (transform, n) == (settings.shown_transform, max(settings.learned_sizes)) else shown
     for n in settings.switch_sizes:
         yield {"part": "switches", **find_planted(n, settings, generator=generator("switches", n))}
     return {"film": shown}
@@ -94,8 +92,10 @@ def expressible(transform: str, n: int, *, generator: torch.Generator) -> tuple[
     The dense matrices share no code with the products that they check. Permutations are drawn uniformly, the
     kernels of convolutions from the normal distribution.
 
-    Raises:
-        ValueError: If the transform is not in `TRANSFORMS`, or n is no power of 2.
+    Args:
+        transform: One of `TRANSFORMS`.
+        n: A power of 2.
+        generator: Source of the random numbers.
     """
     row, column = torch.arange(n)[:, None], torch.arange(n)
     if transform == "permutation":
@@ -108,10 +108,8 @@ def expressible(transform: str, n: int, *, generator: torch.Generator) -> tuple[
     if transform == "fourier":
         angles = -2 * math.pi / n * (row * column % n).double()  # the remainder keeps the angles exact to rounding
         return dft_kaleidoscope(n), torch.polar(torch.ones_like(angles), angles)
-    if transform == "convolution":
-        kernel = torch.randn(n, dtype=torch.float64, generator=generator)
-        return convolution_kaleidoscope(kernel), kernel[(row - column) % n]
-    raise ValueError(f"unknown transform {transform!r}; known: {', '.join(TRANSFORMS)}")
+    kernel = torch.randn(n, dtype=torch.float64, generator=generator)
+    return convolution_kaleidoscope(kernel), kernel[(row - column) % n]
 
 
 def learnable(transform: str, n: int, *, generator: torch.Generator) -> tuple[Tensor, int]:
@@ -120,9 +118,6 @@ def learnable(transform: str, n: int, *, generator: torch.Generator) -> tuple[Te
     Returns:
         The matrix (n, n), scaled to ‖T‖²_F = n, so that errors of different transforms compare. It is complex, and the
         descent with it, if the kaleidoscope matrix that writes it is: also the convolution's, of zero imaginary part.
-
-    Raises:
-        ValueError: If the transform is not in `LEARNED`, or n is no power of 2.
     """
     if transform == LEARNED[-1]:
         # The butterfly of the Fourier product alone; the permutation is its second, rightmost pair.
@@ -225,7 +220,7 @@ def descend_switches(
         tables: The network.
         inputs: (samples, n), the same for all.
         outputs: (P, samples, n).
-        settings: Of steps, learning rate and penalty.
+        settings: Steps, learning rate and penalty.
 
     Returns:
         p at the end, (P, R, S).
@@ -238,5 +233,4 @@ def descend_switches(
         penalties = 4 * (p * (1 - p)).sum(dim=2)
         return errors + settings.penalty * (step + 1) / settings.switch_steps * penalties
 
-    steps, learning_rate = settings.switch_steps, settings.switch_learning_rate
-    return adam(logits, losses, steps=steps, learning_rate=learning_rate).sigmoid()
+    return adam(logits, losses, steps=settings.switch_steps, learning_rate=settings.switch_learning_rate).sigmoid()

@@ -1,7 +1,7 @@
-"""What a ranking comes to: how each run's predictions order the cells, over all of them and among the good ones.
+"""The figures of a ranking: how each run's predictions order the cells, over all of them and among the good ones.
 
 All cells are those of the ranking, among which good ones are more frequent than in the space
-(`nas.studies.ranking.strata`). One overall correlation can look respectable while the order among good cells is
+(`nas.studies.ranking.chosen_cells`). One overall correlation can look respectable while the order among good cells is
 inverted, which is where a search chooses. So there are figures within the better half and the best tenth too, taken in
 two ways:
 
@@ -16,24 +16,32 @@ five cells are left no figure is given: four cells have 24 orders, and a resampl
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from nas.runs.seeds import derive_seed
-from nas.studies.ranking.correlations import Array, kendall_tau, spearman_rho
-from nas.studies.ranking.intervals import bootstrap
-from nas.studies.ranking.selection import best_of_random, best_of_top, gain_of_top
-from nas.studies.ranking.strata import best_threshold
+from nas.studies.ranking.chosen_cells import best_threshold
+from nas.studies.ranking.estimates import (
+    Array,
+    Statistic,
+    best_of_random,
+    best_of_top,
+    bootstrap,
+    gain_of_top,
+    kendall_tau,
+    spearman_rho,
+)
 
 FRACTIONS = {"better half": 0.5, "best tenth": 0.1}
 FEWEST = 5
-CORRELATIONS: dict[str, Callable[..., Array]] = {"tau": kendall_tau, "rho": spearman_rho}
+CORRELATIONS: dict[str, Statistic] = {"tau": kendall_tau, "rho": spearman_rho}
 
 Cell = Mapping[str, Any]
-"""Of `rank.json`: `share`, `stand_alone` by seed, `shared` by run and mode, `log_prob` by run."""
+"""A cell of `rank.json`: `share`, `stand_alone` by seed, `shared` by run and mode, `log_prob` by run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,24 +50,22 @@ class Bootstrapping:
 
     Attributes:
         seed: All resamples derive from it. Figures of as many cells share them, so that differences are paired.
-        resamples: How many.
+        resamples: Number of resamples.
     """
 
     seed: int
     resamples: int
 
-    def __call__(self, statistic: Callable[..., Array], *columns: Array) -> dict[str, Any]:
+    def __call__(self, statistic: Statistic, *columns: Array) -> dict[str, Any]:
         """Returns what `bootstrap` does of columns (n,); undefined where there are fewer than five cells."""
         cells = len(columns[0])
         if cells < FEWEST:
             return {**dict.fromkeys(("value", "low", "high"), math.nan), "cells": cells}
-        seed = derive_seed(self.seed, "bootstrap")
-        return bootstrap(statistic, *columns, seed=seed, resamples=self.resamples)
+        return bootstrap(statistic, *columns, seed=derive_seed(self.seed, "bootstrap"), resamples=self.resamples)
 
     def correlations(self, first: Array, second: Array) -> dict[str, Any]:
         """Returns `cells`, `tau` and `rho`."""
-        estimates = {name: self(statistic, first, second) for name, statistic in CORRELATIONS.items()}
-        return {"cells": len(first), **estimates}
+        return {"cells": len(first), **{name: self(one, first, second) for name, one in CORRELATIONS.items()}}
 
 
 def stand_alone(cells: Sequence[Cell]) -> Array:
@@ -84,58 +90,50 @@ def ranking_figures(
         estimate: Makes intervals.
 
     Returns:
-        `runs`: by name what `run_figures` returns, and `mode`; `differences` of later runs from the first;
-        `reliability` of the stand-alone accuracies, null with one seed.
+        `runs`: by name what `run_figures` returns; `differences`: those in tau of each later run from the first, on the
+        same cells and resamples; `reliability` of the stand-alone accuracies, null with one seed.
     """
     possible = [k for k in top if k <= len(cells)]
-    modes = {name: run["mode"] for name, run in runs.items()}
+    truth = stand_alone(cells)
+    (first, base), *others = [(name, predictions(cells, name, run["mode"])) for name, run in runs.items()]
     return {
-        "runs": {
-            name: {
-                "mode": run["mode"],
-                **run_figures(
-                    cells, name, mode=run["mode"], thresholds=run["thresholds"], top=possible, estimate=estimate
-                ),
-            }
-            for name, run in runs.items()
-        },
-        "differences": run_differences(cells, modes, estimate=estimate),
+        "runs": {name: run_figures(cells, name, run, top=possible, estimate=estimate) for name, run in runs.items()},
+        "differences": [
+            {"run": run, "against": first, "tau_difference": estimate(_tau_gain, values, base, truth)}
+            for run, values in others
+        ],
         "reliability": reliability(cells, estimate=estimate),
     }
 
 
 def run_figures(
-    cells: Sequence[Cell],
-    run: str,
-    *,
-    mode: str,
-    thresholds: Mapping[str, float],
-    top: Sequence[int],
-    estimate: Bootstrapping,
+    cells: Sequence[Cell], run: str, described: Mapping[str, Any], *, top: Sequence[int], estimate: Bootstrapping
 ) -> dict[str, Any]:
     """Returns the figures of one run.
 
     Args:
         cells: All of them, trained.
         run: Its name.
-        mode: The run's own way of treating batch norm.
-        thresholds: By the keys of `FRACTIONS`, the lowest prediction among that fraction of uniform draws.
+        described: `mode`, the run's own way of treating batch norm; `thresholds`, by the keys of `FRACTIONS` the lowest
+            prediction among that fraction of uniform draws.
         top: Numbers of cells k.
         estimate: Makes intervals.
 
     Returns:
-        `within`: `tau` and `rho` by subset of cells. `modes`: by way of treating batch norm, with `tau_difference`
-        from the run's own. `top`: for each k the expected best of the top k and of k random cells, and the gain.
-        `log_prob`: the policy's log-probability against `stand_alone` and `shared`, null without one.
+        `mode`. `within`: `tau` and `rho` by subset of cells. `modes`: by way of treating batch norm, with
+        `tau_difference` from the run's own. `top`: for each k the expected best of the top k and of k random cells, and
+        the gain. `log_prob`: the policy's log-probability against `stand_alone` and `shared`, null without one.
     """
+    mode = described["mode"]
     truth, own = stand_alone(cells), predictions(cells, run, mode)
     shares = [cell["share"] for cell in cells]
     subsets = {"all": np.ones(len(cells), dtype=bool)}
     for name, fraction in FRACTIONS.items():
         subsets[f"{name} by stand-alone"] = truth >= best_threshold(truth, shares, fraction=fraction)
-        subsets[f"{name} by prediction"] = own >= thresholds[name]
+        subsets[f"{name} by prediction"] = own >= described["thresholds"][name]
     scored = {name: predictions(cells, run, name) for name in cells[0]["shared"][run]}
     return {
+        "mode": mode,
         "within": {name: estimate.correlations(own[chosen], truth[chosen]) for name, chosen in subsets.items()},
         "modes": {
             name: {
@@ -144,26 +142,16 @@ def run_figures(
             }
             for name, values in scored.items()
         },
-        "top": [_top(own, truth, k=k, estimate=estimate) for k in top],
+        "top": [
+            {
+                "k": k,
+                "top": estimate(partial(best_of_top, k=k), own, truth),
+                "random": estimate(partial(best_of_random, k=k), truth),
+                "gain": estimate(partial(gain_of_top, k=k), own, truth),
+            }
+            for k in top
+        ],
         "log_prob": _log_prob(cells, run, truth=truth, own=own, estimate=estimate),
-    }
-
-
-def _top(own: Array, truth: Array, *, k: int, estimate: Bootstrapping) -> dict[str, Any]:
-    def top(predicted: Array, values: Array) -> Array:
-        return best_of_top(predicted, values, k=k)
-
-    def random(values: Array) -> Array:
-        return best_of_random(values, k=k)
-
-    def gain(predicted: Array, values: Array) -> Array:
-        return gain_of_top(predicted, values, k=k)
-
-    return {
-        "k": k,
-        "top": estimate(top, own, truth),
-        "random": estimate(random, truth),
-        "gain": estimate(gain, own, truth),
     }
 
 
@@ -182,24 +170,6 @@ def _tau_gain(first: Array, second: Array, truth: Array) -> Array:
     return kendall_tau(first, truth) - kendall_tau(second, truth)
 
 
-def run_differences(
-    cells: Sequence[Cell], modes: Mapping[str, str], *, estimate: Bootstrapping
-) -> list[dict[str, Any]]:
-    """Returns the difference in tau of each later run from the first, on the same cells and resamples.
-
-    Args:
-        cells: All of them, trained.
-        modes: By run its own way of treating batch norm.
-        estimate: Makes intervals.
-    """
-    truth = stand_alone(cells)
-    (first, base), *others = [(run, predictions(cells, run, mode)) for run, mode in modes.items()]
-    return [
-        {"run": run, "against": first, "tau_difference": estimate(_tau_gain, values, base, truth)}
-        for run, values in others
-    ]
-
-
 def reliability(cells: Sequence[Cell], *, estimate: Bootstrapping) -> dict[str, Any] | None:
     """Returns how well stand-alone training agrees with itself; None with one seed.
 
@@ -214,19 +184,16 @@ def reliability(cells: Sequence[Cell], *, estimate: Bootstrapping) -> dict[str, 
     if count < 2:
         return None
 
-    def between(correlation: Callable[..., Array]) -> Callable[..., Array]:
-        def mean(*seeds: Array) -> Array:
-            pairs = [correlation(one, other) for one, other in itertools.combinations(seeds, 2)]
-            return np.asarray(np.mean(pairs, axis=0), dtype=np.float64)
-
-        return mean
+    def between(correlation: Statistic, *seeds: Array) -> Array:
+        pairs = [correlation(one, other) for one, other in itertools.combinations(seeds, 2)]
+        return np.asarray(np.mean(pairs, axis=0), dtype=np.float64)
 
     def ceiling(*seeds: Array) -> Array:
-        r = np.clip(between(spearman_rho)(*seeds), 0.0, 1.0)
+        r = np.clip(between(spearman_rho, *seeds), 0.0, 1.0)
         return np.asarray(np.sqrt(count * r / (1 + (count - 1) * r)), dtype=np.float64)
 
     return {
         "seeds": count,
-        "between_seeds": {name: estimate(between(statistic), *by_seed) for name, statistic in CORRELATIONS.items()},
+        "between_seeds": {name: estimate(partial(between, one), *by_seed) for name, one in CORRELATIONS.items()},
         "ceiling": {"rho": estimate(ceiling, *by_seed)},
     }

@@ -1,4 +1,4 @@
-"""How well scores order cells whose true quality is known, over all of them and where it is hardest.
+"""Measures of how well scores order cells whose true quality is known, over all of them and where it is hardest.
 
 The columns:
 
@@ -18,22 +18,14 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Signs = npt.NDArray[np.float32]
+Estimates = Mapping[str, Mapping[str, float]]
+"""By column the `value`, the ends `low` and `high` of its interval, and the number of `cells`."""
 
 PARTS = {"tau": 0.0, "better half": 0.5, "best tenth": 0.9}
 """By column, the quantile of the truth from which on cells count."""
 TOP = 0.05
 REGRETS = (1, 10, 50)
 BLOCK = 1024  # cells whose pairs with all others are in memory at once
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A figure over n cells and its interval."""
-
-    value: float
-    low: float
-    high: float
-    cells: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +43,6 @@ class Truth:
     groups: Mapping[str, Integers]
     classes: Integers
 
-    @property
-    def columns(self) -> list[str]:
-        """The names of all figures."""
-        return [*PARTS, "P@5 %", *(f"equal {name}" for name in self.groups), *(f"regret@{k}" for k in REGRETS)]
-
     def resampled(self, generator: np.random.Generator, resamples: int) -> Signs:
         """Returns how often each cell is drawn, (1 + resamples, n); in the first row once."""
         count = int(self.classes.max()) + 1
@@ -65,25 +52,22 @@ class Truth:
 
 def ordering(
     scores: npt.ArrayLike, truth: Truth, *, seed: int = 0, resamples: int = 200, confidence: float = 0.95
-) -> dict[str, Estimate]:
+) -> Estimates:
     """Returns all columns with percentile intervals: a bootstrap over classes and, if there are several, over seeds.
 
     A cell that a resample holds twice makes no pair with itself.
 
     Args:
         scores: (n,) or, of several seeds, (S, n), higher is better; the figure is the mean over the seeds.
-        truth: Of the n cells.
+        truth: Truth of the n cells.
         seed: The intervals are a function of it.
-        resamples: Of classes and seeds together; at least 1.
-        confidence: Of the intervals, in (0, 1).
+        resamples: Number of resamples of classes and seeds together; at least 1.
+        confidence: Level of the intervals, in (0, 1).
 
     Raises:
-        ValueError: If the scores are not of these cells, or not finite.
+        ValueError: If the scores are not finite.
     """
     by_seed = np.atleast_2d(np.asarray(scores, dtype=np.float64))
-    cells = len(truth.values)
-    if by_seed.ndim != 2 or by_seed.shape[1] != cells:
-        raise ValueError(f"scores must be of the {cells} cells, got shape {by_seed.shape}")
     if not np.isfinite(by_seed).all():
         raise ValueError("scores must be finite")
     generator = np.random.default_rng(seed)
@@ -91,12 +75,11 @@ def ordering(
     seeds = generator.integers(len(by_seed), size=(resamples, len(by_seed)))
     found = [_of_one_seed(one, truth, weights) for one in by_seed]
     estimates = {}
-    tail = (1 - confidence) / 2
-    for column in truth.columns:
+    for column in found[0]:
         values = np.stack([one[column] for one in found])  # (S, 1 + resamples)
         resampled = np.take_along_axis(values[:, 1:], seeds.T, axis=0).mean(axis=0)
-        low, high = np.quantile(resampled, [tail, 1 - tail])
-        estimates[column] = Estimate(value=float(values[:, 0].mean()), low=float(low), high=float(high), cells=cells)
+        low, high = np.quantile(resampled, [(1 - confidence) / 2, 1 - (1 - confidence) / 2]).tolist()
+        estimates[column] = {"value": float(values[:, 0].mean()), "low": low, "high": high, "cells": by_seed.shape[1]}
     return estimates
 
 
@@ -126,8 +109,7 @@ def _of_one_seed(scores: Array, truth: Truth, weights: Signs) -> dict[str, Array
 
 def _signs(values: Array, rows: slice) -> Signs:
     """Returns the signs of the differences of some values from all, (b, n)."""
-    signs: Signs = (values[rows, None] > values).astype(np.float32) - (values[rows, None] < values)
-    return signs
+    return (values[rows, None] > values).astype(np.float32) - (values[rows, None] < values)
 
 
 def _pairs(weights: Signs, matrix: Signs, rows: slice) -> Array:

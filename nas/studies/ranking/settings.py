@@ -20,11 +20,11 @@ class RankSettings:
             others are uniform, within strata of the shared scores.
         pool: Uniform draws that are scored to find the strata.
         seeds: Trainings of each cell; from 2 on the report says how close any proxy can come.
-        calibration_batches: For recalibrating batch norm, next to the run's own number and `batch`.
+        calibration_batches: Batches for recalibrating batch norm, next to the run's own number and `batch`.
         top: Best of the top k against the best of k random cells.
-        resamples: Of the bootstrap.
+        resamples: Resamples of the bootstrap.
         workers: Processes, one thread each; null: as many as there are cores, and 1 on a GPU.
-        portion: Of the trainings, cut among several runs: -m "rank.portion=range(4)" rank.portions=4
+        portion: Part of the trainings, cut among several runs: -m "rank.portion=range(4)" rank.portions=4
         portions: How many parts the trainings are cut into.
     """
 
@@ -54,18 +54,18 @@ class RankSettings:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TableRankSettings:
-    """How shared weights are held against a table of results: nas rank truth=table.
+    """How shared weights are compared with a table of results: nas rank truth=table.
 
     Attributes:
-        part: Of the classes of cells that compute the same: development (on which settings are chosen: by a digest a
-            seventh of NAS-Bench-201's, a quarter of other tables'), reported (the others) or all.
+        part: Classes of cells that compute the same: development (on which settings are chosen: by a digest a seventh
+            of NAS-Bench-201's, a quarter of other tables'), reported (the others) or all.
         classes: How many of them are scored at most, always the same ones; null: all.
         twins: Cells that compute the same count each, or once: by the mean of their truths, and by the size of the
             smallest.
         images: Reward images that a cell is scored on; null: as the run scores.
         beside: CSV of other scores, whose first column is the cell, such as the scores.csv of `nas score`: each of its
             columns of numbers is a row too, higher is better; cells that it lacks count as worst.
-        resamples: Of the bootstrap over classes and runs.
+        resamples: Resamples of the bootstrap over classes and runs.
     """
 
     part: Literal["development", "reported", "all"] = "reported"

@@ -1,4 +1,4 @@
-"""What a search's shared weights, and its policy, say of cells, with each way of treating batch norm."""
+"""Scores of cells by a search's shared weights, with each way of treating batch norm, and by its policy."""
 
 import math
 import statistics
@@ -28,7 +28,7 @@ class BatchNormMode:
 
     Attributes:
         bn: One of `nas.searching.supernet_scorer.BN_MODES`.
-        calibration_batches: Of training images, for `recalibrate`.
+        calibration_batches: Batches of training images, for `recalibrate`.
     """
 
     bn: str
@@ -62,7 +62,7 @@ def score_cells(
         search: Whose shared weights score.
         genotypes: The cells.
         modes: Ways of treating batch norm.
-        title: Of the progress bar.
+        title: Title of the progress bar.
 
     Returns:
         For each cell its accuracy in [0, 1] by name of mode; with learned mixers and more than one mode also

@@ -19,7 +19,7 @@ from nas.models.genotype_files import load_genotype
 from nas.searching.cell_files import rows_by_function
 from nas.searching.table_files import brief
 from nas.searching.table_lookup import TableLookup
-from nas.studies.ranking.ordering import Array, Estimate, Integers, Truth, ordering
+from nas.studies.ranking.ordering import Array, Estimates, Integers, Truth, ordering
 from search_spaces.genotype import Genotype
 from search_spaces.nasbench201 import NAME, OPS, function_text
 from search_spaces.space import SearchSpace
@@ -69,30 +69,24 @@ class TableCells:
             raise ValueError(f"the table has no cells for rank.part={part}")
         chosen = sorted(numbers, key=lambda number: _digest(min(_texts(members[number], space))))[:most]
         places = np.flatnonzero(np.isin(self.truth.classes, chosen))
-        truth = Truth(
-            values=self.truth.values[places],
-            groups={name: group[places] for name, group in self.truth.groups.items()},
-            classes=np.unique(self.truth.classes[places], return_inverse=True)[1],
-        )
-        rows = {name: row[places] for name, row in self.rows.items()}
-        return TableCells(genotypes=[self.genotypes[place] for place in places], truth=truth, rows=rows)
+        return self._at(places, lambda values: values[places])
 
     def once(self) -> tuple["TableCells", Integers]:
         """Returns a cell for each class, the smallest, with the means over the class; and its place among these."""
         by_size = np.argsort(self.rows["parameters"], kind="stable")
         places = by_size[np.unique(self.truth.classes[by_size], return_index=True)[1]]
         members = np.bincount(self.truth.classes)
+        return self._at(places, lambda values: np.bincount(self.truth.classes, weights=values) / members), places
 
-        def mean(values: Array) -> Array:
-            return np.bincount(self.truth.classes, weights=values) / members
-
+    def _at(self, places: Integers, figure: Callable[[Array], Array]) -> "TableCells":
+        """Returns the cells at some places, with their own sizes and what `figure` makes of the other columns."""
         truth = Truth(
-            values=mean(self.truth.values),
+            values=figure(self.truth.values),
             groups={name: group[places] for name, group in self.truth.groups.items()},
-            classes=np.arange(len(places)),
+            classes=np.unique(self.truth.classes[places], return_inverse=True)[1],
         )
-        rows = {name: row[places] if name in SIZES else mean(row) for name, row in self.rows.items()}
-        return TableCells(genotypes=[self.genotypes[place] for place in places], truth=truth, rows=rows), places
+        rows = {name: row[places] if name in SIZES else figure(row) for name, row in self.rows.items()}
+        return TableCells(genotypes=[self.genotypes[place] for place in places], truth=truth, rows=rows)
 
     def standing(self, genotype: Genotype, *, space: SearchSpace) -> dict[str, Any] | None:
         """Returns the truth of a cell, and where it stands among all and among those of equal parameter count.
@@ -151,7 +145,7 @@ def table_cells(space: SearchSpace, lookup: TableLookup, costs: Mapping[str, Cos
     """Returns the cells of a table.
 
     Args:
-        space: Of the cells; its canonical forms tell which compute the same.
+        space: Space of the cells; its canonical forms tell which compute the same.
         lookup: The table, whose keys are cells; the truth is its report column, or else what a search sees of it.
         costs: Counted of every cell; `parameters` among them.
 
@@ -178,21 +172,22 @@ def table_cells(space: SearchSpace, lookup: TableLookup, costs: Mapping[str, Cos
         for role in ("reward", "report", "group")
         if (values := getattr(table, role)) is not None
     }
-    counted = {name.replace("_", " "): _values(genotypes, cost) for name, cost in costs.items()}
-    groups = {"parameters": _numbers(counted["parameters"][:, None])}
+    rows: dict[str, Array] = {
+        name.replace("_", " "): np.array([cost(genotype) for genotype in genotypes]) for name, cost in costs.items()
+    }
+    groups = {"parameters": _numbers(rows["parameters"][:, None])}
     if "group" in columns:
         groups["group"] = _numbers(columns["group"][:, None])
-    rows: dict[str, Array] = dict(counted)
     if space.name == NAME:
         live = np.array([live_counts(genotype) for genotype in genotypes])
         alone = np.where(live[:, :-1].any(axis=1), 0, np.arange(len(live)))  # a dead cell is a group of its own
         groups["live operations"] = _numbers(np.column_stack([alone, live[:, :-1]]))
         rows["live operations"] = live @ np.array([*(FORMULA[op] for op in OPS[1:]), DEPTH])
-    truth = columns.get("report", columns["reward"])
     if "report" in columns:
         rows[SEEN] = columns["reward"]
     rows["random"] = np.random.default_rng(0).permutation(len(genotypes)).astype(np.float64)
-    return TableCells(genotypes=genotypes, truth=Truth(values=truth, groups=groups, classes=numbers), rows=rows)
+    truth = Truth(values=columns.get("report", columns["reward"]), groups=groups, classes=numbers)
+    return TableCells(genotypes=genotypes, truth=truth, rows=rows)
 
 
 def rows_beside(file: Path, cells: TableCells, space: SearchSpace) -> dict[str, Array]:
@@ -200,8 +195,8 @@ def rows_beside(file: Path, cells: TableCells, space: SearchSpace) -> dict[str, 
 
     Args:
         file: Its first column is the cell, in any notation; cells that compute the same have the same scores.
-        cells: To be scored.
-        space: Of them.
+        cells: The cells to be scored.
+        space: Their space.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -249,10 +244,6 @@ def live_counts(genotype: Genotype) -> list[int]:
     return [*(sum(edge[-1] == op for edge in edges) for op in OPS[1:]), depths.get(len(genotype.normal.blocks), 0)]
 
 
-def _values(genotypes: Sequence[Genotype], cost: Callable[[Genotype], float]) -> Array:
-    return np.array([cost(genotype) for genotype in genotypes])
-
-
 def _numbers(rows: Array) -> Integers:
     """Returns a number for each row, equal where rows are equal."""
     return np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
@@ -264,14 +255,14 @@ def ordering_rows(
     *,
     seed: int,
     resamples: int,
-) -> dict[str, dict[str, Estimate]]:
+) -> dict[str, Estimates]:
     """Returns the columns of `nas.studies.ranking.ordering` for each way of scoring.
 
     Args:
-        cells: Scored.
+        cells: The cells that were scored.
         scores: By run, by kind of score such as `loss`, (n,), higher is better.
-        seed: Of the bootstrap.
-        resamples: Of the bootstrap.
+        seed: Seed of the bootstrap.
+        resamples: Resamples of the bootstrap.
 
     Returns:
         By row: of each kind the mean over the runs and, with several, each run; then the rows that train nothing.

@@ -1,7 +1,7 @@
-"""What a person sees of a ranking: three tables, and a sentence for each run that says no more than its intervals."""
+"""The text that a person sees of a ranking: three tables, and sentences that say no more than their intervals."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from nas.runs.console import Column, Table, note, result
@@ -14,8 +14,13 @@ WIDE = 22  # characters of "+0.45 (+0.20 … +0.64)"
 def print_figures(figures: Figures) -> None:
     """Prints what `nas.studies.ranking.figures.ranking_figures` returned, the sentences as the result."""
     print_tables(figures["runs"])
-    for sentence in log_prob_sentences(figures["runs"]):
-        note(sentence)
+    for run, found in figures["runs"].items():
+        if (log_prob := found["log_prob"]) is not None:
+            note(
+                f"{run}: the policy's log-probability against stand-alone accuracy tau "
+                f"{signed(log_prob['stand_alone']['tau'])}, against the shared weights' "
+                f"{signed(log_prob['shared']['tau'])}"
+            )
     for sentence in sentences(figures):
         result(sentence)
 
@@ -32,59 +37,47 @@ def print_tables(runs: Mapping[str, Figures]) -> None:
     """Prints the figures of all runs, those of one kind together so that runs stand side by side.
 
     Args:
-        runs: By name, with `mode` and what `nas.studies.ranking.figures.run_figures` returned.
+        runs: By name what `nas.studies.ranking.figures.run_figures` returned.
     """
     name = Column("run", f"{'run':>{max(8, *map(len, runs))}}", "")
-    tau, rho = Column("tau", f"{'tau':>{WIDE}}", ""), Column("rho", f"{'rho':>{WIDE}}", "")
+    tau, rho, gain = _wide("tau"), _wide("rho"), _wide("gain", "tau against own")
     note("rank correlation of shared-weight with stand-alone accuracy (95 % interval)")
-    subset = Column("subset", f"{'cells':>26}", "")
-    within = Table([name, subset, Column("cells", "number", "d"), tau, rho])
+    within = Table([name, Column("subset", f"{'cells':>26}", ""), Column("cells", "number", "d"), tau, rho])
     for kind in next(iter(runs.values()))["within"]:
         for run, figures in runs.items():
-            entry = figures["within"][kind]
-            within.row({"run": run, "subset": kind, **_row(entry)})
+            within.row({"run": run, "subset": kind, **_row(figures["within"][kind])})
     note("over all cells, by treatment of batch norm (* the run's own)")
-    gain = Column("gain", f"{'tau against own':>{WIDE}}", "")
     modes = Table([name, Column("mode", f"{'batch norm':>16}", ""), tau, rho, gain])
     for run, figures in runs.items():
         for mode, entry in figures["modes"].items():
-            marked = f"{mode} *" if mode == figures["mode"] else mode
             difference = entry["tau_difference"]
-            gained = None if difference is None else signed(difference)
+            marked, gained = (f"{mode} *", None) if difference is None else (mode, signed(difference))
             modes.row({"run": run, "mode": marked, **_row(entry), "gain": gained})
     note(
         "best of k retrained, % (95 % interval); the random ones are of these cells, richer in good ones than the space"
     )
-    best = Table(
-        [
-            name,
-            Column("k", "k", "d"),
-            Column("top", f"{'top k':>{WIDE}}", ""),
-            Column("random", f"{'k random':>{WIDE}}", ""),
-            Column("gain", f"{'difference':>{WIDE}}", ""),
-        ]
-    )
+    shown = [_wide("top", "top k"), _wide("random", "k random"), _wide("gain", "difference")]
+    best = Table([name, Column("k", "k", "d"), *shown])
     for run, figures in runs.items():
         for entry in figures["top"]:
-            cells = {key: _percent(entry[key]) for key in ("top", "random")}
+            cells = {key: signed(entry[key], scale=100, sign="") for key in ("top", "random")}
             best.row({"run": run, "k": entry["k"], **cells, "gain": signed(entry["gain"], scale=100)})
+
+
+def _wide(key: str, title: str = "") -> Column:
+    return Column(key, f"{title or key:>{WIDE}}", "")
 
 
 def _row(entry: Figures) -> dict[str, Any]:
     return {"cells": entry["cells"], "tau": signed(entry["tau"]), "rho": signed(entry["rho"])}
 
 
-def signed(estimate: Mapping[str, float], *, scale: float = 1.0) -> str:
+def signed(estimate: Mapping[str, float], *, scale: float = 1.0, sign: str = "+") -> str:
     """Returns an estimate with its interval as text, or why there is none: too few cells, or all of one value."""
     value, low, high = (scale * estimate[key] for key in ("value", "low", "high"))
     if math.isnan(value):
         return "too few" if estimate["cells"] < FEWEST else "undefined"
-    return f"{value:+.2f} ({low:+.2f} … {high:+.2f})"
-
-
-def _percent(estimate: Mapping[str, float]) -> str:
-    value, low, high = (100 * estimate[key] for key in ("value", "low", "high"))
-    return f"{value:.2f} ({low:.2f} … {high:.2f})"
+    return f"{value:{sign}.2f} ({low:{sign}.2f} … {high:{sign}.2f})"
 
 
 def run_sentence(run: str, figures: Figures) -> str:
@@ -118,14 +111,3 @@ def reliability_sentence(reliability: Figures) -> str:
         f"stand-alone training agrees with itself by tau {signed(between)} between seeds; against the mean of "
         f"{reliability['seeds']} seeds no proxy is expected beyond rho {signed(ceiling)}"
     )
-
-
-def log_prob_sentences(runs: Mapping[str, Figures]) -> Sequence[str]:
-    """Says how each policy's log-probability ranks the cells."""
-    return [
-        f"{run}: the policy's log-probability against stand-alone accuracy tau "
-        f"{signed(figures['log_prob']['stand_alone']['tau'])}, against the shared weights' "
-        f"{signed(figures['log_prob']['shared']['tau'])}"
-        for run, figures in runs.items()
-        if figures["log_prob"] is not None
-    ]

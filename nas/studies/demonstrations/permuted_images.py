@@ -23,10 +23,12 @@ from torch.nn import functional as F
 from nas.data.image_data import ImageData
 from nas.data.named import digits, torchvision_images
 from nas.data.splits import Split
+from nas.reporting.figures.series import grouped
 from nas.runs.intervals import spread
 from nas.runs.seeds import derive_seed
-from nas.studies.demonstrations.permuted.pixel_permutations import (
+from nas.studies.demonstrations.pixel_permutations import (
     LEARNERS,
+    Learned,
     grid_laplacian,
     neighbours_restored,
     permute_pixels,
@@ -52,7 +54,7 @@ class Images(NamedTuple):
 
 
 @demonstration()
-def run(settings: PermutedImagesSettings, *, seed: int) -> Rows:
+def permuted_images(settings: PermutedImagesSettings, *, seed: int) -> Rows:
     """Images behind an unknown permutation of their pixels, found again by a learned permutation before the network.
 
     Rows hold `trial`, `method`, `accuracy` (test), `regained` (the share of the accuracy lost from `true_inverse` to
@@ -82,32 +84,37 @@ def run(settings: PermutedImagesSettings, *, seed: int) -> Rows:
         moments = second_moments(scrambled)
         moments = moments / moments.diag().mean()
         chosen = torch.randperm(len(train.labels), generator=generator)[: settings.train_images]
-        fixed = {"none": torch.arange(len(scramble)), "true_inverse": inverse_permutation(scramble)}
-        for method in sorted(settings.methods, key=[*fixed, *LEARNERS].index):
+        bounds = {"none": torch.arange(len(scramble)), "true_inverse": inverse_permutation(scramble)}
+        for method in sorted(settings.methods, key=[*bounds, *LEARNERS].index):
             started = time.perf_counter()
-            learned = None
-            if method in LEARNERS:  # a learner is given the moments of scrambled images alone, not `scramble`
+            if method in bounds:
+                learned = Learned(bounds[method])
+            else:  # a learner is given the moments of scrambled images alone, not `scramble`
                 learned = LEARNERS[method](moments, settings=settings, seed=derive_seed(seed, method, trial))
-            index = fixed[method] if learned is None else learned.gathered
             seconds = time.perf_counter() - started
+            index = learned.gathered
             restored = permute_pixels(permute_pixels(test.images, scramble), index)
-            shown = Images(permute_pixels(scrambled[chosen], index), train.labels[chosen])
-            network_seed, tested = derive_seed(seed, "network", trial), Images(restored, test.labels)
-            accuracy = train_and_test(shown, tested, settings, seed=network_seed, num_classes=data.num_classes)
+            accuracy = train_and_test(
+                Images(permute_pixels(scrambled[chosen], index), train.labels[chosen]),
+                Images(restored, test.labels),
+                settings,
+                seed=derive_seed(seed, "network", trial),
+                num_classes=data.num_classes,
+            )
             variation = float(total_variation(permutation_matrix(index), moments, laplacian))
             row = {
                 **{"trial": trial, "method": method, "accuracy": accuracy},
                 "regained": _regained(accuracy, [other for other in rows if other["trial"] == trial]),
                 "objective": 2 * variation / float((laplacian < 0).sum()),
                 "neighbours_restored": neighbours_restored(scramble[index], laplacian),
-                "distance": None if learned is None or method == "faq" else learned.distance,
+                "distance": learned.distance,
                 "learn_seconds": seconds,
             }
             yield row
             rows.append(row)
             if not trial:
                 pictures[method] = _levels(restored)
-                if learned is not None and method != "faq":
+                if learned.film is not None:
                     films[method] = learned.film[:, :, scramble.argsort()].tolist()
     return {"data": data.name, "seed": seed, "pictures": pictures, "films": films, "summary": summarise(rows)}
 
@@ -162,13 +169,15 @@ def summarise(rows: list[Row]) -> dict[str, Any]:
     """Returns by method the mean and deviation of the accuracy, and the share that the means have regained."""
     means: list[Row] = []
     summary: dict[str, Any] = {}
-    for method in dict.fromkeys(row["method"] for row in rows):
-        chosen = [row for row in rows if row["method"] == method]
+    for method, chosen in grouped(rows, "method").items():
         accuracy = spread([row["accuracy"] for row in chosen])
         means.append({"method": method, "accuracy": accuracy.mean})
-        summary[method] = {"accuracy": asdict(accuracy), "regained": _regained(accuracy.mean, means)}
-        for key in ("objective", "neighbours_restored", "learn_seconds"):
-            summary[method][key] = sum(row[key] for row in chosen) / len(chosen)
+        others = ("objective", "neighbours_restored", "learn_seconds")
+        summary[method] = {
+            "accuracy": asdict(accuracy),
+            "regained": _regained(accuracy.mean, means),
+            **{key: sum(row[key] for row in chosen) / len(chosen) for key in others},
+        }
     return summary
 
 
@@ -176,8 +185,13 @@ def _load(settings: PermutedImagesSettings) -> ImageData:
     cached = (Path(settings.root).expanduser() / "cifar10.npz").is_file()
     if settings.data == "digits" or (settings.data == "auto" and not cached):
         return digits()
-    most: dict[str, Any] = {"max_train": settings.moment_images, "max_test": settings.test_images}
-    return torchvision_images(name="cifar10", root=settings.root, held_out=0.1, **most)
+    return torchvision_images(
+        name="cifar10",
+        root=settings.root,
+        held_out=0.1,
+        max_train=settings.moment_images,
+        max_test=settings.test_images,
+    )
 
 
 def _images(split: Split, side: int) -> Images:

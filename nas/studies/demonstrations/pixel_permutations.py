@@ -1,4 +1,4 @@
-"""Learners that find an unknown permutation of pixels again, by the total variation of the images alone.
+"""Learners that find an unknown permutation of pixels by the total variation of the images alone.
 
 AutoShuffle (arXiv:1901.08624), products of switch networks after Kaleidoscope (arXiv:2012.14966) and, as a reference,
 scipy's quadratic assignment. Each is given the second moments of scrambled images, (n, n) of mean diagonal 1, neither
@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.studies.demonstrations.matching.solvers import faq
 from nas.studies.demonstrations.relaxation import SMALLEST, penalty_gradient
 from nas.studies.demonstrations.settings import PermutedImagesSettings
+from nas.studies.demonstrations.solvers import faq
 from search_spaces.auto_shuffle import AutoShuffle, start_matrix
 from search_spaces.kaleidoscope import LOGIT_LIMIT, SwitchShuffle
 from search_spaces.permutations import permutation_matrix, project_doubly_stochastic
@@ -62,8 +62,7 @@ def total_variation(matrix: Tensor, moments: Tensor, laplacian: Tensor) -> Tenso
     M is (..., n, n) with rows that sum to 1, S and L are like it or (n, n); with −K in the place of L this is the
     objective that is learned.
     """
-    value: Tensor = ((laplacian @ matrix) * (matrix @ moments)).sum((-2, -1))
-    return value
+    return ((laplacian @ matrix) * (matrix @ moments)).sum((-2, -1))
 
 
 def neighbours_restored(source: Tensor, laplacian: Tensor) -> float:
@@ -102,11 +101,11 @@ def objective_slope(matrices: Tensor, moments: Tensor, kernel: Tensor, *, weight
 
 
 class Learned(NamedTuple):
-    """A permutation (n,), how far the soft layer was from it, and six matrices on the way (6, n, n)."""
+    """A permutation (n,); of a soft layer also how far it was from it, and six matrices on the way (6, n, n)."""
 
     gathered: Tensor
-    distance: float
-    film: Tensor
+    distance: float | None = None
+    film: Tensor | None = None
 
 
 def learn_auto_shuffle(moments: Tensor, *, settings: PermutedImagesSettings, seed: int) -> Learned:
@@ -182,11 +181,11 @@ def learn_switches(moments: Tensor, *, settings: PermutedImagesSettings, seed: i
 
 def learn_faq(moments: Tensor, *, settings: PermutedImagesSettings, seed: int) -> Learned:
     """Returns the best of `restarts` runs of scipy's fast approximate quadratic assignment on the same objective."""
-    n, diagonal = len(moments), moments.diag()
+    diagonal = moments.diag()
     squared = diagonal[:, None] + diagonal - 2 * moments  # mean squared differences of pixels
+    neighbours = grid_laplacian(round(len(moments) ** 0.5)) < 0
     starts = ["randomized"] * settings.restarts
-    index = faq(grid_laplacian(round(n**0.5)) < 0, squared, starts=starts, rng=np.random.default_rng(seed))
-    return Learned(index, 0.0, permutation_matrix(index).expand(SNAPSHOTS, n, n))
+    return Learned(faq(neighbours, squared, starts=starts, rng=np.random.default_rng(seed)))
 
 
 LEARNERS: dict[str, Callable[..., Learned]] = {

@@ -28,7 +28,7 @@ def relaxed_matching(a: Tensor, b: Tensor) -> Tensor:
 
     Args:
         a: (K, n, n), symmetric, float64, with entries of order 1.
-        b: (K, n, n), likewise.
+        b: (K, n, n), of the same kind.
 
     Returns:
         (K, n, n), doubly stochastic up to rounding.
@@ -78,9 +78,9 @@ def sinkhorn_matching(gradient: Callable[[Tensor], Tensor], start: Tensor, *, st
     Gumbel–Sinkhorn networks (Mena et al., arXiv:1802.08665) without the Gumbel noise.
 
     Args:
-        gradient: Of the objective with respect to M.
+        gradient: Returns the gradient of the objective with respect to M.
         start: X, (K, n, n).
-        steps: Of Adam.
+        steps: Steps of Adam.
 
     Returns:
         M before rounding, (K, n, n).
@@ -118,7 +118,7 @@ def faq(a: Tensor, b: Tensor, *, starts: Iterable[str], rng: np.random.Generator
         a: (n, n).
         b: (n, n).
         starts: The option `P0` of `scipy.optimize.quadratic_assignment`, one a run.
-        rng: Of random starts.
+        rng: Source of random starts.
         maximize: Whether the largest value is the best.
     """
     from scipy.optimize import quadratic_assignment
