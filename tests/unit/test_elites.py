@@ -1,4 +1,5 @@
 import itertools
+import math
 from functools import partial
 
 import pytest
@@ -6,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controllers.best_architectures import Elites
+from controllers.best_architectures import Elites, References
+from controllers.independent import IndependentPolicy
 from controllers.lstm import LSTMPolicy
 from controllers.policy_gradients import ClippedObjective
 from controllers.reinforce import Reinforce
@@ -33,6 +35,64 @@ def test_the_best_are_those_of_the_highest_mean_among_the_last(observed, size, w
     best = [int(3 * row[0] + row[1]) for row in elites.best()]
     assert len(best) == len(set(best)) == min(size, len(means))
     assert [means[number] for number in best] == pytest.approx(sorted(means.values(), reverse=True)[:size])
+
+
+def test_references_are_the_best_of_all_and_drawn_by_place():
+    references = References(size=2, decay=0.5, after=3)
+    references.observe(ALL[[0, 4]], torch.tensor([0.1, 0.5]))
+    assert references.drawn_from() is None
+    references.observe(ALL[[8, 4, 2]], torch.tensor([0.9, 0.7, 0.5]))  # what is known counts with its first reward
+    actions, probabilities = references.drawn_from()
+    assert actions.tolist() == ALL[[8, 4]].tolist()
+    assert probabilities.tolist() == pytest.approx([2 / 3, 1 / 3])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"size": 0, "decay": 0.5, "after": 3}, "size must be at least 1, got 0"),
+        ({"size": 1, "decay": 1.5, "after": 3}, r"decay must lie in \(0, 1\], got 1.5"),
+        ({"size": 1, "decay": 0.5, "after": 0}, "after must be at least 1, got 0"),
+    ],
+)
+def test_bad_settings_of_references_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        References(**arguments)
+
+
+def test_an_editing_policy_is_a_mixture_that_sums_to_one():
+    """Over all architectures; each component is what its samples are drawn from."""
+    torch.manual_seed(0)
+    policy = SMALL(DECISIONS, positions=True, keep=2.0)
+    references, probabilities = ALL[[5, 0]], torch.tensor([0.75, 0.25])
+    components = []
+    for row in references:
+        policy.refer_to(row[None], torch.ones(1))
+        components.append(policy.evaluate(ALL).log_prob.exp())
+    policy.refer_to(references, probabilities)
+    mixture = policy.evaluate(ALL).log_prob.exp()
+    assert mixture.sum().item() == pytest.approx(1.0, abs=1e-5)
+    torch.testing.assert_close(mixture, 0.75 * components[0] + 0.25 * components[1])
+    drawn = policy.sample(4000)
+    counts = torch.bincount(drawn.actions @ torch.tensor([3, 1]), minlength=9) / 4000
+    assert (counts - mixture).abs().max() < 0.03
+    assert policy.sample(2, greedy=True).actions.tolist() == [[1, 2], [1, 2]]
+
+
+def test_a_raised_answer_is_likelier_by_its_logit():
+    """Of an untrained policy with logits of 0 an answer is kept with probability exp(keep) / (exp(keep) + 2)."""
+    policy = SMALL(DECISIONS, keep=2.0)
+    for parameter in policy.parameters():
+        torch.nn.init.zeros_(parameter)
+    policy.refer_to(ALL[[5]], torch.ones(1))
+    kept = math.exp(2.0) / (math.exp(2.0) + 2)
+    expected = [[(kept if a == 1 else (1 - kept) / 2) * (kept if b == 2 else (1 - kept) / 2)] for a, b in ALL.tolist()]
+    torch.testing.assert_close(policy.evaluate(ALL).log_prob.exp()[:, None], torch.tensor(expected))
+
+
+def test_references_need_a_policy_that_edits():
+    with pytest.raises(ValueError, match="references need a policy with a method refer_to, got IndependentPolicy"):
+        learner(DECISIONS, IndependentPolicy, references=References(size=1, decay=1.0, after=1))
 
 
 @pytest.mark.parametrize(

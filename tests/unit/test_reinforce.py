@@ -171,6 +171,9 @@ def test_learning_rate_scale_is_of_the_configured_rate():
         (EntropyBonus, {**ENTROPY, "schedule": "step"}, "schedule must be one of linear, cosine, got 'step'"),
         (EntropyBonus, {**ENTROPY, "updates": 0}, "updates must be at least 1, got 0"),
         (EntropyBonus, {**ENTROPY, "part_of": "both"}, "part_of must be one of reward, loss, got 'both'"),
+        (EntropyBonus, {**ENTROPY, "part_of": "loss", "target": 1.0}, r"target must lie in \(0, 1\), got 1.0"),
+        (EntropyBonus, {**ENTROPY, "target": 0.5}, "a target needs part_of=loss and weight_end=null"),
+        (EntropyBonus, {**ENTROPY, "rate": 0.0}, "rate must be above 0, got 0.0"),
         (MovingAverageBaseline, {**BASELINE, "decay": 1.0}, r"decay must lie in \[0, 1\), got 1.0"),
         (ClippedObjective, {"clip": 0.0, "epochs": 1}, "clip must be above 0, got 0.0"),
         (ClippedObjective, {"clip": 0.2, "epochs": 0}, "epochs must be at least 1, got 0"),
@@ -350,6 +353,37 @@ def test_the_entropy_weight_of_each_update_is_that_of_its_schedule(part_of):
         assert logged["entropy_weight"] == pytest.approx(weight)
         assert logged["policy_loss"] == pytest.approx(expected["policy_loss"])
         assert "entropy_weight" not in expected
+
+
+def test_the_entropy_weight_follows_its_target_by_hand():
+    """The target is half of 2 ln 4; the weight moves by the rate times the distance."""
+    bonus = EntropyBonus(
+        weight=0.1, part_of="loss", weight_end=None, schedule="linear", updates=1, target=0.5, rate=0.1
+    )
+    uniform = 2 * math.log(4)
+    loss = bonus.loss(torch.tensor(1.0), torch.tensor([0.5, 0.7]), update=0, uniform=uniform)
+    weight = 0.1 + 0.1 * (math.log(4) - 0.6)
+    assert loss.item() == pytest.approx(1.0 - weight * 0.6)
+    assert bonus.figures(update=0)["entropy_weight"] == pytest.approx(weight)
+    for _ in range(9):
+        bonus.loss(torch.tensor(1.0), torch.tensor([2.5, 2.5]), update=1, uniform=uniform)
+    assert bonus.weight_at(1) == 0.0
+
+
+def test_a_policy_keeps_the_entropy_of_its_target():
+    """On a bandit that would have it settle."""
+    torch.manual_seed(0)
+    entropy = {"part_of": "loss", "weight": 0.0, "target": 0.5, "rate": 0.1}
+    controller = learner(
+        SPACE.decisions, partial(LSTMPolicy, tanh_constant=None), entropy=entropy, optimizer={"lr": 0.02}
+    )
+    uniform = sum(math.log(len(decision.choices)) for decision in SPACE.decisions)
+    last = []
+    for number in range(400):
+        actions = controller.sample(10).actions
+        logged = controller.observe(actions, (actions == 0).double().mean(dim=1))
+        last += [logged["entropy"] / uniform] * (number >= 300)
+    assert sum(last) / len(last) == pytest.approx(0.5, abs=0.08)
 
 
 def test_a_resumed_controller_goes_on_in_its_entropy_schedule():
