@@ -38,7 +38,7 @@ class Augmentation:
 
 
 class Draws(NamedTuple):
-    """The random choices for a batch, one of each an image, all of shape (N,).
+    """The random choices for a batch, one of each per image, all of shape (N,).
 
     Attributes:
         down: Rows the crop lies below the image's own place, in [-crop_padding, crop_padding].
@@ -98,10 +98,8 @@ def channel_statistics(
     count = len(indices) * images.shape[2] * images.shape[3]
     means = sums / count
     deviations = np.sqrt([max(0.0, q / count - m * m) for q, m in zip(squares.tolist(), means, strict=True)])
-    return (
-        tuple((means / 255).tolist()),
-        tuple((np.where(deviations < 1e-3, 255, deviations) / 255).tolist()),
-    )
+    scales = np.where(deviations < 1e-3, 255, deviations)
+    return tuple((means / 255).tolist()), tuple((scales / 255).tolist())
 
 
 def normalize(images: Tensor, *, mean: Tensor, std: Tensor) -> Tensor:
@@ -126,7 +124,7 @@ def augment(
     """Crops, flips, normalises and cuts a batch, each image by draws of its own: (N, C, H, W) float32, channels-last.
 
     What lies outside the image and what is cut out are zero *after* normalisation, the mean colour that is: ENAS
-    (arXiv:1802.03268) pads normalised images likewise. Cutout follows DeVries and Taylor (arXiv:1708.04552, §3.2):
+    (arXiv:1802.03268) also pads normalised images. Cutout follows DeVries and Taylor (arXiv:1708.04552, §3.2):
     the centre is uniform over the image, so that the square may reach over the border.
 
     Args:
@@ -163,9 +161,9 @@ def augment(
         result.mul_(_inside(rows, 0, height)[:, :, None]).mul_(kept_columns[:, None, :])
     if augmentation.cutout:
         top, left = (centre[:, None] - augmentation.cutout // 2 for centre in (draws.cut_row, draws.cut_column))
-        cut_rows = _inside(y, top, top + augmentation.cutout)  # (N, H)
-        cut_columns = _inside(x, left, left + augmentation.cutout)  # (N, W)
-        _cut(result, rows=cut_rows, columns=cut_columns, channels=channels)
+        kept_rows = 1 - _inside(y, top, top + augmentation.cutout)  # (N, H)
+        kept_columns = (1 - _inside(x, left, left + augmentation.cutout)).repeat_interleave(channels, dim=1)  # (N, W·C)
+        result.mul_(torch.maximum(kept_rows[:, :, None], kept_columns[:, None, :]))
     return _as_images(result, channels=channels)
 
 
@@ -173,8 +171,7 @@ def _checked_shape(images: Tensor) -> tuple[int, int, int, int]:
     """The four sizes of a batch of uint8 images."""
     if images.dtype != torch.uint8 or images.ndim != 4:
         raise ValueError(f"images must be uint8 (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
-    num_images, channels, height, width = images.shape
-    return num_images, channels, height, width
+    return images.shape[0], images.shape[1], images.shape[2], images.shape[3]
 
 
 def _gathered_rows(images: Tensor, *, rows: Tensor, columns: Tensor) -> Tensor:
@@ -199,16 +196,9 @@ def _normalized_rows(rows: Tensor, *, mean: Tensor, std: Tensor) -> Tensor:
 
 def _as_images(rows: Tensor, *, channels: int) -> Tensor:
     """Views (N, H, W·C) as channels-last images (N, C, H, W)."""
-    num_images, height, _ = rows.shape
-    return rows.view(num_images, height, -1, channels).permute(0, 3, 1, 2)
+    return rows.view(*rows.shape[:2], rows.shape[2] // channels, channels).permute(0, 3, 1, 2)
 
 
 def _inside(position: Tensor, start: Tensor | int, stop: Tensor | int) -> Tensor:
     """1.0 where `start <= position < stop`, else 0.0: floats, for a product with bools is several times slower."""
     return ((position >= start) & (position < stop)).float()
-
-
-def _cut(result: Tensor, *, rows: Tensor, columns: Tensor, channels: int) -> None:
-    """Zeroes in place what lies both in the cut rows (N, H) and in the cut columns (N, W)."""
-    kept = torch.maximum(1 - rows[:, :, None], (1 - columns).repeat_interleave(channels, dim=1)[:, None, :])
-    result.mul_(kept)  # (N, H, W·C)

@@ -82,12 +82,10 @@ def read_npz(path: Path, *, required: tuple[str, ...], optional: tuple[str, ...]
             held, arrays = ", ".join(file.files) or "none", {name: file[name] for name in names}
     except Exception as error:  # a broken file can make the reader raise almost anything
         raise ValueError(f"{path}: cannot be read as an .npz file of plain arrays: {error}") from error
-    for name in required:
-        if name not in arrays:
-            raise ValueError(f"{path}: lacks the array {name!r}, holds {held}")
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # a member that is no .npy comes back as its bytes
-            raise ValueError(f"{path}: {name!r} is not an array")
+    if missing := [name for name in required if name not in arrays]:
+        raise ValueError(f"{path}: lacks the array {missing[0]!r}, holds {held}")
+    if odd := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:  # no .npy: its bytes
+        raise ValueError(f"{path}: {odd[0]!r} is not an array")
     return arrays
 
 
@@ -147,8 +145,7 @@ def averaged(images: Images, *, side: int) -> Images:
     blocks = images.reshape(n, channels, side, height // side, side, width // side)
     pixels = height * width // side**2
     sums = blocks.sum(axis=(3, 5), dtype=np.uint32)
-    means: Images = ((sums + pixels // 2) // pixels).astype(np.uint8)
-    return means
+    return np.asarray((sums + pixels // 2) // pixels, dtype=np.uint8)
 
 
 def as_label_names(array: npt.NDArray[Any], *, num_images: int, name: str) -> npt.NDArray[Any]:
@@ -190,11 +187,10 @@ def read_known_set(name: str, *, root: Path, download: bool) -> tuple[Images, La
         images, labels = _through_torchvision(name, root=root, download=download)
         write_npz(cache, images=images, labels=labels)
     arrays = read_npz(cache, required=("images", "labels"))
-    images, num_images = arrays["images"], known.num_train + known.num_test
-    if images.dtype != np.uint8 or images.shape != (num_images, *known.image_shape):
-        wanted = (num_images, *known.image_shape)
+    images, wanted = arrays["images"], (known.num_train + known.num_test, *known.image_shape)
+    if images.dtype != np.uint8 or images.shape != wanted:
         raise ValueError(f"{cache}: array 'images' must be uint8 {wanted}, got {images.dtype} {images.shape}")
-    labels = as_label_names(arrays["labels"], num_images=num_images, name=f"{cache}: array 'labels'")
+    labels = as_label_names(arrays["labels"], num_images=wanted[0], name=f"{cache}: array 'labels'")
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= len(known.class_names):
         raise ValueError(f"{cache}: array 'labels' must be integers in [0, {len(known.class_names)})")
     return images, labels.astype(np.int64)

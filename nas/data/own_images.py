@@ -4,6 +4,7 @@ The arguments that both share with all data sets are `nas.data.stratified_split.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Unpack
@@ -118,10 +119,11 @@ def image_folder(
     decoders = Decoders(source, workers=workers, pin_memory=torch.device(options.get("device", "cpu")).type == "cuda")
     if resident == "auto":
         resident = crop_scale is None and len(division.parts.used) * channels * image_size**2 <= resident_mb * 2**20
-    if resident:
-        data = resident_data(decoders.decode_all(division.parts.used), files.labels, division)
-    else:
-        data = streaming_data(decoders, folder, division)
+    data = (
+        resident_data(decoders.decode_all(division.parts.used), files.labels, division)
+        if resident
+        else streaming_data(decoders, folder, division)
+    )
     return replace(data, record={**data.record, **skipped})
 
 
@@ -144,12 +146,11 @@ def margin_of(config: Mapping[str, Any]) -> float | None:
     """
     if config.get("_target_") not in FRAMED:
         return None
-    try:
-        resize, crop_scale = config.get("resize"), config.get("crop_scale")
+    resize, crop_scale = config.get("resize"), config.get("crop_scale")
+    with suppress(ValueError, TypeError, LookupError, ZeroDivisionError):  # of no data set that there has been
         framing = _framing(config["image_size"], resize=resize, crop_scale=crop_scale, crop_ratio=(1, 1))
-    except (ValueError, TypeError, LookupError, ZeroDivisionError):  # of no data set that there has been
-        return None
-    return None if framing is None else framing.margin
+        return None if framing is None else framing.margin
+    return None
 
 
 def _framing(
@@ -177,10 +178,10 @@ def _read_arrays(file: Path) -> tuple[Images, Labels, tuple[str, ...], int | Non
     classes, labels = np.unique(names, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(f"{file}: array 'labels' must name at least 2 classes, got {len(classes)}")
-    class_names = tuple(str(value) for value in classes)
-    if "test_images" not in found and "test_labels" not in found:
-        return images, labels.astype(np.int64), class_names, None
-    if "test_images" not in found or "test_labels" not in found:
+    class_names, labels = tuple(str(value) for value in classes), labels.astype(np.int64)
+    if len(found) == 2:
+        return images, labels, class_names, None
+    if len(found) == 3:
         raise ValueError(f"{file}: must hold both 'test_images' and 'test_labels' or neither, holds one")
     test_images, test_names = _images_and_labels(found, prefix="test_", file=file)
     if test_images.shape[1:] != images.shape[1:]:
@@ -189,12 +190,10 @@ def _read_arrays(file: Path) -> tuple[Images, Labels, tuple[str, ...], int | Non
             f"got {test_images.shape[1:]}"
         )
     number = {name: label for label, name in enumerate(classes.tolist())}
-    for name in np.unique(test_names).tolist():
-        if name not in number:
-            raise ValueError(f"{file}: array 'test_labels' holds {name!r}, which 'labels' does not")
+    if unknown := sorted(set(test_names.tolist()) - number.keys()):
+        raise ValueError(f"{file}: array 'test_labels' holds {unknown[0]!r}, which 'labels' does not")
     test_labels = np.array([number[name] for name in test_names.tolist()], dtype=np.int64)
-    joined = np.concatenate([images, test_images]), np.concatenate([labels, test_labels]).astype(np.int64)
-    return *joined, class_names, len(images)
+    return np.concatenate([images, test_images]), np.concatenate([labels, test_labels]), class_names, len(images)
 
 
 def _images_and_labels(

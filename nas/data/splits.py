@@ -1,4 +1,4 @@
-"""What a training loop sees of a data set: a split, which yields batches, and the one that lives on the device.
+"""Splits of a data set, which yield batches to a training loop, and the split whose images live on the device.
 
 An epoch is a pure function of its seed. The seed starts a fresh generator that drives the order and every random
 crop, flip and cut, so that a run resumed at an epoch sees exactly the batches an uninterrupted one would have seen.
@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from nas.compute.distributed.shares import WHOLE, Share
+from nas.compute.distributed.shares import WHOLE, Part, Share
 from nas.data.augmentation import Augmentation, augment, normalize
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -23,9 +23,13 @@ class Split(Protocol):
 
     Attributes:
         indices: (M,) int64, the images that belong to the split in their stored order.
+        mean: (C,) float, each channel's mean in units of the full scale 255.
+        std: (C,) float, its standard deviation, positive.
     """
 
     indices: Tensor
+    mean: Tensor
+    std: Tensor
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -78,6 +82,14 @@ class Split(Protocol):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields the batches of the first images in the order of the pass."""
 
+    def _prepared(
+        self, images: Tensor, *, augmentation: Augmentation | None, generator: torch.Generator, part: Part | None
+    ) -> Tensor:
+        """Returns bytes (N, C, H, W) as normalised images, augmented if an augmentation is given."""
+        if augmentation is None:
+            return normalize(images, mean=self.mean, std=self.std)
+        return augment(images, mean=self.mean, std=self.std, augmentation=augmentation, generator=generator, part=part)
+
 
 def augments_batch_by_batch(device: torch.device) -> bool:
     """Whether a device is served best by one batch at a time: the CPU, whose caches hold no more."""
@@ -111,8 +123,7 @@ class ResidentSplit(Split):
         self.labels = labels
         self.mean = mean.to(images.device)
         self.std = std.to(images.device)
-        if indices is None:
-            indices = torch.arange(len(images))
+        indices = torch.arange(len(images)) if indices is None else indices
         if indices.dtype != torch.int64 or indices.ndim != 1 or not len(indices):
             raise ValueError(f"indices must be int64 (M,), M at least 1, got {indices.dtype} {tuple(indices.shape)}")
         self.indices = indices.to(images.device)
@@ -120,50 +131,19 @@ class ResidentSplit(Split):
     def _pass(
         self, num_images: int, batch_size: int, *, seed: int | None, augmentation: Augmentation | None, share: Share
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        if seed is None:
-            return self._stored_batches(self.indices[:num_images], batch_size=batch_size, share=share)
         device = self.images.device
-        generator = torch.Generator(device).manual_seed(seed)
-        order = torch.randperm(len(self), generator=generator, device=device)[:num_images]
-        return self._random_batches(
-            self.indices[order], batch_size=batch_size, augmentation=augmentation, generator=generator, share=share
-        )
-
-    def _select(self, indices: Tensor) -> Tensor:
-        """Copies images out of the storage: as rows of (H, W, C), several times faster than channels-first ones."""
-        return self.images.permute(0, 2, 3, 1).index_select(0, indices).permute(0, 3, 1, 2)
-
-    def _stored_batches(self, indices: Tensor, *, batch_size: int, share: Share) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields the images at `indices` as they are."""
-        for batch in share.parts(indices, batch_size=batch_size):
-            if len(batch):
-                yield normalize(self._select(batch), mean=self.mean, std=self.std), self.labels[batch]
-
-    def _random_batches(
-        self,
-        indices: Tensor,
-        *,
-        batch_size: int,
-        augmentation: Augmentation | None,
-        generator: torch.Generator,
-        share: Share,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields the images at `indices` augmented, many batches at a time where launches cost more than work."""
-        if augmentation is None:
-            yield from self._stored_batches(indices, batch_size=batch_size, share=share)
-            return
-        together = 1 if augments_batch_by_batch(indices.device) else max(1, IMAGES_AT_ONCE // batch_size)
+        generator, indices, together = torch.Generator(device), self.indices[:num_images], 1
+        if seed is not None:
+            order = torch.randperm(len(self), generator=generator.manual_seed(seed), device=device)
+            indices = self.indices[order[:num_images]]
+        if augmentation is not None and not augments_batch_by_batch(device):
+            together = max(1, IMAGES_AT_ONCE // batch_size)
         for several in torch.split(indices, together * batch_size):
-            part = share.part(len(several), batch_size=batch_size, device=several.device)
+            part = share.part(len(several), batch_size=batch_size, device=device)
             sizes = [len(batch) for batch in share.parts(several, batch_size=batch_size)]
             wanted = several if part is None else several[part.rows]
-            images = augment(
-                self._select(wanted),
-                mean=self.mean,
-                std=self.std,
-                augmentation=augmentation,
-                generator=generator,
-                part=part,
-            )
+            # Rows of (H, W, C) are selected several times faster than channels-first ones.
+            stored = self.images.permute(0, 2, 3, 1).index_select(0, wanted).permute(0, 3, 1, 2)
+            images = self._prepared(stored, augmentation=augmentation, generator=generator, part=part)
             pairs = zip(torch.split(images, sizes), torch.split(self.labels[wanted], sizes), strict=True)
             yield from (pair for pair in pairs if len(pair[1]))

@@ -17,9 +17,10 @@ from nas.models.macro import (
     build_mixers,
     cells_of_stages,
     check_candidates,
-    check_dropout,
+    check_choices,
     conv_bn,
     initialise,
+    make_dropout,
     reduction_cell,
 )
 from search_spaces.cells import Cell, CellCandidates
@@ -148,11 +149,7 @@ class StackedCells(nn.Module):
         check_candidates(candidates, network="StackedCells", num_inputs=2, spaces="nasnet or darts")
         if filters < 2:
             raise ValueError(f"filters must be at least 2, got {filters}")
-        if macro not in MACROS:
-            raise ValueError(f"macro must be one of {', '.join(MACROS)}, got {macro!r}")
-        if stem not in STEMS:
-            raise ValueError(f"stem must be one of {', '.join(STEMS)}, got {stem!r}")
-        check_dropout(dropout)
+        check_choices(macro=(macro, MACROS), stem=(stem, STEMS))
         cells = cells_of_stages(cells_per_stage, STAGES)
         build_cell = partial(Cell, merge=merge, merge_batch_norm=merge_batch_norm, sharing=sharing, affine=affine)
         self.macro = macro
@@ -182,7 +179,7 @@ class StackedCells(nn.Module):
             if auxiliary
             else None
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = make_dropout(dropout)
         self.classifier = nn.Linear(widths[1], num_classes, bias=macro == "darts")
         initialise(self)
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from nas.reporting.figures.colours import PALETTE, ROLES, recoloured
 from nas.reporting.figures.drawing import COLUMNS, specification, write_figure
-from nas.reporting.figures.figures import NAN, Axis, Chart, HeatMap, Images, Series
+from nas.reporting.figures.figures import Axis, Chart, HeatMap, Images, Series
 from nas.reporting.figures.mixing import off_shuffle
 from nas.reporting.figures.series import curve, thinned
 from nas.reporting.figures.swept import swept_charts
@@ -27,6 +27,8 @@ from search_spaces.genotype import Genotype
 from search_spaces.shuffles import shuffle_index
 from tests.conftest import make_cell
 from tests.reporting import EVIL, write_run
+
+NAN = math.nan
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 

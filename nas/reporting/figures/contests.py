@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas.reporting.figures.colours import GREY
-from nas.reporting.figures.figures import Axis, Block, Chart, DataTable, Series, TableColumn
+from nas.reporting.figures.figures import Axis, Chart, DataTable, Series, TableColumn
 from nas.reporting.figures.series import MAX_CURVE, Rows, grouped, thinned
 from nas.reporting.page.records import RunRecord, number
 from nas.runs.intervals import plus_minus
@@ -23,18 +23,33 @@ TABLE_CAPTION = (
 )
 
 
-def comparison_blocks(run: RunRecord) -> list[Block]:
-    """Draws and lists a comparison of controllers; nothing if the run has none."""
-    blocks: list[Block] = []
-    record: Any = {}
-    with run.reading("compare.json"):
-        record = run.record("compare.json")
-        blocks += _table(run, record.get("controllers") or [])
-    with run.reading("curves.csv"):
-        rows, best = run.rows("curves.csv"), number(record.get("optimum"))
-        charts = [contest_chart(rows, part, best if part == "accuracy" else math.nan, run.key) for part in TITLES]
-        blocks[:0] = [chart for chart in charts if not chart.empty]
-    return blocks
+def comparison_charts(run: RunRecord) -> list[Chart]:
+    """Draws a comparison of controllers."""
+    rows, best = run.rows("curves.csv"), number(run.record("compare.json").get("optimum"))
+    return [contest_chart(rows, part, best if part == "accuracy" else math.nan, run.key) for part in TITLES]
+
+
+def comparison_tables(run: RunRecord) -> list[DataTable]:
+    """Lists the controllers of a comparison; nothing if there was none."""
+    rows: Rows = run.record("compare.json").get("controllers") or []
+    marks = [key.removeprefix("mean_at_") for key in (rows[0] if rows else {}) if key.startswith("mean_at_")]
+    if not marks:
+        return []
+
+    def reached(mark: str) -> TableColumn:
+        def show(row: Mapping[str, Any]) -> str:
+            return plus_minus(row[f"mean_at_{mark}"], number(row.get(f"std_at_{mark}")))
+
+        return TableColumn(f"mean_at_{mark}", f"at {mark}", show)
+
+    columns = [
+        TableColumn("controller", "controller"),
+        TableColumn("seeds", "seeds", "g"),
+        *map(reached, marks),
+        TableColumn(f"median_regret_at_{marks[-1]}", f"median regret at {marks[-1]}", ".3f"),
+        TableColumn(f"p_at_{marks[-1]}", "p, baseline", ".2g"),
+    ]
+    return [DataTable(f"{run.key}--controllers", "Controllers", TABLE_CAPTION, columns, rows)]
 
 
 def contest_chart(rows: Rows, part: str, optimum: float, key: str = "", *, settled: int = SETTLED) -> Chart:
@@ -69,25 +84,3 @@ def _curve(name: str, rows: Rows, least: float, colour: int) -> Series:
         high=[number(row["high"]) for row in rows],
         colour=colour,
     )
-
-
-def _table(run: RunRecord, rows: Rows) -> list[DataTable]:
-    marks = [key.removeprefix("mean_at_") for key in (rows[0] if rows else {}) if key.startswith("mean_at_")]
-    if not marks:
-        return []
-
-    def reached(mark: str) -> TableColumn:
-        def show(row: Mapping[str, Any]) -> str:
-            return plus_minus(row[f"mean_at_{mark}"], number(row.get(f"std_at_{mark}")))
-
-        return TableColumn(f"mean_at_{mark}", f"at {mark}", show)
-
-    columns = [
-        TableColumn("controller", "controller"),
-        TableColumn("seeds", "seeds", "g"),
-        *map(reached, marks),
-        TableColumn(f"median_regret_at_{marks[-1]}", f"median regret at {marks[-1]}", ".3f"),
-        TableColumn(f"p_at_{marks[-1]}", "p, baseline", ".2g"),
-    ]
-    plain = [{key: value for key, value in row.items() if not isinstance(value, list | dict)} for row in rows]
-    return [DataTable(f"{run.key}--controllers", "Controllers", TABLE_CAPTION, columns, plain)]

@@ -1,11 +1,9 @@
-"""What a report shows, as plain data: figures, tables and texts, in sections. How they look is decided elsewhere."""
+"""Figures, tables and texts of a report as plain data, in sections; `nas.reporting.figures.drawing` draws them."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
-
-NAN = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +218,7 @@ class Section:
 
     key: str
     title: str
-    blocks: Sequence[Block] = field(default_factory=list)
+    blocks: Sequence[Block]
     folded: bool | None = None
 
 

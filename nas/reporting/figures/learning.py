@@ -1,14 +1,14 @@
-"""How runs learned, from `search.csv` and `retrain.csv`: rewards, losses, accuracies."""
+"""Rewards, losses and accuracies of searches and retrainings, from `search.csv` and `retrain.csv`."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from nas.reporting.figures.colours import BLUE, GREEN, GREY, ORANGE
 from nas.reporting.figures.figures import Axis, Chart, Series
-from nas.reporting.figures.series import Rows, curve, joined
+from nas.reporting.figures.series import TEMPO, Rows, curve, joined, search_axis, tempo
 from nas.reporting.page.records import RunRecord
 
-TEMPO = {"epoch": "epoch of the search", "queries": "cells rewarded"}
 COLOURS = {"found cell": BLUE, "random cells": GREY}
 JUMPS = (
     "On the training images, an epoch of one sampled cell (or one a batch) each: cells differ, so it jumps from epoch "
@@ -23,7 +23,7 @@ SINGLE = {
     "loss": ("Training loss of the shared weights", "cross-entropy (nats)", 1.0, JUMPS),
     "train_accuracy": ("Training accuracy of the shared weights", "accuracy (%)", 100.0, JUMPS),
 }
-"""Of each column its title, the title of its axis, the scale to that unit, and a caption."""
+"""Title of each column, title of its axis, the scale to that unit, and a caption."""
 RETRAINING = {
     "test_accuracy": (
         *("Test accuracy in retraining", "test accuracy (%)", 100.0),
@@ -37,7 +37,7 @@ COSTS = {
     "multiply_adds": ("multiply-adds", "multiply-adds (M)", 1e-6),
     "parameters": ("parameters", "parameters (k)", 1e-3),
 }
-"""Of each cost its name, the title of an axis of it, and the scale to that unit."""
+"""Name of each cost, the title of its axis, and the scale to that unit."""
 OVERLAID = {
     "best": ("Best reward so far", "reward", "The highest reward that a sampled cell has got."),
     "reward": ("Mean reward", "reward", "The mean of the cells sampled in an epoch."),
@@ -48,15 +48,9 @@ OVERLAID = {
 
 def search_charts(run: RunRecord) -> list[Chart]:
     """Draws the search of a run: rewards, loss and accuracy of the shared weights, cost of the sampled cells."""
-    charts: list[Chart] = []
-    with run.reading("search.csv"):
-        rows = run.rows("search.csv")
-        charts = [
-            reward_chart(rows, run.key),
-            *(single_chart(rows, key, run.key) for key in ("loss", "train_accuracy")),
-        ]
-        charts += [] if "table" in run.config else _cost_charts(rows, run.key)
-    return [chart for chart in charts if not chart.empty]
+    rows = run.rows("search.csv")
+    charts = [reward_chart(rows, run.key), *(single_chart(rows, key, run.key) for key in ("loss", "train_accuracy"))]
+    return charts if "table" in run.config else [*charts, *_cost_charts(rows, run.key)]
 
 
 def reward_chart(rows: Rows, key: str = "") -> Chart:
@@ -72,41 +66,35 @@ def reward_chart(rows: Rows, key: str = "") -> Chart:
         "advantage is measured from. A mean that rises towards the best shows a policy that learns."
     )
     known = [one for one in series if one.x]
-    return Chart(f"{key}--reward", "Reward", caption, Axis(TEMPO[along], whole=True), Axis("reward"), known)
+    return Chart(f"{key}--reward", "Reward", caption, search_axis(rows), Axis("reward"), known)
 
 
 def single_chart(rows: Rows, column: str, key: str = "") -> Chart:
     """Draws one of the columns of `SINGLE`; `key` is the run's part of the chart's key."""
     title, unit, scale, caption = SINGLE[column]
-    along = tempo(rows)
-    series = [curve(rows, column, along=along, scale=scale)]
-    name = f"{key}--{column.replace('_', '-')}"
-    return Chart(name, title, caption, Axis(TEMPO[along], whole=True), Axis(unit), series)
+    series = [curve(rows, column, along=tempo(rows), scale=scale)]
+    return Chart(f"{key}--{column.replace('_', '-')}", title, caption, search_axis(rows), Axis(unit), series)
 
 
 def retrain_charts(run: RunRecord) -> list[Chart]:
-    """Draws the retraining of a run: test accuracy and loss, found cell beside random ones."""
-    charts: list[Chart] = []
-    with run.reading("retrain.csv"):
-        rows = run.rows("retrain.csv")
-        charts = [retrain_chart(rows, column, run.key) for column in RETRAINING]
-    return [chart for chart in charts if not chart.empty]
+    """Draws the retraining of a run: test accuracy and loss, of the found cell and of random ones."""
+    return [retrain_chart(run.rows("retrain.csv"), column, run.key) for column in RETRAINING]
 
 
 def retrain_chart(rows: Rows, column: str, key: str = "") -> Chart:
-    """Draws one of the columns of `RETRAINING`, a line each training and a colour each kind of cell.
+    """Draws one of the columns of `RETRAINING`, a line for each training and a colour for each kind of cell.
 
     Args:
         rows: With `label` ("found", "random-0"), `seed` and `epoch`.
-        column: Of the values.
+        column: Key of the values.
         key: The run's part of the chart's key.
     """
     title, unit, scale, caption = RETRAINING[column]
-    groups: dict[str, dict[Any, list[Any]]] = {}
+    groups: defaultdict[str, defaultdict[Any, list[Any]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         label = str(row["label"])
         kind = "random cells" if label.startswith("random") else "found cell" if label == "found" else label
-        groups.setdefault(kind, {}).setdefault((label, row.get("seed")), []).append(row)
+        groups[kind][label, row.get("seed")].append(row)
     series: list[Series] = []
     for label, pieces in groups.items():
         lines = [curve(piece, column, along="epoch", scale=scale) for piece in pieces.values()]
@@ -120,35 +108,27 @@ def overlaid_charts(runs: Sequence[RunRecord]) -> list[Chart]:
     """Draws the searches of several runs over each other, one colour a run."""
     charts = []
     for key, (title, unit, caption) in OVERLAID.items():
-        series: list[Series] = []
-        alongs: set[str] = set()
+        found: list[tuple[str, Series]] = []
         for colour, run in enumerate(runs):
             with run.reading("search.csv"):
                 rows = run.rows("search.csv")
-                one = curve(rows, key, along=tempo(rows), name=run.name, colour=colour)
-                if one.x:
-                    series.append(one)
-                    alongs.add(tempo(rows))
-        x = Axis(" or ".join(TEMPO[along] for along in sorted(alongs)), whole=True)
+                found.append((tempo(rows), curve(rows, key, along=tempo(rows), name=run.name, colour=colour)))
+        known = [(along, one) for along, one in found if one.x]
+        x = Axis(" or ".join(TEMPO[along] for along in sorted({along for along, _ in known})), whole=True)
         caption = f"{caption} One line a run; a click on a name hides it."
-        charts.append(Chart(f"all-{key}", title, caption, x, Axis(unit), series))
-    return [chart for chart in charts if not chart.empty]
-
-
-def tempo(rows: Rows) -> str:
-    """Returns the column that counts the steps of a search."""
-    return next((key for key in TEMPO if rows and key in rows[0]), "epoch")
+        charts.append(Chart(f"all-{key}", title, caption, x, Axis(unit), [one for _, one in known]))
+    return charts
 
 
 def _cost_charts(rows: Rows, key: str) -> list[Chart]:
     """Draws the first cost of the sampled cells that is recorded."""
-    along = tempo(rows)
     for cost, (name, unit, scale) in COSTS.items():
-        one = curve(rows, cost, along=along, scale=scale, colour=ORANGE)
+        one = curve(rows, cost, along=tempo(rows), scale=scale, colour=ORANGE)
         if one.x:
-            caption = f"The mean {name} of the cells sampled in an epoch: whether the policy drifts to larger or to "
-            caption += "faster cells."
             title = f"{name.capitalize()} of the sampled cells"
-            x = Axis(TEMPO[along], whole=True)
-            return [Chart(f"{key}--sampled-cost", title, caption, x, Axis(unit), [one])]
+            caption = (
+                f"The mean {name} of the cells sampled in an epoch: whether the policy drifts to larger or to faster "
+                "cells."
+            )
+            return [Chart(f"{key}--sampled-cost", title, caption, search_axis(rows), Axis(unit), [one])]
     return []

@@ -1,15 +1,14 @@
-"""What the controller came to prefer: entropy, choices over time, and the diagnostics that a search keeps."""
+"""Preferences of the controller: entropy, choices over time, and the diagnostics that a search keeps."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from nas.reporting.figures.figures import Axis, Block, Chart, Figure, HeatMap, Paragraph, Series
-from nas.reporting.figures.learning import TEMPO, single_chart, tempo
-from nas.reporting.figures.series import MAX_CURVE, Rows, curve, smoothed, thinned
+from nas.reporting.figures.learning import single_chart
+from nas.reporting.figures.series import MAX_CURVE, Rows, curve, search_axis, smoothed, tempo, thinned
 from nas.reporting.page.records import RunRecord, number
 
 MAX_COLUMNS = 60  # of a heat map
-KINDS = ("op", "mixer")
 SHARES = {"entropy_share": "entropy", "repeats": "seen before", "weight_free": "ops without weights"}
 SHARES_CAPTION = (
     "Entropy, in % of that of uniform choice; the share of an epoch's cells that had been sampled before; the "
@@ -31,52 +30,35 @@ PROBABILITIES_CAPTION = (
 PERCENT = Axis("share (%)", limits=(0.0, 100.0))
 
 
-def policy_figures(run: RunRecord) -> list[Chart]:
+def policy_charts(run: RunRecord) -> list[Chart]:
     """Draws the entropy of the policy and how often each op and mixer was chosen."""
-    charts: list[Chart] = []
-    with run.reading("search.csv"):
-        rows = run.rows("search.csv")
-        charts = [single_chart(rows, "entropy", run.key), *choice_charts(rows, run.key)]
-    return [chart for chart in charts if not chart.empty]
-
-
-def diagnostic_figures(run: RunRecord) -> list[Figure]:
-    """Draws the diagnostics of a search."""
-    with run.reading("diagnostics.csv"):
-        return diagnostic_charts(run.rows("diagnostics.csv"), run.key)
-    return []
+    rows = run.rows("search.csv")
+    return [single_chart(rows, "entropy", run.key), *choice_charts(rows, run.key)]
 
 
 def diagnostic_charts(rows: Rows, key: str = "", *, marks: Sequence[float] = ()) -> list[Figure]:
     """Draws how settled the policy is, the entropy of every decision and the probability of every choice.
 
     Args:
-        rows: Of `nas.searching.diagnostics.recording`, one an epoch.
+        rows: Rows of `nas.searching.diagnostics.recording`, one an epoch.
         key: The run's part of the keys.
         marks: Epochs in which something was found.
     """
-    along = tempo(rows)
     series = [
-        curve(rows, column, along=along, name=name, colour=colour, scale=100.0)
+        curve(rows, column, along=tempo(rows), name=name, colour=colour, scale=100.0)
         for colour, (column, name) in enumerate(SHARES.items())
         if rows and column in rows[0]
     ]
-    x = Axis(TEMPO[along], whole=True)
-    shares = Chart(f"{key}--diagnostics", "How settled the policy is", SHARES_CAPTION, x, PERCENT, series, marks)
-    charts = [shares, *choice_charts(rows, key, exact=True, marks=marks)]
-    figures: list[Figure] = [chart for chart in charts if not chart.empty]
-    figures[1:1] = _entropy_map(rows, key, marks)
-    return figures
+    title, x = "How settled the policy is", search_axis(rows)
+    shares = Chart(f"{key}--diagnostics", title, SHARES_CAPTION, x, PERCENT, series, marks)
+    return [shares, *_entropy_map(rows, key, marks), *choice_charts(rows, key, exact=True, marks=marks)]
 
 
-def warnings_of(run: RunRecord) -> list[Block]:
-    """Returns what a search warned of."""
-    sentences: list[Block] = []
-    with run.reading("warnings.json"):
-        for finding in run.record("warnings.json").get("findings", []):
-            text = f"Epoch {finding['epoch']}: {finding['message']}."
-            sentences.append(Paragraph(text, "said" if finding.get("action") == "none" else "loud"))
-    return sentences
+def warnings_of(run: RunRecord) -> Iterator[Block]:
+    """Yields what a search warned of."""
+    for finding in run.record("warnings.json").get("findings", []):
+        text = f"Epoch {finding['epoch']}: {finding['message']}."
+        yield Paragraph(text, "said" if finding.get("action") == "none" else "loud")
 
 
 def choice_charts(rows: Rows, key: str = "", *, exact: bool = False, marks: Sequence[float] = ()) -> list[Chart]:
@@ -88,18 +70,16 @@ def choice_charts(rows: Rows, key: str = "", *, exact: bool = False, marks: Sequ
         exact: Whether they are the policy's own probabilities, else as sampled: these are smoothed.
         marks: Epochs in which something was found.
     """
-    prefix = "probability." if exact else ""
     charts = []
-    for kind in KINDS:
-        start = f"{prefix}{kind}."
+    for kind in ("op", "mixer"):
+        start = f"probability.{kind}." if exact else f"{kind}."
         keys = [column for column in (rows[0] if rows else ()) if column.startswith(start) and column != start]
-        if keys:
-            title = f"Probability of each {kind}" if exact else f"{kind.capitalize()}s chosen"
-            name = f"{key}--{kind}-probabilities" if exact else f"{key}--{kind}s"
-            window = 1 if exact else max(1, min(10, len(rows) // 5))
-            caption = (PROBABILITIES_CAPTION if exact else CHOSEN_CAPTION).format(kind=kind, window=window)
-            x = Axis(TEMPO[tempo(rows)], whole=True)
-            charts.append(Chart(name, title, caption, x, PERCENT, _stacked(rows, keys, window, start), marks))
+        title = f"Probability of each {kind}" if exact else f"{kind.capitalize()}s chosen"
+        name = f"{key}--{kind}-probabilities" if exact else f"{key}--{kind}s"
+        window = 1 if exact else max(1, min(10, len(rows) // 5))
+        caption = (PROBABILITIES_CAPTION if exact else CHOSEN_CAPTION).format(kind=kind, window=window)
+        bands = _stacked(rows, keys, window, start)
+        charts.append(Chart(name, title, caption, search_axis(rows), PERCENT, bands, marks))
     return charts
 
 
@@ -107,15 +87,14 @@ def _stacked(rows: Rows, keys: Sequence[str], window: int, start: str) -> list[S
     along = tempo(rows)
     rows = [row for row in rows if all(math.isfinite(number(row.get(key))) for key in (along, *keys))]
     kept = thinned(range(len(rows)), MAX_CURVE // 2)
-    below = [0.0] * len(kept)
+    x, below = [rows[i][along] for i in kept], [0.0] * len(kept)
     series = []
     for colour, key in enumerate(keys):
         shares = smoothed([100 * row[key] for row in rows], window)
         values = [shares[i] for i in kept]
         above = [min(100.0, low + value) for low, value in zip(below, values, strict=True)]
-        x, name = [rows[i][along] for i in kept], key.removeprefix(start)
-        band = Series(name=name, x=x, y=above, mark="area", low=below, high=above, values=values, colour=colour)
-        series.append(band)
+        name = key.removeprefix(start)
+        series.append(Series(name=name, x=x, y=above, mark="area", low=below, high=above, values=values, colour=colour))
         below = above
     return series
 
@@ -130,5 +109,5 @@ def _entropy_map(rows: Rows, key: str, marks: Sequence[float]) -> list[HeatMap]:
     steps = [float(row[along]) for row in columns]
     names = [column.split(".", 1)[1] for column in keys]
     values = [[100 * number(row.get(column)) for row in columns] for column in keys]
-    x = Axis(TEMPO[along], whole=True)
-    return [HeatMap(f"{key}--entropies", "Entropy of each decision", ENTROPIES_CAPTION, x, steps, names, values, marks)]
+    title, x = "Entropy of each decision", search_axis(rows)
+    return [HeatMap(f"{key}--entropies", title, ENTROPIES_CAPTION, x, steps, names, values, marks)]

@@ -2,11 +2,11 @@
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nas.reporting.figures.figures import Axis, Block, Chart, DataTable, Paragraph, Series, TableColumn
-from nas.reporting.figures.series import MAX_CLOUD, Rows, thinned
+from nas.reporting.figures.series import MAX_CLOUD, Rows, deviation, dots, thinned
 from nas.reporting.page.records import RunRecord, number
 
 SCATTER_CAPTION = (
@@ -32,58 +32,45 @@ CLOUD_CAPTION = (
     "A dot a cell: its loss under shared weights, with each kept copy of them on other images, against its truth in "
     "the table. Dots that fall to the right mean that a low shared loss belongs to a good cell."
 )
-ENDS = {"": "value", " low": "low", " high": "high"}
-LOSSES = ("loss", "calibrated loss")
 
 
-def ranking_blocks(run: RunRecord) -> list[Block]:
-    """Draws the ranking of a run; nothing if it has none."""
-    blocks: list[Block] = []
-    with run.reading("rank.json"):
-        record = run.record("rank.json")
-        if record.get("ordering"):
-            with run.reading("scored_cells.csv"):
-                blocks += _clouds(run)
-            return [*blocks, _ordering(run, record["ordering"])]
-        cells: Rows = record.get("cells", [])
-        if not cells:
-            return []
-        figures = record.get("figures") or {}
-        blocks += [Paragraph(str(text)) for text in record.get("sentences", [])]
+def ranking_blocks(run: RunRecord) -> Iterator[Block]:
+    """Draws and lists the ranking of a run; nothing if it has none."""
+    record = run.record("rank.json")
+    cells: Rows = record.get("cells", [])
+    if record.get("ordering"):
+        yield _ordering(run, record["ordering"])
+    elif cells:
+        yield from (Paragraph(str(text)) for text in record.get("sentences", []))
         for index, name in enumerate(cells[0]["shared"]):
-            blocks += _scatters(run, cells, name, index)
-        blocks += _correlations(run, figures)
-    return blocks
+            yield from _scatters(run, cells, name, index)
+        yield from _correlations(run, record.get("figures") or {})
 
 
-def _clouds(run: RunRecord) -> list[Chart]:
+def ranking_clouds(run: RunRecord) -> list[Chart]:
     """Draws the cells of a table by their shared losses, a chart for each ranked run."""
     cells = thinned(run.rows("scored_cells.csv"), MAX_CLOUD)
     names = dict.fromkeys(key.removesuffix(", loss") for key in (cells[0] if cells else {}) if key.endswith(", loss"))
     truth = [number(cell["truth"]) for cell in cells]
     charts = []
     for index, name in enumerate(names):
+        losses = {kind: [-number(cell[f"{name}, {kind}"]) for cell in cells] for kind in ("loss", "calibrated loss")}
         series = [
-            Series(
-                name=kind,
-                x=[-number(cell[f"{name}, {kind}"]) for cell in cells],
-                y=truth,
-                mark="dots",
-                colour=colour,
-                hidden=colour > 0,
-            )
-            for colour, kind in enumerate(LOSSES)
+            Series(name=kind, x=x, y=truth, mark="dots", colour=colour, hidden=colour > 0)
+            for colour, (kind, x) in enumerate(losses.items())
         ]
-        title, x = f"Cells of the table by the shared weights of {name}", Axis("shared-weight loss (nats)")
-        charts.append(Chart(f"{run.key}--cloud-{index}", title, CLOUD_CAPTION, x, Axis("truth in the table"), series))
-    return [chart for chart in charts if not chart.empty]
+        title, x_axis = f"Cells of the table by the shared weights of {name}", Axis("shared-weight loss (nats)")
+        key, y_axis = f"{run.key}--cloud-{index}", Axis("truth in the table")
+        charts.append(Chart(key, title, CLOUD_CAPTION, x_axis, y_axis, series))
+    return charts
 
 
 def _ordering(run: RunRecord, ordering: Mapping[str, Mapping[str, Mapping[str, float]]]) -> DataTable:
     """Lists how well each way of scoring orders the cells of a table."""
+    ends = {"": "value", " low": "low", " high": "high"}
     rows = [
         {"scored by": name}
-        | {f"{key}{end}": number(one[part]) for key, one in row.items() for end, part in ENDS.items()}
+        | {f"{key}{end}": number(one[part]) for key, one in row.items() for end, part in ends.items()}
         for name, row in ordering.items()
     ]
 
@@ -95,23 +82,19 @@ def _ordering(run: RunRecord, ordering: Mapping[str, Mapping[str, Mapping[str, f
     return DataTable(f"{run.key}--ordering", "How scores order the cells of the table", ORDERING_CAPTION, columns, rows)
 
 
-def _scatters(run: RunRecord, cells: Rows, name: str, index: int) -> list[Chart]:
+def _scatters(run: RunRecord, cells: Rows, name: str, index: int) -> Iterator[Chart]:
     truth = Axis("stand-alone test accuracy (%)")
     modes = []
     for colour, mode in enumerate(cells[0]["shared"][name]):
         places = [100 * number(cell["shared"][name].get(mode)) for cell in cells]
         modes.append(_dots(cells, places, name=mode, colour=colour, hidden=colour > 0))
-    places = [number((cell.get("log_prob") or {}).get(name)) for cell in cells]
     seeds = min(len(cell["stand_alone"]) for cell in cells)
     spread = f", the line through it one standard deviation of {seeds} seeds" if seeds > 1 else ", with one seed each"
-    key, title = f"{run.key}--rank", f"Ranking by the {{}} of {name}"
+    key, title, caption = f"{run.key}--rank", f"Ranking by the {{}} of {name}", SCATTER_CAPTION.format(spread=spread)
     shared, policy = Axis("shared-weight accuracy (%)"), Axis("log-probability (nats)")
-    caption = SCATTER_CAPTION.format(spread=spread)
-    charts = [
-        Chart(f"{key}-{index}", title.format("shared weights"), caption, shared, truth, modes),
-        Chart(f"{key}-policy-{index}", title.format("policy"), POLICY_CAPTION, policy, truth, [_dots(cells, places)]),
-    ]
-    return [chart for chart in charts if not chart.empty]
+    yield Chart(f"{key}-{index}", title.format("shared weights"), caption, shared, truth, modes)
+    found = [_dots(cells, [number((cell.get("log_prob") or {}).get(name)) for cell in cells])]
+    yield Chart(f"{key}-policy-{index}", title.format("policy"), POLICY_CAPTION, policy, truth, found)
 
 
 def _dots(cells: Rows, places: Sequence[float], **looks: Any) -> Series:
@@ -119,25 +102,15 @@ def _dots(cells: Rows, places: Sequence[float], **looks: Any) -> Series:
     for index, (cell, place) in enumerate(zip(cells, places, strict=True)):
         values = [100 * float(value) for value in cell["stand_alone"]]
         if math.isfinite(place) and values:
-            spread = statistics.stdev(values) if len(values) > 1 else math.nan
             size = f", {cell['parameters']:,} parameters" if isinstance(cell.get("parameters"), int) else ""
-            points.append((place, statistics.fmean(values), spread, f"cell #{index}{size}"))
-    return Series(
-        x=[place for place, *_ in points],
-        y=[mean for _, mean, _, _ in points],
-        mark="dots",
-        low=[mean - std for _, mean, std, _ in points],
-        high=[mean + std for _, mean, std, _ in points],
-        notes=[note for *_, note in points],
-        **looks,
-    )
+            points.append((place, statistics.fmean(values), deviation(values), f"cell #{index}{size}"))
+    x, y, stds, notes = zip(*points, strict=True) if points else ((), (), (), ())
+    return dots(x, y, stds, notes=notes, **looks)
 
 
 def _correlations(run: RunRecord, figures: Any) -> list[DataTable]:
     """Lists every correlation among the figures, wherever it stands, with its interval."""
     rows = [{"figure": path, **estimate} for path, estimate in _estimates(figures, "")]
-    if not rows:
-        return []
     columns = [
         TableColumn("figure", "figure"),
         TableColumn("value", "value", ".3f"),
@@ -145,27 +118,20 @@ def _correlations(run: RunRecord, figures: Any) -> list[DataTable]:
         TableColumn("high", "to", ".3f"),
         TableColumn("cells", "cells", "g"),
     ]
-    return [DataTable(f"{run.key}--correlations", "Figures of the ranking", TABLE_CAPTION, columns, rows)]
+    table = DataTable(f"{run.key}--correlations", "Figures of the ranking", TABLE_CAPTION, columns, rows)
+    return [table] if rows else []
 
 
-def _estimates(node: Any, path: str) -> list[tuple[str, dict[str, float]]]:
-    """Returns the figures with an interval below a node, each with the keys that lead to it."""
-    if isinstance(node, Mapping):
-        if {"value", "low", "high"} <= set(node):
-            known = {key: number(node.get(key)) for key in ("value", "low", "high", "cells")}
-            return [(path, {key: value for key, value in known.items() if math.isfinite(value)})]
-        return [found for key, value in node.items() for found in _estimates(value, _joined(path, str(key)))]
+def _estimates(node: Any, path: str) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yields the figures with an interval below a node, each with the keys that lead to it."""
     if isinstance(node, list):
-        return [found for entry in node for found in _estimates(entry, f"{path} {_entry_name(entry)}")]
-    return []
-
-
-def _joined(path: str, key: str) -> str:
-    """Returns the keys that lead to a figure as text, those left out that are of the file and not of the figure."""
-    return path if key in ("runs", "within", "modes") else f"{path}, {key}" if path else key
-
-
-def _entry_name(entry: Any) -> str:
-    if isinstance(entry, Mapping):
-        return " ".join(f"{key} {entry[key]}" for key in ("k", "run", "against") if key in entry)
-    return ""
+        for entry in (one for one in node if isinstance(one, Mapping)):
+            said = [f"{key} {entry[key]}" for key in ("k", "run", "against") if key in entry]
+            yield from _estimates(entry, f"{path} {' '.join(said)}")
+    elif isinstance(node, Mapping) and {"value", "low", "high"} <= set(node):
+        known = {key: number(node.get(key)) for key in ("value", "low", "high", "cells")}
+        yield path, {key: value for key, value in known.items() if math.isfinite(value)}
+    elif isinstance(node, Mapping):
+        for key, value in node.items():  # some keys are of the file and not of the figure
+            below = path if key in ("runs", "within", "modes") else f"{path}, {key}" if path else key
+            yield from _estimates(value, below)

@@ -22,7 +22,17 @@ RATE_CAPTION = (
 def latency_blocks(runs: Sequence[RunRecord]) -> list[Block]:
     """Draws and lists the latencies of all runs; nothing if none was measured."""
     rows = [row for run in runs for row in latency_rows(run)]
-    return [*latency_charts(grouped(rows, "label")), _table(rows)] if rows else []
+    columns = [
+        TableColumn("label", "model"),
+        TableColumn("batch_size", "batch size", "g"),
+        TableColumn("median_ms", "median (ms)", ".3f"),
+        TableColumn("p95_ms", "p95 (ms)", ".3f"),
+        TableColumn("images_per_second", "images/s", ",.0f"),
+        TableColumn("repeats", "passes", "g"),
+    ]
+    caption = "Median and p95, the 95th percentile, of the timed passes."
+    table = DataTable("latencies", "Measured latencies", caption, columns, rows)
+    return [*latency_charts(grouped(rows, "label")), table] if rows else []
 
 
 def latency_charts(lines: Mapping[str, Rows]) -> list[Chart]:
@@ -41,7 +51,7 @@ def latency_charts(lines: Mapping[str, Rows]) -> list[Chart]:
     ):
         series = [_series(name, rows, column, colour) for colour, (name, rows) in enumerate(lines.items())]
         charts.append(Chart(key, title, caption, axis, Axis(unit, log=10), series))
-    return [chart for chart in charts if not chart.empty]
+    return charts
 
 
 def latency_rows(run: RunRecord) -> list[dict[str, Any]]:
@@ -50,24 +60,19 @@ def latency_rows(run: RunRecord) -> list[dict[str, Any]]:
     with run.reading("latency.json"):
         measured = [entry for entry in run.record("latency.json").get("latency", []) if number(entry["median_ms"]) > 0]
         for entry in measured:
-            model = str(entry.get("model", run.name))
+            model, size = str(entry.get("model", run.name)), float(entry["batch_size"])
             owner = run.name if model in (run.name, run.folder.name) else f"{run.name}: {model}"
-            rate = 1000 * float(entry["batch_size"]) / entry["median_ms"]
-            known = {"images_per_second": rate, **entry, "batch_size": float(entry["batch_size"])}
+            known = {"images_per_second": 1000 * size / entry["median_ms"], **entry, "batch_size": size}
             rows.append({"label": ", ".join([owner, *_settings(entry, measured)]), "run": run.name, **known})
     return rows
 
 
 def line_labels(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
-    """Sorts rows into lines, labelled by what differs among them: the model, and further settings with several values.
+    """Returns the rows of each line of a figure by its label, in order of first appearance.
 
-    Returns:
-        The rows of each line by label, in order of first appearance.
+    A label holds what differs among the rows: the model, and further settings with several values.
     """
-    lines: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        lines.setdefault(", ".join([str(row["model"]), *_settings(row, rows)]), []).append(row)
-    return lines
+    return grouped([{**row, "label": ", ".join([str(row["model"]), *_settings(row, rows)])} for row in rows], "label")
 
 
 def _settings(row: Mapping[str, Any], rows: Rows) -> list[str]:
@@ -78,21 +83,6 @@ def _settings(row: Mapping[str, Any], rows: Rows) -> list[str]:
 
 def _series(name: str, rows: Rows, key: str, colour: int) -> Series:
     rows = sorted((row for row in rows if number(row.get(key)) > 0), key=lambda row: float(row["batch_size"]))
-    values = [number(row[key]) for row in rows]
+    sizes, values = [row["batch_size"] for row in rows], [number(row[key]) for row in rows]
     tops = [number(row.get("p95_ms")) for row in rows] if key == "median_ms" else []
-    sizes = [row["batch_size"] for row in rows]
     return Series(name=name, x=sizes, y=values, low=values if tops else (), high=tops, colour=colour)
-
-
-def _table(rows: Rows) -> DataTable:
-    columns = [
-        TableColumn("label", "model"),
-        TableColumn("batch_size", "batch size", "g"),
-        TableColumn("median_ms", "median (ms)", ".3f"),
-        TableColumn("p95_ms", "p95 (ms)", ".3f"),
-        TableColumn("images_per_second", "images/s", ",.0f"),
-        TableColumn("repeats", "passes", "g"),
-    ]
-    caption = "Median and p95, the 95th percentile, of the timed passes."
-    plain = [{key: value for key, value in row.items() if not isinstance(value, list | dict)} for row in rows]
-    return DataTable("latencies", "Measured latencies", caption, columns, plain)

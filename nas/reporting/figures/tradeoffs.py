@@ -1,4 +1,4 @@
-"""Accuracy against what it costs: the cells of a search, and the trained models of all runs."""
+"""Accuracy against cost: the cells of a search, and the trained models of all runs."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,40 +8,36 @@ from nas.costs.pareto import nondominated
 from nas.reporting.figures.colours import BLUE, GREY, ORANGE, YELLOW
 from nas.reporting.figures.figures import Axis, Chart, Series
 from nas.reporting.figures.learning import COSTS
-from nas.reporting.figures.series import MAX_CLOUD, Rows, thinned
+from nas.reporting.figures.series import MAX_CLOUD, Rows, dots, thinned
 from nas.reporting.page.records import RunRecord, number
 
-CELLS_CAPTION = "Accuracy against {cost}; better is up and to the left. {dots} {front}"
-DOTS = (
-    "Small dots were rewarded during the search, on one batch each, with the weights of their epoch; the others are "
-    "scored on all reward images."
-)
-EXACT_DOTS = "Small dots were rewarded during the search."
+CELLS_CAPTION = "Accuracy against {cost}; better is up and to the left. Small dots were rewarded during the search{how}"
+HOW = ", on one batch each, with the weights of their epoch; the others are scored on all reward images. "
 FRONT = "The line joins the cells that no other beats in both."
-EXACT = ("accuracy", "stand_alone_accuracy")
 OTHER_FRONT = "The front shown is that of another cost: cells on it need not be the best here."
 MODELS_CAPTION = (
     "The found cells after retraining, a dot a run, the line through a dot one standard deviation of its seeds. Better "
     "is up and to the left; the dashed line joins the runs that no other beats in both accuracy and {cost}."
 )
+EXACT = ("accuracy", "stand_alone_accuracy")
 SOURCES = {
     "rewarded": ("scored.csv", "accuracy", GREY),
     "candidates": ("candidates.json", "shared_accuracy", BLUE),
     "random": ("random.json", "shared_accuracy", YELLOW),
     "Pareto front": ("pareto.json", "shared_accuracy", ORANGE),
 }
-"""Of each group of cells its file, the accuracy that it has there, and its colour."""
+"""File of each group of cells, the accuracy that it has there, and its colour."""
 
 
 def front_charts(run: RunRecord) -> list[Chart]:
     """Draws the cells of a search, accuracy against each cost that is known, with the Pareto front."""
     cells = {name: _cells(run, file, accuracy) for name, (file, accuracy, _) in SOURCES.items()}
-    if not cells["candidates"] and not cells["Pareto front"]:
-        return []
-    chosen, in_table = "multiply_adds", "table" in run.config
+    chosen = run.record("cost.json").get("cost")
+    if chosen not in COSTS:
+        front = cells["Pareto front"] or [{}]
+        chosen = next((known for known in COSTS if known in front[0]), "multiply_adds")
+    in_table = "table" in run.config
     kind = "accuracy in the table" if in_table else "stand-alone accuracy" if run.config.get("evaluator") else ""
-    with run.reading("pareto.json"):
-        chosen = _chosen_cost(run)
     charts = []
     for cost, (words, unit, scale) in COSTS.items():
         series: list[Series] = []
@@ -51,8 +47,8 @@ def front_charts(run: RunRecord) -> list[Chart]:
             if name == "Pareto front" and cost == chosen and series:
                 series += stairs(points, colour=colour)
         if any(one.name in ("candidates", "Pareto front") for one in series):
-            front = FRONT if cost == chosen else OTHER_FRONT
-            caption = CELLS_CAPTION.format(cost=words, dots=EXACT_DOTS if kind else DOTS, front=front)
+            caption = CELLS_CAPTION.format(cost=words, how=". " if kind else HOW)
+            caption += FRONT if cost == chosen else OTHER_FRONT
             x = Axis(("predicted " if cost == "latency_ms" and not in_table else "") + unit)
             key, title = f"{run.key}--front-{cost.replace('_', '-')}", f"Accuracy and {words} of the cells"
             charts.append(Chart(key, title, caption, x, Axis(f"{kind or 'shared-weight accuracy'} (%)"), series))
@@ -62,10 +58,10 @@ def front_charts(run: RunRecord) -> list[Chart]:
 def cloud(points: Sequence[tuple[float, float]], *, name: str, **looks: Any) -> list[Series]:
     """Returns dots at the points (cost, accuracy in %) that are known, with their numbers, if there are any."""
     known = [(*point, f"cell #{index}") for index, point in enumerate(points) if math.isfinite(sum(point))]
-    known = thinned(known, MAX_CLOUD)
-    notes = () if looks.get("faint") else [note for _, _, note in known]
-    x, y = [x for x, _, _ in known], [y for _, y, _ in known]
-    return [Series(name=name, x=x, y=y, mark="dots", notes=notes, **looks)] if known else []
+    if not known:
+        return []
+    x, y, notes = zip(*thinned(known, MAX_CLOUD), strict=True)
+    return [Series(name=name, x=x, y=y, mark="dots", notes=() if looks.get("faint") else notes, **looks)]
 
 
 def stairs(points: Sequence[tuple[float, float]], *, end: float | None = None, **looks: Any) -> list[Series]:
@@ -82,7 +78,7 @@ def model_charts(rows: Rows) -> list[Chart]:
     """Draws the trained models of several runs: test accuracy against parameters, multiply-adds and latency.
 
     Args:
-        rows: Of the summary, a run each.
+        rows: The summary of each run.
     """
     charts = []
     for cost, (words, unit, scale) in COSTS.items():
@@ -91,41 +87,23 @@ def model_charts(rows: Rows) -> list[Chart]:
             continue
         points = [(scale * row[cost], 100 * row["test_accuracy"]) for row in known]
         front = [points[i] for i in nondominated(points)]
-        dots = [_model(row, point, colour) for colour, (row, point) in enumerate(zip(known, points, strict=True))]
-        line = Series(x=[x for x, _ in front], y=[y for _, y in front], colour=GREY, dashed=True)
-        x = Axis("latency at batch size 1 (ms)" if cost == "latency_ms" else unit)
+        series = [Series(x=[x for x, _ in front], y=[y for _, y in front], colour=GREY, dashed=True)]
+        for colour, (row, (x, y)) in enumerate(zip(known, points, strict=True)):
+            series.append(dots([x], [y], [100 * number(row.get("test_accuracy_std"))], name=row["run"], colour=colour))
+        axis = Axis("latency at batch size 1 (ms)" if cost == "latency_ms" else unit)
         key, title = f"all-accuracy-{cost.replace('_', '-')}", f"Test accuracy and {words}"
-        charts.append(Chart(key, title, MODELS_CAPTION.format(cost=words), x, Axis("test accuracy (%)"), (line, *dots)))
+        charts.append(Chart(key, title, MODELS_CAPTION.format(cost=words), axis, Axis("test accuracy (%)"), series))
     return charts
-
-
-def _model(row: Mapping[str, Any], point: tuple[float, float], colour: int) -> Series:
-    (x, y), std = point, 100 * number(row.get("test_accuracy_std"))
-    return Series(name=row["run"], x=[x], y=[y], mark="dots", low=[y - std], high=[y + std], colour=colour)
 
 
 def _cells(run: RunRecord, file: str, accuracy: str) -> list[dict[str, Any]]:
     """Returns the cells of a file, each with the first accuracy that it has as `shown_accuracy`."""
     with run.reading(file):
-        given = run.rows(file) if file.endswith(".csv") else _entries(run, file)
+        given = run.rows(file) if file.endswith(".csv") else run.json(file) or []
+        if not all(isinstance(cell, Mapping) for cell in given):
+            raise ValueError("not a list of cells")
         keys = (accuracy, *EXACT)
         return [
             {**cell, "shown_accuracy": number(next((cell[key] for key in keys if key in cell), None))} for cell in given
         ]
     return []
-
-
-def _entries(run: RunRecord, file: str) -> list[Mapping[str, Any]]:
-    entries: list[Mapping[str, Any]] = run.json(file) or []
-    if not all(isinstance(entry, Mapping) for entry in entries):
-        raise ValueError("not a list of cells")
-    return entries
-
-
-def _chosen_cost(run: RunRecord) -> str:
-    """Returns the cost of the front, a key of `COSTS`."""
-    cost = run.record("cost.json").get("cost")
-    if cost in COSTS:
-        return str(cost)
-    front = _entries(run, "pareto.json") or [{}]
-    return next((known for known in COSTS if known in front[0]), "multiply_adds")

@@ -68,7 +68,8 @@ def write_report(folders: Sequence[Path], out: Path, *, title: str | None = None
 def _write_files(sections: Sequence[Section], folder: Path, *, png: bool) -> None:
     for block in (block for section in sections for block in section.blocks):
         if isinstance(block, DataTable):
-            write_csv(folder / f"{block.key}.csv", block.rows)
+            rows = [{key: one for key, one in row.items() if not isinstance(one, list | dict)} for row in block.rows]
+            write_csv(folder / f"{block.key}.csv", rows)
         elif isinstance(block, Cells):
             write_text(folder / f"{block.key}.svg", block.whole)
             if png:
