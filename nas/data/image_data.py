@@ -13,9 +13,8 @@ import torch
 from nas.data.augmentation import Augmentation, channel_statistics
 from nas.data.decoding import Decoders
 from nas.data.npz import averaged
-from nas.data.splits import ResidentSplit, Split
+from nas.data.splits import ResidentSplit, Split, StreamingSplit
 from nas.data.stratified_split import Indices, OwnSplitOptions, Partition, SplitOptions, partition
-from nas.data.streaming import StreamingSplit
 
 MAX_LISTED_INDICES = 100_000
 STATISTICS_SAMPLE = 1024  # images of a streamed training split that mean and standard deviation are taken from

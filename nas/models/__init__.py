@@ -1,7 +1,6 @@
 """Networks, and trained networks made ready for use.
 
 Modules:
-    auxiliary: The auxiliary classifier of NASNet's descendants.
     derived: What is done with a network whatever its architecture: bind it to a genotype, move weights, count.
     exporting/: Trained models for use elsewhere: as ONNX, as a torch.export program, as one Python file.
     genotype_files: Finding the genotype a user means.
@@ -16,5 +15,5 @@ Modules:
     prediction_settings: How images are read for a prediction, and what is shown.
     shufflenasnet: The network of ShuffleNASNet (arXiv:1812.02975, §III-B).
     shufflenets: ShuffleNet v1 and v2, with any mixer in the place of their channel shuffle.
-    stacked_cells: The network of NASNet's descendants.
+    stacked_cells: The network of NASNet's descendants, and its auxiliary classifier.
 """

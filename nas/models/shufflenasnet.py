@@ -203,8 +203,8 @@ def _build_stem(stem: str, *, in_channels: int, filters: int, macro: str) -> nn.
     """Returns the stem, of stride 4 in the ImageNet macro, and of 8 if it is ImageNet's itself."""
     if stem == "imagenet":
         half = filters // 2
-        first = [conv_bn(in_channels, half, stride=2), nn.ReLU(), conv_bn(half, filters, stride=2), nn.ReLU()]
-        return nn.Sequential(*first, conv_bn(filters, filters, stride=2))
+        halving = [conv_bn(in_channels, half, stride=2), nn.ReLU(), conv_bn(half, filters, stride=2), nn.ReLU()]
+        return nn.Sequential(*halving, conv_bn(filters, filters, stride=2))
     width = 3 * filters if stem == "enas" else filters
     first = conv_bn(in_channels, width, stride=2 if macro == "imagenet" else 1)
     second = relu_conv_bn(width, filters) if stem == "enas" else nn.Sequential()

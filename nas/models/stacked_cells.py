@@ -12,7 +12,6 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.models.auxiliary import AuxiliaryHead
 from nas.models.macro import (
     build_mixers,
     cells_of_stages,
@@ -25,12 +24,45 @@ from nas.models.macro import (
 )
 from search_spaces.cells import Cell, CellCandidates
 from search_spaces.genotype import Genotype
-from search_spaces.ops import FactorizedReduction, relu_conv_bn
+from search_spaces.ops import FactorizedReduction, batch_norm, relu_conv_bn
 
 STAGES = 3
 STEM_WIDTH = 3  # channels of the CIFAR stem, in filters
 MACROS = ("enas", "darts")
 STEMS = ("cifar", "imagenet")
+AUXILIARY_CHANNELS = (128, 768)
+
+
+class AuxiliaryHead(nn.Module):
+    """A second classifier on an inner layer, for training only (the code of ENAS and DARTS; Szegedy et al. 2015).
+
+    relu, 5x5 average pooling of stride 3, 1x1 conv to 128, BN, relu, 2x2 conv to 768, BN, relu, mean, linear. The
+    published ones are made for layers of 8x8; smaller layers are pooled to 2x2.
+
+    Args:
+        channels: C of the layer.
+        num_classes: Outputs.
+    """
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        first, second = AUXILIARY_CHANNELS
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, first, 1, bias=False),
+            batch_norm(first),
+            nn.ReLU(),
+            nn.Conv2d(first, second, 2, bias=False),
+            batch_norm(second),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Linear(second, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to logits (N, num_classes)."""
+        x = F.relu(x)
+        x = F.avg_pool2d(x, 5, 3) if min(x.shape[2:]) >= 8 else F.adaptive_avg_pool2d(x, 2)
+        logits: Tensor = self.classifier(self.features(x).mean(dim=(2, 3)))
+        return logits
 
 
 class StackedLayer(nn.Module):

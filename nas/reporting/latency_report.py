@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nas.reporting.figures.costs import latency_charts, line_labels
 from nas.reporting.figures.drawing import write_figure
-from nas.reporting.figures.timing import latency_charts, line_labels
 from nas.runs.console import Column, Table, result
 
 Row = dict[str, Any]

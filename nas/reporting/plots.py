@@ -6,11 +6,10 @@ from typing import Any
 
 from nas.costs.pareto import Point
 from nas.reporting.figures.colours import BLUE, GREEN, GREY, ORANGE
+from nas.reporting.figures.costs import cloud, stairs
 from nas.reporting.figures.drawing import write_figure
 from nas.reporting.figures.figures import Axis, Chart, Series
-from nas.reporting.figures.learning import retrain_chart, reward_chart, single_chart
-from nas.reporting.figures.policy import choice_charts, diagnostic_charts
-from nas.reporting.figures.tradeoffs import cloud, stairs
+from nas.reporting.figures.searches import choice_charts, diagnostic_charts, retrain_chart, reward_chart, single_chart
 
 
 def search_curves(rows: Sequence[Mapping[str, float]], path: str | Path) -> None:

@@ -17,7 +17,7 @@ from nas.costs.latency.comparison import Comparison, ReadyModel
 from nas.costs.latency.measurement import LEAST_ROUNDS, speedup, summarise, time_interleaved
 from nas.costs.latency.peak_memory import PeakMemory, held_bytes, live_bytes
 from nas.costs.latency.settings import LatencySettings
-from nas.reporting.figures.timing import line_labels
+from nas.reporting.figures.costs import line_labels
 from nas.reporting.latency_report import comparison_plot, flat_row
 
 CPU = Runtime(device=torch.device("cpu"), autocast=None, channels_last=True)

@@ -7,15 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 from nas.reporting.cells.drawing import genotype_svg
-from nas.reporting.figures.contests import comparison_charts, comparison_tables
+from nas.reporting.figures.costs import front_charts, latency_blocks, model_charts
 from nas.reporting.figures.figures import Block, Cells, Chart, Code, Paragraph, Section
-from nas.reporting.figures.learning import overlaid_charts, retrain_charts, search_charts
 from nas.reporting.figures.mixing import WEIGHTS, distance_charts, permutation_images
-from nas.reporting.figures.policy import diagnostic_charts, policy_charts, warnings_of
-from nas.reporting.figures.ranking_figures import ranking_blocks, ranking_clouds
+from nas.reporting.figures.searches import (
+    diagnostic_charts,
+    overlaid_charts,
+    policy_charts,
+    retrain_charts,
+    search_charts,
+    warnings_of,
+)
+from nas.reporting.figures.studies import comparison_charts, comparison_tables, ranking_blocks, ranking_clouds
 from nas.reporting.figures.swept import differences_table, swept_charts
-from nas.reporting.figures.timing import latency_blocks
-from nas.reporting.figures.tradeoffs import front_charts, model_charts
 from nas.reporting.page.records import RunRecord
 from nas.reporting.page.summary import MAX_VERDICTS, accuracy_chart, failures, lead, summary_table, verdicts
 from search_spaces.genotype import Genotype

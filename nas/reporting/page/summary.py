@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nas.reporting.figures.colours import BLUE, GREY
+from nas.reporting.figures.costs import latency_rows
 from nas.reporting.figures.figures import Axis, Chart, DataTable, Paragraph, TableColumn
 from nas.reporting.figures.series import dots
-from nas.reporting.figures.timing import latency_rows
 from nas.reporting.page.records import RunRecord, number
 from nas.runs.intervals import plus_minus
 

@@ -23,7 +23,7 @@ from nas.data.augmentation import Augmentation
 from nas.data.cropping import Framing
 from nas.data.decoding import Decoders, ImageSource
 from nas.data.image_files import scan_folder
-from nas.data.streaming import StreamingSplit
+from nas.data.splits import StreamingSplit
 from nas.runs.console import progress
 from nas.studies.benchmarks.eager import data_loader
 from nas.studies.benchmarks.steps import summary

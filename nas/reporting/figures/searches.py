@@ -1,13 +1,15 @@
-"""Rewards, losses and accuracies of searches and retrainings, from `search.csv` and `retrain.csv`."""
+"""Searches and retrainings of a run: rewards, losses and accuracies, preferences of the controller, diagnostics."""
 
+import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nas.reporting.figures.colours import BLUE, GREEN, GREY, ORANGE
-from nas.reporting.figures.figures import Axis, Chart, Series
-from nas.reporting.figures.series import TEMPO, Rows, curve, joined, search_axis, tempo
-from nas.reporting.page.records import RunRecord
+from nas.reporting.figures.costs import COSTS
+from nas.reporting.figures.figures import Axis, Block, Chart, Figure, HeatMap, Paragraph, Series
+from nas.reporting.figures.series import MAX_CURVE, TEMPO, Rows, curve, joined, search_axis, smoothed, tempo, thinned
+from nas.reporting.page.records import RunRecord, number
 
 COLOURS = {"found cell": BLUE, "random cells": GREY}
 JUMPS = (
@@ -32,12 +34,6 @@ RETRAINING = {
     ),
     "loss": ("Loss in retraining", "cross-entropy (nats)", 1.0, "Training loss, one line a seed or cell."),
 }
-COSTS = {
-    "latency_ms": ("latency", "latency (ms)", 1.0),
-    "multiply_adds": ("multiply-adds", "multiply-adds (M)", 1e-6),
-    "parameters": ("parameters", "parameters (k)", 1e-3),
-}
-"""Name of each cost, the title of its axis, and the scale to that unit."""
 OVERLAID = {
     "best": ("Best reward so far", "reward", "The highest reward that a sampled cell has got."),
     "reward": ("Mean reward", "reward", "The mean of the cells sampled in an epoch."),
@@ -132,3 +128,108 @@ def _cost_charts(rows: Rows, key: str) -> list[Chart]:
             )
             return [Chart(f"{key}--sampled-cost", title, caption, search_axis(rows), Axis(unit), [one])]
     return []
+
+
+MAX_COLUMNS = 60  # of a heat map
+SHARES = {"entropy_share": "entropy", "repeats": "seen before", "weight_free": "ops without weights"}
+SHARES_CAPTION = (
+    "Entropy, in % of that of uniform choice; the share of an epoch's cells that had been sampled before; the "
+    "probability of ops without weights. A policy that settles is unsure less and repeats itself more; where ops "
+    "without weights take over, look at the reward."
+)
+ENTROPIES_CAPTION = (
+    "A row a decision, in % of the entropy of uniform choice: yellow is undecided, dark blue is settled. A row that "
+    "turns blue before the others is a choice that matters, or one that was made too soon."
+)
+CHOSEN_CAPTION = (
+    "Share of each {kind} in the sampled cells, stacked to 100 %, as a running mean over {window} rows. A band that "
+    "widens is what the controller has come to prefer; one that fills the figure is a policy that has settled."
+)
+PROBABILITIES_CAPTION = (
+    "What the policy itself would choose, averaged over all decisions on {kind}s and stacked to 100 %, without the "
+    "noise of sampling."
+)
+PERCENT = Axis("share (%)", limits=(0.0, 100.0))
+
+
+def policy_charts(run: RunRecord) -> list[Chart]:
+    """Draws the entropy of the policy and how often each op and mixer was chosen."""
+    rows = run.rows("search.csv")
+    return [single_chart(rows, "entropy", run.key), *choice_charts(rows, run.key)]
+
+
+def diagnostic_charts(rows: Rows, key: str = "", *, marks: Sequence[float] = ()) -> list[Figure]:
+    """Draws how settled the policy is, the entropy of every decision and the probability of every choice.
+
+    Args:
+        rows: Rows of `nas.searching.diagnostics.recording`, one an epoch.
+        key: The run's part of the keys.
+        marks: Epochs in which something was found.
+    """
+    series = [
+        curve(rows, column, along=tempo(rows), name=name, colour=colour, scale=100.0)
+        for colour, (column, name) in enumerate(SHARES.items())
+        if rows and column in rows[0]
+    ]
+    title, x = "How settled the policy is", search_axis(rows)
+    shares = Chart(f"{key}--diagnostics", title, SHARES_CAPTION, x, PERCENT, series, marks)
+    return [shares, *_entropy_map(rows, key, marks), *choice_charts(rows, key, exact=True, marks=marks)]
+
+
+def warnings_of(run: RunRecord) -> Iterator[Block]:
+    """Yields what a search warned of."""
+    for finding in run.record("warnings.json").get("findings", []):
+        text = f"Epoch {finding['epoch']}: {finding['message']}."
+        yield Paragraph(text, "said" if finding.get("action") == "none" else "loud")
+
+
+def choice_charts(rows: Rows, key: str = "", *, exact: bool = False, marks: Sequence[float] = ()) -> list[Chart]:
+    """Stacks the shares of the choices of each kind, of ops and of mixers.
+
+    Args:
+        rows: With shares in 0 … 1 by `kind.choice`, as `op.identity`, or `probability.kind.choice`.
+        key: The run's part of the keys.
+        exact: Whether they are the policy's own probabilities, else as sampled: these are smoothed.
+        marks: Epochs in which something was found.
+    """
+    charts = []
+    for kind in ("op", "mixer"):
+        start = f"probability.{kind}." if exact else f"{kind}."
+        keys = [column for column in (rows[0] if rows else ()) if column.startswith(start) and column != start]
+        title = f"Probability of each {kind}" if exact else f"{kind.capitalize()}s chosen"
+        name = f"{key}--{kind}-probabilities" if exact else f"{key}--{kind}s"
+        window = 1 if exact else max(1, min(10, len(rows) // 5))
+        caption = (PROBABILITIES_CAPTION if exact else CHOSEN_CAPTION).format(kind=kind, window=window)
+        bands = _stacked(rows, keys, window, start)
+        charts.append(Chart(name, title, caption, search_axis(rows), PERCENT, bands, marks))
+    return charts
+
+
+def _stacked(rows: Rows, keys: Sequence[str], window: int, start: str) -> list[Series]:
+    along = tempo(rows)
+    rows = [row for row in rows if all(math.isfinite(number(row.get(key))) for key in (along, *keys))]
+    kept = thinned(range(len(rows)), MAX_CURVE // 2)
+    x, below = [rows[i][along] for i in kept], [0.0] * len(kept)
+    series = []
+    for colour, key in enumerate(keys):
+        shares = smoothed([100 * row[key] for row in rows], window)
+        values = [shares[i] for i in kept]
+        above = [min(100.0, low + value) for low, value in zip(below, values, strict=True)]
+        name = key.removeprefix(start)
+        series.append(Series(name=name, x=x, y=above, mark="area", low=below, high=above, values=values, colour=colour))
+        below = above
+    return series
+
+
+def _entropy_map(rows: Rows, key: str, marks: Sequence[float]) -> list[HeatMap]:
+    along = tempo(rows)
+    keys = [column for column in (rows[0] if rows else ()) if column.startswith("entropy_share.")]
+    at = {number(row.get(along)): row for row in rows if math.isfinite(number(row.get(along)))}
+    columns = thinned([at[step] for step in sorted(at)], MAX_COLUMNS)
+    if not keys or not columns:
+        return []
+    steps = [float(row[along]) for row in columns]
+    names = [column.split(".", 1)[1] for column in keys]
+    values = [[100 * number(row.get(column)) for row in columns] for column in keys]
+    title, x = "Entropy of each decision", search_axis(rows)
+    return [HeatMap(f"{key}--entropies", title, ENTROPIES_CAPTION, x, steps, names, values, marks)]
