@@ -129,17 +129,16 @@ def find_model(
         middle = (0.5,) * channels  # as `nas export` has it for random weights
         return replace(record, num_classes=num_classes or 10, in_channels=channels, mean=middle, std=middle), None
     if not path.exists():
-        raise FileNotFoundError(_absent(source))
+        near = near_references(str(source))
+        hint = f"did you mean {near[0]}?" if near else f"published ones are {published_names()}"
+        raise FileNotFoundError(f"no run folder, exported model or published cell {str(source)!r}; {hint}")
     if (num_classes, in_channels, network) != (None, None, None):
         raise ValueError("num_classes, in_channels and network are for published names; a trained model has its own")
     folder = path if path.is_dir() else path.parent
-    if (folder / CARD_NAME).is_file():
-        record = record_of_card(folder)
-        if pretrained:
-            check_file(folder, WEIGHTS_FILE)
-    else:
-        record = record_of_run(folder)
-    weights = folder / WEIGHTS_FILE
+    has_card, weights = (folder / CARD_NAME).is_file(), folder / WEIGHTS_FILE
+    record = record_of_card(folder) if has_card else record_of_run(folder)
+    if has_card and pretrained:
+        check_file(folder, WEIGHTS_FILE)
     return _sized(record, weights), weights if pretrained else None
 
 
@@ -162,8 +161,11 @@ def build_model(record: ModelRecord, weights: Path | None, *, modules: Collectio
             sizes = setting if isinstance(setting, list) else [setting]
             if any(isinstance(size, int) and size > largest for size in sizes):
                 raise ValueError(f"{where}: network.{key}={setting} is more than the {largest} weights of the file")
+    settings = {key: value for key, value in record.network.items() if key != "_target_"}
+    cells = [] if record.genotype is None else [genotype_candidates(record.genotype)]
+    network = network_class(str(record.network["_target_"]), modules=modules)
     try:
-        made = _built(record, modules)
+        made: nn.Module = network(*cells, in_channels=record.in_channels, num_classes=record.num_classes, **settings)
     except (TypeError, RuntimeError, MemoryError, OverflowError) as error:
         raise ValueError(f"{where}: the network cannot be built: {str(error).splitlines()[0]}") from error
     harden_mixers(made)
@@ -191,14 +193,6 @@ def _sized(record: ModelRecord, weights: Path) -> ModelRecord:
     if classifier is None or stem is None or stem.ndim != 4:
         raise ValueError(f"{weights} lacks the weights of a stem and a classifier: it is of no network of this package")
     return replace(record, num_classes=len(classifier), in_channels=stem.shape[1])
-
-
-def _built(record: ModelRecord, modules: Collection[str] | None) -> nn.Module:
-    settings = {key: value for key, value in record.network.items() if key != "_target_"}
-    cells = [] if record.genotype is None else [genotype_candidates(record.genotype)]
-    network = network_class(str(record.network["_target_"]), modules=modules)
-    made: nn.Module = network(*cells, in_channels=record.in_channels, num_classes=record.num_classes, **settings)
-    return made
 
 
 def network_class(target: str, *, modules: Collection[str] | None = None) -> Any:
@@ -239,10 +233,3 @@ def _give(network: nn.Module, values: Mapping[str, Tensor], where: str) -> None:
         if name.endswith(".index") and not torch.equal(value.sort().values, torch.arange(channels)):
             raise ValueError(f"{where}: {name} is not a permutation")
     network.load_state_dict(dict(values))
-
-
-def _absent(source: str | Path) -> str:
-    """Says what might have been meant by a source that is nothing."""
-    near = near_references(str(source))
-    hint = f"did you mean {near[0]}?" if near else f"published ones are {published_names()}"
-    return f"no run folder, exported model or published cell {str(source)!r}; {hint}"

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import io
 import logging
+import runpy
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -141,9 +142,8 @@ def missing_onnx() -> list[str]:
 
 def check_onnx(opset: int) -> None:
     """Raises ValueError unless ONNX's packages are there and the opset is in `OPSETS`."""
-    low, high = OPSETS
-    if not low <= opset <= high:
-        raise ValueError(f"export.opset must lie in {low} … {high}, got {opset}")
+    if not OPSETS[0] <= opset <= OPSETS[1]:
+        raise ValueError(f"export.opset must lie in {OPSETS[0]} … {OPSETS[1]}, got {opset}")
     if missing := missing_onnx():
         raise ValueError(f"format=onnx needs {', '.join(missing)}: pip install 'shufflenas[export]'")
 
@@ -179,21 +179,15 @@ def write_python(
     make = (
         f"torch.randint(256, ({shape}), dtype=torch.uint8)" if example.dtype == torch.uint8 else f"torch.rand({shape})"
     )
-    source = write_source(
+    text, values = write_source(
         model, example, title=title, version=__version__, images=images, takes=takes, make_images=make
     )
     path, weights = folder / "model.py", folder / WEIGHTS_NAME
     buffer = io.BytesIO()
-    torch.save({name: value.detach().clone() for name, value in source.weights.items()}, buffer)
+    torch.save({name: value.detach().clone() for name, value in values.items()}, buffer)
     write_bytes(weights, buffer.getvalue())
-    write_text(path, source.text)
-    spec = importlib.util.spec_from_file_location("exported_model", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    loaded: Run = module.load()
-    return Written(files=(path, weights), run=loaded)
+    write_text(path, text)
+    return Written(files=(path, weights), run=runpy.run_path(str(path))["load"]())
 
 
 @torch.no_grad()
@@ -203,17 +197,17 @@ def difference(pairs: Iterable[tuple[Tensor, Tensor]]) -> Difference:
     Raises:
         ValueError: If those expected are not finite.
     """
-    images, largest, relative, beyond = 0, 0.0, 0.0, 0
+    absolute: list[float] = []
+    scaled: list[float] = []
     for got, expected in pairs:
         if not expected.isfinite().all():
             raise ValueError("the trained model's logits are not finite: its training diverged")
         apart = (got - expected).abs().amax(dim=1).nan_to_num(nan=float("inf"))  # (N,)
-        scale = float(expected.abs().max()) or 1.0
-        images += len(expected)
-        largest = max(largest, float(apart.max()))
-        relative = max(relative, float(apart.max()) / scale)
-        beyond += int((apart / scale > TOLERANCE).sum())
-    return Difference(images=images, largest=largest, relative=relative, beyond=beyond)
+        absolute += apart.tolist()
+        scaled += (apart / (float(expected.abs().max()) or 1.0)).tolist()
+    beyond = sum(one > TOLERANCE for one in scaled)
+    largest, relative = max(absolute, default=0.0), max(scaled, default=0.0)
+    return Difference(images=len(scaled), largest=largest, relative=relative, beyond=beyond)
 
 
 def check_difference(found: Difference, *, what: str, dynamic_shuffle: bool) -> None:
