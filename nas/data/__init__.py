@@ -2,10 +2,9 @@
 
 Modules:
     augmentation: Normalisation, random augmentation and CutMix of a whole batch at once, on its device.
-    cropping: Which part of a picture becomes an image.
     decoding: Image files decoded by worker processes that live as long as they are of use.
     image_data: A data set ready for a search: its splits, their normalisation, and a record of what was held out.
-    image_files: Image folders: which files belong to which class.
+    image_files: How a file of any kind becomes the bytes of one image, and which part of a picture that shows.
     named: Data sets by name: one function each, which the config names by `_target_`.
     npz: Data sets read from files into plain arrays.
     own_images: A user's own images as a data set: arrays in an .npz file, or files in folders.

@@ -19,8 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from nas.compute.device import num_cores
-from nas.data.cropping import Framing, decode_part
-from nas.data.image_files import decode_image
+from nas.data.image_files import Framing, decode_image, decode_part
 from nas.runs.console import progress
 
 PIECE = 32  # images a worker decodes at a time

@@ -5,7 +5,7 @@ The arguments that both share with all data sets are `nas.data.stratified_split.
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nas.data.cropping import Framing
 from nas.data.decoding import Decoders, ImageSource
 from nas.data.image_data import ImageData, divided, divided_images, resident_data, streaming_data
-from nas.data.image_files import ImageFiles, scan_folder
+from nas.data.image_files import SUFFIXES, Framing, images_below
 from nas.data.npz import Images, Labels, as_images, as_label_names, read_npz
 from nas.data.stratified_split import OwnSplitOptions
 from nas.runs.console import note
@@ -24,6 +23,7 @@ from nas.runs.console import note
 FRAMED = ("nas.data.named.image_folder", "nas.data.own_images.image_folder")
 """Targets of the configs whose pictures may be framed."""
 MAX_NAMED = 1000  # unreadable files in a record
+TEST_FOLDERS = ("test", "val")
 
 
 def arrays(*, path: str | Path, image_size: int | None = None, **options: Unpack[OwnSplitOptions]) -> ImageData:
@@ -48,6 +48,63 @@ def arrays(*, path: str | Path, image_size: int | None = None, **options: Unpack
     return divided_images(images, labels, image_size=image_size, **described, options=options)
 
 
+@dataclass(frozen=True, slots=True)
+class ImageFiles:
+    """The files of an image folder, training images first.
+
+    Attributes:
+        paths: Every image, classes and files in order of name.
+        labels: (N,) class of each.
+        class_names: Names of the class folders.
+        num_train: Where the test images begin; None where the folder has no test split.
+    """
+
+    paths: tuple[Path, ...]
+    labels: npt.NDArray[np.int64]
+    class_names: tuple[str, ...]
+    num_train: int | None
+
+    def without(self, bad: Mapping[int, str]) -> "ImageFiles":
+        """Leaves files out, given by number with the reason.
+
+        Raises:
+            ValueError: If a class keeps no file among the training images.
+        """
+        kept = np.array([number for number in range(len(self.paths)) if number not in bad], dtype=np.int64)
+        num_train = None if self.num_train is None else int((kept < self.num_train).sum())
+        labels = self.labels[kept]
+        for label in sorted(set(range(len(self.class_names))) - set(labels[:num_train].tolist())):
+            number = next(number for number in bad if self.labels[number] == label)
+            raise ValueError(f"class {self.class_names[label]!r} has no image that can be read: {bad[number]}")
+        return ImageFiles(tuple(self.paths[number] for number in kept), labels, self.class_names, num_train)
+
+
+def scan_folder(root: Path) -> ImageFiles:
+    """Lists a folder of class folders, or of `train` and `test` (else `val`) that hold class folders.
+
+    Files are told by their suffix and not opened; hidden files and folders are passed over.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it holds fewer than two class folders, a class folder holds no image, or a class of the test
+            folder has none in the training folder.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"no such folder: {root}")
+    test_root = next((root / name for name in TEST_FOLDERS if (root / name).is_dir()), None)
+    if test_root is None or not (root / "train").is_dir():
+        classes = _class_folders(root)
+        paths, labels = _files(root, classes=classes, class_names=classes)
+        return ImageFiles(tuple(paths), np.array(labels), classes, num_train=None)
+    classes, test_classes = _class_folders(root / "train"), _class_folders(test_root, at_least=1)
+    for name in test_classes:
+        if name not in classes:
+            raise ValueError(f"class folder {test_root / name} has no counterpart in {root / 'train'}")
+    paths, labels = _files(root / "train", classes=classes, class_names=classes)
+    test_paths, test_labels = _files(test_root, classes=test_classes, class_names=classes)
+    return ImageFiles((*paths, *test_paths), np.array(labels + test_labels), classes, num_train=len(paths))
+
+
 def image_folder(
     *,
     root: str | Path,
@@ -65,7 +122,7 @@ def image_folder(
     """A folder with one folder of images a class, or with `train` and `test` (else `val`) that hold such folders.
 
     Images of any size and kind become squares of one size, see `nas.data.image_files.decode_image`; with `resize` or
-    `crop_scale`, as ImageNet is trained, see `nas.data.cropping`.
+    `crop_scale`, as ImageNet is trained, see `nas.data.image_files`.
 
     Args:
         root: The folder.
@@ -127,6 +184,27 @@ def image_folder(
     return replace(data, record={**data.record, **skipped})
 
 
+def _class_folders(root: Path, *, at_least: int = 2) -> tuple[str, ...]:
+    """Names of the class folders in order."""
+    names = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")))
+    if len(names) < at_least:
+        raise ValueError(f"{root} must hold at least {at_least} class folders, got {len(names)}")
+    return names
+
+
+def _files(root: Path, *, classes: tuple[str, ...], class_names: tuple[str, ...]) -> tuple[list[Path], list[int]]:
+    """Images below the class folders of `root`, and their labels as numbers in `class_names`."""
+    paths: list[Path] = []
+    labels: list[int] = []
+    for name in classes:
+        found = images_below(root / name)
+        if not found:
+            raise ValueError(f"class folder {root / name} holds no image ({', '.join(sorted(SUFFIXES))})")
+        paths += found
+        labels += [class_names.index(name)] * len(found)
+    return paths, labels
+
+
 def _readable(files: ImageFiles, folder: Path, *, channels: int, workers: int) -> tuple[ImageFiles, dict[str, Any]]:
     """Returns the files that can be decoded, and what the record says of the others."""
     source = ImageSource(files.paths, files.labels, image_size=1, channels=channels)
@@ -139,7 +217,7 @@ def _readable(files: ImageFiles, folder: Path, *, channels: int, workers: int) -
 
 
 def margin_of(config: Mapping[str, Any]) -> float | None:
-    """Returns the margin of `nas.data.cropping.Framing` that test pictures have by the config of the group `data`.
+    """Returns the margin of `nas.data.image_files.Framing` that test pictures have by the config of the group `data`.
 
     Returns:
         None where pictures are not framed: another data set, or the largest square in the middle, always.

@@ -50,7 +50,7 @@ class ModelRecord:
         mean: Mean of each channel of the training images, in units of the full scale; None where it is not known.
         std: Standard deviation of each channel, in the same units.
         margin: Side of the part in the middle that test pictures showed, as a share of the shorter side, see
-            `nas.data.cropping`; None where it was all of it.
+            `nas.data.image_files`; None where it was all of it.
         class_names: Name of each label; None where they are not known.
         data: Name of the data set, if there was one.
         test_accuracy: That of these weights at the end of training, a fraction, where it was measured.

@@ -11,8 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from nas.data.cropping import Framing, decode_part
-from nas.data.image_files import SUFFIXES, decode_image, eight_bits, images_below, opened_image
+from nas.data.image_files import SUFFIXES, Framing, decode_image, decode_part, eight_bits, images_below, opened_image
 from nas.models.prediction_settings import PredictSettings
 
 
@@ -70,7 +69,7 @@ def read_image(
         resize: `crop` cuts out the largest part of the right proportions from the middle, `stretch` changes the
             proportions, `pad` adds black, `none` takes the image as it is.
         margin: Side of the part that `crop` cuts out, as a share of the largest; None where the model was trained
-            without, see `nas.data.cropping`.
+            without, see `nas.data.image_files`.
 
     Returns:
         (C, H, W) uint8.

@@ -109,12 +109,17 @@ class Dashboard:
 
 def curve_lines(rows: Sequence[Mapping[str, float]], *, width: int, blocks: str = BLOCKS) -> list[str]:
     """Returns a line for the rewards and one for the entropy, as far as the rows have them."""
+    last = rows[-1] if rows else {}
+    figures = {
+        "reward": f"{last.get('reward', math.nan):.4f}" + (f", best {last['best']:.4f}" if "best" in last else ""),
+        "entropy": f"{last.get('entropy', math.nan):.3f} nats",
+    }
     lines = []
-    for key, figures in (("reward", _reward_figures), ("entropy", _entropy_figures)):
+    for key, text in figures.items():
         values = [row.get(key, math.nan) for row in rows]
-        if any(math.isfinite(value) for value in values):
+        if any(map(math.isfinite, values)):
             curve = sparkline(values, width=max(8, min(MAX_CURVE, width - FIGURES)), blocks=blocks)
-            lines.append(f"{key:<8} {curve}  {figures(rows[-1])}")
+            lines.append(f"{key:<8} {curve}  {text}")
     return lines
 
 
@@ -151,11 +156,3 @@ def sparkline(values: Sequence[float], *, width: int, blocks: str = BLOCKS) -> s
     return "".join(
         " " if math.isnan(level) else blocks[min(len(blocks) - 1, int(level * len(blocks)))] for level in levels
     )
-
-
-def _reward_figures(row: Mapping[str, float]) -> str:
-    return f"{row.get('reward', math.nan):.4f}" + (f", best {row['best']:.4f}" if "best" in row else "")
-
-
-def _entropy_figures(row: Mapping[str, float]) -> str:
-    return f"{row.get('entropy', math.nan):.3f} nats"

@@ -18,9 +18,8 @@ from nas.reporting.figures.mixing import off_shuffle
 from nas.reporting.figures.series import curve, thinned
 from nas.reporting.figures.swept import swept_charts
 from nas.reporting.page.contents import report_sections
-from nas.reporting.page.html import embedded_json, page
 from nas.reporting.page.records import Problem, RunRecord, find_runs, slug
-from nas.reporting.page.report import write_report
+from nas.reporting.page.report import embedded_json, page, write_report
 from nas.reporting.page.summary import duration, summary_row
 from nas.runs.checkpoints import write_csv
 from search_spaces.genotype import Genotype
