@@ -47,7 +47,7 @@ class Draws(NamedTuple):
         right: Columns it lies to the right, in the same range.
         flipped: Whether the crop is mirrored, bool.
         cut_row: Row of the centre of the cut square, in [0, H).
-        cut_column: Its column, in [0, W).
+        cut_column: Column of the centre of the cut square, in [0, W).
     """
 
     down: Tensor
@@ -212,8 +212,8 @@ def cut_and_mixed(
     """Applies `cutmix` to batches, and yields images and the probabilities of the classes, (N, num_classes).
 
     Args:
-        batches: Of images (N, C, H, W) and labels (N,), in random order.
-        share: Of the images that are mixed, in [0, 1].
+        batches: Batches of images (N, C, H, W) and labels (N,), in random order.
+        share: Share of the images that are mixed, in [0, 1].
         num_classes: Number of classes.
         seed: Drives all draws, which are made on the images' device.
     """
@@ -234,7 +234,7 @@ def cutmix(images: Tensor, targets: Tensor, *, share: float, generator: torch.Ge
     Args:
         images: (N, C, H, W), in random order, so that the image before is any other.
         targets: (N, K) probabilities of the classes.
-        share: Of the images that are mixed, in [0, 1].
+        share: Share of the images that are mixed, in [0, 1].
         generator: Source of all draws, on the images' device.
     """
     num_images, _, height, width = images.shape

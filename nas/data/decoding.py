@@ -31,7 +31,7 @@ class Piece(NamedTuple):
 
     Attributes:
         files: Their numbers.
-        seed: Of their random parts; None takes the middle of each.
+        seed: Seed of their random parts; None takes the middle of each.
         skipped: Files before these that others decode; what is drawn for them is thrown away.
     """
 
@@ -189,6 +189,6 @@ def split_in_pieces(files: Sequence[int]) -> list[Piece]:
 
 
 def _leave_ctrl_c_to_the_parent(worker: int) -> None:  # noqa: ARG001
-    """Has a worker go on after Ctrl-C, which reaches all processes of a terminal: the run ends its epoch first."""
+    """Lets a worker continue after Ctrl-C, which reaches all processes of a terminal: the run ends its epoch first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which the parent ends it

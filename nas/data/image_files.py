@@ -130,8 +130,8 @@ class Framing:
 
         Args:
             draws: (ATTEMPTS, 4) in [0, 1): area, shape, column and row of each attempt.
-            width: Of the picture, in pixels.
-            height: Of the picture, in pixels.
+            width: Width of the picture, in pixels.
+            height: Height of the picture, in pixels.
 
         Raises:
             ValueError: If parts are not random.

@@ -36,7 +36,7 @@ class KnownSet:
     """A published data set with a test split of its own.
 
     Attributes:
-        loader: Its class in `torchvision.datasets`.
+        loader: Class in `torchvision.datasets`.
         num_train: Training images, stored first.
         num_test: Test images, stored after them.
         image_shape: (C, H, W).
@@ -131,7 +131,7 @@ def averaged(images: Images, *, side: int) -> Images:
 
     Args:
         images: (N, C, H, W).
-        side: Of the result; H and W are multiples of it.
+        side: Side of the result; H and W are multiples of it.
 
     Returns:
         (N, C, side, side), means rounded to the nearest whole number, halves up.
@@ -171,7 +171,7 @@ def read_known_set(name: str, *, root: Path, download: bool) -> tuple[Images, La
     """Reads a data set of `KNOWN_SETS` from its cache `root/<name>.npz`, making that first if absent.
 
     Args:
-        name: Its name.
+        name: Name of the data set.
         root: Folder of the cache and of the files torchvision keeps.
         download: Whether torchvision may fetch what is not there.
 

@@ -82,7 +82,7 @@ class ImageFiles:
 def scan_folder(root: Path) -> ImageFiles:
     """Lists a folder of class folders, or of `train` and `test` (else `val`) that hold class folders.
 
-    Files are told by their suffix and not opened; hidden files and folders are passed over.
+    Files are known by their suffix and not opened; hidden files and folders are passed over.
 
     Raises:
         FileNotFoundError: If there is no such folder.

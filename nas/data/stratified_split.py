@@ -1,4 +1,4 @@
-"""Which images train the weights, which reward the controller, and which are kept for the test.
+"""Division of a data set: images that train the weights, that reward the controller, and that are kept for the test.
 
 Every choice is stratified by class and drawn from a seed of its own, not the run's: all runs of a
 comparison see the same split. The draws come from numpy's frozen `RandomState` stream, which no later
@@ -25,7 +25,7 @@ class SplitOptions(TypedDict, total=False):
         crop_padding: Pixels that a random crop may shift a training image by; 0 by default.
         flip: Whether training images are mirrored at random; not by default.
         max_train: At most so many train and reward images, a stratified sample; None, the default, keeps all.
-        max_test: At most so many test images, likewise.
+        max_test: At most so many test images; None, the default, keeps all.
     """
 
     device: torch.device | str
@@ -145,7 +145,7 @@ def stratified_choice(labels: Indices, count: int, *, seed: int, spare: int = 0)
         spare: Images of each class that must not be chosen.
 
     Raises:
-        ValueError: If the classes do not hold `count` images beside the spare ones.
+        ValueError: If the classes do not hold `count` images apart from the spare ones.
     """
     sizes = np.bincount(labels)
     limits = np.maximum(sizes - spare, 0)

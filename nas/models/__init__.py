@@ -1,7 +1,7 @@
 """Networks, and trained networks made ready for use.
 
 Modules:
-    derived: What is done with a network whatever its architecture: bind it to a genotype, move weights, count.
+    derived: Networks of any architecture: bound to a genotype, given shared weights, counted.
     exporting/: Trained models for use elsewhere: as ONNX, as a torch.export program, as one Python file.
     genotype_files: Genotypes by reference: a file, a run folder, a published name, another tool's text.
     hardening: Learned mixers on the way from soft to exact.

@@ -74,9 +74,10 @@ def load_model(
         for_inference: Whether to fold permutations away; without, the model can be trained further.
         device: Where it is to live.
         num_classes: Outputs of a published model, 10 unless given.
-        in_channels: Of the images of a published model, 3 unless given.
+        in_channels: Channels of the images of a published model, 3 unless given.
         network: Settings of a published model's network that differ from the published ones, such as `filters`.
-        modules: Those beside this package's own that may define the network; None takes any that is imported by now.
+        modules: Modules, apart from this package's own, that may define the network; None takes all that are imported by
+            now.
 
     Returns:
         The model: maps images (N, C, H, W) to logits (N, num_classes). `model.record` tells the rest.
@@ -228,8 +229,6 @@ def _give(network: nn.Module, values: Mapping[str, Tensor], where: str) -> None:
             raise ValueError(
                 f"{where}: {name} holds numbers that are not finite: the file is damaged or training diverged"
             )
-    for name, value in values.items():
-        channels = len(value) if value.ndim else 0
-        if name.endswith(".index") and not torch.equal(value.sort().values, torch.arange(channels)):
+        if name.endswith(".index") and not torch.equal(value.sort().values, torch.arange(len(value))):
             raise ValueError(f"{where}: {name} is not a permutation")
     network.load_state_dict(dict(values))

@@ -42,7 +42,7 @@ def check_candidates(
 
     Args:
         candidates: By cell name.
-        network: Its name, for the message.
+        network: Name of the network, for the message.
         num_inputs: How many layers its cells read.
         spaces: Config groups of the spaces that it is for, for the message.
         cells: Names of its cells.

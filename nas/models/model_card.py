@@ -45,7 +45,7 @@ class ModelRecord:
         genotype: None for a network without choices.
         network: `_target_`, the dotted name of the network's class, and its settings.
         in_channels: Channels of the images; None where only the weights tell.
-        num_classes: Classes that are told apart; None where only the weights tell.
+        num_classes: Number of classes; None where only the weights tell.
         image_shape: (C, H, W) that it was trained on; None where it is not known.
         mean: Mean of each channel of the training images, in units of the full scale; None where it is not known.
         std: Standard deviation of each channel, in the same units.
@@ -167,7 +167,7 @@ def file_facts(path: Path) -> dict[str, Any]:
 
 
 def check_file(folder: Path, name: str) -> None:
-    """Compares a file with what the card beside it says of it.
+    """Compares a file with what the card in its folder says of it.
 
     Raises:
         FileNotFoundError: If the file is not there.

@@ -33,9 +33,9 @@ def network_of_run(run: Path, genotype: Genotype, *, modules: Collection[str] = 
     """Returns the network's settings with which a run trained this genotype, or else would; None if no run's.
 
     Args:
-        run: Its folder.
-        genotype: Of the cells.
-        modules: Those beside this package's own that may define the network.
+        run: Folder of the run.
+        genotype: Genotype of the cells.
+        modules: Modules, apart from this package's own, that may define the network.
 
     Raises:
         ValueError: If they name something else to be called than a network: what a run's files say is not trusted.

@@ -40,7 +40,7 @@ class NormalLayer(nn.Module):
 
     Args:
         channels: C, even.
-        candidates: Of the normal cell.
+        candidates: Candidates of the normal cell.
         build_cell: Makes the cell.
     """
 
@@ -69,7 +69,7 @@ class ReductionLayer(nn.Module):
 
     Args:
         channels: C of the input.
-        candidates: Of the reduction cell.
+        candidates: Candidates of the reduction cell.
         shortcut: One of `SHORTCUTS`.
         build_cell: Makes the cell.
     """
@@ -116,7 +116,7 @@ class ShuffleNASNet(nn.Module):
     Args:
         candidates: By cell name, what may be chosen: `space.candidates()` for the supernet,
             `genotype_candidates(genotype)` for the derived model.
-        in_channels: Of the images.
+        in_channels: Channels of the images.
         num_classes: Outputs of the head.
         filters: F, the channels of the first stage, even.
         cells_per_stage: Normal layers in a stage (§III-B): one number for all stages, or one a stage.

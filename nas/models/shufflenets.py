@@ -102,9 +102,9 @@ class ShuffleNetV1(nn.Module):
         num_classes: Outputs of the head.
         groups: g, one of 1, 2, 3, 4, 8.
         width: Factor of the channels: 0.25, 0.5, 1.0, 1.5 or 2.0; with 2 or 4 groups, 1.0 or 2.0.
-        in_channels: Of the images.
+        in_channels: Channels of the images.
         macro: `imagenet` (strided stem and max pooling: 224x224 ends at 7x7) or `cifar` (neither: 32x32 ends at 4x4).
-        mixer: Of each unit, on its bottleneck channels in g groups: a name in the mixer table, or a builder.
+        mixer: Mixer of each unit, on its bottleneck channels in g groups: a name in the mixer table, or a builder.
 
     Raises:
         ValueError: If an argument is out of range or unknown, or g does not divide the channels of that width.
@@ -154,9 +154,9 @@ class ShuffleNetV2(nn.Module):
     Args:
         num_classes: Outputs of the head.
         width: One of 0.5, 1.0, 1.5, 2.0.
-        in_channels: Of the images.
+        in_channels: Channels of the images.
         macro: `imagenet` or `cifar`, see `ShuffleNetV1`.
-        mixer: Of each unit, on all its channels in 2 groups: a name in the mixer table, or a builder.
+        mixer: Mixer of each unit, on all its channels in 2 groups: a name in the mixer table, or a builder.
 
     Raises:
         ValueError: If an argument is out of range or unknown.

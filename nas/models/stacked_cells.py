@@ -73,9 +73,9 @@ class StackedLayer(nn.Module):
     passes one of the two always.
 
     Args:
-        in_channels: Of the layer before the last, and of the last.
+        in_channels: Channels of the layer before the last, and of the last.
         channels: C of the cell.
-        candidates: Of the cell.
+        candidates: Candidates of the cell.
         reducing: Whether this is a reduction layer.
         older_is_larger: Whether the layer before the last has twice the resolution of the last.
         macro: One of `MACROS`.
@@ -141,7 +141,7 @@ class StackedCells(nn.Module):
 
     Args:
         candidates: By cell name, what may be chosen; cells of two inputs.
-        in_channels: Of the images.
+        in_channels: Channels of the images.
         num_classes: Outputs of the head.
         filters: F, at least 2.
         cells_per_stage: Normal layers in a stage: one number, or three.

@@ -21,7 +21,7 @@ from search_spaces.genotype import Genotype
 
 BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-=+*#@"
 MAX_CURVE = 60  # characters
-FIGURES = 34  # columns left for what stands beside a curve
+FIGURES = 34  # columns left for the text to the right of a curve
 SPACE_BETWEEN = 4  # columns between two cells
 SPARE_LINES = 3  # of the terminal, so that a row printed above does not push the drawing out
 
@@ -63,11 +63,11 @@ def dashboard(
 
 @dataclass(slots=True, kw_only=True)
 class Dashboard:
-    """What `dashboard` shows, and the way in which a search tells how far it is.
+    """Live view of a search, which reports to it how far it is.
 
     Attributes:
-        bar: Of what is done.
-        rows: Of the search, which adds to them.
+        bar: Progress bar of the search.
+        rows: Rows of the search, which adds to them.
         best: Returns the best cell so far.
         merge: What joins the loose ends of a cell.
         console: Where it is shown.
@@ -129,8 +129,8 @@ def cell_lines(genotype: Genotype, *, width: int, unicode: bool, merge: str) -> 
     widths = [max(map(len, cell)) + SPACE_BETWEEN for cell in cells]
     if sum(widths) - SPACE_BETWEEN > width:
         return [line for cell in cells for line in cell]
-    beside = zip_longest(*cells, fillvalue="")
-    return ["".join(f"{line:<{room}}" for line, room in zip(row, widths, strict=True)).rstrip() for row in beside]
+    lines = zip_longest(*cells, fillvalue="")
+    return ["".join(f"{line:<{room}}" for line, room in zip(row, widths, strict=True)).rstrip() for row in lines]
 
 
 def sparkline(values: Sequence[float], *, width: int, blocks: str = BLOCKS) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import torch
@@ -65,14 +66,12 @@ class Exported:
     def test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields normalised test images and labels."""
         assert self.data is not None
-        size, left = self.settings.batch_size or 64, self.settings.test_images or len(self.data.test)
-        whole = self.settings.batch_size is not None
-        for images, labels in self.data.test.batches(size, drop_last=whole) if not whole or size <= left else ():
-            kept = len(images) if whole else min(left, len(images))
-            yield images[:kept], labels[:kept]
-            left -= kept
-            if left < (size if whole else 1):
-                return
+        size, total = self.settings.batch_size or 64, len(self.data.test)
+        wanted = min(self.settings.test_images or total, total)
+        count = -(-wanted // size) if self.settings.batch_size is None else wanted // size  # only whole ones
+        for number, (images, labels) in enumerate(islice(self.data.test.batches(size), count)):
+            left = wanted - number * size
+            yield images[:left], labels[:left]
 
 
 def compared(name: str, written: Written, exported: Exported) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def make_program(model: nn.Module, example: Tensor, *, dynamic: bool) -> torch.e
     """Writes down what a model computes, as both ONNX and torch.export need it.
 
     Args:
-        model: In evaluation mode, on the CPU.
+        model: The model, in evaluation mode, on the CPU.
         example: Images (N, C, H, W), at least two where the batch size is dynamic.
         dynamic: Whether it takes any batch size; otherwise that of the example.
     """
@@ -80,7 +80,7 @@ def write_onnx(program: torch.export.ExportedProgram, folder: Path, *, opset: in
     Args:
         program: From `make_program`.
         folder: Where to.
-        opset: Of ONNX's operators, in `OPSETS`.
+        opset: Version of ONNX's operators, in `OPSETS`.
         dynamic: Whether the program takes any batch size.
 
     Raises:
@@ -125,7 +125,7 @@ def onnx_session(model: str | bytes, *, spins: bool = True) -> Any:
     """Opens a model, a file or its bytes, in ONNX Runtime on the CPU, with torch's number of threads.
 
     Args:
-        model: In ONNX.
+        model: The model in ONNX.
         spins: Whether idle threads spin, which takes time from whatever else runs.
     """
     onnxruntime = importlib.import_module("onnxruntime")  # an optional package
@@ -165,12 +165,12 @@ def write_python(
     """Writes `model.py` and its weights; it takes any batch size.
 
     Args:
-        model: Of plain layers, in evaluation mode, on the CPU.
+        model: Model of plain layers, in evaluation mode, on the CPU.
         folder: Where to.
         example: Images (N, C, H, W).
         title: What the model is, in one line.
         images: What it takes, in words.
-        takes: The same for `nas.models.exporting.plain_layers.ImageCheck`, by which the file refuses other images.
+        takes: The same as a word for `nas.models.exporting.plain_layers.ImageCheck`, by which the file refuses other images.
 
     Raises:
         ValueError: If the model does what cannot be written as source code.

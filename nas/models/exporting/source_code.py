@@ -68,12 +68,12 @@ def write_source(
     """Writes a model as a Python file.
 
     Args:
-        model: Of plain layers, see `nas.models.exporting.plain_network`; in evaluation mode.
+        model: Model of plain layers, see `nas.models.exporting.plain_network`; in evaluation mode.
         example: Images (N, C, H, W), with which the steps are noted.
         title: The first line of the file's docstring.
-        version: Of this package.
+        version: Version of this package.
         images: What the model takes, in words.
-        takes: The same for `nas.models.exporting.plain_layers.ImageCheck`.
+        takes: The same as a word for `nas.models.exporting.plain_layers.ImageCheck`.
         make_images: An expression that makes images to try the model with.
 
     Returns:

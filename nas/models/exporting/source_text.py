@@ -151,4 +151,4 @@ WRITTEN: dict[type[nn.Module], Callable[[Any], str]] = {
     plain_layers.StaticDynamicShuffle: _dynamic,
     plain_layers.Normalize: _normalize,
 }
-"""What writes the constructor of a layer whose `repr` does not."""
+"""Functions that write the constructor of a layer whose `repr` does not, by its type."""

@@ -19,7 +19,7 @@ def fold_batch_norm(network: nn.Module) -> int:
     """Folds batch norm within sequences of modules and within factorized reductions, in place.
 
     Args:
-        network: In evaluation mode; it cannot be trained afterwards.
+        network: The network, in evaluation mode; it cannot be trained afterwards.
 
     Returns:
         How many batch norms are gone.
@@ -44,7 +44,7 @@ def fold_batch_norm_by_graph(network: nn.Module) -> tuple[nn.Module, int]:
     For networks of other people's making, whose convolutions and batch norms are joined by code.
 
     Args:
-        network: In evaluation mode, maps (N, C, H, W) to logits; changed in place if it cannot be traced.
+        network: The network, in evaluation mode, maps (N, C, H, W) to logits; changed in place if it cannot be traced.
 
     Returns:
         The network, traced where that is possible, and how many batch norms are gone.

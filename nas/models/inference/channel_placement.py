@@ -24,7 +24,7 @@ class Layer:
     Attributes:
         modules: At least one.
         reads: Names of the channels they read, in the order for which they were trained.
-        writes: The same for what each of them writes.
+        writes: Names of the channels that each of them writes.
     """
 
     modules: Sequence[nn.Module]

@@ -115,7 +115,7 @@ def _cells(run: RunRecord, file: str, accuracy: str) -> list[dict[str, Any]]:
 
 
 VARYING = ("backend", "precision", "threads")
-"""What tells measurements of one model apart."""
+"""Settings by which measurements of one model differ."""
 LATENCY_CAPTION = (
     "Median of the timed passes against batch size, both axes logarithmic; the band ends at p95, the 95th percentile. "
     "A flat line means that a pass costs about the same whatever its size: what takes time is to launch the work."

@@ -48,7 +48,7 @@ CONFIG: Spec = {
     "legend": {"labelColor": colours.INK, "titleColor": colours.SOFT, "labelFontSize": 12, "labelLimit": 0},
     "line": {"strokeWidth": 1.8, "strokeJoin": "round", "strokeCap": "round"},
 }
-"""How all figures look, in light colours; those of a dark page `nas.reporting.figures.colours.recoloured` has."""
+"""Looks of all figures, in light colours; those of a dark page come from `nas.reporting.figures.colours.recoloured`."""
 
 
 def write_figure(path: str | Path, *figures: Figure) -> None:
@@ -70,7 +70,7 @@ def write_figure(path: str | Path, *figures: Figure) -> None:
     if path.suffix == ".png":
         write_bytes(path, vl_convert.vegalite_to_png(spec, scale=2))
         return
-    svg = re.sub(r"gradient_\d+", "gradient", vl_convert.vegalite_to_svg(spec))  # numbers go on from figure to figure
+    svg = re.sub(r"gradient_\d+", "gradient", vl_convert.vegalite_to_svg(spec))  # numbered through all figures
     sheet = f"<style>@media (prefers-color-scheme:dark){{{colours.recoloured(variable=False)}}}</style>"
     write_text(path, svg.replace(">", f">{sheet}", 1) + "\n")
 

@@ -29,12 +29,12 @@ def curve(rows: Rows, key: str, *, along: str, name: str = "", scale: float = 1.
     """Returns a column over another as a line, rows where one is not known left out, from left to right.
 
     Args:
-        rows: Of a file.
-        key: Of the values.
-        along: Of the places.
-        name: In the legend.
+        rows: Rows of a file.
+        key: Key of the values.
+        along: Key of the places.
+        name: Name in the legend.
         scale: The values are multiplied by this.
-        looks: Of the series.
+        looks: Further arguments of the series.
     """
     points = [(number(row.get(along)), scale * number(row.get(key))) for row in rows]
     points = thinned(sorted(point for point in points if math.isfinite(sum(point))), MAX_CURVE)

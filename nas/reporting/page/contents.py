@@ -42,8 +42,8 @@ def report_sections(runs: Sequence[RunRecord], rows: Sequence[dict[str, Any]]) -
     """
     several, full = 1 < len(runs) <= MAX_OVERLAID, len(runs) <= FULL_RUNS
     best = max(range(len(runs)), key=lambda index: rows[index].get("test_accuracy", -1.0))
-    told = [*_made(runs, FAILURES), *(_made(runs, VERDICTS) if len(runs) <= MAX_VERDICTS else [])]
-    summary = [summary_table(rows), *told, *accuracy_chart(rows), *swept_charts(runs, rows), *differences_table(runs)]
+    said = [*_made(runs, FAILURES), *(_made(runs, VERDICTS) if len(runs) <= MAX_VERDICTS else [])]
+    summary = [summary_table(rows), *said, *accuracy_chart(rows), *swept_charts(runs, rows), *differences_table(runs)]
     sections = [
         Section("found", "", [*lead(rows, best), *_made([runs[best]], CELLS)]),
         Section("summary", "Summary", summary),

@@ -50,10 +50,10 @@ def write_report(folders: Sequence[Path], out: Path, *, title: str | None = None
     Equal files give an equal page. A file that is broken is named in the page and does not stop it.
 
     Args:
-        folders: Of runs, or with runs below them, such as a sweep's; at least one.
+        folders: Folders of runs, or with runs below them, such as a sweep's; at least one.
         out: The folder to write into.
         title: Heading of the page; None makes one of the runs' names.
-        png: Whether figures are written as PNG beside the SVG.
+        png: Whether figures are written as PNG next to the SVG.
 
     Raises:
         FileNotFoundError: If a folder is not there.
@@ -107,7 +107,7 @@ def page(sections: Sequence[Section], *, title: str, subtitle: str, problems: Se
 
     Args:
         sections: From top to bottom.
-        title: Of the report.
+        title: Heading of the report.
         subtitle: Below it.
         problems: Sentences on files that could not be used.
     """
@@ -115,7 +115,7 @@ def page(sections: Sequence[Section], *, title: str, subtitle: str, problems: Se
     from markupsafe import Markup
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    environment.filters |= {"beside": _beside, "data_url": _data_url, "digest": _digest}
+    environment.filters |= {"side_by_side": _side_by_side, "data_url": _data_url, "digest": _digest}
     environment.filters["drawn"] = lambda figure: Markup(embedded_json(specification(figure, page=True)))
     environment.tests |= {name: (lambda one, kind=kind: isinstance(one, kind)) for name, kind in KINDS.items()}
     constants = {"CONFIG": {**CONFIG, "background": None}, "COLUMNS": COLUMNS}
@@ -146,10 +146,10 @@ def _resource(name: str) -> str:
     return resources.files("nas.reporting.page").joinpath(name).read_text(encoding="utf-8")
 
 
-def _beside(blocks: Sequence[Block]) -> Iterator[tuple[bool, list[Block]]]:
+def _side_by_side(blocks: Sequence[Block]) -> Iterator[tuple[bool, list[Block]]]:
     """Yields figures that follow each other together, and what is between them."""
-    for side_by_side, group in groupby(blocks, key=lambda block: isinstance(block, Figure)):
-        yield side_by_side, list(group)
+    for are_figures, group in groupby(blocks, key=lambda block: isinstance(block, Figure)):
+        yield are_figures, list(group)
 
 
 def _data_url(svg: str) -> str:

@@ -63,7 +63,7 @@ def run_member(member: Member, folder: Path, work: Callable[[], object], *, echo
 
     Args:
         member: What is run.
-        folder: Of the member, made if it is not there.
+        folder: Folder of the member, made if it is not there.
         work: Runs the pipeline in the folder.
         echo: Whether what the member prints is shown as well as kept: not where several run at the same time.
 
@@ -95,7 +95,7 @@ def check_fixed(folder: Path, members: Sequence[Member], *, free: Callable[[str]
     A key that is swept now may have been fixed before, and the other way round: its value is among the member's own.
 
     Args:
-        folder: Of the sweep.
+        folder: Folder of the sweep.
         members: About to be started.
         free: Whether a dotted key may differ.
 
@@ -156,7 +156,7 @@ class _Tee(io.TextIOBase):
 
 
 def _forget_setup(folder: Path) -> None:
-    """Lets a member that failed before its first epoch start anew with other settings."""
+    """Lets a member that failed before its first epoch start again with other settings."""
     if not any((folder / name).exists() for name in ("search.csv", "checkpoint.pt")):
         for name in SETUP_FILES:
             (folder / name).unlink(missing_ok=True)

@@ -28,7 +28,7 @@ from nas.runs.intervals import plus_minus, spread, verdict
 from nas.runs.listing import read_json
 
 OF_LATENCY = ("data", "device", "runtime", "experiment", "imports")
-"""How the keys begin that a measurement of the found models' latency has in common with the sweep."""
+"""Prefixes of the keys that a measurement of the found models' latency has in common with the sweep."""
 FILES = ("sweep.json", "sweep.csv", "sweep.svg", "report.html")
 DECADES = 100.0
 """An axis is logarithmic if its ends are so many times apart."""

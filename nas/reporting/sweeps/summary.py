@@ -72,7 +72,7 @@ def aggregate(members: Sequence[Record]) -> list[Record]:
 
 
 def swept_keys(members: Sequence[Record]) -> list[str]:
-    """Returns what was swept beside the seed, in the order in which it was given."""
+    """Returns the keys that were swept apart from the seed, in the order in which they were given."""
     return [key for key in dict.fromkeys(key for member in members for key in member["settings"]) if key != SEED]
 
 
