@@ -9,5 +9,5 @@ Modules:
     npz: Data sets read from files into plain arrays.
     own_images: A user's own images as a data set: arrays in an .npz file, or files in folders.
     splits: Splits of a data set, which yield batches to a training loop.
-    stratified_split: Which images train the weights, which reward the controller, and which are kept for the test.
+    stratified_split: Division of a data set into images for training, for rewards and for the test.
 """

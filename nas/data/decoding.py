@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -73,26 +73,22 @@ class ImageSource(Dataset["Decoded | ValueError"]):
         """Decodes a piece.
 
         Raises:
-            ValueError: If a file cannot be decoded, or random parts are asked for and there is no framing.
+            ValueError: If a file cannot be decoded.
         """
-        size, number = self.image_size, len(piece.files)
-        images = torch.empty(number, size, size, self.channels, dtype=torch.uint8).permute(0, 3, 1, 2)
-        draws: list[list[list[float]]] | None = None
-        if piece.seed is not None:
-            if self.framing is None:
-                raise ValueError("a random part of a picture needs a framing, got None")
+        size, channels, number = self.image_size, self.channels, len(piece.files)
+        images = torch.empty(number, size, size, channels, dtype=torch.uint8).permute(0, 3, 1, 2)
+        draws: list[Any] = [None] * number
+        if piece.seed is not None and self.framing is not None:
             generator = torch.Generator().manual_seed(piece.seed)
             draws = self.framing.draws(piece.skipped + number, generator=generator)[piece.skipped :].tolist()
-        for i, file in enumerate(piece.files):
-            images[i] = self._decode_one(self.paths[file], None if draws is None else draws[i])
+        for image, file, drawn in zip(images, piece.files, draws, strict=True):
+            path = self.paths[file]
+            image.copy_(
+                torch.from_numpy(decode_image(path, image_size=size, channels=channels)).permute(2, 0, 1)
+                if self.framing is None
+                else decode_part(path, image_size=size, channels=channels, framing=self.framing, draws=drawn)
+            )
         return images, torch.from_numpy(self.labels[piece.files])
-
-    def _decode_one(self, path: Path, draws: Sequence[Sequence[float]] | None) -> Tensor:
-        """Returns one image, (C, H, W)."""
-        size, channels = self.image_size, self.channels
-        if self.framing is None:
-            return torch.from_numpy(decode_image(path, image_size=size, channels=channels)).permute(2, 0, 1)
-        return decode_part(path, image_size=size, channels=channels, framing=self.framing, draws=draws)
 
 
 class Decoders:

@@ -122,10 +122,8 @@ def held_out_count(held_out: float, *, num_images: int, name: str) -> int:
     Raises:
         ValueError: If it is neither, or holds out no image or all of them.
     """
-    if isinstance(held_out, bool) or not isinstance(held_out, int | float):
-        raise ValueError(f"{name} must be a fraction or a number of images, got {held_out!r}")
-    if isinstance(held_out, float) and not 0 < held_out < 1:
-        raise ValueError(f"{name} must be a fraction in (0, 1) or a whole number of images, got {held_out}")
+    if type(held_out) is not int and not (isinstance(held_out, float) and 0 < held_out < 1):
+        raise ValueError(f"{name} must be a fraction in (0, 1) or a whole number of images, got {held_out!r}")
     count = round(held_out * num_images) if isinstance(held_out, float) else held_out
     if not 0 < count < num_images:
         raise ValueError(f"{name} {held_out} takes {count} of {num_images} images, must take 1 to {num_images - 1}")
@@ -177,8 +175,6 @@ def _stratified(
 
 def _at_most(pool: Indices, labels: Indices, limit: int | None, *, seed: int, name: str) -> Indices:
     """Reduces the pool to a stratified sample where it exceeds the limit."""
-    if limit is None:
-        return pool
-    if limit < 1:
+    if limit is not None and limit < 1:
         raise ValueError(f"{name} must be at least 1, got {limit}")
-    return pool if limit >= len(pool) else pool[stratified_choice(labels[pool], limit, seed=seed)]
+    return pool if limit is None or limit >= len(pool) else pool[stratified_choice(labels[pool], limit, seed=seed)]

@@ -76,8 +76,8 @@ def load_model(
         num_classes: Outputs of a published model, 10 unless given.
         in_channels: Channels of the images of a published model, 3 unless given.
         network: Settings of a published model's network that differ from the published ones, such as `filters`.
-        modules: Modules, apart from this package's own, that may define the network; None takes all that are imported by
-            now.
+        modules: Modules, apart from this package's own, that may define the network; None takes all that are
+            imported by now.
 
     Returns:
         The model: maps images (N, C, H, W) to logits (N, num_classes). `model.record` tells the rest.

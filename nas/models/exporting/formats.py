@@ -170,7 +170,7 @@ def write_python(
         example: Images (N, C, H, W).
         title: What the model is, in one line.
         images: What it takes, in words.
-        takes: The same as a word for `nas.models.exporting.plain_layers.ImageCheck`, by which the file refuses other images.
+        takes: The same as a word for `nas.models.exporting.plain_layers.ImageCheck`, which refuses other images.
 
     Raises:
         ValueError: If the model does what cannot be written as source code.

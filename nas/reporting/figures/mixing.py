@@ -15,8 +15,8 @@ MAX_MATRICES, IN_A_ROW = 16, 4
 CAPTION = (
     "The permutations that training arrived at, after hardening: a square in row i and column j means that output "
     "channel i is input channel j. The identity is the diagonal from the upper left; ShuffleNet's fixed shuffle of two "
-    "groups is two steep diagonals next to each other. Above each matrix stand the channels C and how many of them come "
-    "from elsewhere than in the fixed shuffle.{rest}"
+    "groups is two steep diagonals next to each other. Above each matrix stand the channels C and how many of them "
+    "come from elsewhere than in the fixed shuffle.{rest}"
 )
 
 
