@@ -92,17 +92,22 @@ def scan_folder(root: Path) -> ImageFiles:
     if not root.is_dir():
         raise FileNotFoundError(f"no such folder: {root}")
     test_root = next((root / name for name in TEST_FOLDERS if (root / name).is_dir()), None)
-    if test_root is None or not (root / "train").is_dir():
-        classes = _class_folders(root)
-        paths, labels = _files(root, classes=classes, class_names=classes)
-        return ImageFiles(tuple(paths), np.array(labels), classes, num_train=None)
-    classes, test_classes = _class_folders(root / "train"), _class_folders(test_root, at_least=1)
-    for name in test_classes:
-        if name not in classes:
-            raise ValueError(f"class folder {test_root / name} has no counterpart in {root / 'train'}")
-    paths, labels = _files(root / "train", classes=classes, class_names=classes)
-    test_paths, test_labels = _files(test_root, classes=test_classes, class_names=classes)
-    return ImageFiles((*paths, *test_paths), np.array(labels + test_labels), classes, num_train=len(paths))
+    roots = [root] if test_root is None or not (root / "train").is_dir() else [root / "train", test_root]
+    class_names = _class_folders(roots[0], at_least=2)
+    paths: list[Path] = []
+    labels: list[int] = []
+    ends = []
+    for folder in roots:
+        for name in _class_folders(folder, at_least=1):
+            if name not in class_names:
+                raise ValueError(f"class folder {folder / name} has no counterpart in {roots[0]}")
+            found = images_below(folder / name)
+            if not found:
+                raise ValueError(f"class folder {folder / name} holds no image ({', '.join(sorted(SUFFIXES))})")
+            paths += found
+            labels += [class_names.index(name)] * len(found)
+        ends.append(len(paths))
+    return ImageFiles(tuple(paths), np.array(labels), class_names, num_train=ends[0] if len(roots) > 1 else None)
 
 
 def image_folder(
@@ -184,25 +189,12 @@ def image_folder(
     return replace(data, record={**data.record, **skipped})
 
 
-def _class_folders(root: Path, *, at_least: int = 2) -> tuple[str, ...]:
+def _class_folders(root: Path, *, at_least: int) -> tuple[str, ...]:
     """Names of the class folders in order."""
     names = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")))
     if len(names) < at_least:
         raise ValueError(f"{root} must hold at least {at_least} class folders, got {len(names)}")
     return names
-
-
-def _files(root: Path, *, classes: tuple[str, ...], class_names: tuple[str, ...]) -> tuple[list[Path], list[int]]:
-    """Images below the class folders of `root`, and their labels as numbers in `class_names`."""
-    paths: list[Path] = []
-    labels: list[int] = []
-    for name in classes:
-        found = images_below(root / name)
-        if not found:
-            raise ValueError(f"class folder {root / name} holds no image ({', '.join(sorted(SUFFIXES))})")
-        paths += found
-        labels += [class_names.index(name)] * len(found)
-    return paths, labels
 
 
 def _readable(files: ImageFiles, folder: Path, *, channels: int, workers: int) -> tuple[ImageFiles, dict[str, Any]]:
@@ -252,26 +244,23 @@ def _framing(
 def _read_arrays(file: Path) -> tuple[Images, Labels, tuple[str, ...], int | None]:
     """Images (N, C, H, W), labels (N,), class names, and where the test images begin if there are any."""
     found = read_npz(file, required=("images", "labels"), optional=("test_images", "test_labels"))
-    images, names = _images_and_labels(found, prefix="", file=file)
-    classes, labels = np.unique(names, return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(f"{file}: array 'labels' must name at least 2 classes, got {len(classes)}")
-    class_names, labels = tuple(str(value) for value in classes), labels.astype(np.int64)
-    if len(found) == 2:
-        return images, labels, class_names, None
     if len(found) == 3:
         raise ValueError(f"{file}: must hold both 'test_images' and 'test_labels' or neither, holds one")
-    test_images, test_names = _images_and_labels(found, prefix="test_", file=file)
-    if test_images.shape[1:] != images.shape[1:]:
+    prefixes = ("", "test_")[: len(found) // 2]
+    images, names = zip(*(_images_and_labels(found, prefix=prefix, file=file) for prefix in prefixes), strict=True)
+    number = {name: label for label, name in enumerate(np.unique(names[0]).tolist())}
+    if len(number) < 2:
+        raise ValueError(f"{file}: array 'labels' must name at least 2 classes, got {len(number)}")
+    if images[-1].shape[1:] != images[0].shape[1:]:
         raise ValueError(
-            f"{file}: array 'test_images' must hold images of shape {images.shape[1:]} as 'images' does, "
-            f"got {test_images.shape[1:]}"
+            f"{file}: array 'test_images' must hold images of shape {images[0].shape[1:]} as 'images' does, "
+            f"got {images[-1].shape[1:]}"
         )
-    number = {name: label for label, name in enumerate(classes.tolist())}
-    if unknown := sorted(set(test_names.tolist()) - number.keys()):
+    if unknown := sorted(set(names[-1].tolist()) - number.keys()):
         raise ValueError(f"{file}: array 'test_labels' holds {unknown[0]!r}, which 'labels' does not")
-    test_labels = np.array([number[name] for name in test_names.tolist()], dtype=np.int64)
-    return np.concatenate([images, test_images]), np.concatenate([labels, test_labels]), class_names, len(images)
+    labels = np.array([number[name] for part in names for name in part.tolist()], dtype=np.int64)
+    whole = images[0] if len(images) == 1 else np.concatenate(images)
+    return whole, labels, tuple(map(str, number)), len(images[0]) if len(images) > 1 else None
 
 
 def _images_and_labels(
