@@ -16,14 +16,25 @@ COSTS = {
     "parameters": ("parameters", "parameters (k)", 1e-3),
 }
 """Name of each cost, the title of its axis, and the scale to that unit."""
-CELLS_CAPTION = "Accuracy against {cost}; better is up and to the left. Small dots were rewarded during the search{how}"
-HOW = ", on one batch each, with the weights of their epoch; the others are scored on all reward images. "
-FRONT = "The line joins the cells that no other beats in both."
-OTHER_FRONT = "The front shown is that of another cost: cells on it need not be the best here."
-MODELS_CAPTION = (
-    "The found cells after retraining, a dot a run, the line through a dot one standard deviation of its seeds. Better "
-    "is up and to the left; the dashed line joins the runs that no other beats in both accuracy and {cost}."
-)
+CAPTIONS = {
+    "cells": "Accuracy against {cost}; better is up and to the left. Small dots were rewarded during the search{how}",
+    "rewarded": ", on one batch each, with the weights of their epoch; the others are scored on all reward images. ",
+    "front": "The line joins the cells that no other beats in both.",
+    "other front": "The front shown is that of another cost: cells on it need not be the best here.",
+    "models": (
+        "The found cells after retraining, a dot a run, the line through a dot one standard deviation of its seeds. "
+        "Better is up and to the left; the dashed line joins the runs that no other beats in both accuracy and {cost}."
+    ),
+    "latency": (
+        "Median of the timed passes against batch size, both axes logarithmic; the band ends at p95, the 95th "
+        "percentile. A flat line means that a pass costs about the same whatever its size: what takes time is to "
+        "launch the work."
+    ),
+    "throughput": (
+        "Images a second at the median latency, both axes logarithmic. Where a line no longer rises the device is "
+        "busy, and larger batches gain nothing."
+    ),
+}
 EXACT = ("accuracy", "stand_alone_accuracy")
 SOURCES = {
     "rewarded": ("scored.csv", "accuracy", GREY),
@@ -52,8 +63,8 @@ def front_charts(run: RunRecord) -> list[Chart]:
             if name == "Pareto front" and cost == chosen and series:
                 series += stairs(points, colour=colour)
         if any(one.name in ("candidates", "Pareto front") for one in series):
-            caption = CELLS_CAPTION.format(cost=words, how=". " if kind else HOW)
-            caption += FRONT if cost == chosen else OTHER_FRONT
+            caption = CAPTIONS["cells"].format(cost=words, how=". " if kind else CAPTIONS["rewarded"])
+            caption += CAPTIONS["front"] if cost == chosen else CAPTIONS["other front"]
             x = Axis(("predicted " if cost == "latency_ms" and not in_table else "") + unit)
             key, title = f"{run.key}--front-{cost.replace('_', '-')}", f"Accuracy and {words} of the cells"
             charts.append(Chart(key, title, caption, x, Axis(f"{kind or 'shared-weight accuracy'} (%)"), series))
@@ -97,7 +108,7 @@ def model_charts(rows: Rows) -> list[Chart]:
             series.append(dots([x], [y], [100 * number(row.get("test_accuracy_std"))], name=row["run"], colour=colour))
         axis = Axis("latency at batch size 1 (ms)" if cost == "latency_ms" else unit)
         key, title = f"all-accuracy-{cost.replace('_', '-')}", f"Test accuracy and {words}"
-        charts.append(Chart(key, title, MODELS_CAPTION.format(cost=words), axis, Axis("test accuracy (%)"), series))
+        charts.append(Chart(key, title, CAPTIONS["models"].format(cost=words), axis, Axis("test accuracy (%)"), series))
     return charts
 
 
@@ -116,14 +127,6 @@ def _cells(run: RunRecord, file: str, accuracy: str) -> list[dict[str, Any]]:
 
 VARYING = ("backend", "precision", "threads")
 """Settings by which measurements of one model differ."""
-LATENCY_CAPTION = (
-    "Median of the timed passes against batch size, both axes logarithmic; the band ends at p95, the 95th percentile. "
-    "A flat line means that a pass costs about the same whatever its size: what takes time is to launch the work."
-)
-RATE_CAPTION = (
-    "Images a second at the median latency, both axes logarithmic. Where a line no longer rises the device is busy, "
-    "and larger batches gain nothing."
-)
 
 
 def latency_blocks(runs: Sequence[RunRecord]) -> list[Block]:
@@ -153,8 +156,8 @@ def latency_charts(lines: Mapping[str, Rows]) -> list[Chart]:
     )
     charts = []
     for key, title, caption, column, unit in (
-        ("latency", "Latency", LATENCY_CAPTION, "median_ms", "latency (ms)"),
-        ("throughput", "Throughput", RATE_CAPTION, "images_per_second", "images a second"),
+        ("latency", "Latency", CAPTIONS["latency"], "median_ms", "latency (ms)"),
+        ("throughput", "Throughput", CAPTIONS["throughput"], "images_per_second", "images a second"),
     ):
         series = [_series(name, rows, column, colour) for colour, (name, rows) in enumerate(lines.items())]
         charts.append(Chart(key, title, caption, axis, Axis(unit, log=10), series))

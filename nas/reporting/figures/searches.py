@@ -132,23 +132,25 @@ def _cost_charts(rows: Rows, key: str) -> list[Chart]:
 
 MAX_COLUMNS = 60  # of a heat map
 SHARES = {"entropy_share": "entropy", "repeats": "seen before", "weight_free": "ops without weights"}
-SHARES_CAPTION = (
-    "Entropy, in % of that of uniform choice; the share of an epoch's cells that had been sampled before; the "
-    "probability of ops without weights. A policy that settles is unsure less and repeats itself more; where ops "
-    "without weights take over, look at the reward."
-)
-ENTROPIES_CAPTION = (
-    "A row a decision, in % of the entropy of uniform choice: yellow is undecided, dark blue is settled. A row that "
-    "turns blue before the others is a choice that matters, or one that was made too soon."
-)
-CHOSEN_CAPTION = (
-    "Share of each {kind} in the sampled cells, stacked to 100 %, as a running mean over {window} rows. A band that "
-    "widens is what the controller has come to prefer; one that fills the figure is a policy that has settled."
-)
-PROBABILITIES_CAPTION = (
-    "What the policy itself would choose, averaged over all decisions on {kind}s and stacked to 100 %, without the "
-    "noise of sampling."
-)
+CAPTIONS = {
+    "diagnostics": (
+        "Entropy, in % of that of uniform choice; the share of an epoch's cells that had been sampled before; the "
+        "probability of ops without weights. A policy that settles is unsure less and repeats itself more; where ops "
+        "without weights take over, look at the reward."
+    ),
+    "entropies": (
+        "A row a decision, in % of the entropy of uniform choice: yellow is undecided, dark blue is settled. A row "
+        "that turns blue before the others is a choice that matters, or one that was made too soon."
+    ),
+    "chosen": (
+        "Share of each {kind} in the sampled cells, stacked to 100 %, as a running mean over {window} rows. A band "
+        "that widens is what the controller has come to prefer; one that fills the figure is a policy that has settled."
+    ),
+    "probabilities": (
+        "What the policy itself would choose, averaged over all decisions on {kind}s and stacked to 100 %, without the "
+        "noise of sampling."
+    ),
+}
 PERCENT = Axis("share (%)", limits=(0.0, 100.0))
 
 
@@ -172,7 +174,7 @@ def diagnostic_charts(rows: Rows, key: str = "", *, marks: Sequence[float] = ())
         if rows and column in rows[0]
     ]
     title, x = "How settled the policy is", search_axis(rows)
-    shares = Chart(f"{key}--diagnostics", title, SHARES_CAPTION, x, PERCENT, series, marks)
+    shares = Chart(f"{key}--diagnostics", title, CAPTIONS["diagnostics"], x, PERCENT, series, marks)
     return [shares, *_entropy_map(rows, key, marks), *choice_charts(rows, key, exact=True, marks=marks)]
 
 
@@ -199,7 +201,7 @@ def choice_charts(rows: Rows, key: str = "", *, exact: bool = False, marks: Sequ
         title = f"Probability of each {kind}" if exact else f"{kind.capitalize()}s chosen"
         name = f"{key}--{kind}-probabilities" if exact else f"{key}--{kind}s"
         window = 1 if exact else max(1, min(10, len(rows) // 5))
-        caption = (PROBABILITIES_CAPTION if exact else CHOSEN_CAPTION).format(kind=kind, window=window)
+        caption = (CAPTIONS["probabilities"] if exact else CAPTIONS["chosen"]).format(kind=kind, window=window)
         bands = _stacked(rows, keys, window, start)
         charts.append(Chart(name, title, caption, search_axis(rows), PERCENT, bands, marks))
     return charts
@@ -232,4 +234,4 @@ def _entropy_map(rows: Rows, key: str, marks: Sequence[float]) -> list[HeatMap]:
     names = [column.split(".", 1)[1] for column in keys]
     values = [[100 * number(row.get(column)) for row in columns] for column in keys]
     title, x = "Entropy of each decision", search_axis(rows)
-    return [HeatMap(f"{key}--entropies", title, ENTROPIES_CAPTION, x, steps, names, values, marks)]
+    return [HeatMap(f"{key}--entropies", title, CAPTIONS["entropies"], x, steps, names, values, marks)]

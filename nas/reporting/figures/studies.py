@@ -11,29 +11,40 @@ from nas.reporting.figures.series import MAX_CLOUD, MAX_CURVE, Rows, deviation, 
 from nas.reporting.page.records import RunRecord, number
 from nas.runs.intervals import plus_minus
 
-SCATTER_CAPTION = (
-    "A dot a cell: what the shared weights say of it against what it reaches trained alone{spread}. Dots that rise to "
-    "the right mean that a search picks good cells; a cloud without direction means that it picks at random. The "
-    "colours are ways of treating batch norm; a click on a name shows it."
-)
-POLICY_CAPTION = (
-    "A dot a cell: how probable the controller finds it against what it reaches trained alone. A policy that has "
-    "learned finds good cells probable."
-)
-TABLE_CAPTION = (
-    "With 95 % bootstrap intervals; a dash means that there are too few cells. A correlation whose interval holds 0 "
-    "shows no order."
-)
-ORDERING_CAPTION = (
-    "With 95 % bootstrap intervals over cells and runs. Tau is Kendall's, over all cells and over the truly better "
-    "half and best tenth; P@5 % is the share of the true best twentieth among the twentieth scored best; the equal "
-    "columns compare only cells of one size. The lower rows train nothing: shared weights are worth their training "
-    "where they are above them."
-)
-CLOUD_CAPTION = (
-    "A dot a cell: its loss under shared weights, with each kept copy of them on other images, against its truth in "
-    "the table. Dots that fall to the right mean that a low shared loss belongs to a good cell."
-)
+CAPTIONS = {
+    "accuracy": (
+        "Mean over seeds of what the best cell so far is worth, chosen by its reward, against the number of cells "
+        "looked up; the band is the 95 % interval of the mean. A curve that rises early learns from few cells."
+    ),
+    "front": "The same where accuracy and cost are rewarded.",
+    "scatter": (
+        "A dot a cell: what the shared weights say of it against what it reaches trained alone{spread}. Dots that rise "
+        "to the right mean that a search picks good cells; a cloud without direction means that it picks at random. "
+        "The colours are ways of treating batch norm; a click on a name shows it."
+    ),
+    "policy": (
+        "A dot a cell: how probable the controller finds it against what it reaches trained alone. A policy that has "
+        "learned finds good cells probable."
+    ),
+    "correlations": (
+        "With 95 % bootstrap intervals; a dash means that there are too few cells. A correlation whose interval holds "
+        "0 shows no order."
+    ),
+    "ordering": (
+        "With 95 % bootstrap intervals over cells and runs. Tau is Kendall's, over all cells and over the truly better "
+        "half and best tenth; P@5 % is the share of the true best twentieth among the twentieth scored best; the equal "
+        "columns compare only cells of one size. The lower rows train nothing: shared weights are worth their training "
+        "where they are above them."
+    ),
+    "cloud": (
+        "A dot a cell: its loss under shared weights, with each kept copy of them on other images, against its truth "
+        "in the table. Dots that fall to the right mean that a low shared loss belongs to a good cell."
+    ),
+    "controllers": (
+        "Test accuracy in % of the best cell by reward after so many queries, mean ± standard deviation over seeds; p "
+        "of a Mann-Whitney test against the baseline after the last."
+    ),
+}
 
 
 def ranking_blocks(run: RunRecord) -> Iterator[Block]:
@@ -63,7 +74,7 @@ def ranking_clouds(run: RunRecord) -> list[Chart]:
         ]
         title, x_axis = f"Cells of the table by the shared weights of {name}", Axis("shared-weight loss (nats)")
         key, y_axis = f"{run.key}--cloud-{index}", Axis("truth in the table")
-        charts.append(Chart(key, title, CLOUD_CAPTION, x_axis, y_axis, series))
+        charts.append(Chart(key, title, CAPTIONS["cloud"], x_axis, y_axis, series))
     return charts
 
 
@@ -81,7 +92,9 @@ def _ordering(run: RunRecord, ordering: Mapping[str, Mapping[str, Mapping[str, f
 
     figures = list(next(iter(ordering.values())))
     columns = [TableColumn("scored by", "scored by"), *(TableColumn(key, key, with_interval(key)) for key in figures)]
-    return DataTable(f"{run.key}--ordering", "How scores order the cells of the table", ORDERING_CAPTION, columns, rows)
+    return DataTable(
+        f"{run.key}--ordering", "How scores order the cells of the table", CAPTIONS["ordering"], columns, rows
+    )
 
 
 def _scatters(run: RunRecord, cells: Rows, name: str, index: int) -> Iterator[Chart]:
@@ -92,11 +105,15 @@ def _scatters(run: RunRecord, cells: Rows, name: str, index: int) -> Iterator[Ch
         modes.append(_dots(cells, places, name=mode, colour=colour, hidden=colour > 0))
     seeds = min(len(cell["stand_alone"]) for cell in cells)
     spread = f", the line through it one standard deviation of {seeds} seeds" if seeds > 1 else ", with one seed each"
-    key, title, caption = f"{run.key}--rank", f"Ranking by the {{}} of {name}", SCATTER_CAPTION.format(spread=spread)
+    key, title, caption = (
+        f"{run.key}--rank",
+        f"Ranking by the {{}} of {name}",
+        CAPTIONS["scatter"].format(spread=spread),
+    )
     shared, policy = Axis("shared-weight accuracy (%)"), Axis("log-probability (nats)")
     yield Chart(f"{key}-{index}", title.format("shared weights"), caption, shared, truth, modes)
     found = [_dots(cells, [number((cell.get("log_prob") or {}).get(name)) for cell in cells])]
-    yield Chart(f"{key}-policy-{index}", title.format("policy"), POLICY_CAPTION, policy, truth, found)
+    yield Chart(f"{key}-policy-{index}", title.format("policy"), CAPTIONS["policy"], policy, truth, found)
 
 
 def _dots(cells: Rows, places: Sequence[float], **looks: Any) -> Series:
@@ -120,7 +137,7 @@ def _correlations(run: RunRecord, figures: Any) -> list[DataTable]:
         TableColumn("high", "to", ".3f"),
         TableColumn("cells", "cells", "g"),
     ]
-    table = DataTable(f"{run.key}--correlations", "Figures of the ranking", TABLE_CAPTION, columns, rows)
+    table = DataTable(f"{run.key}--correlations", "Figures of the ranking", CAPTIONS["correlations"], columns, rows)
     return [table] if rows else []
 
 
@@ -141,15 +158,6 @@ def _estimates(node: Any, path: str) -> Iterator[tuple[str, dict[str, float]]]:
 
 SETTLED = 20  # queries before which a curve lies far below the others and is not drawn
 TITLES = {"accuracy": "Best cell by queries", "front": "Best cell by queries, cost rewarded too"}
-CAPTIONS = {
-    "accuracy": "Mean over seeds of what the best cell so far is worth, chosen by its reward, against the number of "
-    "cells looked up; the band is the 95 % interval of the mean. A curve that rises early learns from few cells.",
-    "front": "The same where accuracy and cost are rewarded.",
-}
-CONTROLLERS_CAPTION = (
-    "Test accuracy in % of the best cell by reward after so many queries, mean ± standard deviation over seeds; p of a "
-    "Mann-Whitney test against the baseline after the last."
-)
 
 
 def comparison_charts(run: RunRecord) -> list[Chart]:
@@ -178,7 +186,7 @@ def comparison_tables(run: RunRecord) -> list[DataTable]:
         TableColumn(f"median_regret_at_{marks[-1]}", f"median regret at {marks[-1]}", ".3f"),
         TableColumn(f"p_at_{marks[-1]}", "p, baseline", ".2g"),
     ]
-    return [DataTable(f"{run.key}--controllers", "Controllers", CONTROLLERS_CAPTION, columns, rows)]
+    return [DataTable(f"{run.key}--controllers", "Controllers", CAPTIONS["controllers"], columns, rows)]
 
 
 def contest_chart(rows: Rows, part: str, optimum: float, key: str = "", *, settled: int = SETTLED) -> Chart:
