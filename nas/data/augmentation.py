@@ -1,4 +1,4 @@
-"""Normalisation and random augmentation of a whole batch at once, on the device that holds it.
+"""Normalisation, random augmentation and CutMix of a whole batch at once, on the device that holds it.
 
 A loader that augments image by image costs more than a small network trains; here a batch of uint8 images becomes
 a batch of normalised floats in a dozen tensor operations, each image with draws of its own and without the host
@@ -6,6 +6,7 @@ ever waiting for the device. The work runs over rows of `W·C` bytes: with only 
 innermost dimension is the channels cannot be vectorised by the CPU.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from pydantic import NonNegativeInt
 from pydantic.dataclasses import dataclass
 from torch import Tensor
+from torch.nn import functional as F
 
 from nas.compute.distributed.shares import Part
 from nas.settings import STRICT
@@ -38,14 +40,14 @@ class Augmentation:
 
 
 class Draws(NamedTuple):
-    """The random choices for a batch, one of each an image, all of shape (N,).
+    """The random choices for a batch, one of each per image, all of shape (N,).
 
     Attributes:
         down: Rows the crop lies below the image's own place, in [-crop_padding, crop_padding].
         right: Columns it lies to the right, in the same range.
         flipped: Whether the crop is mirrored, bool.
         cut_row: Row of the centre of the cut square, in [0, H).
-        cut_column: Its column, in [0, W).
+        cut_column: Column of the centre of the cut square, in [0, W).
     """
 
     down: Tensor
@@ -98,10 +100,8 @@ def channel_statistics(
     count = len(indices) * images.shape[2] * images.shape[3]
     means = sums / count
     deviations = np.sqrt([max(0.0, q / count - m * m) for q, m in zip(squares.tolist(), means, strict=True)])
-    return (
-        tuple((means / 255).tolist()),
-        tuple((np.where(deviations < 1e-3, 255, deviations) / 255).tolist()),
-    )
+    scales = np.where(deviations < 1e-3, 255, deviations)
+    return tuple((means / 255).tolist()), tuple((scales / 255).tolist())
 
 
 def normalize(images: Tensor, *, mean: Tensor, std: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ def augment(
     """Crops, flips, normalises and cuts a batch, each image by draws of its own: (N, C, H, W) float32, channels-last.
 
     What lies outside the image and what is cut out are zero *after* normalisation, the mean colour that is: ENAS
-    (arXiv:1802.03268) pads normalised images likewise. Cutout follows DeVries and Taylor (arXiv:1708.04552, §3.2):
+    (arXiv:1802.03268) also pads normalised images. Cutout follows DeVries and Taylor (arXiv:1708.04552, §3.2):
     the centre is uniform over the image, so that the square may reach over the border.
 
     Args:
@@ -163,9 +163,9 @@ def augment(
         result.mul_(_inside(rows, 0, height)[:, :, None]).mul_(kept_columns[:, None, :])
     if augmentation.cutout:
         top, left = (centre[:, None] - augmentation.cutout // 2 for centre in (draws.cut_row, draws.cut_column))
-        cut_rows = _inside(y, top, top + augmentation.cutout)  # (N, H)
-        cut_columns = _inside(x, left, left + augmentation.cutout)  # (N, W)
-        _cut(result, rows=cut_rows, columns=cut_columns, channels=channels)
+        kept_rows = 1 - _inside(y, top, top + augmentation.cutout)  # (N, H)
+        kept_columns = (1 - _inside(x, left, left + augmentation.cutout)).repeat_interleave(channels, dim=1)  # (N, W·C)
+        result.mul_(torch.maximum(kept_rows[:, :, None], kept_columns[:, None, :]))
     return _as_images(result, channels=channels)
 
 
@@ -173,8 +173,7 @@ def _checked_shape(images: Tensor) -> tuple[int, int, int, int]:
     """The four sizes of a batch of uint8 images."""
     if images.dtype != torch.uint8 or images.ndim != 4:
         raise ValueError(f"images must be uint8 (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
-    num_images, channels, height, width = images.shape
-    return num_images, channels, height, width
+    return images.shape[0], images.shape[1], images.shape[2], images.shape[3]
 
 
 def _gathered_rows(images: Tensor, *, rows: Tensor, columns: Tensor) -> Tensor:
@@ -199,8 +198,7 @@ def _normalized_rows(rows: Tensor, *, mean: Tensor, std: Tensor) -> Tensor:
 
 def _as_images(rows: Tensor, *, channels: int) -> Tensor:
     """Views (N, H, W·C) as channels-last images (N, C, H, W)."""
-    num_images, height, _ = rows.shape
-    return rows.view(num_images, height, -1, channels).permute(0, 3, 1, 2)
+    return rows.view(*rows.shape[:2], rows.shape[2] // channels, channels).permute(0, 3, 1, 2)
 
 
 def _inside(position: Tensor, start: Tensor | int, stop: Tensor | int) -> Tensor:
@@ -208,7 +206,51 @@ def _inside(position: Tensor, start: Tensor | int, stop: Tensor | int) -> Tensor
     return ((position >= start) & (position < stop)).float()
 
 
-def _cut(result: Tensor, *, rows: Tensor, columns: Tensor, channels: int) -> None:
-    """Zeroes in place what lies both in the cut rows (N, H) and in the cut columns (N, W)."""
-    kept = torch.maximum(1 - rows[:, :, None], (1 - columns).repeat_interleave(channels, dim=1)[:, None, :])
-    result.mul_(kept)  # (N, H, W·C)
+def cut_and_mixed(
+    batches: Iterable[tuple[Tensor, Tensor]], *, share: float, num_classes: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Applies `cutmix` to batches, and yields images and the probabilities of the classes, (N, num_classes).
+
+    Args:
+        batches: Batches of images (N, C, H, W) and labels (N,), in random order.
+        share: Share of the images that are mixed, in [0, 1].
+        num_classes: Number of classes.
+        seed: Drives all draws, which are made on the images' device.
+    """
+    generator: torch.Generator | None = None
+    for images, labels in batches:
+        if generator is None:
+            generator = torch.Generator(images.device).manual_seed(seed)
+        yield cutmix(images, F.one_hot(labels, num_classes).float(), share=share, generator=generator)
+
+
+def cutmix(images: Tensor, targets: Tensor, *, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Pastes a rectangle of the image before into each image (arXiv:1905.04899, §3.1; α = 1).
+
+    A rectangle has 1 − λ of the area, λ uniform, at a uniform place, and may reach over the border; λ of the labels is
+    the share that is left of the image then. The paper draws one rectangle a batch and mixes whole batches or none:
+    here every image has draws of its own.
+
+    Args:
+        images: (N, C, H, W), in random order, so that the image before is any other.
+        targets: (N, K) probabilities of the classes.
+        share: Share of the images that are mixed, in [0, 1].
+        generator: Source of all draws, on the images' device.
+    """
+    num_images, _, height, width = images.shape
+    draws = torch.rand((4, num_images), generator=generator, device=images.device)
+    mixed, area, down, right = draws.unbind()  # (N,) each
+    side = torch.where(mixed < share, area, 0.0).sqrt()
+    rows = _spanned(down, side, height)  # (N, H) bool
+    columns = _spanned(right, side, width)  # (N, W) bool
+    cut = rows[:, :, None] & columns[:, None, :]  # (N, H, W)
+    before = torch.cat([images[-1:], images[:-1]])  # `roll` loses channels-last on a CUDA device
+    pasted = torch.where(cut[:, None], before, images)
+    kept = 1 - cut.float().mean(dim=(1, 2))[:, None]  # (N, 1)
+    return pasted, kept * targets + (1 - kept) * targets.roll(1, dims=0)
+
+
+def _spanned(centre: Tensor, side: Tensor, length: int) -> Tensor:
+    """Which pixels lie within `side` / 2 of `centre`, both (N,) in shares of the length: (N, length) bool."""
+    middles = (torch.arange(length, device=centre.device) + 0.5) / length
+    return (middles - centre[:, None]).abs() < side[:, None] / 2

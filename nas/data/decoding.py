@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from nas.compute.device import num_cores
-from nas.data.cropping import Framing, decode_part
-from nas.data.image_files import decode_image
+from nas.data.image_files import Framing, decode_image, decode_part
 from nas.runs.console import progress
 
 PIECE = 32  # images a worker decodes at a time
@@ -32,7 +31,7 @@ class Piece(NamedTuple):
 
     Attributes:
         files: Their numbers.
-        seed: Of their random parts; None takes the middle of each.
+        seed: Seed of their random parts; None takes the middle of each.
         skipped: Files before these that others decode; what is drawn for them is thrown away.
     """
 
@@ -74,26 +73,22 @@ class ImageSource(Dataset["Decoded | ValueError"]):
         """Decodes a piece.
 
         Raises:
-            ValueError: If a file cannot be decoded, or random parts are asked for and there is no framing.
+            ValueError: If a file cannot be decoded.
         """
-        size, number = self.image_size, len(piece.files)
-        images = torch.empty(number, size, size, self.channels, dtype=torch.uint8).permute(0, 3, 1, 2)
-        draws: list[list[list[float]]] | None = None
-        if piece.seed is not None:
-            if self.framing is None:
-                raise ValueError("a random part of a picture needs a framing, got None")
+        size, channels, number = self.image_size, self.channels, len(piece.files)
+        images = torch.empty(number, size, size, channels, dtype=torch.uint8).permute(0, 3, 1, 2)
+        draws: list[Any] = [None] * number
+        if piece.seed is not None and self.framing is not None:
             generator = torch.Generator().manual_seed(piece.seed)
             draws = self.framing.draws(piece.skipped + number, generator=generator)[piece.skipped :].tolist()
-        for i, file in enumerate(piece.files):
-            images[i] = self._decode_one(self.paths[file], None if draws is None else draws[i])
+        for image, file, drawn in zip(images, piece.files, draws, strict=True):
+            path = self.paths[file]
+            image.copy_(
+                torch.from_numpy(decode_image(path, image_size=size, channels=channels)).permute(2, 0, 1)
+                if self.framing is None
+                else decode_part(path, image_size=size, channels=channels, framing=self.framing, draws=drawn)
+            )
         return images, torch.from_numpy(self.labels[piece.files])
-
-    def _decode_one(self, path: Path, draws: Sequence[Sequence[float]] | None) -> Tensor:
-        """Returns one image, (C, H, W)."""
-        size, channels = self.image_size, self.channels
-        if self.framing is None:
-            return torch.from_numpy(decode_image(path, image_size=size, channels=channels)).permute(2, 0, 1)
-        return decode_part(path, image_size=size, channels=channels, framing=self.framing, draws=draws)
 
 
 class Decoders:
@@ -190,6 +185,6 @@ def split_in_pieces(files: Sequence[int]) -> list[Piece]:
 
 
 def _leave_ctrl_c_to_the_parent(worker: int) -> None:  # noqa: ARG001
-    """Has a worker go on after Ctrl-C, which reaches all processes of a terminal: the run ends its epoch first."""
+    """Lets a worker continue after Ctrl-C, which reaches all processes of a terminal: the run ends its epoch first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which the parent ends it

@@ -13,9 +13,8 @@ import torch
 from nas.data.augmentation import Augmentation, channel_statistics
 from nas.data.decoding import Decoders
 from nas.data.npz import averaged
-from nas.data.splits import ResidentSplit, Split
+from nas.data.splits import ResidentSplit, Split, StreamingSplit
 from nas.data.stratified_split import Indices, OwnSplitOptions, Partition, SplitOptions, partition
-from nas.data.streaming import StreamingSplit
 
 MAX_LISTED_INDICES = 100_000
 STATISTICS_SAMPLE = 1024  # images of a streamed training split that mean and standard deviation are taken from
@@ -47,7 +46,7 @@ class ImageData:
         num_classes: Number of classes.
         class_names: Name of each label.
         mean: Mean of each channel over the train images, in units of the full scale 255.
-        std: Standard deviation likewise.
+        std: Standard deviation of each channel, in the same units.
         augmentation: What suits the training images by default; no cutout.
         record: JSON-ready: `name`, `split_seed`, `num_train`, `num_reward`, `num_test`, `image_shape`, `class_names`,
             `mean`, `std`; as `reward_indices` the reward images by their number in the stored order (a digest of these
@@ -77,7 +76,7 @@ class ImageData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Division:
-    """What of a data set is settled before its images are there.
+    """Facts of a data set that are settled before its images are there.
 
     Attributes:
         name: What the data set is called.
@@ -146,7 +145,7 @@ def resident_data(
     Args:
         images: (M, C, H, W), the images `division.parts.used` in that order.
         labels: (N,) class of every image of the data set, used or not.
-        division: Of the data set.
+        division: Division of the data set.
         image_size: Side to which images are averaged down first, see `nas.data.npz.averaged`; the record then has
             `averaged_from`, the sides before. None leaves them as they are.
 
@@ -178,9 +177,9 @@ def streaming_data(decoders: Decoders, root: Path, division: Division) -> ImageD
     `files_sha256`, covers names, sizes and classes of the files, not their content: that would all have to be read.
 
     Args:
-        decoders: Of the files.
+        decoders: Decoders of the files.
         root: Folder that holds them.
-        division: Of the data set.
+        division: Division of the data set.
 
     Raises:
         ValueError: If a file of the sample cannot be decoded.

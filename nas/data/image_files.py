@@ -1,74 +1,36 @@
-"""Image folders: which files belong to which class, and how a file of any kind becomes the bytes of one image."""
+"""Image files: how a file of any kind becomes the bytes of one image, and which part of a picture that shows.
+
+In training as ImageNet's, a random part of a picture becomes an image, otherwise its middle. Pictures of many sizes are
+cut and scaled in one go, by the process that decodes them. The choice is a function of random numbers that it is given,
+so that it does not depend on which process that is.
+"""
 
 import contextlib
+import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image, ImageOps
+from torch import Tensor
+from torch.nn import functional as F
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".jfif", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-TEST_FOLDERS = ("test", "val")
+ATTEMPTS = 10  # at a part that lies within the picture, before the largest of the nearest shape is taken
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFiles:
-    """The files of an image folder, training images first.
-
-    Attributes:
-        paths: Every image, classes and files in order of name.
-        labels: (N,) class of each.
-        class_names: Names of the class folders.
-        num_train: Where the test images begin; None where the folder has no test split.
-    """
-
-    paths: tuple[Path, ...]
-    labels: npt.NDArray[np.int64]
-    class_names: tuple[str, ...]
-    num_train: int | None
-
-    def without(self, bad: Mapping[int, str]) -> "ImageFiles":
-        """Leaves files out, given by number with the reason.
-
-        Raises:
-            ValueError: If a class keeps no file among the training images.
-        """
-        kept = np.array([number for number in range(len(self.paths)) if number not in bad], dtype=np.int64)
-        num_train = None if self.num_train is None else int((kept < self.num_train).sum())
-        labels = self.labels[kept]
-        for label in sorted(set(range(len(self.class_names))) - set(labels[:num_train].tolist())):
-            number = next(number for number in bad if self.labels[number] == label)
-            raise ValueError(f"class {self.class_names[label]!r} has no image that can be read: {bad[number]}")
-        return ImageFiles(tuple(self.paths[number] for number in kept), labels, self.class_names, num_train)
-
-
-def scan_folder(root: Path) -> ImageFiles:
-    """Lists a folder of class folders, or of `train` and `test` (else `val`) that hold class folders.
-
-    Files are told by their suffix and not opened; hidden files and folders are passed over.
-
-    Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If it holds fewer than two class folders, a class folder holds no image, or a class of the test
-            folder has none in the training folder.
-    """
-    if not root.is_dir():
-        raise FileNotFoundError(f"no such folder: {root}")
-    test_root = next((root / name for name in TEST_FOLDERS if (root / name).is_dir()), None)
-    if test_root is None or not (root / "train").is_dir():
-        classes = _class_folders(root)
-        paths, labels = _files(root, classes=classes, class_names=classes)
-        return ImageFiles(tuple(paths), np.array(labels), classes, num_train=None)
-    classes, test_classes = _class_folders(root / "train"), _class_folders(test_root, at_least=1)
-    for name in test_classes:
-        if name not in classes:
-            raise ValueError(f"class folder {test_root / name} has no counterpart in {root / 'train'}")
-    paths, labels = _files(root / "train", classes=classes, class_names=classes)
-    test_paths, test_labels = _files(test_root, classes=test_classes, class_names=classes)
-    return ImageFiles((*paths, *test_paths), np.array(labels + test_labels), classes, num_train=len(paths))
+def images_below(root: Path) -> list[Path]:
+    """Returns the files below a folder that are images by their suffix, in order of name, hidden ones passed over."""
+    found: list[Path] = []
+    for folder, subfolders, files in os.walk(root):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        found += [Path(folder, file) for file in files if not file.startswith(".")]
+    return sorted(file for file in found if file.suffix.lower() in SUFFIXES)
 
 
 def decode_image(path: Path, *, image_size: int, channels: int) -> npt.NDArray[np.uint8]:
@@ -121,31 +83,118 @@ def eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((pixels >> 8).astype(np.uint8))
 
 
-def _class_folders(root: Path, *, at_least: int = 2) -> tuple[str, ...]:
-    """Names of the class folders in order."""
-    names = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")))
-    if len(names) < at_least:
-        raise ValueError(f"{root} must hold at least {at_least} class folders, got {len(names)}")
-    return names
+class Box(NamedTuple):
+    """A part of a picture, in pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
 
 
-def _files(root: Path, *, classes: tuple[str, ...], class_names: tuple[str, ...]) -> tuple[list[Path], list[int]]:
-    """Images below the class folders of `root`, and their labels as numbers in `class_names`."""
-    paths: list[Path] = []
-    labels: list[int] = []
-    for name in classes:
-        found = images_below(root / name)
-        if not found:
-            raise ValueError(f"class folder {root / name} holds no image ({', '.join(sorted(SUFFIXES))})")
-        paths += found
-        labels += [class_names.index(name)] * len(found)
-    return paths, labels
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How parts are chosen.
+
+    Attributes:
+        scale: Least and greatest share of the picture's area that a random part covers, in (0, 1]; None takes the
+            middle always.
+        ratio: Least and greatest width / height of a random part.
+        margin: Side of the middle part, as a share of the picture's shorter side, in (0, 1].
+
+    Raises:
+        ValueError: If a number is out of its range.
+    """
+
+    scale: tuple[float, float] | None = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    margin: float = 224 / 256
+
+    def __post_init__(self) -> None:
+        if self.scale is not None and not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(f"crop_scale must be two rising shares in (0, 1], got {list(self.scale)}")
+        if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
+            raise ValueError(f"crop_ratio must be two rising numbers above 0, got {list(self.ratio)}")
+        if not 0 < self.margin <= 1:
+            raise ValueError(f"margin must lie in (0, 1], got {self.margin}")
+
+    def draws(self, num_images: int, *, generator: torch.Generator) -> Tensor:
+        """Returns the random numbers that parts are chosen by, (num_images, ATTEMPTS, 4) in [0, 1)."""
+        return torch.rand(num_images, ATTEMPTS, 4, dtype=torch.float64, generator=generator)
+
+    def random_part(self, draws: Sequence[Sequence[float]], *, width: int, height: int) -> Box:
+        """Chooses a part of random area and shape at a random place.
+
+        The area is uniform, the logarithm of the shape too (Szegedy et al., arXiv:1409.4842, §6, in the reading of
+        torchvision's RandomResizedCrop: what does not lie within the picture is drawn again, ten times at most).
+
+        Args:
+            draws: (ATTEMPTS, 4) in [0, 1): area, shape, column and row of each attempt.
+            width: Width of the picture, in pixels.
+            height: Height of the picture, in pixels.
+
+        Raises:
+            ValueError: If parts are not random.
+        """
+        if self.scale is None:
+            raise ValueError("a random part needs a scale, got None")
+        (least, most), (narrow, wide) = self.scale, (math.log(ratio) for ratio in self.ratio)
+        for area, shape, column, row in draws:
+            pixels = width * height * (least + (most - least) * area)
+            ratio = math.exp(narrow + (wide - narrow) * shape)
+            w, h = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
+            if 0 < w <= width and 0 < h <= height:
+                return Box(int(column * (width - w + 1)), int(row * (height - h + 1)), w, h)
+        ratio = min(max(width / height, self.ratio[0]), self.ratio[1])
+        w, h = min(width, round(height * ratio)), min(height, round(width / ratio))
+        return _middle(max(w, 1), max(h, 1), width=width, height=height)
+
+    def middle_part(self, *, width: int, height: int) -> Box:
+        """Returns the square in the middle: what scaling the shorter side and cutting out the centre leaves."""
+        side = max(1, round(min(width, height) * self.margin))
+        return _middle(side, side, width=width, height=height)
 
 
-def images_below(root: Path) -> list[Path]:
-    """Returns the files below a folder that are images by their suffix, in order of name, hidden ones passed over."""
-    found: list[Path] = []
-    for folder, subfolders, files in os.walk(root):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        found += [Path(folder, file) for file in files if not file.startswith(".")]
-    return sorted(file for file in found if file.suffix.lower() in SUFFIXES)
+def decode_part(
+    path: Path, *, image_size: int, channels: int, framing: Framing, draws: Sequence[Sequence[float]] | None = None
+) -> Tensor:
+    """Decodes one file, cuts a part out and scales it to (C, H, W) uint8, its channels innermost in memory.
+
+    Large JPEGs are decoded at a fraction of their size, at which the part still has `image_size` pixels a side.
+
+    Args:
+        path: The file, of any kind that `nas.data.image_files.decode_image` takes.
+        image_size: Side of the result in pixels.
+        channels: 3 for RGB, 1 for grey.
+        framing: Which part.
+        draws: Random numbers of the part, see `Framing.random_part`; None takes the middle.
+
+    Raises:
+        ValueError: If the file cannot be decoded.
+    """
+    with opened_image(path) as image:
+        width, height = image.size
+        if draws is None:
+            box = framing.middle_part(width=width, height=height)
+        else:
+            box = framing.random_part(draws, width=width, height=height)
+        image.draft(None, (-(-width * image_size // box.width), -(-height * image_size // box.height)))
+        part = _cut(image, box, shrunk=width / image.size[0])
+        mode = "RGB" if channels == 3 else "L"
+        pixels = np.array(part if part.mode == mode else eight_bits(part).convert(mode))
+    stored = torch.from_numpy(pixels.reshape(1, *pixels.shape[:2], channels)).permute(0, 3, 1, 2)
+    # torch scales bytes with vector instructions, in half the time of Pillow.
+    scaled = F.interpolate(stored, (image_size, image_size), mode="bilinear", antialias=True)
+    return scaled[0]
+
+
+def _middle(part_width: int, part_height: int, *, width: int, height: int) -> Box:
+    return Box((width - part_width) // 2, (height - part_height) // 2, part_width, part_height)
+
+
+def _cut(image: Image.Image, box: Box, *, shrunk: float) -> Image.Image:
+    """Cuts a part out of an image that was decoded at 1 / `shrunk` of its size."""
+    left, top = int(box.left / shrunk), int(box.top / shrunk)
+    right = max(left + 1, min(round((box.left + box.width) / shrunk), image.size[0]))
+    bottom = max(top + 1, min(round((box.top + box.height) / shrunk), image.size[1]))
+    return image.crop((left, top, right, bottom))

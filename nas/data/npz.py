@@ -36,7 +36,7 @@ class KnownSet:
     """A published data set with a test split of its own.
 
     Attributes:
-        loader: Its class in `torchvision.datasets`.
+        loader: Class in `torchvision.datasets`.
         num_train: Training images, stored first.
         num_test: Test images, stored after them.
         image_shape: (C, H, W).
@@ -82,12 +82,10 @@ def read_npz(path: Path, *, required: tuple[str, ...], optional: tuple[str, ...]
             held, arrays = ", ".join(file.files) or "none", {name: file[name] for name in names}
     except Exception as error:  # a broken file can make the reader raise almost anything
         raise ValueError(f"{path}: cannot be read as an .npz file of plain arrays: {error}") from error
-    for name in required:
-        if name not in arrays:
-            raise ValueError(f"{path}: lacks the array {name!r}, holds {held}")
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # a member that is no .npy comes back as its bytes
-            raise ValueError(f"{path}: {name!r} is not an array")
+    if missing := [name for name in required if name not in arrays]:
+        raise ValueError(f"{path}: lacks the array {missing[0]!r}, holds {held}")
+    if odd := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:  # no .npy: its bytes
+        raise ValueError(f"{path}: {odd[0]!r} is not an array")
     return arrays
 
 
@@ -133,7 +131,7 @@ def averaged(images: Images, *, side: int) -> Images:
 
     Args:
         images: (N, C, H, W).
-        side: Of the result; H and W are multiples of it.
+        side: Side of the result; H and W are multiples of it.
 
     Returns:
         (N, C, side, side), means rounded to the nearest whole number, halves up.
@@ -147,8 +145,7 @@ def averaged(images: Images, *, side: int) -> Images:
     blocks = images.reshape(n, channels, side, height // side, side, width // side)
     pixels = height * width // side**2
     sums = blocks.sum(axis=(3, 5), dtype=np.uint32)
-    means: Images = ((sums + pixels // 2) // pixels).astype(np.uint8)
-    return means
+    return np.asarray((sums + pixels // 2) // pixels, dtype=np.uint8)
 
 
 def as_label_names(array: npt.NDArray[Any], *, num_images: int, name: str) -> npt.NDArray[Any]:
@@ -174,7 +171,7 @@ def read_known_set(name: str, *, root: Path, download: bool) -> tuple[Images, La
     """Reads a data set of `KNOWN_SETS` from its cache `root/<name>.npz`, making that first if absent.
 
     Args:
-        name: Its name.
+        name: Name of the data set.
         root: Folder of the cache and of the files torchvision keeps.
         download: Whether torchvision may fetch what is not there.
 
@@ -190,11 +187,10 @@ def read_known_set(name: str, *, root: Path, download: bool) -> tuple[Images, La
         images, labels = _through_torchvision(name, root=root, download=download)
         write_npz(cache, images=images, labels=labels)
     arrays = read_npz(cache, required=("images", "labels"))
-    images, num_images = arrays["images"], known.num_train + known.num_test
-    if images.dtype != np.uint8 or images.shape != (num_images, *known.image_shape):
-        wanted = (num_images, *known.image_shape)
+    images, wanted = arrays["images"], (known.num_train + known.num_test, *known.image_shape)
+    if images.dtype != np.uint8 or images.shape != wanted:
         raise ValueError(f"{cache}: array 'images' must be uint8 {wanted}, got {images.dtype} {images.shape}")
-    labels = as_label_names(arrays["labels"], num_images=num_images, name=f"{cache}: array 'labels'")
+    labels = as_label_names(arrays["labels"], num_images=wanted[0], name=f"{cache}: array 'labels'")
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= len(known.class_names):
         raise ValueError(f"{cache}: array 'labels' must be integers in [0, {len(known.class_names)})")
     return images, labels.astype(np.int64)

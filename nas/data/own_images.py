@@ -4,7 +4,8 @@ The arguments that both share with all data sets are `nas.data.stratified_split.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
@@ -12,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nas.data.cropping import Framing
 from nas.data.decoding import Decoders, ImageSource
 from nas.data.image_data import ImageData, divided, divided_images, resident_data, streaming_data
-from nas.data.image_files import ImageFiles, scan_folder
+from nas.data.image_files import SUFFIXES, Framing, images_below
 from nas.data.npz import Images, Labels, as_images, as_label_names, read_npz
 from nas.data.stratified_split import OwnSplitOptions
 from nas.runs.console import note
@@ -23,6 +23,7 @@ from nas.runs.console import note
 FRAMED = ("nas.data.named.image_folder", "nas.data.own_images.image_folder")
 """Targets of the configs whose pictures may be framed."""
 MAX_NAMED = 1000  # unreadable files in a record
+TEST_FOLDERS = ("test", "val")
 
 
 def arrays(*, path: str | Path, image_size: int | None = None, **options: Unpack[OwnSplitOptions]) -> ImageData:
@@ -47,6 +48,68 @@ def arrays(*, path: str | Path, image_size: int | None = None, **options: Unpack
     return divided_images(images, labels, image_size=image_size, **described, options=options)
 
 
+@dataclass(frozen=True, slots=True)
+class ImageFiles:
+    """The files of an image folder, training images first.
+
+    Attributes:
+        paths: Every image, classes and files in order of name.
+        labels: (N,) class of each.
+        class_names: Names of the class folders.
+        num_train: Where the test images begin; None where the folder has no test split.
+    """
+
+    paths: tuple[Path, ...]
+    labels: npt.NDArray[np.int64]
+    class_names: tuple[str, ...]
+    num_train: int | None
+
+    def without(self, bad: Mapping[int, str]) -> "ImageFiles":
+        """Leaves files out, given by number with the reason.
+
+        Raises:
+            ValueError: If a class keeps no file among the training images.
+        """
+        kept = np.array([number for number in range(len(self.paths)) if number not in bad], dtype=np.int64)
+        num_train = None if self.num_train is None else int((kept < self.num_train).sum())
+        labels = self.labels[kept]
+        for label in sorted(set(range(len(self.class_names))) - set(labels[:num_train].tolist())):
+            number = next(number for number in bad if self.labels[number] == label)
+            raise ValueError(f"class {self.class_names[label]!r} has no image that can be read: {bad[number]}")
+        return ImageFiles(tuple(self.paths[number] for number in kept), labels, self.class_names, num_train)
+
+
+def scan_folder(root: Path) -> ImageFiles:
+    """Lists a folder of class folders, or of `train` and `test` (else `val`) that hold class folders.
+
+    Files are known by their suffix and not opened; hidden files and folders are passed over.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it holds fewer than two class folders, a class folder holds no image, or a class of the test
+            folder has none in the training folder.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"no such folder: {root}")
+    test_root = next((root / name for name in TEST_FOLDERS if (root / name).is_dir()), None)
+    roots = [root] if test_root is None or not (root / "train").is_dir() else [root / "train", test_root]
+    class_names = _class_folders(roots[0], at_least=2)
+    paths: list[Path] = []
+    labels: list[int] = []
+    ends = []
+    for folder in roots:
+        for name in _class_folders(folder, at_least=1):
+            if name not in class_names:
+                raise ValueError(f"class folder {folder / name} has no counterpart in {roots[0]}")
+            found = images_below(folder / name)
+            if not found:
+                raise ValueError(f"class folder {folder / name} holds no image ({', '.join(sorted(SUFFIXES))})")
+            paths += found
+            labels += [class_names.index(name)] * len(found)
+        ends.append(len(paths))
+    return ImageFiles(tuple(paths), np.array(labels), class_names, num_train=ends[0] if len(roots) > 1 else None)
+
+
 def image_folder(
     *,
     root: str | Path,
@@ -64,7 +127,7 @@ def image_folder(
     """A folder with one folder of images a class, or with `train` and `test` (else `val`) that hold such folders.
 
     Images of any size and kind become squares of one size, see `nas.data.image_files.decode_image`; with `resize` or
-    `crop_scale`, as ImageNet is trained, see `nas.data.cropping`.
+    `crop_scale`, as ImageNet is trained, see `nas.data.image_files`.
 
     Args:
         root: The folder.
@@ -118,11 +181,20 @@ def image_folder(
     decoders = Decoders(source, workers=workers, pin_memory=torch.device(options.get("device", "cpu")).type == "cuda")
     if resident == "auto":
         resident = crop_scale is None and len(division.parts.used) * channels * image_size**2 <= resident_mb * 2**20
-    if resident:
-        data = resident_data(decoders.decode_all(division.parts.used), files.labels, division)
-    else:
-        data = streaming_data(decoders, folder, division)
+    data = (
+        resident_data(decoders.decode_all(division.parts.used), files.labels, division)
+        if resident
+        else streaming_data(decoders, folder, division)
+    )
     return replace(data, record={**data.record, **skipped})
+
+
+def _class_folders(root: Path, *, at_least: int) -> tuple[str, ...]:
+    """Names of the class folders in order."""
+    names = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")))
+    if len(names) < at_least:
+        raise ValueError(f"{root} must hold at least {at_least} class folders, got {len(names)}")
+    return names
 
 
 def _readable(files: ImageFiles, folder: Path, *, channels: int, workers: int) -> tuple[ImageFiles, dict[str, Any]]:
@@ -137,19 +209,18 @@ def _readable(files: ImageFiles, folder: Path, *, channels: int, workers: int) -
 
 
 def margin_of(config: Mapping[str, Any]) -> float | None:
-    """Returns the margin of `nas.data.cropping.Framing` that test pictures have by the config of the group `data`.
+    """Returns the margin of `nas.data.image_files.Framing` that test pictures have by the config of the group `data`.
 
     Returns:
         None where pictures are not framed: another data set, or the largest square in the middle, always.
     """
     if config.get("_target_") not in FRAMED:
         return None
-    try:
-        resize, crop_scale = config.get("resize"), config.get("crop_scale")
+    resize, crop_scale = config.get("resize"), config.get("crop_scale")
+    with suppress(ValueError, TypeError, LookupError, ZeroDivisionError):  # of no data set that there has been
         framing = _framing(config["image_size"], resize=resize, crop_scale=crop_scale, crop_ratio=(1, 1))
-    except (ValueError, TypeError, LookupError, ZeroDivisionError):  # of no data set that there has been
-        return None
-    return None if framing is None else framing.margin
+        return None if framing is None else framing.margin
+    return None
 
 
 def _framing(
@@ -173,28 +244,23 @@ def _framing(
 def _read_arrays(file: Path) -> tuple[Images, Labels, tuple[str, ...], int | None]:
     """Images (N, C, H, W), labels (N,), class names, and where the test images begin if there are any."""
     found = read_npz(file, required=("images", "labels"), optional=("test_images", "test_labels"))
-    images, names = _images_and_labels(found, prefix="", file=file)
-    classes, labels = np.unique(names, return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(f"{file}: array 'labels' must name at least 2 classes, got {len(classes)}")
-    class_names = tuple(str(value) for value in classes)
-    if "test_images" not in found and "test_labels" not in found:
-        return images, labels.astype(np.int64), class_names, None
-    if "test_images" not in found or "test_labels" not in found:
+    if len(found) == 3:
         raise ValueError(f"{file}: must hold both 'test_images' and 'test_labels' or neither, holds one")
-    test_images, test_names = _images_and_labels(found, prefix="test_", file=file)
-    if test_images.shape[1:] != images.shape[1:]:
+    prefixes = ("", "test_")[: len(found) // 2]
+    images, names = zip(*(_images_and_labels(found, prefix=prefix, file=file) for prefix in prefixes), strict=True)
+    number = {name: label for label, name in enumerate(np.unique(names[0]).tolist())}
+    if len(number) < 2:
+        raise ValueError(f"{file}: array 'labels' must name at least 2 classes, got {len(number)}")
+    if images[-1].shape[1:] != images[0].shape[1:]:
         raise ValueError(
-            f"{file}: array 'test_images' must hold images of shape {images.shape[1:]} as 'images' does, "
-            f"got {test_images.shape[1:]}"
+            f"{file}: array 'test_images' must hold images of shape {images[0].shape[1:]} as 'images' does, "
+            f"got {images[-1].shape[1:]}"
         )
-    number = {name: label for label, name in enumerate(classes.tolist())}
-    for name in np.unique(test_names).tolist():
-        if name not in number:
-            raise ValueError(f"{file}: array 'test_labels' holds {name!r}, which 'labels' does not")
-    test_labels = np.array([number[name] for name in test_names.tolist()], dtype=np.int64)
-    joined = np.concatenate([images, test_images]), np.concatenate([labels, test_labels]).astype(np.int64)
-    return *joined, class_names, len(images)
+    if unknown := sorted(set(names[-1].tolist()) - number.keys()):
+        raise ValueError(f"{file}: array 'test_labels' holds {unknown[0]!r}, which 'labels' does not")
+    labels = np.array([number[name] for part in names for name in part.tolist()], dtype=np.int64)
+    whole = images[0] if len(images) == 1 else np.concatenate(images)
+    return whole, labels, tuple(map(str, number)), len(images[0]) if len(images) > 1 else None
 
 
 def _images_and_labels(

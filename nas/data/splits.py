@@ -1,17 +1,20 @@
-"""What a training loop sees of a data set: a split, which yields batches, and the one that lives on the device.
+"""Splits of a data set, which yield batches to a training loop: images live on the device, or stay in files.
 
 An epoch is a pure function of its seed. The seed starts a fresh generator that drives the order and every random
 crop, flip and cut, so that a run resumed at an epoch sees exactly the batches an uninterrupted one would have seen.
+Images that stay in files are decoded by workers and augmented on the device as resident ones are.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from nas.compute.distributed.shares import WHOLE, Share
+from nas.compute.distributed.shares import WHOLE, Part, Share
 from nas.data.augmentation import Augmentation, augment, normalize
+from nas.data.decoding import PIECE, Decoders, Piece
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """Pairs of images (N, C, H, W), normalised, and labels (N,)."""
@@ -23,9 +26,13 @@ class Split(Protocol):
 
     Attributes:
         indices: (M,) int64, the images that belong to the split in their stored order.
+        mean: (C,) float, each channel's mean in units of the full scale 255.
+        std: (C,) float, its standard deviation, positive.
     """
 
     indices: Tensor
+    mean: Tensor
+    std: Tensor
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -78,6 +85,14 @@ class Split(Protocol):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields the batches of the first images in the order of the pass."""
 
+    def _prepared(
+        self, images: Tensor, *, augmentation: Augmentation | None, generator: torch.Generator, part: Part | None
+    ) -> Tensor:
+        """Returns bytes (N, C, H, W) as normalised images, augmented if an augmentation is given."""
+        if augmentation is None:
+            return normalize(images, mean=self.mean, std=self.std)
+        return augment(images, mean=self.mean, std=self.std, augmentation=augmentation, generator=generator, part=part)
+
 
 def augments_batch_by_batch(device: torch.device) -> bool:
     """Whether a device is served best by one batch at a time: the CPU, whose caches hold no more."""
@@ -111,8 +126,7 @@ class ResidentSplit(Split):
         self.labels = labels
         self.mean = mean.to(images.device)
         self.std = std.to(images.device)
-        if indices is None:
-            indices = torch.arange(len(images))
+        indices = torch.arange(len(images)) if indices is None else indices
         if indices.dtype != torch.int64 or indices.ndim != 1 or not len(indices):
             raise ValueError(f"indices must be int64 (M,), M at least 1, got {indices.dtype} {tuple(indices.shape)}")
         self.indices = indices.to(images.device)
@@ -120,50 +134,83 @@ class ResidentSplit(Split):
     def _pass(
         self, num_images: int, batch_size: int, *, seed: int | None, augmentation: Augmentation | None, share: Share
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        if seed is None:
-            return self._stored_batches(self.indices[:num_images], batch_size=batch_size, share=share)
         device = self.images.device
-        generator = torch.Generator(device).manual_seed(seed)
-        order = torch.randperm(len(self), generator=generator, device=device)[:num_images]
-        return self._random_batches(
-            self.indices[order], batch_size=batch_size, augmentation=augmentation, generator=generator, share=share
-        )
-
-    def _select(self, indices: Tensor) -> Tensor:
-        """Copies images out of the storage: as rows of (H, W, C), several times faster than channels-first ones."""
-        return self.images.permute(0, 2, 3, 1).index_select(0, indices).permute(0, 3, 1, 2)
-
-    def _stored_batches(self, indices: Tensor, *, batch_size: int, share: Share) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields the images at `indices` as they are."""
-        for batch in share.parts(indices, batch_size=batch_size):
-            if len(batch):
-                yield normalize(self._select(batch), mean=self.mean, std=self.std), self.labels[batch]
-
-    def _random_batches(
-        self,
-        indices: Tensor,
-        *,
-        batch_size: int,
-        augmentation: Augmentation | None,
-        generator: torch.Generator,
-        share: Share,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields the images at `indices` augmented, many batches at a time where launches cost more than work."""
-        if augmentation is None:
-            yield from self._stored_batches(indices, batch_size=batch_size, share=share)
-            return
-        together = 1 if augments_batch_by_batch(indices.device) else max(1, IMAGES_AT_ONCE // batch_size)
+        generator, indices, together = torch.Generator(device), self.indices[:num_images], 1
+        if seed is not None:
+            order = torch.randperm(len(self), generator=generator.manual_seed(seed), device=device)
+            indices = self.indices[order[:num_images]]
+        if augmentation is not None and not augments_batch_by_batch(device):
+            together = max(1, IMAGES_AT_ONCE // batch_size)
         for several in torch.split(indices, together * batch_size):
-            part = share.part(len(several), batch_size=batch_size, device=several.device)
+            part = share.part(len(several), batch_size=batch_size, device=device)
             sizes = [len(batch) for batch in share.parts(several, batch_size=batch_size)]
             wanted = several if part is None else several[part.rows]
-            images = augment(
-                self._select(wanted),
-                mean=self.mean,
-                std=self.std,
-                augmentation=augmentation,
-                generator=generator,
-                part=part,
-            )
+            # Rows of (H, W, C) are selected several times faster than channels-first ones.
+            stored = self.images.permute(0, 2, 3, 1).index_select(0, wanted).permute(0, 3, 1, 2)
+            images = self._prepared(stored, augmentation=augmentation, generator=generator, part=part)
             pairs = zip(torch.split(images, sizes), torch.split(self.labels[wanted], sizes), strict=True)
             yield from (pair for pair in pairs if len(pair[1]))
+
+
+class StreamingSplit(Split):
+    """Chosen images of a source that stay in files, for folders that do not fit into the device's memory.
+
+    With an augmentation, parts of the pictures are random where the source has them so. A file that cannot be decoded
+    raises ValueError at its batch.
+
+    Args:
+        decoders: Decode the images; splits of one source share them.
+        mean: (C,) float, each channel's mean in units of the full scale 255.
+        std: (C,) float, its standard deviation, positive.
+        indices: (M,) int64, the files that belong to the split in their stored order, M at least 1.
+        device: Where batches are yielded.
+    """
+
+    def __init__(
+        self, decoders: Decoders, *, mean: Tensor, std: Tensor, indices: Tensor, device: torch.device | str
+    ) -> None:
+        self.decoders = decoders
+        self.device = torch.device(device)
+        self.mean = mean.to(self.device)
+        self.std = std.to(self.device)
+        self.indices = indices
+
+    def _pass(
+        self, num_images: int, batch_size: int, *, seed: int | None, augmentation: Augmentation | None, share: Share
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        indices, generator = self.indices, torch.Generator(self.device)
+        shuffler = torch.Generator()  # on the CPU: that is where files are named
+        if seed is not None:
+            indices = indices[torch.randperm(len(indices), generator=shuffler.manual_seed(seed))]
+            generator.manual_seed(int(torch.randint(2**62, (), generator=shuffler)))
+        framing = self.decoders.source.framing
+        draws_parts = augmentation is not None and framing is not None and framing.scale is not None
+        batches = torch.split(indices[:num_images], batch_size)
+        pieces = [_pieces(files, share, shuffler if draws_parts else None) for files in batches]
+        decoded = self.decoders.decoded(list(itertools.chain(*pieces)))
+        arriving = (tuple(one.to(self.device, non_blocking=True) for one in both) for both in decoded)
+        for files, own in zip(batches, pieces, strict=True):
+            if not own:
+                continue
+            parts, classes = zip(*itertools.islice(arriving, len(own)), strict=True)
+            images, labels = (several[0] if len(own) == 1 else torch.cat(several) for several in (parts, classes))
+            part = share.part(len(files), batch_size=len(files), device=self.device)
+            yield self._prepared(images, augmentation=augmentation, generator=generator, part=part), labels
+
+
+def _pieces(files: Tensor, share: Share, shuffler: torch.Generator | None) -> list[Piece]:
+    """Cuts the share of a batch into pieces; each has the seed that it has where the batch is whole.
+
+    Args:
+        files: (N,) int64, those of the whole batch.
+        share: The part of it that is wanted.
+        shuffler: Source of the seeds; None gives none.
+    """
+    wanted = share.parts(torch.arange(len(files)), batch_size=len(files))[0].tolist()
+    pieces = []
+    for first in range(0, len(files), PIECE):
+        seed = None if shuffler is None else int(torch.randint(2**62, (), generator=shuffler))
+        places = [place for place in wanted if first <= place < first + PIECE]
+        if places:
+            pieces.append(Piece(files[places[0] : places[-1] + 1].tolist(), seed, skipped=places[0] - first))
+    return pieces

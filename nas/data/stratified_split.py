@@ -1,4 +1,4 @@
-"""Which images train the weights, which reward the controller, and which are kept for the test.
+"""Division of a data set: images that train the weights, that reward the controller, and that are kept for the test.
 
 Every choice is stratified by class and drawn from a seed of its own, not the run's: all runs of a
 comparison see the same split. The draws come from numpy's frozen `RandomState` stream, which no later
@@ -25,7 +25,7 @@ class SplitOptions(TypedDict, total=False):
         crop_padding: Pixels that a random crop may shift a training image by; 0 by default.
         flip: Whether training images are mirrored at random; not by default.
         max_train: At most so many train and reward images, a stratified sample; None, the default, keeps all.
-        max_test: At most so many test images, likewise.
+        max_test: At most so many test images; None, the default, keeps all.
     """
 
     device: torch.device | str
@@ -122,10 +122,8 @@ def held_out_count(held_out: float, *, num_images: int, name: str) -> int:
     Raises:
         ValueError: If it is neither, or holds out no image or all of them.
     """
-    if isinstance(held_out, bool) or not isinstance(held_out, int | float):
-        raise ValueError(f"{name} must be a fraction or a number of images, got {held_out!r}")
-    if isinstance(held_out, float) and not 0 < held_out < 1:
-        raise ValueError(f"{name} must be a fraction in (0, 1) or a whole number of images, got {held_out}")
+    if type(held_out) is not int and not (isinstance(held_out, float) and 0 < held_out < 1):
+        raise ValueError(f"{name} must be a fraction in (0, 1) or a whole number of images, got {held_out!r}")
     count = round(held_out * num_images) if isinstance(held_out, float) else held_out
     if not 0 < count < num_images:
         raise ValueError(f"{name} {held_out} takes {count} of {num_images} images, must take 1 to {num_images - 1}")
@@ -145,7 +143,7 @@ def stratified_choice(labels: Indices, count: int, *, seed: int, spare: int = 0)
         spare: Images of each class that must not be chosen.
 
     Raises:
-        ValueError: If the classes do not hold `count` images beside the spare ones.
+        ValueError: If the classes do not hold `count` images apart from the spare ones.
     """
     sizes = np.bincount(labels)
     limits = np.maximum(sizes - spare, 0)
@@ -177,8 +175,6 @@ def _stratified(
 
 def _at_most(pool: Indices, labels: Indices, limit: int | None, *, seed: int, name: str) -> Indices:
     """Reduces the pool to a stratified sample where it exceeds the limit."""
-    if limit is None:
-        return pool
-    if limit < 1:
+    if limit is not None and limit < 1:
         raise ValueError(f"{name} must be at least 1, got {limit}")
-    return pool if limit >= len(pool) else pool[stratified_choice(labels[pool], limit, seed=seed)]
+    return pool if limit is None or limit >= len(pool) else pool[stratified_choice(labels[pool], limit, seed=seed)]

@@ -7,7 +7,7 @@ from typing import Any
 from nas.costs.pareto import Point, hypervolume, nondominated
 from nas.costs.settings import FIELDS
 from nas.jobs.building.costs import SearchCosts
-from nas.reporting.cost_plots import pareto_plot
+from nas.reporting.plots import pareto_plot
 from nas.runs.checkpoints import write_json
 from nas.searching.search import Search
 

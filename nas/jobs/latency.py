@@ -23,8 +23,8 @@ from nas.jobs.building.parts import build_runtime, image_kind, read_genotype, ta
 from nas.models.derived import DerivedModel
 from nas.models.inference.batch_norm_folding import fold_batch_norm, fold_batch_norm_by_graph
 from nas.models.inference.ready import for_inference
-from nas.reporting.latency_plots import comparison_plot, line_labels
-from nas.reporting.latency_report import Row, conclude, flat_row, print_table
+from nas.reporting.figures.costs import line_labels
+from nas.reporting.latency_report import Row, comparison_plot, conclude, flat_row, print_table
 from nas.reporting.trackers import FilesOnly, Tracker
 from nas.runs.checkpoints import write_csv, write_json
 from nas.runs.console import header, note, progress, shown

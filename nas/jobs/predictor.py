@@ -15,7 +15,7 @@ from nas.jobs.building.config import build
 from nas.jobs.building.costs import model_builder, parts_of, predictor_from_config
 from nas.jobs.building.parts import build_network, build_runtime, command_line, image_kind
 from nas.jobs.building.settings import PredictorTestSettings
-from nas.reporting.cost_plots import predictor_plot
+from nas.reporting.plots import predictor_plot
 from nas.reporting.trackers import FilesOnly, Tracker
 from nas.runs.checkpoints import write_csv, write_json
 from nas.runs.console import Column, Table, header, next_command, note, result, shown

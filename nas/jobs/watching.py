@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from controllers.protocol import Controller
 from nas.jobs.building.config import build
-from nas.reporting.diagnostics_plots import diagnostics_plot
+from nas.reporting.plots import diagnostics_plot
 from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import write_csv, write_json
 from nas.runs.console import note, shown

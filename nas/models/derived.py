@@ -1,4 +1,4 @@
-"""What is done with a network whatever its architecture: bind it to a genotype, move weights, count."""
+"""Networks of any architecture: bound to a genotype, given shared weights, counted."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -1,7 +1,8 @@
-"""Finding the genotype a user means: a file or an entry of it, a run folder, a published name, another tool's text."""
+"""Genotypes by reference: a file or an entry of it, a run folder, a published name, or another tool's text."""
 
 import difflib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -35,7 +36,7 @@ def load_genotype(reference: str | Path) -> Genotype:
     """
     text = str(reference)
     if is_genotype_itself(text):
-        return _read(text, source="the text given")
+        return _read(text, None, source="the text given")
     path, entry = split_reference(text)
     if not _is_path(path):
         raise FileNotFoundError(_absent(text[:SHOWN_LENGTH], path=text[:SHOWN_LENGTH]))
@@ -45,8 +46,7 @@ def load_genotype(reference: str | Path) -> Genotype:
         path = path / "genotype.json"
     if not path.is_file():
         raise FileNotFoundError(_absent(text, path=path))
-    content = bounded_text(path)
-    return _read(content, source=text) if entry is None else _read_entry(content, entry, source=text)
+    return _read(bounded_text(path), entry, source=text)
 
 
 def network_group(reference: str) -> str | None:
@@ -116,28 +116,24 @@ def split_reference(reference: str) -> tuple[Path, str | None]:
 
 
 def _network_of_space(reference: str) -> str | None:
-    try:
-        space = load_genotype(reference).space
-    except (ValueError, OSError):  # the job itself will say what is wrong
-        return None
-    return {"nasnet": "darts", "shufflenas": "shufflenasnet", nasbench201.NAME: nasbench201.NAME}.get(space)
+    networks = {"nasnet": "darts", "shufflenas": "shufflenasnet", nasbench201.NAME: nasbench201.NAME}
+    with suppress(ValueError, OSError):  # the job itself will say what is wrong
+        return networks.get(load_genotype(reference).space)
+    return None
 
 
 def _network_of_run(path: Path) -> str | None:
     """Returns the network group that the config of a run, which a path is or lies in, was made with."""
     run = path if path.is_dir() else path.parent
-    try:
-        config = yaml.safe_load(bounded_text(run / "config.yaml"))
-        network = config["network"]
+    with suppress(OSError, ValueError, yaml.YAMLError, LookupError, AttributeError, TypeError, RecursionError):
+        network = yaml.safe_load(bounded_text(run / "config.yaml"))["network"]
         stacked = network.get("macro") if network.get("macro") in STACKED else None  # no path: Hydra would open that
         groups = {
             "nas.models.shufflenasnet.ShuffleNASNet": "shufflenasnet",
             "nas.models.stacked_cells.StackedCells": stacked,
         }
-        group: str | None = groups.get(current_name(network["_target_"]))
-    except (OSError, ValueError, yaml.YAMLError, LookupError, AttributeError, TypeError, RecursionError):  # no config
-        return None
-    return group
+        return groups.get(current_name(network["_target_"]))
+    return None
 
 
 def load_genotypes(path: str | Path) -> list[Genotype]:
@@ -158,12 +154,14 @@ def load_genotypes(path: str | Path) -> list[Genotype]:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _read(text: str, *, source: str) -> Genotype:
-    """Reads this project's JSON, or else another tool's notation."""
+def _read(text: str, entry: str | None, *, source: str) -> Genotype:
+    """Reads this project's JSON, or else another tool's notation, or an entry of either."""
     try:
-        if not _is_json(text):
-            return _only(named) if (named := named_genotypes(text)) else read_notation(text)
+        if not text.lstrip().startswith(("{", "[")):
+            return read_notation(_named(named_genotypes(text), entry, text))
         data = parse_json(text)
+        if entry is not None:
+            return Genotype.from_dict(_entry(data, entry))
         if isinstance(data, dict) and ("space" in data or isinstance(data.get("normal"), dict)):
             return Genotype.from_dict(data)
         if isinstance(data, list) and (not data or isinstance(data[0], dict)):
@@ -173,33 +171,19 @@ def _read(text: str, *, source: str) -> Genotype:
         raise ValueError(f"{source}: {error}") from None
 
 
-def _is_json(text: str) -> bool:
-    return text.lstrip().startswith(("{", "["))
-
-
-def _only(named: Mapping[str, str]) -> Genotype:
-    """Reads the only genotype of a Python file, which may have several names."""
-    if len(set(named.values())) > 1:
+def _named(named: Mapping[str, str], name: str | None, text: str) -> str:
+    """Returns the text of a name in a Python file, or of its only genotype, which may have several names."""
+    if name is None and len(set(named.values())) > 1:
         raise ValueError(f"it holds several genotypes; choose one with #NAME: {_listed(named)}")
-    return read_notation(next(iter(named.values())))
+    if name is not None and name not in named:
+        held = f"those of the file are {_listed(named)}" if named else "the file names none"
+        raise ValueError(f"no genotype is called {name!r} there; {held}")
+    return next(iter(named.values()), text) if name is None else named[name]
 
 
 def _listed(names: Iterable[str]) -> str:
-    several = list(names)
-    return ", ".join(several[:MAX_LISTED]) + (f" and {len(several) - MAX_LISTED} more" if several[MAX_LISTED:] else "")
-
-
-def _read_entry(text: str, index: str, *, source: str) -> Genotype:
-    try:
-        if not _is_json(text):
-            named = named_genotypes(text)
-            if index not in named:
-                held = f"those of the file are {_listed(named)}" if named else "the file names none"
-                raise ValueError(f"no genotype is called {index!r} there; {held}")
-            return read_notation(named[index])
-        return Genotype.from_dict(_entry(parse_json(text), index))
-    except ValueError as error:
-        raise ValueError(f"{source}: {error}") from None
+    first, rest = list(names)[:MAX_LISTED], list(names)[MAX_LISTED:]
+    return ", ".join(first) + (f" and {len(rest)} more" if rest else "")
 
 
 def _entry(data: object, index: str) -> object:

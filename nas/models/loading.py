@@ -74,9 +74,10 @@ def load_model(
         for_inference: Whether to fold permutations away; without, the model can be trained further.
         device: Where it is to live.
         num_classes: Outputs of a published model, 10 unless given.
-        in_channels: Of the images of a published model, 3 unless given.
+        in_channels: Channels of the images of a published model, 3 unless given.
         network: Settings of a published model's network that differ from the published ones, such as `filters`.
-        modules: Those beside this package's own that may define the network; None takes any that is imported by now.
+        modules: Modules, apart from this package's own, that may define the network; None takes all that are
+            imported by now.
 
     Returns:
         The model: maps images (N, C, H, W) to logits (N, num_classes). `model.record` tells the rest.
@@ -129,17 +130,16 @@ def find_model(
         middle = (0.5,) * channels  # as `nas export` has it for random weights
         return replace(record, num_classes=num_classes or 10, in_channels=channels, mean=middle, std=middle), None
     if not path.exists():
-        raise FileNotFoundError(_absent(source))
+        near = near_references(str(source))
+        hint = f"did you mean {near[0]}?" if near else f"published ones are {published_names()}"
+        raise FileNotFoundError(f"no run folder, exported model or published cell {str(source)!r}; {hint}")
     if (num_classes, in_channels, network) != (None, None, None):
         raise ValueError("num_classes, in_channels and network are for published names; a trained model has its own")
     folder = path if path.is_dir() else path.parent
-    if (folder / CARD_NAME).is_file():
-        record = record_of_card(folder)
-        if pretrained:
-            check_file(folder, WEIGHTS_FILE)
-    else:
-        record = record_of_run(folder)
-    weights = folder / WEIGHTS_FILE
+    has_card, weights = (folder / CARD_NAME).is_file(), folder / WEIGHTS_FILE
+    record = record_of_card(folder) if has_card else record_of_run(folder)
+    if has_card and pretrained:
+        check_file(folder, WEIGHTS_FILE)
     return _sized(record, weights), weights if pretrained else None
 
 
@@ -162,8 +162,11 @@ def build_model(record: ModelRecord, weights: Path | None, *, modules: Collectio
             sizes = setting if isinstance(setting, list) else [setting]
             if any(isinstance(size, int) and size > largest for size in sizes):
                 raise ValueError(f"{where}: network.{key}={setting} is more than the {largest} weights of the file")
+    settings = {key: value for key, value in record.network.items() if key != "_target_"}
+    cells = [] if record.genotype is None else [genotype_candidates(record.genotype)]
+    network = network_class(str(record.network["_target_"]), modules=modules)
     try:
-        made = _built(record, modules)
+        made: nn.Module = network(*cells, in_channels=record.in_channels, num_classes=record.num_classes, **settings)
     except (TypeError, RuntimeError, MemoryError, OverflowError) as error:
         raise ValueError(f"{where}: the network cannot be built: {str(error).splitlines()[0]}") from error
     harden_mixers(made)
@@ -191,14 +194,6 @@ def _sized(record: ModelRecord, weights: Path) -> ModelRecord:
     if classifier is None or stem is None or stem.ndim != 4:
         raise ValueError(f"{weights} lacks the weights of a stem and a classifier: it is of no network of this package")
     return replace(record, num_classes=len(classifier), in_channels=stem.shape[1])
-
-
-def _built(record: ModelRecord, modules: Collection[str] | None) -> nn.Module:
-    settings = {key: value for key, value in record.network.items() if key != "_target_"}
-    cells = [] if record.genotype is None else [genotype_candidates(record.genotype)]
-    network = network_class(str(record.network["_target_"]), modules=modules)
-    made: nn.Module = network(*cells, in_channels=record.in_channels, num_classes=record.num_classes, **settings)
-    return made
 
 
 def network_class(target: str, *, modules: Collection[str] | None = None) -> Any:
@@ -234,15 +229,6 @@ def _give(network: nn.Module, values: Mapping[str, Tensor], where: str) -> None:
             raise ValueError(
                 f"{where}: {name} holds numbers that are not finite: the file is damaged or training diverged"
             )
-    for name, value in values.items():
-        channels = len(value) if value.ndim else 0
-        if name.endswith(".index") and not torch.equal(value.sort().values, torch.arange(channels)):
+        if name.endswith(".index") and not torch.equal(value.sort().values, torch.arange(len(value))):
             raise ValueError(f"{where}: {name} is not a permutation")
     network.load_state_dict(dict(values))
-
-
-def _absent(source: str | Path) -> str:
-    """Says what might have been meant by a source that is nothing."""
-    near = near_references(str(source))
-    hint = f"did you mean {near[0]}?" if near else f"published ones are {published_names()}"
-    return f"no run folder, exported model or published cell {str(source)!r}; {hint}"

@@ -1,6 +1,6 @@
-"""What the macro-architectures have in common: numbers of cells, stems, mixers, initial weights."""
+"""Parts that the macro-architectures share: numbers of cells, stems, mixers, initial weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from torch import nn
 
@@ -42,7 +42,7 @@ def check_candidates(
 
     Args:
         candidates: By cell name.
-        network: Its name, for the message.
+        network: Name of the network, for the message.
         num_inputs: How many layers its cells read.
         spaces: Config groups of the spaces that it is for, for the message.
         cells: Names of its cells.
@@ -62,10 +62,18 @@ def check_candidates(
             )
 
 
-def check_dropout(dropout: float) -> None:
-    """Raises ValueError unless the probability lies in [0, 1)."""
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
+def check_choices(**given: tuple[object, Collection[object]]) -> None:
+    """Raises ValueError unless each setting, given with its choices, is one of them."""
+    for name, (value, choices) in given.items():
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+
+
+def make_dropout(probability: float) -> nn.Dropout:
+    """Returns the dropout before the linear layer; raises ValueError unless the probability lies in [0, 1)."""
+    if not 0 <= probability < 1:
+        raise ValueError(f"dropout must lie in [0, 1), got {probability}")
+    return nn.Dropout(probability)
 
 
 def build_mixers(candidates: CellCandidates, channels: int) -> nn.ModuleDict:
@@ -85,7 +93,7 @@ def reduction_cell(genotype: Genotype) -> CellGenotype:
 
 
 def conv_bn(in_channels: int, out_channels: int, *, stride: int) -> nn.Sequential:
-    """Returns what stems are made of: a 3x3 convolution and batch norm."""
+    """Returns a 3x3 convolution and batch norm, of which stems are made."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False), batch_norm(out_channels)
     )

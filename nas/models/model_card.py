@@ -1,13 +1,15 @@
-"""What there is to know of a trained model beside its weights: read from a run folder, kept as `model_card.json`."""
+"""Records of trained models, which hold all but the weights: read from run folders, kept as `model_card.json`."""
 
 import json
-import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, InstanceOf, PositiveInt, ValidationError
+from pydantic.dataclasses import dataclass
 
 from nas import __version__
 from nas.data.own_images import margin_of
@@ -15,6 +17,7 @@ from nas.models.genotype_files import bounded_text
 from nas.runs.checkpoints import file_digest, read_metadata, write_json
 from nas.runs.listing import read_config
 from nas.runs.old_names import with_current_names
+from nas.settings import Share, problem
 from search_spaces.genotype import Genotype, parse_json
 
 CARD_NAME = "model_card.json"
@@ -22,39 +25,53 @@ WEIGHTS_FILE = "weights.safetensors"
 CARD_VERSION = 1
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
 
+T = TypeVar("T")
+Several = Annotated[Sequence[T], AfterValidator(tuple)]
+"""A list, which is kept as a tuple."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+def _three(values: Any) -> Any:
+    if not isinstance(values, list | tuple) or len(values) != 3:
+        raise ValueError(f"must be [channels, height, width], got {values!r}")
+    return tuple(values)
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, allow_inf_nan=False))
 class ModelRecord:
-    """What a model is.
+    """Description of a model.
 
     Attributes:
-        name: Of the run or the published cell.
+        name: Name of the run or the published cell.
         genotype: None for a network without choices.
         network: `_target_`, the dotted name of the network's class, and its settings.
-        in_channels: Of the images; None where only the weights tell.
-        num_classes: Likewise.
+        in_channels: Channels of the images; None where only the weights tell.
+        num_classes: Number of classes; None where only the weights tell.
         image_shape: (C, H, W) that it was trained on; None where it is not known.
-        mean: Of each channel of the training images, in units of the full scale; None where it is not known.
-        std: Standard deviation likewise.
+        mean: Mean of each channel of the training images, in units of the full scale; None where it is not known.
+        std: Standard deviation of each channel, in the same units.
         margin: Side of the part in the middle that test pictures showed, as a share of the shorter side, see
-            `nas.data.cropping`; None where it was all of it.
+            `nas.data.image_files`; None where it was all of it.
         class_names: Name of each label; None where they are not known.
         data: Name of the data set, if there was one.
         test_accuracy: That of these weights at the end of training, a fraction, where it was measured.
     """
 
     name: str
-    genotype: Genotype | None
+    genotype: InstanceOf[Genotype] | None
     network: dict[str, Any]
-    in_channels: int | None = None
-    num_classes: int | None = None
-    image_shape: tuple[int, int, int] | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    margin: float | None = None
-    class_names: tuple[str, ...] | None = None
+    in_channels: PositiveInt | None = None
+    num_classes: PositiveInt | None = None
+    image_shape: Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], BeforeValidator(_three)] | None = None
+    mean: Several[float] | None = None
+    std: Several[Annotated[float, Field(gt=0)]] | None = None
+    margin: Share | None = None
+    class_names: Several[str] | None = None
     data: str | None = None
     test_accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.mean or ()) != len(self.std or ()):
+            raise ValueError("mean and std must have one number a channel each")
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the record, ready for JSON."""
@@ -76,15 +93,16 @@ def record_of_run(run: Path) -> ModelRecord:
     if text is None:
         raise ValueError(f"{weights} is not a whole file of weights, or does not say of which model they are")
     model = _checked(parse_json(text), weights)
-    data = read_mapping(run / "data.json")
+    data, config = read_mapping(run / "data.json"), read_config(run).get("data")
     members = read_mapping(run / "metrics.json").get("members") or [{}]
-    config = read_config(run).get("data")
+    first = members[0] if isinstance(members, list) and isinstance(members[0], dict) else {}  # whose weights are kept
     own = {
         "name": run.name,
         "data": data.get("name"),
         "margin": margin_of(config) if isinstance(config, dict) else None,
+        "test_accuracy": first.get("test_accuracy"),
     }
-    return _record(weights, {**model, **data, **_first_accuracy(members), **own})
+    return _record(weights, {**model, **data, **own})
 
 
 def record_of_card(folder: Path) -> ModelRecord:
@@ -107,11 +125,7 @@ def model_text(genotype: Genotype | None, network: object) -> str:
 
 def versions() -> dict[str, str]:
     """Returns the versions of the packages that an exported model depends on, those that are there."""
-    found = {"shufflenas": __version__}
-    for name in PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+    return {"shufflenas": __version__, **{name: metadata.version(name) for name in PACKAGES if find_spec(name)}}
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -149,22 +163,24 @@ def file_facts(path: Path) -> dict[str, Any]:
 
 
 def check_file(folder: Path, name: str) -> None:
-    """Compares a file with what the card beside it says of it.
+    """Compares a file with what the card in its folder says of it.
 
     Raises:
         FileNotFoundError: If the file is not there.
         ValueError: If the card does not know it, or knows another size or content.
     """
     path, files = folder / name, read_mapping(folder / CARD_NAME).get("files")
-    told = files.get(name) if isinstance(files, dict) else None
-    if not isinstance(told, dict):
+    said = files.get(name) if isinstance(files, dict) else None
+    if not isinstance(said, dict):
         raise ValueError(f"{folder / CARD_NAME} does not mention {name}")
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}, which {CARD_NAME} mentions")
-    size = path.stat().st_size
-    if size != told.get("bytes"):
-        raise ValueError(f"{path} has {size} bytes; {CARD_NAME} says {told.get('bytes')}: it is not the whole file")
-    if file_digest(path) != told.get("sha256"):
+    found = file_facts(path)
+    if found["bytes"] != said.get("bytes"):
+        raise ValueError(
+            f"{path} has {found['bytes']} bytes; {CARD_NAME} says {said.get('bytes')}: it is not the whole file"
+        )
+    if found["sha256"] != said.get("sha256"):
         raise ValueError(f"{path} is not the file of {CARD_NAME}: its sha256 is another")
 
 
@@ -174,58 +190,18 @@ def _record(path: Path, data: Mapping[str, Any]) -> ModelRecord:
     if not isinstance(network, dict) or not isinstance(network.get("_target_"), str):
         raise ValueError(f"{path}: network must name its class as _target_, got {network!r}")
     try:
-        cell = data.get("genotype")
-        genotype = None if cell is None else Genotype.from_dict(cell)
+        genotype = None if data.get("genotype") is None else Genotype.from_dict(data["genotype"])
     except ValueError as error:
         raise ValueError(f"{path}: genotype: {error}") from None
-    _check_facts(data, path)
-    lists = {
-        key: tuple(data[key]) for key in ("mean", "std", "class_names", "image_shape") if data.get(key) is not None
-    }
-    plain = {key: data.get(key) for key in ("in_channels", "num_classes", "margin", "data", "test_accuracy")}
-    return ModelRecord(name=str(data.get("name", "model")), genotype=genotype, network=network, **plain, **lists)  # type: ignore[arg-type]
-
-
-def _check_facts(data: Mapping[str, Any], path: Path) -> None:
-    """Raises ValueError if an entry of a record is of another kind than it must be; absent ones are None."""
-    rules: dict[str, tuple[str, Callable[[Any], bool]]] = {
-        "image_shape": ("whole numbers of at least 1", _is_positive),
-        "mean": ("numbers", _is_number),
-        "std": ("numbers above 0", lambda value: _is_number(value) and value > 0),
-        "class_names": ("texts", lambda value: isinstance(value, str)),
-    }
-    for key, (kind, holds) in rules.items():
-        values = data.get(key)
-        if values is not None and not (isinstance(values, list | tuple) and all(map(holds, values))):
-            raise ValueError(f"{path}: {key} must be a list of {kind}, got {values!r}")
-    for key in ("num_classes", "in_channels"):
-        if not (data.get(key) is None or _is_positive(data[key])):
-            raise ValueError(f"{path}: {key} must be a whole number of at least 1, got {data[key]!r}")
-    margin = data.get("margin")
-    if margin is not None and not (_is_number(margin) and 0 < margin <= 1):
-        raise ValueError(f"{path}: margin must lie in (0, 1], got {margin!r}")
-    if data.get("image_shape") is not None and len(data["image_shape"]) != 3:
-        raise ValueError(f"{path}: image_shape must be [channels, height, width], got {data['image_shape']!r}")
-    if len(data.get("mean") or ()) != len(data.get("std") or ()):
-        raise ValueError(f"{path}: mean and std must have one number a channel each")
-
-
-def _is_positive(value: Any) -> bool:
-    return type(value) is int and value > 0
-
-
-def _is_number(value: Any) -> bool:
-    """Whether an entry is a number that fits into a float."""
-    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    facts = {field.name: data[field.name] for field in fields(ModelRecord) if data.get(field.name) is not None}
+    try:
+        facts |= {"name": str(data.get("name", "model")), "genotype": genotype, "network": network}
+        return ModelRecord(**facts)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {problem(error)}") from None
 
 
 def _checked(data: object, path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ValueError(f"{path} must hold an object, got {type(data).__name__}")
     return data
-
-
-def _first_accuracy(members: Any) -> dict[str, Any]:
-    """Returns the accuracy of the member whose weights are kept, the first."""
-    first = members[0] if isinstance(members, list) and isinstance(members[0], dict) else {}
-    return {"test_accuracy": first.get("test_accuracy")}

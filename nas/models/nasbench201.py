@@ -19,8 +19,8 @@ class CellLayer(nn.Module):
 
     Args:
         channels: C, in and out.
-        candidates: Of the cell.
-        affine: As of `Cell`.
+        candidates: Candidates of the cell.
+        affine: As in `Cell`.
     """
 
     def __init__(self, channels: int, candidates: CellCandidates, *, affine: bool) -> None:
@@ -79,7 +79,7 @@ class NASBench201Network(nn.Module):
     Args:
         candidates: By cell name, what may be chosen: `space.candidates()` for the supernet,
             `genotype_candidates(genotype)` for the derived model.
-        in_channels: Of the images.
+        in_channels: Channels of the images.
         num_classes: Outputs of the head.
         filters: C, at least 1.
         cells_per_stage: Cells in a stage: one number, or three.

@@ -1,7 +1,8 @@
-"""What a run says of the networks of its cells: their settings, and the images and classes they are for."""
+"""Networks of the cells of a run, as its files describe them: settings, and the images and classes they are for."""
 
 import json
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,9 @@ def network_of_run(run: Path, genotype: Genotype, *, modules: Collection[str] = 
     """Returns the network's settings with which a run trained this genotype, or else would; None if no run's.
 
     Args:
-        run: Its folder.
-        genotype: Of the cells.
-        modules: Those beside this package's own that may define the network.
+        run: Folder of the run.
+        genotype: Genotype of the cells.
+        modules: Modules, apart from this package's own, that may define the network.
 
     Raises:
         ValueError: If they name something else to be called than a network: what a run's files say is not trusted.
@@ -57,12 +58,11 @@ def _recorded_network(run: Path, genotype: Genotype) -> dict[str, Any] | None:
 
 def trained_network(run: Path, genotype: Genotype | None) -> dict[str, Any] | None:
     """Returns the network's settings with which a run trained this genotype; None if it did not."""
-    try:
+    with suppress(ValueError, LookupError, TypeError):  # nothing was trained, or what it was is not said
         trained = json.loads(read_metadata(run / "weights.safetensors")["model"])
-        cell = None if genotype is None else genotype.to_dict()
-        return dict(with_current_names(trained["network"])) if trained["genotype"] == cell else None
-    except (ValueError, LookupError, TypeError):  # nothing was trained, or what it was is not said
-        return None
+        if trained["genotype"] == (None if genotype is None else genotype.to_dict()):
+            return dict(with_current_names(trained["network"]))
+    return None
 
 
 def _configured_network(run: Path) -> dict[str, Any] | None:
@@ -105,11 +105,9 @@ def overrides_of_run(reference: str) -> dict[str, str]:
 
 def _is_plain(value: Any) -> bool:
     """Whether a value means in an override what it means in a file."""
-    if isinstance(value, str):
-        return value.isidentifier()
     if isinstance(value, list):
         return all(isinstance(one, int) for one in value)
-    return value is None or isinstance(value, int | float)
+    return value.isidentifier() if isinstance(value, str) else value is None or isinstance(value, int | float)
 
 
 def network_config(group: str, settings: Mapping[str, Any]) -> DictConfig:

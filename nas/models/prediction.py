@@ -1,4 +1,4 @@
-"""A trained model on image files: finding them, bringing them to the model's size, and its most likely classes."""
+"""Predictions of a trained model on image files: files are found, brought to its size, and classified."""
 
 import glob
 from collections.abc import Sequence
@@ -11,8 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from nas.data.cropping import Framing, decode_part
-from nas.data.image_files import SUFFIXES, decode_image, eight_bits, images_below, opened_image
+from nas.data.image_files import SUFFIXES, Framing, decode_image, decode_part, eight_bits, images_below, opened_image
 from nas.models.prediction_settings import PredictSettings
 
 
@@ -23,7 +22,7 @@ class Prediction:
     Attributes:
         file: The image.
         labels: Numbers of the classes, the most likely first.
-        probabilities: Of these, by softmax.
+        probabilities: Probabilities of these, by softmax.
     """
 
     file: Path
@@ -36,7 +35,7 @@ def find_images(given: str | Sequence[str]) -> list[Path]:
 
     Args:
         given: A file, a folder (with all below it, hidden ones passed over) or a pattern, or several of these. In
-            folders, files are told by their suffix.
+            folders, files are known by their suffix.
 
     Raises:
         FileNotFoundError: If one of them names no file.
@@ -44,17 +43,12 @@ def find_images(given: str | Sequence[str]) -> list[Path]:
     found: list[Path] = []
     for text in [given] if isinstance(given, str) else given:
         path = Path(text).expanduser()
-        if path.is_dir():
-            files = images_below(path)
-            reason = f"{path} holds no image ({', '.join(sorted(SUFFIXES))})"
-        elif path.exists():
-            files, reason = [path], ""
-        else:
-            matches = [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207 (absolute patterns)
-            files = [file for file in matches if file.is_file()]
-            reason = f"no such image, folder or pattern: {text}"
+        matches = map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute patterns)
+        whole = [path] if path.exists() else [file for file in matches if file.is_file()]
+        files = images_below(path) if path.is_dir() else whole
         if not files:
-            raise FileNotFoundError(reason)
+            empty = f"{path} holds no image ({', '.join(sorted(SUFFIXES))})"
+            raise FileNotFoundError(empty if path.is_dir() else f"no such image, folder or pattern: {text}")
         found += sorted(files)
     return list(dict.fromkeys(found))
 
@@ -70,7 +64,7 @@ def read_image(
         resize: `crop` cuts out the largest part of the right proportions from the middle, `stretch` changes the
             proportions, `pad` adds black, `none` takes the image as it is.
         margin: Side of the part that `crop` cuts out, as a share of the largest; None where the model was trained
-            without, see `nas.data.cropping`.
+            without, see `nas.data.image_files`.
 
     Returns:
         (C, H, W) uint8.
@@ -115,7 +109,7 @@ def predict(
         files: The images.
         settings: How images get the model's size, how many at once, and classes of each; all where there are fewer.
         image_shape: (C, H, W) of the model.
-        margin: Of what is cropped, see `read_image`.
+        margin: Margin of what is cropped, see `read_image`.
         device: Where the model is.
 
     Returns:

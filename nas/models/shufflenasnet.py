@@ -4,7 +4,6 @@ Built with every candidate it is the supernet; built with one genotype's edges i
 the same names in both, so weights move between them by key and give bitwise equal outputs.
 """
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -16,15 +15,16 @@ from nas.models.macro import (
     build_mixers,
     cells_of_stages,
     check_candidates,
-    check_dropout,
+    check_choices,
     conv_bn,
     initialise,
+    make_dropout,
     reduction_cell,
 )
 from search_spaces.cells import Cell, CellCandidates
 from search_spaces.genotype import Genotype
 from search_spaces.gradients import with_dense_gradient
-from search_spaces.ops import FactorizedReduction, SeparableConv, batch_norm, relu_conv_bn
+from search_spaces.ops import FactorizedReduction, SeparableConv, relu_conv_bn
 
 CellBuilder = Callable[..., Cell]
 """Makes a cell from channels, candidates and `strided`."""
@@ -32,6 +32,7 @@ CellBuilder = Callable[..., Cell]
 SHORTCUTS = ("factorized_reduction", "sep_conv", "reduction_cell")
 STEMS = ("enas", "plain", "imagenet")
 MACROS = ("cifar", "imagenet")
+MERGES = ("sum", "concat_conv1x1")
 
 
 class NormalLayer(nn.Module):
@@ -39,7 +40,7 @@ class NormalLayer(nn.Module):
 
     Args:
         channels: C, even.
-        candidates: Of the normal cell.
+        candidates: Candidates of the normal cell.
         build_cell: Makes the cell.
     """
 
@@ -68,7 +69,7 @@ class ReductionLayer(nn.Module):
 
     Args:
         channels: C of the input.
-        candidates: Of the reduction cell.
+        candidates: Candidates of the reduction cell.
         shortcut: One of `SHORTCUTS`.
         build_cell: Makes the cell.
     """
@@ -115,7 +116,7 @@ class ShuffleNASNet(nn.Module):
     Args:
         candidates: By cell name, what may be chosen: `space.candidates()` for the supernet,
             `genotype_candidates(genotype)` for the derived model.
-        in_channels: Of the images.
+        in_channels: Channels of the images.
         num_classes: Outputs of the head.
         filters: F, the channels of the first stage, even.
         cells_per_stage: Normal layers in a stage (§III-B): one number for all stages, or one a stage.
@@ -156,39 +157,25 @@ class ShuffleNASNet(nn.Module):
         check_candidates(candidates, network="ShuffleNASNet", num_inputs=1, spaces="shufflenas")
         if filters < 4 or filters % 2:
             raise ValueError(f"filters must be even and at least 4 (half of them pass a cell), got {filters}")
-        if macro not in MACROS:
-            raise ValueError(f"macro must be one of {', '.join(MACROS)}, got {macro!r}")
-        if stem not in STEMS:
-            raise ValueError(f"stem must be one of {', '.join(STEMS)}, got {stem!r}")
+        check_choices(macro=(macro, MACROS), stem=(stem, STEMS), merge=(merge, MERGES), shortcut=(shortcut, SHORTCUTS))
         if stem == "imagenet" and macro == "imagenet":
             raise ValueError("stem=imagenet has stride 8 by itself and needs macro=cifar, got macro=imagenet")
-        if merge not in ("sum", "concat_conv1x1"):
-            raise ValueError(f"merge must be sum or concat_conv1x1, got {merge!r}")
-        if shortcut not in SHORTCUTS:
-            raise ValueError(f"shortcut must be one of {', '.join(SHORTCUTS)}, got {shortcut!r}")
-        check_dropout(dropout)
         build_cell = partial(Cell, merge=merge, merge_batch_norm=merge_batch_norm, sharing=sharing, affine=affine)
         cells = cells_of_stages(cells_per_stage, stages)
         self.filters = filters
-        self.smallest_image = 2 ** (stages - 1 + _stem_halvings(stem, macro))
+        stem_halvings = 3 if stem == "imagenet" else 2 if macro == "imagenet" else 0
+        self.smallest_image = 2 ** (stages - 1 + stem_halvings)
         self.stem = _build_stem(stem, in_channels=in_channels, filters=filters, macro=macro)
-        layers: list[nn.Module] = []
+        self.layers, channels = nn.ModuleList(), filters
         for stage, num_cells in enumerate(cells):
             if stage > 0:
-                layers.append(
-                    ReductionLayer(
-                        filters * 2 ** (stage - 1),
-                        candidates["reduction"],
-                        shortcut=shortcut,
-                        build_cell=build_cell,
-                    )
-                )
-            layers += [
-                NormalLayer(filters * 2**stage, candidates["normal"], build_cell=build_cell) for _ in range(num_cells)
-            ]
-        self.layers = nn.ModuleList(layers)
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(filters * 2 ** (stages - 1), num_classes, bias=False)
+                reduction = candidates["reduction"]
+                self.layers.append(ReductionLayer(channels, reduction, shortcut=shortcut, build_cell=build_cell))
+                channels *= 2
+            for _ in range(num_cells):
+                self.layers.append(NormalLayer(channels, candidates["normal"], build_cell=build_cell))
+        self.dropout = make_dropout(dropout)
+        self.classifier = nn.Linear(channels, num_classes, bias=False)
         initialise(self)
 
     def forward(self, images: Tensor, genotype: Genotype, *, drop_prob: float | Tensor = 0.0) -> Tensor:
@@ -212,22 +199,14 @@ class ShuffleNASNet(nn.Module):
         return logits
 
 
-def _stem_halvings(stem: str, macro: str) -> int:
-    """Returns how many times the stem halves the resolution."""
-    return 3 if stem == "imagenet" else 2 if macro == "imagenet" else 0
-
-
 def _build_stem(stem: str, *, in_channels: int, filters: int, macro: str) -> nn.Sequential:
     """Returns the stem, of stride 4 in the ImageNet macro, and of 8 if it is ImageNet's itself."""
     if stem == "imagenet":
-        widths = (in_channels, filters // 2, filters, filters)
-        halvings = [[conv_bn(*pair, stride=2), nn.ReLU()] for pair in itertools.pairwise(widths)]
-        return nn.Sequential(*list(itertools.chain.from_iterable(halvings))[:-1])
+        half = filters // 2
+        halving = [conv_bn(in_channels, half, stride=2), nn.ReLU(), conv_bn(half, filters, stride=2), nn.ReLU()]
+        return nn.Sequential(*halving, conv_bn(filters, filters, stride=2))
     width = 3 * filters if stem == "enas" else filters
-    stride = 2 if macro == "imagenet" else 1
-    layers: list[nn.Module] = [nn.Conv2d(in_channels, width, 3, stride, padding=1, bias=False), batch_norm(width)]
-    if stem == "enas":
-        layers += relu_conv_bn(width, filters)
-    if macro == "imagenet":
-        layers.append(nn.MaxPool2d(3, 2, padding=1))
-    return nn.Sequential(*layers)
+    first = conv_bn(in_channels, width, stride=2 if macro == "imagenet" else 1)
+    second = relu_conv_bn(width, filters) if stem == "enas" else nn.Sequential()
+    pool = [nn.MaxPool2d(3, 2, padding=1)] if macro == "imagenet" else []
+    return nn.Sequential(*first, *second, *pool)

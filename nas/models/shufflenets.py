@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas.models.macro import check_choices
 from search_spaces.mixers import MixerBuilder
 from search_spaces.ops import batch_norm
 from search_spaces.shuffles import build_mixer, check_mixer
@@ -101,9 +102,9 @@ class ShuffleNetV1(nn.Module):
         num_classes: Outputs of the head.
         groups: g, one of 1, 2, 3, 4, 8.
         width: Factor of the channels: 0.25, 0.5, 1.0, 1.5 or 2.0; with 2 or 4 groups, 1.0 or 2.0.
-        in_channels: Of the images.
+        in_channels: Channels of the images.
         macro: `imagenet` (strided stem and max pooling: 224x224 ends at 7x7) or `cifar` (neither: 32x32 ends at 4x4).
-        mixer: Of each unit, on its bottleneck channels in g groups: a name in the mixer table, or a builder.
+        mixer: Mixer of each unit, on its bottleneck channels in g groups: a name in the mixer table, or a builder.
 
     Raises:
         ValueError: If an argument is out of range or unknown, or g does not divide the channels of that width.
@@ -123,10 +124,7 @@ class ShuffleNetV1(nn.Module):
         mixer: str | MixerBuilder = "channel_shuffle",
     ) -> None:
         super().__init__()
-        if groups not in V1_CHANNELS:
-            raise ValueError(f"groups must be one of {', '.join(map(str, V1_CHANNELS))}, got {groups}")
-        if width not in V1_STEM_CHANNELS:
-            raise ValueError(f"width must be one of {', '.join(map(str, V1_STEM_CHANNELS))}, got {width}")
+        check_choices(groups=(groups, V1_CHANNELS), width=(width, V1_STEM_CHANNELS), macro=(macro, MACROS))
         stage_channels = round(width * V1_CHANNELS[groups])
         if stage_channels % (4 * groups):  # the bottlenecks have a quarter
             raise ValueError(f"width must be 1.0 or 2.0 with {groups} groups, which divide no other, got {width}")
@@ -156,9 +154,9 @@ class ShuffleNetV2(nn.Module):
     Args:
         num_classes: Outputs of the head.
         width: One of 0.5, 1.0, 1.5, 2.0.
-        in_channels: Of the images.
+        in_channels: Channels of the images.
         macro: `imagenet` or `cifar`, see `ShuffleNetV1`.
-        mixer: Of each unit, on all its channels in 2 groups: a name in the mixer table, or a builder.
+        mixer: Mixer of each unit, on all its channels in 2 groups: a name in the mixer table, or a builder.
 
     Raises:
         ValueError: If an argument is out of range or unknown.
@@ -177,8 +175,7 @@ class ShuffleNetV2(nn.Module):
         mixer: str | MixerBuilder = "channel_shuffle",
     ) -> None:
         super().__init__()
-        if width not in V2_CHANNELS:
-            raise ValueError(f"width must be one of {', '.join(map(str, V2_CHANNELS))}, got {width}")
+        check_choices(width=(width, V2_CHANNELS), macro=(macro, MACROS))
         final_channels = 2048 if width == 2.0 else 1024
         self.smallest_image = 2 ** (len(STAGE_UNITS) + (2 if macro == "imagenet" else 0))
         self.stem = _build_stem(in_channels, V2_STEM_CHANNELS, macro=macro)
@@ -195,10 +192,10 @@ class ShuffleNetV2(nn.Module):
 
 
 def _mixer_builder(mixer: str | MixerBuilder) -> MixerBuilder:
-    if not isinstance(mixer, str):
-        return mixer
-    check_mixer(mixer)
-    return partial(build_mixer, mixer)
+    if isinstance(mixer, str):
+        check_mixer(mixer)
+        return partial(build_mixer, mixer)
+    return mixer
 
 
 def _conv_bn(
@@ -207,8 +204,7 @@ def _conv_bn(
     """Convolution without bias, BN, relu; He-normal here and not over the network, so that mixers keep their start."""
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False)
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-    layers: list[nn.Module] = [conv, batch_norm(out_channels)]
-    return nn.Sequential(*layers, nn.ReLU(inplace=True)) if relu else nn.Sequential(*layers)
+    return nn.Sequential(conv, batch_norm(out_channels), *([nn.ReLU(inplace=True)] if relu else []))
 
 
 def _depthwise_bn(channels: int, *, strided: bool) -> nn.Sequential:
@@ -216,8 +212,6 @@ def _depthwise_bn(channels: int, *, strided: bool) -> nn.Sequential:
 
 
 def _build_stem(in_channels: int, channels: int, *, macro: str) -> nn.Sequential:
-    if macro not in MACROS:
-        raise ValueError(f"macro must be one of {', '.join(MACROS)}, got {macro!r}")
     if macro == "cifar":
         return _conv_bn(in_channels, channels, kernel_size=3)
     return nn.Sequential(*_conv_bn(in_channels, channels, kernel_size=3, stride=2), nn.MaxPool2d(3, 2, padding=1))

@@ -12,24 +12,57 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.models.auxiliary import AuxiliaryHead
 from nas.models.macro import (
     build_mixers,
     cells_of_stages,
     check_candidates,
-    check_dropout,
+    check_choices,
     conv_bn,
     initialise,
+    make_dropout,
     reduction_cell,
 )
 from search_spaces.cells import Cell, CellCandidates
 from search_spaces.genotype import Genotype
-from search_spaces.ops import FactorizedReduction, relu_conv_bn
+from search_spaces.ops import FactorizedReduction, batch_norm, relu_conv_bn
 
 STAGES = 3
 STEM_WIDTH = 3  # channels of the CIFAR stem, in filters
 MACROS = ("enas", "darts")
 STEMS = ("cifar", "imagenet")
+AUXILIARY_CHANNELS = (128, 768)
+
+
+class AuxiliaryHead(nn.Module):
+    """A second classifier on an inner layer, for training only (the code of ENAS and DARTS; Szegedy et al. 2015).
+
+    relu, 5x5 average pooling of stride 3, 1x1 conv to 128, BN, relu, 2x2 conv to 768, BN, relu, mean, linear. The
+    published ones are made for layers of 8x8; smaller layers are pooled to 2x2.
+
+    Args:
+        channels: C of the layer.
+        num_classes: Outputs.
+    """
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        first, second = AUXILIARY_CHANNELS
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, first, 1, bias=False),
+            batch_norm(first),
+            nn.ReLU(),
+            nn.Conv2d(first, second, 2, bias=False),
+            batch_norm(second),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Linear(second, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to logits (N, num_classes)."""
+        x = F.relu(x)
+        x = F.avg_pool2d(x, 5, 3) if min(x.shape[2:]) >= 8 else F.adaptive_avg_pool2d(x, 2)
+        logits: Tensor = self.classifier(self.features(x).mean(dim=(2, 3)))
+        return logits
 
 
 class StackedLayer(nn.Module):
@@ -40,9 +73,9 @@ class StackedLayer(nn.Module):
     passes one of the two always.
 
     Args:
-        in_channels: Of the layer before the last, and of the last.
+        in_channels: Channels of the layer before the last, and of the last.
         channels: C of the cell.
-        candidates: Of the cell.
+        candidates: Candidates of the cell.
         reducing: Whether this is a reduction layer.
         older_is_larger: Whether the layer before the last has twice the resolution of the last.
         macro: One of `MACROS`.
@@ -108,7 +141,7 @@ class StackedCells(nn.Module):
 
     Args:
         candidates: By cell name, what may be chosen; cells of two inputs.
-        in_channels: Of the images.
+        in_channels: Channels of the images.
         num_classes: Outputs of the head.
         filters: F, at least 2.
         cells_per_stage: Normal layers in a stage: one number, or three.
@@ -148,11 +181,7 @@ class StackedCells(nn.Module):
         check_candidates(candidates, network="StackedCells", num_inputs=2, spaces="nasnet or darts")
         if filters < 2:
             raise ValueError(f"filters must be at least 2, got {filters}")
-        if macro not in MACROS:
-            raise ValueError(f"macro must be one of {', '.join(MACROS)}, got {macro!r}")
-        if stem not in STEMS:
-            raise ValueError(f"stem must be one of {', '.join(STEMS)}, got {stem!r}")
-        check_dropout(dropout)
+        check_choices(macro=(macro, MACROS), stem=(stem, STEMS))
         cells = cells_of_stages(cells_per_stage, STAGES)
         build_cell = partial(Cell, merge=merge, merge_batch_norm=merge_batch_norm, sharing=sharing, affine=affine)
         self.macro = macro
@@ -182,7 +211,7 @@ class StackedCells(nn.Module):
             if auxiliary
             else None
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = make_dropout(dropout)
         self.classifier = nn.Linear(widths[1], num_classes, bias=macro == "darts")
         initialise(self)
 

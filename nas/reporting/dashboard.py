@@ -21,7 +21,7 @@ from search_spaces.genotype import Genotype
 
 BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-=+*#@"
 MAX_CURVE = 60  # characters
-FIGURES = 34  # columns left for what stands beside a curve
+FIGURES = 34  # columns left for the text to the right of a curve
 SPACE_BETWEEN = 4  # columns between two cells
 SPARE_LINES = 3  # of the terminal, so that a row printed above does not push the drawing out
 
@@ -63,11 +63,11 @@ def dashboard(
 
 @dataclass(slots=True, kw_only=True)
 class Dashboard:
-    """What `dashboard` shows, and the way in which a search tells how far it is.
+    """Live view of a search, which reports to it how far it is.
 
     Attributes:
-        bar: Of what is done.
-        rows: Of the search, which adds to them.
+        bar: Progress bar of the search.
+        rows: Rows of the search, which adds to them.
         best: Returns the best cell so far.
         merge: What joins the loose ends of a cell.
         console: Where it is shown.
@@ -109,12 +109,17 @@ class Dashboard:
 
 def curve_lines(rows: Sequence[Mapping[str, float]], *, width: int, blocks: str = BLOCKS) -> list[str]:
     """Returns a line for the rewards and one for the entropy, as far as the rows have them."""
+    last = rows[-1] if rows else {}
+    figures = {
+        "reward": f"{last.get('reward', math.nan):.4f}" + (f", best {last['best']:.4f}" if "best" in last else ""),
+        "entropy": f"{last.get('entropy', math.nan):.3f} nats",
+    }
     lines = []
-    for key, figures in (("reward", _reward_figures), ("entropy", _entropy_figures)):
+    for key, text in figures.items():
         values = [row.get(key, math.nan) for row in rows]
-        if any(math.isfinite(value) for value in values):
+        if any(map(math.isfinite, values)):
             curve = sparkline(values, width=max(8, min(MAX_CURVE, width - FIGURES)), blocks=blocks)
-            lines.append(f"{key:<8} {curve}  {figures(rows[-1])}")
+            lines.append(f"{key:<8} {curve}  {text}")
     return lines
 
 
@@ -124,8 +129,8 @@ def cell_lines(genotype: Genotype, *, width: int, unicode: bool, merge: str) -> 
     widths = [max(map(len, cell)) + SPACE_BETWEEN for cell in cells]
     if sum(widths) - SPACE_BETWEEN > width:
         return [line for cell in cells for line in cell]
-    beside = zip_longest(*cells, fillvalue="")
-    return ["".join(f"{line:<{room}}" for line, room in zip(row, widths, strict=True)).rstrip() for row in beside]
+    lines = zip_longest(*cells, fillvalue="")
+    return ["".join(f"{line:<{room}}" for line, room in zip(row, widths, strict=True)).rstrip() for row in lines]
 
 
 def sparkline(values: Sequence[float], *, width: int, blocks: str = BLOCKS) -> str:
@@ -151,11 +156,3 @@ def sparkline(values: Sequence[float], *, width: int, blocks: str = BLOCKS) -> s
     return "".join(
         " " if math.isnan(level) else blocks[min(len(blocks) - 1, int(level * len(blocks)))] for level in levels
     )
-
-
-def _reward_figures(row: Mapping[str, float]) -> str:
-    return f"{row.get('reward', math.nan):.4f}" + (f", best {row['best']:.4f}" if "best" in row else "")
-
-
-def _entropy_figures(row: Mapping[str, float]) -> str:
-    return f"{row.get('entropy', math.nan):.3f} nats"

@@ -1,9 +1,11 @@
-"""Rows of latencies as a person reads them: the table, the comparison with the references, a flat row for CSV."""
+"""Measured latencies as a person reads them: figure, table, comparison with the references, flat rows for CSV."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from nas.reporting.latency_plots import line_labels
+from nas.reporting.figures.costs import latency_charts, line_labels
+from nas.reporting.figures.drawing import write_figure
 from nas.runs.console import Column, Table, result
 
 Row = dict[str, Any]
@@ -17,6 +19,20 @@ COLUMNS = (
 )
 
 
+def comparison_plot(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
+    """Draws latency and images per second against batch size, a line a model, axes logarithmic.
+
+    Args:
+        rows: With `model`, `backend`, `precision`, `threads`, `batch_size`, `median_ms`, `p95_ms`.
+        path: Where the SVG goes.
+
+    Raises:
+        ValueError: If there are no rows.
+    """
+    rated = [{"images_per_second": 1000 * row["batch_size"] / row["median_ms"], **row} for row in rows]
+    write_figure(path, *latency_charts(line_labels(rated)))
+
+
 def print_table(rows: Sequence[Row], references: Sequence[str]) -> None:
     """Prints a row each, the lines of the figure one after the other."""
     lines = line_labels(rows)
@@ -24,10 +40,8 @@ def print_table(rows: Sequence[Row], references: Sequence[str]) -> None:
     speedups = [Column(f"speedup {name}", f"x {name}", ".2f") for name in references]
     compiled = [Column("prepare_seconds", "prepared s", ".1f")] if {row["backend"] for row in rows} != {"eager"} else []
     table = Table([Column("label", f"{'model':>{width}}", ""), *COLUMNS, *compiled, *speedups])
-    for label, measured in lines.items():
-        for row in measured:
-            ratios = {f"speedup {name}": found["ratio"] for name, found in row["speedup"].items()}
-            table.row({**row, **ratios, "label": label})
+    for row in (row for measured in lines.values() for row in measured):
+        table.row({**row, **{f"speedup {name}": found["ratio"] for name, found in row["speedup"].items()}})
 
 
 def conclude(rows: Sequence[Row], references: Sequence[str]) -> None:
@@ -51,7 +65,6 @@ def conclude(rows: Sequence[Row], references: Sequence[str]) -> None:
 
 def flat_row(row: Mapping[str, Any]) -> Row:
     """Returns a row without a level below."""
-    flat = {key: value for key, value in row.items() if key != "speedup"}
-    for reference, found in row["speedup"].items():
-        flat |= {f"speedup_{key} {reference}": value for key, value in found.items()}
-    return flat
+    speedups = row["speedup"].items()
+    ratios = {f"speedup_{key} {name}": value for name, found in speedups for key, value in found.items()}
+    return {**{key: value for key, value in row.items() if key != "speedup"}, **ratios}

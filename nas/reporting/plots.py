@@ -1,12 +1,15 @@
-"""The figures that a search and a retraining leave in their run folders."""
+"""The figures that searches, retrainings and their costs leave in run folders."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nas.costs.pareto import Point
+from nas.reporting.figures.colours import BLUE, GREEN, GREY, ORANGE
+from nas.reporting.figures.costs import cloud, stairs
 from nas.reporting.figures.drawing import write_figure
-from nas.reporting.figures.learning import retrain_chart, reward_chart, single_chart
-from nas.reporting.figures.policy import choice_charts
+from nas.reporting.figures.figures import Axis, Chart, Series
+from nas.reporting.figures.searches import choice_charts, diagnostic_charts, retrain_chart, reward_chart, single_chart
 
 
 def search_curves(rows: Sequence[Mapping[str, float]], path: str | Path) -> None:
@@ -49,3 +52,70 @@ def training_curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None
         ValueError: If there are no values.
     """
     write_figure(path, retrain_chart(rows, "test_accuracy"))
+
+
+def diagnostics_plot(rows: Sequence[Mapping[str, float]], path: str | Path, *, marks: Sequence[int] = ()) -> None:
+    """Draws repeats and regret, the entropy of every decision and the probability of every op and mixer.
+
+    Args:
+        rows: Rows of `nas.searching.diagnostics.recording`, one an epoch.
+        path: Where the SVG goes.
+        marks: Epochs in which something was found, drawn as dashed lines.
+
+    Raises:
+        ValueError: If `rows` is empty.
+    """
+    write_figure(path, *diagnostic_charts(rows, marks=marks))
+
+
+def pareto_plot(
+    groups: Mapping[str, Sequence[Point]],
+    *,
+    front: Sequence[Point],
+    axis: str,
+    target: float | None,
+    path: str | Path,
+) -> None:
+    """Draws accuracy against cost, and the Pareto front as a staircase.
+
+    Args:
+        groups: Points (cost, accuracy in 0 … 1) by name; empty groups are left out.
+        front: Points of the front, by ascending cost.
+        axis: What the cost is, with its unit.
+        target: A cost to mark; None marks none.
+        path: Where the SVG goes.
+
+    Raises:
+        ValueError: If the front is empty.
+    """
+    if not front:
+        raise ValueError(f"nothing to draw in {path}: there is no front")
+    series: list[Series] = []
+    for colour, (name, points) in zip((GREY, ORANGE, BLUE), groups.items(), strict=False):
+        shares = [(cost, 100 * accuracy) for cost, accuracy in points]
+        series += cloud(shares, name=f"{name} (n = {len(points)})", colour=colour, faint=colour == GREY)
+    name = f"front of the candidates (n = {len(front)})"
+    end = max(cost for points in [front, *groups.values()] for cost, _ in points)
+    series += stairs([(cost, 100 * accuracy) for cost, accuracy in front], end=end, name=name, colour=GREEN)
+    marks = [] if target is None else [target]
+    title = "Accuracy and cost" + ("" if target is None else "; dashed: the target")
+    write_figure(path, Chart("pareto", title, "", Axis(axis), Axis("accuracy with shared weights (%)"), series, marks))
+
+
+def predictor_plot(pairs: Mapping[str, Sequence[tuple[float, float]]], *, title: str, path: str | Path) -> None:
+    """Draws predicted against measured latency in ms, with the line on which both are equal.
+
+    Args:
+        pairs: (predicted, measured) by name of the group.
+        title: Title of the figure.
+        path: Where the SVG goes.
+
+    Raises:
+        ValueError: If there are no pairs.
+    """
+    values = [value for group in pairs.values() for pair in group for value in pair]
+    ends = [min(values), max(values)] if values else []
+    series = [Series(name="equal", x=ends, y=ends, colour=GREY, dashed=True)]
+    for colour, (name, group) in enumerate(pairs.items()):
+        series += cloud(group, name=f"{name} (n = {len(group)})", colour=colour)
+    write_figure(path, Chart("predictor", title, "", Axis("predicted (ms)"), Axis("measured (ms)"), series))

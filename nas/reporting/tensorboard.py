@@ -36,7 +36,7 @@ class TensorBoardTracker(Tracker):
         self._writers: dict[str, Any] = {}
 
     def start(self, config: Mapping[str, Any], *, out: Path) -> None:
-        """Begins, or goes on with, the run of a folder; the config is written at once, as text."""
+        """Begins or resumes the run of a folder; the config is written at once, as text."""
         self._out = out
         self._text("config", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 

@@ -1,7 +1,7 @@
-"""Where metrics go besides the run folder. Values are never read back from here.
+"""Trackers, which send metrics to other places than the run folder. Values are never read back from them.
 
-A tracker may be told a step twice: a run that was killed goes on from its checkpoint, and what it did since it does
-again. A tracker sees to it that such a step is there once.
+A tracker may be given a step twice: a run that was killed resumes from its checkpoint, and repeats the steps it did
+since. A tracker keeps such a step once.
 """
 
 import json
@@ -20,10 +20,10 @@ FLUSH_SECONDS = 0.5  # what wandb may hold back before it is in the run folder
 
 
 class Tracker:
-    """Receives what a run logs; as it stands it does nothing."""
+    """Receives what a run logs; this one does nothing with it."""
 
     def start(self, config: Mapping[str, Any], *, out: Path) -> None:
-        """Begins, or goes on with, the run of a folder."""
+        """Begins or resumes the run of a folder."""
 
     def log(self, values: Mapping[str, Any], *, step: int, section: str) -> None:
         """Takes the values of one step (an epoch) of a section such as `search`."""
@@ -46,10 +46,10 @@ class WandbTracker(Tracker):
     left. The key of the account is wandb's own affair, and nothing of it is written here.
 
     Attributes:
-        project: Of the run.
+        project: Project that the run belongs to.
         entity: User or team; None means the account's own.
         mode: `online`, `offline` (written into the run folder, sent later with `wandb sync`) or `disabled`.
-        tags: Of the run.
+        tags: Tags of the run.
 
     Raises:
         ValueError: If `mode` is unknown.

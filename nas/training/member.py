@@ -16,7 +16,7 @@ from torch import nn
 
 from nas.compute.cuda_graphs import Recorder
 from nas.compute.device import Runtime
-from nas.data.cutmix import cut_and_mixed
+from nas.data.augmentation import cut_and_mixed
 from nas.data.named import ImageData
 from nas.data.splits import Batches
 from nas.models.hardening import harden_mixers, largest_distance, soft_mixers

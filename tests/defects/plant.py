@@ -31,7 +31,7 @@ CORE = (
     *("controllers/policy_gradients.py", "controllers/best_architectures.py", "nas/runs/checkpoints.py"),
     *("nas/jobs/building/run_folder.py", "nas/training/autosave.py", "nas/training/schedules.py"),
     *("nas/training/sgd.py", "nas/training/weight_average.py", "nas/models/hardening.py"),
-    *("nas/models/shufflenasnet.py", "nas/data/splits.py", "nas/data/augmentation.py", "nas/data/cutmix.py"),
+    *("nas/models/shufflenasnet.py", "nas/data/splits.py", "nas/data/augmentation.py"),
     *("nas/runs/intervals.py", "nas/runs/rank_tests.py", "nas/runs/trust.py", "nas/costs/pareto.py"),
     *("nas/searching/reward_functions.py", "nas/studies/ranking/correlations.py", "nas/command_line/words.py"),
     *("controllers/lstm.py", "controllers/evolution.py", "search_spaces/cell_space.py"),

@@ -253,7 +253,7 @@ def test_the_name_of_a_model_does_not_become_code_of_its_export():
 
     title = 'a\\"""\nraise SystemExit\n"""'
     settings = {"version": "1", "images": "floats", "takes": "unit", "make_images": "torch.rand(1, 2)"}
-    text = write_source(Plain().eval(), torch.rand(1, 2), title=title, **settings).text
+    text = write_source(Plain().eval(), torch.rand(1, 2), title=title, **settings)[0]
     compiled = compile(text, "model.py", "exec")
     assert "SystemExit" not in compiled.co_names
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nas.compute.cuda_graphs import WARMUP, CudaGraphs
-from nas.data.cutmix import cut_and_mixed
+from nas.data.augmentation import cut_and_mixed
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.training.evaluation import batch_statistics, evaluate, evaluate_paths
 from nas.training.sgd import make_sgd

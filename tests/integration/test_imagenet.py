@@ -16,7 +16,7 @@ from PIL import Image
 from nas.command_line.mistakes import explain
 from nas.command_line.words import Words
 from nas.data.image_data import ImageKind
-from nas.data.streaming import StreamingSplit
+from nas.data.splits import StreamingSplit
 from nas.jobs import predict, retrain, search
 from nas.jobs.building.parts import build_data, build_runtime
 from nas.jobs.building.search_parts import build_supernet_search

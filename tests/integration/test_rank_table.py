@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from nas.jobs import rank, search
 from nas.jobs.building.parts import build_runtime
 from nas.jobs.building.ranked_runs import read_runs
-from nas.reporting.figures.ranking_figures import ranking_blocks
+from nas.reporting.figures.studies import ranking_blocks
 from nas.reporting.page.records import RunRecord
 from search_spaces.shufflenas import ShuffleNASSpace
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from nas.data.cutmix import cut_and_mixed, cutmix
+from nas.data.augmentation import cut_and_mixed, cutmix
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -11,7 +11,7 @@ from controllers.independent import IndependentPolicy
 from controllers.lstm import LSTMPolicy
 from controllers.protocol import Samples
 from controllers.uniform import Uniform
-from nas.reporting.diagnostics_plots import diagnostics_plot
+from nas.reporting.plots import diagnostics_plot
 from nas.searching.diagnostics.recording import SUMMARY, Recorder
 from nas.searching.diagnostics.settings import GuardSettings
 from search_spaces.genotype import Decision

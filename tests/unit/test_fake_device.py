@@ -37,8 +37,7 @@ from nas.compute.distributed import gradients
 from nas.compute.distributed.ranks import Ranks
 from nas.compute.distributed.settings import DistributedSettings
 from nas.compute.distributed.shares import Share
-from nas.data.augmentation import Augmentation
-from nas.data.cutmix import cut_and_mixed
+from nas.data.augmentation import Augmentation, cut_and_mixed
 from nas.data.image_data import ImageData
 from nas.data.splits import ResidentSplit
 from nas.models.inference.ready import for_inference

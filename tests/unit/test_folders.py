@@ -13,8 +13,7 @@ from PIL import Image
 from nas.data.augmentation import Augmentation
 from nas.data.image_files import decode_image
 from nas.data.named import image_folder
-from nas.data.splits import ResidentSplit
-from nas.data.streaming import StreamingSplit
+from nas.data.splits import ResidentSplit, StreamingSplit
 
 
 def save_image(path: Path, mode: str = "RGB", size: tuple[int, int] = (12, 9), value: int = 200) -> Path:

@@ -12,12 +12,11 @@ import torch
 from PIL import Image
 
 from nas.data.augmentation import Augmentation
-from nas.data.cropping import ATTEMPTS, Box, Framing, decode_part
 from nas.data.decoding import PIECE, Decoders, ImageSource, Piece, split_in_pieces
+from nas.data.image_files import ATTEMPTS, Box, Framing, decode_part
 from nas.data.named import ImageData, image_folder
 from nas.data.own_images import margin_of
-from nas.data.splits import ResidentSplit, Split
-from nas.data.streaming import StreamingSplit
+from nas.data.splits import ResidentSplit, Split, StreamingSplit
 from nas.models.prediction import read_image
 
 WORKERS = min(2, len(os.sched_getaffinity(0)))

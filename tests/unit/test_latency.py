@@ -17,8 +17,8 @@ from nas.costs.latency.comparison import Comparison, ReadyModel
 from nas.costs.latency.measurement import LEAST_ROUNDS, speedup, summarise, time_interleaved
 from nas.costs.latency.peak_memory import held_bytes, live_bytes, with_peak
 from nas.costs.latency.settings import LatencySettings
-from nas.reporting.latency_plots import comparison_plot, line_labels
-from nas.reporting.latency_report import flat_row
+from nas.reporting.figures.costs import line_labels
+from nas.reporting.latency_report import comparison_plot, flat_row
 
 CPU = Runtime(device=torch.device("cpu"), autocast=None, channels_last=True)
 MS = 1_000_000

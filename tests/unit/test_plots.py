@@ -7,7 +7,7 @@ import pytest
 
 from nas.reporting.figures.colours import BLUE, GREY, PALETTE
 from nas.reporting.figures.figures import is_gap
-from nas.reporting.figures.learning import retrain_chart
+from nas.reporting.figures.searches import retrain_chart
 from nas.reporting.plots import choice_curves, search_curves, training_curves
 
 SEARCH = [

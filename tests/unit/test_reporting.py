@@ -13,20 +13,21 @@ from PIL import Image
 
 from nas.reporting.figures.colours import PALETTE, ROLES, recoloured
 from nas.reporting.figures.drawing import COLUMNS, specification, write_figure
-from nas.reporting.figures.figures import NAN, Axis, Chart, HeatMap, Images, Series
+from nas.reporting.figures.figures import Axis, Chart, HeatMap, Images, Series
 from nas.reporting.figures.mixing import off_shuffle
 from nas.reporting.figures.series import curve, thinned
 from nas.reporting.figures.swept import swept_charts
 from nas.reporting.page.contents import report_sections
-from nas.reporting.page.html import embedded_json, page
 from nas.reporting.page.records import Problem, RunRecord, find_runs, slug
-from nas.reporting.page.report import write_report
+from nas.reporting.page.report import embedded_json, page, write_report
 from nas.reporting.page.summary import duration, summary_row
 from nas.runs.checkpoints import write_csv
 from search_spaces.genotype import Genotype
 from search_spaces.shuffles import shuffle_index
 from tests.conftest import make_cell
 from tests.reporting import EVIL, write_run
+
+NAN = math.nan
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 

@@ -1,9 +1,8 @@
 import pytest
 import torch
 
-from nas.models.auxiliary import AuxiliaryHead
 from nas.models.derived import copy_shared_weights, count_multiply_adds, count_parameters
-from nas.models.stacked_cells import MACROS, STEMS, StackedCells
+from nas.models.stacked_cells import MACROS, STEMS, AuxiliaryHead, StackedCells
 from search_spaces.cells import MERGES, genotype_candidates
 from search_spaces.genotype import Block, CellGenotype, Genotype
 from search_spaces.nasnet import NASNetSpace

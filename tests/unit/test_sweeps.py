@@ -5,7 +5,7 @@ import pytest
 
 from nas.jobs.sweep import make_plan
 from nas.reporting.sweeps.members import Member, check_fixed, in_a_line, member_state, run_member
-from nas.reporting.sweeps.plots import sweep_plot
+from nas.reporting.sweeps.report import sweep_plot
 from nas.reporting.sweeps.summary import (
     aggregate,
     common_environment,

@@ -1,7 +1,8 @@
-"""A model on its way out: as trained and as exported, and the images on which the two are compared."""
+"""A model as trained and as exported, and the images on which the two are compared."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import torch
@@ -27,8 +28,7 @@ class Exported:
     ) -> None:
         assert record.image_shape is not None
         self.record, self.network, self.settings, self.data = record, network, settings, data
-        self.shape = record.image_shape
-        self.normalize = None
+        self.shape, self.normalize = record.image_shape, None
         if settings.normalize:
             if record.mean is None or record.std is None:
                 raise ValueError("mean and std of the training images are not known; take export.normalize=false")
@@ -66,14 +66,12 @@ class Exported:
     def test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields normalised test images and labels."""
         assert self.data is not None
-        size, left = self.settings.batch_size or 64, self.settings.test_images or len(self.data.test)
-        whole = self.settings.batch_size is not None
-        for images, labels in self.data.test.batches(size, drop_last=whole) if not whole or size <= left else ():
-            kept = len(images) if whole else min(left, len(images))
-            yield images[:kept], labels[:kept]
-            left -= kept
-            if left < (size if whole else 1):
-                return
+        size, total = self.settings.batch_size or 64, len(self.data.test)
+        wanted = min(self.settings.test_images or total, total)
+        count = -(-wanted // size) if self.settings.batch_size is None else wanted // size  # only whole ones
+        for number, (images, labels) in enumerate(islice(self.data.test.batches(size), count)):
+            left = wanted - number * size
+            yield images[:left], labels[:left]
 
 
 def compared(name: str, written: Written, exported: Exported) -> dict[str, Any]:
@@ -87,36 +85,29 @@ def compared(name: str, written: Written, exported: Exported) -> dict[str, Any]:
         ValueError: If it differs.
     """
     try:
-        found, right = [difference(exported.random_pairs(written.run))], None
+        found, hits = {"random": difference(exported.random_pairs(written.run))}, list[Tensor]()
         if exported.data is not None:
-            hits: list[tuple[int, int, int]] = []
-            found.append(difference(_test_pairs(written, exported, hits)))
-            total = sum(images for images, _, _ in hits)
-            right = [sum(hit[i] for hit in hits) / total for i in (1, 2)] if total else None
-        for one in found:
+            found["test"] = difference(_test_pairs(written, exported, hits))
+        for one in found.values():
             check_difference(one, what=str(written.files[0]), dynamic_shuffle=exported.dynamic_shuffle)
     except ValueError:
         for file in written.files:
             file.unlink(missing_ok=True)
         raise
-    names = ("random", "test")
-    accuracy = {} if right is None else {"test_accuracy": right[0], "trained_test_accuracy": right[1]}
+    shares = torch.cat(hits, dim=1).double().mean(dim=1).tolist() if hits else []
     return {
         "format": name,
         "files": [str(file) for file in written.files],
         "bytes": sum(file.stat().st_size for file in written.files),
-        "max_difference": max(one.largest for one in found),
-        "compared": {key: asdict(one) for key, one in zip(names, found, strict=False)},
-        **accuracy,
+        "max_difference": max(one.largest for one in found.values()),
+        "compared": {key: asdict(one) for key, one in found.items()},
+        **dict(zip(("test_accuracy", "trained_test_accuracy"), shares, strict=False)),
     }
 
 
-def _test_pairs(
-    written: Written, exported: Exported, hits: list[tuple[int, int, int]]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields logits and those expected of test images; notes how many images each model gets right."""
+def _test_pairs(written: Written, exported: Exported, hits: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields logits and those expected of test images; adds to `hits`, (2, N) each, which both models get right."""
     for images, labels in exported.test_batches():
-        got, expected = written.run(exported.as_taken(images)), exported.logits(images)
-        right = [int((logits.argmax(dim=1) == labels).sum()) for logits in (got, expected)]
-        hits.append((len(labels), right[0], right[1]))
-        yield got, expected
+        pair = written.run(exported.as_taken(images)), exported.logits(images)
+        hits.append(torch.stack([logits.argmax(dim=1) == labels for logits in pair]))
+        yield pair

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import io
 import logging
+import runpy
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -64,7 +65,7 @@ def make_program(model: nn.Module, example: Tensor, *, dynamic: bool) -> torch.e
     """Writes down what a model computes, as both ONNX and torch.export need it.
 
     Args:
-        model: In evaluation mode, on the CPU.
+        model: The model, in evaluation mode, on the CPU.
         example: Images (N, C, H, W), at least two where the batch size is dynamic.
         dynamic: Whether it takes any batch size; otherwise that of the example.
     """
@@ -79,7 +80,7 @@ def write_onnx(program: torch.export.ExportedProgram, folder: Path, *, opset: in
     Args:
         program: From `make_program`.
         folder: Where to.
-        opset: Of ONNX's operators, in `OPSETS`.
+        opset: Version of ONNX's operators, in `OPSETS`.
         dynamic: Whether the program takes any batch size.
 
     Raises:
@@ -124,7 +125,7 @@ def onnx_session(model: str | bytes, *, spins: bool = True) -> Any:
     """Opens a model, a file or its bytes, in ONNX Runtime on the CPU, with torch's number of threads.
 
     Args:
-        model: In ONNX.
+        model: The model in ONNX.
         spins: Whether idle threads spin, which takes time from whatever else runs.
     """
     onnxruntime = importlib.import_module("onnxruntime")  # an optional package
@@ -141,9 +142,8 @@ def missing_onnx() -> list[str]:
 
 def check_onnx(opset: int) -> None:
     """Raises ValueError unless ONNX's packages are there and the opset is in `OPSETS`."""
-    low, high = OPSETS
-    if not low <= opset <= high:
-        raise ValueError(f"export.opset must lie in {low} … {high}, got {opset}")
+    if not OPSETS[0] <= opset <= OPSETS[1]:
+        raise ValueError(f"export.opset must lie in {OPSETS[0]} … {OPSETS[1]}, got {opset}")
     if missing := missing_onnx():
         raise ValueError(f"format=onnx needs {', '.join(missing)}: pip install 'shufflenas[export]'")
 
@@ -165,12 +165,12 @@ def write_python(
     """Writes `model.py` and its weights; it takes any batch size.
 
     Args:
-        model: Of plain layers, in evaluation mode, on the CPU.
+        model: Model of plain layers, in evaluation mode, on the CPU.
         folder: Where to.
         example: Images (N, C, H, W).
         title: What the model is, in one line.
         images: What it takes, in words.
-        takes: The same for `nas.models.exporting.plain_layers.ImageCheck`, by which the file refuses other images.
+        takes: The same as a word for `nas.models.exporting.plain_layers.ImageCheck`, which refuses other images.
 
     Raises:
         ValueError: If the model does what cannot be written as source code.
@@ -179,21 +179,15 @@ def write_python(
     make = (
         f"torch.randint(256, ({shape}), dtype=torch.uint8)" if example.dtype == torch.uint8 else f"torch.rand({shape})"
     )
-    source = write_source(
+    text, values = write_source(
         model, example, title=title, version=__version__, images=images, takes=takes, make_images=make
     )
     path, weights = folder / "model.py", folder / WEIGHTS_NAME
     buffer = io.BytesIO()
-    torch.save({name: value.detach().clone() for name, value in source.weights.items()}, buffer)
+    torch.save({name: value.detach().clone() for name, value in values.items()}, buffer)
     write_bytes(weights, buffer.getvalue())
-    write_text(path, source.text)
-    spec = importlib.util.spec_from_file_location("exported_model", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    loaded: Run = module.load()
-    return Written(files=(path, weights), run=loaded)
+    write_text(path, text)
+    return Written(files=(path, weights), run=runpy.run_path(str(path))["load"]())
 
 
 @torch.no_grad()
@@ -203,17 +197,17 @@ def difference(pairs: Iterable[tuple[Tensor, Tensor]]) -> Difference:
     Raises:
         ValueError: If those expected are not finite.
     """
-    images, largest, relative, beyond = 0, 0.0, 0.0, 0
+    absolute: list[float] = []
+    scaled: list[float] = []
     for got, expected in pairs:
         if not expected.isfinite().all():
             raise ValueError("the trained model's logits are not finite: its training diverged")
         apart = (got - expected).abs().amax(dim=1).nan_to_num(nan=float("inf"))  # (N,)
-        scale = float(expected.abs().max()) or 1.0
-        images += len(expected)
-        largest = max(largest, float(apart.max()))
-        relative = max(relative, float(apart.max()) / scale)
-        beyond += int((apart / scale > TOLERANCE).sum())
-    return Difference(images=images, largest=largest, relative=relative, beyond=beyond)
+        absolute += apart.tolist()
+        scaled += (apart / (float(expected.abs().max()) or 1.0)).tolist()
+    beyond = sum(one > TOLERANCE for one in scaled)
+    largest, relative = max(absolute, default=0.0), max(scaled, default=0.0)
+    return Difference(images=len(scaled), largest=largest, relative=relative, beyond=beyond)
 
 
 def check_difference(found: Difference, *, what: str, dynamic_shuffle: bool) -> None:

@@ -4,6 +4,7 @@ import operator
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -90,17 +91,15 @@ class LayerTracer(fx.Tracer):
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
         if node.op == "call_module":
             return self.root.get_submodule(str(node.target))(*args, **kwargs)
-        return args[0] if node.op == "output" else _attribute(self.root, str(node.target))
+        return args[0] if node.op == "output" else operator.attrgetter(str(node.target))(self.root)
 
 
 def is_plain(module: nn.Module) -> bool:
     """Whether a module is a layer of torch or of `nas.models.exporting.plain_layers`, or a sequence of these."""
     if type(module).forward is nn.Sequential.forward:
         return all(is_plain(child) for child in module.children())
-    containers = nn.ModuleList | nn.ModuleDict | nn.ParameterList | nn.ParameterDict
-    if isinstance(module, containers):
-        return False
-    return type(module) in PLAIN_CLASSES or type(module).__module__.startswith("torch.nn.modules.")
+    container = isinstance(module, nn.ModuleList | nn.ModuleDict | nn.ParameterList | nn.ParameterDict)
+    return type(module) in PLAIN_CLASSES or (type(module).__module__.startswith("torch.nn.modules.") and not container)
 
 
 @torch.no_grad()
@@ -123,31 +122,21 @@ def trace(model: nn.Module, example: Tensor) -> fx.Graph:
 def sections(model: nn.Module, graph: fx.Graph) -> list[Section]:
     """Divides the steps, the first and the last left out, into layers; what stands between is of the network itself."""
     nodes = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
-    roots = _layer_names(model)
     reading = {name for name, module in model.named_modules() if isinstance(module, FoldedLayers)}
-    found: list[Section] = []
-    names = [_root(node, roots) for node in nodes]
-    for i, node in enumerate(nodes):
-        name = names[i]
-        if not name and _path(node) in reading:  # joins what the next layer reads
-            name = next((later for later in names[i:] if later), "")
-        if not found or found[-1].root != name:
-            found.append(Section(name, []))
-        found[-1].nodes.append(node)
-    return found
+    roots = _layer_names(model, folded=bool(reading))
+    names = [next((root for root in roots if f"{_path(node)}.".startswith(f"{root}.")), "") for node in nodes]
+    for i, node in reversed(list(enumerate(nodes[:-1]))):
+        if not names[i] and _path(node) in reading:  # joins what the next layer reads
+            names[i] = names[i + 1]
+    groups = groupby(zip(names, nodes, strict=True), key=operator.itemgetter(0))
+    return [Section(name, [node for _, node in pairs]) for name, pairs in groups]
 
 
-def _layer_names(model: nn.Module) -> list[str]:
-    """Returns the dotted names of the layers of the networks of this package, deepest first."""
-    patterns = (r"network\.(layers|stages)\.0\.layers\.\d+", r"network\.layers\.\d+", r"network\.stages\.\d+\.\d+")
-    names = [name for name, _ in model.named_modules()]
-    folded = any(isinstance(module, FoldedLayers) for module in model.modules())
-    return [name for name in names if re.fullmatch(patterns[0] if folded else "|".join(patterns[1:]), name)]
-
-
-def _root(node: fx.Node, roots: list[str]) -> str:
-    path = _path(node)
-    return next((root for root in roots if path == root or path.startswith(f"{root}.")), "")
+def _layer_names(model: nn.Module, *, folded: bool) -> list[str]:
+    """Returns the dotted names of the layers of the networks of this package."""
+    plain = r"network\.layers\.\d+|network\.stages\.\d+\.\d+"
+    pattern = r"network\.(layers|stages)\.0\.layers\.\d+" if folded else plain
+    return [name for name, _ in model.named_modules() if re.fullmatch(pattern, name)]
 
 
 def _path(node: fx.Node) -> str:
@@ -156,8 +145,3 @@ def _path(node: fx.Node) -> str:
         return str(node.target)
     stack = node.meta.get("nn_module_stack") or {"": None}
     return str(list(stack)[-1])
-
-
-def _attribute(module: nn.Module, name: str) -> Any:
-    owner, _, last = name.rpartition(".")
-    return getattr(module.get_submodule(owner), last)

@@ -94,4 +94,4 @@ PLAIN: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     IdentityMixer: lambda layer: nn.Identity(),  # noqa: ARG005
     nn.Dropout: lambda layer: nn.Identity(),  # noqa: ARG005
 }
-"""What makes the plain layer of a layer, by its type."""
+"""Functions that make the plain layer of a layer, by its type."""

@@ -42,6 +42,5 @@ class ExportSettings:
     @property
     def images(self) -> str:
         """What the model takes, in words."""
-        if not self.normalize:
-            return "normalised images"
-        return "images as bytes, uint8" if self.uint8 else "images in [0, 1]"
+        words = {"bytes": "images as bytes, uint8", "floats": "images in [0, 1]", "normalised": "normalised images"}
+        return words[self.takes]

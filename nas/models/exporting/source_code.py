@@ -54,19 +54,6 @@ if __name__ == "__main__":
 
 
 @dataclass(frozen=True, slots=True)
-class SourceCode:
-    """A model as text.
-
-    Attributes:
-        text: The file.
-        weights: By the names that its class gives them.
-    """
-
-    text: str
-    weights: dict[str, Tensor]
-
-
-@dataclass(frozen=True, slots=True)
 class _Step:
     """A line: what it reads and writes, and its right-hand side, given the variables' names."""
 
@@ -77,30 +64,33 @@ class _Step:
 
 def write_source(
     model: nn.Module, example: Tensor, *, title: str, version: str, images: str, takes: str, make_images: str
-) -> SourceCode:
+) -> tuple[str, dict[str, Tensor]]:
     """Writes a model as a Python file.
 
     Args:
-        model: Of plain layers, see `nas.models.exporting.plain_network`; in evaluation mode.
+        model: Model of plain layers, see `nas.models.exporting.plain_network`; in evaluation mode.
         example: Images (N, C, H, W), with which the steps are noted.
         title: The first line of the file's docstring.
-        version: Of this package.
+        version: Version of this package.
         images: What the model takes, in words.
-        takes: The same for `nas.models.exporting.plain_layers.ImageCheck`.
+        takes: The same as a word for `nas.models.exporting.plain_layers.ImageCheck`.
         make_images: An expression that makes images to try the model with.
+
+    Returns:
+        The text of the file, and the weights by the names that its class gives them.
 
     Raises:
         ValueError: If the model does what cannot be written down.
     """
     graph = trace(model, example)
     _skip_identities(model, graph)
-    classes = _classes(model, graph)
+    classes, weights = _classes(model, graph)
     copied = {type(layer) for layer in model.modules() if type(layer) in PLAIN_CLASSES}
     if StaticDynamicShuffle in copied:
         copied.add(DynamicShuffle)
     parts = [inspect.getsource(ImageCheck)]
     parts += [inspect.getsource(layer) for layer in PLAIN_CLASSES if layer in copied]
-    parts += list(classes.texts)
+    parts += classes
     plain = "".join(sign if sign.isprintable() and sign not in '"\\' else " " for sign in title)  # no way out of a text
     header = HEADER.format(title=plain, version=version, weights_name=WEIGHTS_NAME, images=images)
     check = f"ImageCheck({example.shape[1]}, {tuple(example.shape[2:])}, takes={takes!r})".replace("'", '"')
@@ -108,23 +98,13 @@ def write_source(
     text = "\n\n\n".join([header.rstrip("\n"), *(part.strip("\n") for part in parts), footer.strip("\n")]) + "\n"
     if " F." not in text and "(F." not in text:
         text = text.replace("from torch.nn import functional as F\n", "", 1)
-    return SourceCode(text, classes.weights)
+    return text, weights
 
 
-@dataclass
-class _Classes:
-    """The classes of a model: their texts, the model's last, and its weights."""
-
-    texts: list[str]
-    weights: dict[str, Tensor]
-
-
-def _classes(model: nn.Module, graph: fx.Graph) -> _Classes:
-    """Writes a class for each layer that differs from those before, and one for the model."""
-    images = next(node for node in graph.nodes if node.op == "placeholder")
-    output = next(node for node in graph.nodes if node.op == "output")
-    found, names, weights = _Classes([], {}), dict[str, str](), dict[str, Tensor]()
-    attributes: dict[str, str] = {}
+def _classes(model: nn.Module, graph: fx.Graph) -> tuple[list[str], dict[str, Tensor]]:
+    """Writes a class for each layer that differs from those before, and one for the model; returns its weights too."""
+    images, *_, output = graph.nodes
+    names, attributes, weights = dict[str, str](), dict[str, str](), dict[str, Tensor]()
     steps: list[_Step] = []
     for section in sections(model, graph):
         if not section.root:
@@ -132,18 +112,20 @@ def _classes(model: nn.Module, graph: fx.Graph) -> _Classes:
             continue
         own_attributes, own_weights = dict[str, str](), dict[str, Tensor]()
         own_steps = _single_steps(model, section, own_attributes, own_weights)
-        reads, writes = _reads(section), _writes(section)
+        inner = set(section.nodes)
+        read = [used for node in section.nodes for used in node.all_input_nodes if used not in inner]
+        reads = list(dict.fromkeys(read))  # results of earlier sections, in the order in which they are read
+        writes = [node for node in section.nodes if any(user not in inner for user in node.users)]
         body = _class_text(own_attributes, own_steps, inputs=reads, outputs=writes)
         name = names.setdefault(body, f"Layer{len(names) + 1}")
-        if name == f"Layer{len(found.texts) + 1}":
-            found.texts.append(f"class {name}(nn.Module):\n{body}")
         attribute = f"layer{sum(key.startswith('layer') for key in attributes) + 1}"
         attributes[attribute] = f"self.{attribute} = {name}()"
         weights |= {f"{attribute}.{key}": value for key, value in own_weights.items()}
         steps.append(_Step(reads, writes, _call(attribute, reads)))
     body = _class_text(attributes, steps, inputs=[images], outputs=[output.args[0]], input_names=["images"])
     doc = '    """Maps images (N, C, H, W) to logits (N, classes)."""\n\n'
-    return _Classes([*found.texts, f"class Model(nn.Module):\n{doc}{body}"], weights)
+    layers = [f"class {name}(nn.Module):\n{text}" for text, name in names.items()]
+    return [*layers, f"class Model(nn.Module):\n{doc}{body}"], weights
 
 
 def _call(attribute: str, reads: Sequence[fx.Node]) -> Callable[[Callable[[fx.Node], str]], str]:
@@ -215,19 +197,6 @@ def _class_text(
     init = f"    def __init__(self) -> None:\n        super().__init__()\n{made}\n" if made else ""
     forward = f"    def forward(self, {arguments}) -> {returned}:\n{''.join(lines)}"
     return f"{init}{forward}        return {', '.join(names[node] for node in outputs)}\n"
-
-
-def _reads(section: Section) -> list[fx.Node]:
-    """Returns the results of earlier sections that a section needs, in the order in which it reads them."""
-    inner = set(section.nodes)
-    read = [used for node in section.nodes for used in node.all_input_nodes if used not in inner]
-    return list(dict.fromkeys(read))
-
-
-def _writes(section: Section) -> list[fx.Node]:
-    """Returns the results of a section that others need."""
-    inner = set(section.nodes)
-    return [node for node in section.nodes if any(user not in inner for user in node.users)]
 
 
 def _skip_identities(model: nn.Module, graph: fx.Graph) -> None:

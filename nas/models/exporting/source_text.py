@@ -1,10 +1,10 @@
-"""How the parts of a model are written as Python: a layer's constructor, an argument, a call."""
+"""Parts of a model written as Python: a layer's constructor, an argument, a call."""
 
 import inspect
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,14 +13,16 @@ from torch.nn import functional as F
 
 from nas.models.exporting import plain_layers
 
-INFIX: dict[Any, str] = {
-    operator.add: "+",
-    operator.sub: "-",
-    operator.mul: "*",
-    operator.truediv: "/",
-    operator.floordiv: "//",
-    operator.mod: "%",
+SIGNS: dict[Any, str] = {
+    operator.add: "{} + {}",
+    operator.sub: "{} - {}",
+    operator.mul: "{} * {}",
+    operator.truediv: "{} / {}",
+    operator.floordiv: "{} // {}",
+    operator.mod: "{} % {}",
+    operator.neg: "-{}",
 }
+"""The expression that is written in the place of a call, by the function."""
 
 CONTAINERS = ("network", "module", "cell", "ops")  # parts of a layer's dotted name that say nothing in a readable one
 
@@ -63,10 +65,8 @@ def expression(node: fx.Node, name_of: Callable[[fx.Node], str], attribute: str)
         return f"self.{attribute}({', '.join([*args, *named])})"
     if node.op == "call_method":
         return f"{args[0]}.{node.target}({', '.join([*args[1:], *named])})"
-    if node.target in INFIX:
-        return f"{args[0]} {INFIX[node.target]} {args[1]}"
-    if node.target is operator.neg:
-        return f"-{args[0]}"
+    if node.target in SIGNS:
+        return SIGNS[node.target].format(*args)
     if node.target is operator.getitem:
         return f"{args[0]}[{_index(node.args[1], name_of)}]"
     if node.target is getattr:
@@ -105,10 +105,8 @@ def _index(value: Any, name_of: Callable[[fx.Node], str]) -> str:
 
 
 def _slice(value: slice, name_of: Callable[[fx.Node], str]) -> str:
-    start, stop, step = (
-        "" if part is None else argument(part, name_of) for part in (value.start, value.stop, value.step)
-    )
-    return f"{start}:{stop}" + (f":{step}" if step else "")
+    ends = (value.start, value.stop, *([] if value.step is None else [value.step]))
+    return ":".join("" if end is None else argument(end, name_of) for end in ends)
 
 
 def _function_name(function: Any) -> str:
@@ -123,26 +121,18 @@ def _function_name(function: Any) -> str:
 
 def _by_signature(layer: Any) -> str:
     """Writes what a layer of torch was made with, as its attributes tell, less what is the default."""
-    required, options = [], {}
+    given = []
     for name, parameter in inspect.signature(type(layer)).parameters.items():
-        if not hasattr(layer, name):  # where its weights lie
-            continue
-        value = _single(getattr(layer, name))
+        value = getattr(layer, name, parameter.default)  # it does not keep on which device its weights were made
+        if isinstance(value, tuple) and len(set(value)) == 1:
+            value = value[0]
         if name == "bias":
             value = value is not None or not getattr(layer, "affine", True)
         if parameter.default is parameter.empty:
-            required.append(repr(value))
-        else:
-            options[name] = (value, parameter.default)
-    return f"nn.{type(layer).__name__}({', '.join(required)}{_options(options)})"
-
-
-def _options(options: Mapping[str, tuple[Any, Any]]) -> str:
-    return "".join(f", {name}={value!r}" for name, (value, default) in options.items() if value != default)
-
-
-def _single(value: Any) -> Any:
-    return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
+            given.append(repr(value))
+        elif value != parameter.default:
+            given.append(f"{name}={value!r}")
+    return f"nn.{type(layer).__name__}({', '.join(given)})"
 
 
 def _dynamic(layer: Any) -> str:
@@ -152,7 +142,7 @@ def _dynamic(layer: Any) -> str:
 
 def _normalize(layer: plain_layers.Normalize) -> str:
     mean, std = ([round(value, 9) for value in values.flatten().tolist()] for values in (layer.mean, layer.std))
-    return f"Normalize({mean}, {std}{_options({'scale': (layer.scale, 1.0)})})"
+    return f"Normalize({mean}, {std}{'' if layer.scale == 1 else f', scale={layer.scale!r}'})"
 
 
 WRITTEN: dict[type[nn.Module], Callable[[Any], str]] = {
@@ -161,4 +151,4 @@ WRITTEN: dict[type[nn.Module], Callable[[Any], str]] = {
     plain_layers.StaticDynamicShuffle: _dynamic,
     plain_layers.Normalize: _normalize,
 }
-"""What writes the constructor of a layer whose `repr` does not."""
+"""Functions that write the constructor of a layer whose `repr` does not, by its type."""

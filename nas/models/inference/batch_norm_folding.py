@@ -19,23 +19,26 @@ def fold_batch_norm(network: nn.Module) -> int:
     """Folds batch norm within sequences of modules and within factorized reductions, in place.
 
     Args:
-        network: In evaluation mode; it cannot be trained afterwards.
+        network: The network, in evaluation mode; it cannot be trained afterwards.
 
     Returns:
         How many batch norms are gone.
     """
-    folded = 0
+    before = _num_norms(network)
     for module in list(network.modules()):
         if type(module).forward is nn.Sequential.forward:
             assert isinstance(module, nn.Sequential)
-            folded += _fold_sequence(module)
+            for i in reversed(range(1, len(module))):
+                conv, norm = module[i - 1], module[i]
+                if isinstance(conv, nn.Conv2d) and _foldable(norm):
+                    absorb(conv, norm)
+                    del module[i]
         elif type(module) is FactorizedReduction and _foldable(module.bn):
             middle = module.even.out_channels
             absorb(module.even, module.bn, slice(middle))
             absorb(module.odd, module.bn, slice(middle, None))
             module.bn = nn.Identity()  # type: ignore[assignment]
-            folded += 1
-    return folded
+    return before - _num_norms(network)
 
 
 def fold_batch_norm_by_graph(network: nn.Module) -> tuple[nn.Module, int]:
@@ -44,7 +47,7 @@ def fold_batch_norm_by_graph(network: nn.Module) -> tuple[nn.Module, int]:
     For networks of other people's making, whose convolutions and batch norms are joined by code.
 
     Args:
-        network: In evaluation mode, maps (N, C, H, W) to logits; changed in place if it cannot be traced.
+        network: The network, in evaluation mode, maps (N, C, H, W) to logits; changed in place if it cannot be traced.
 
     Returns:
         The network, traced where that is possible, and how many batch norms are gone.
@@ -53,9 +56,8 @@ def fold_batch_norm_by_graph(network: nn.Module) -> tuple[nn.Module, int]:
         traced = fx.symbolic_trace(network)
     except Exception:  # control flow that depends on values fails in many ways
         return network, fold_batch_norm(network)
-    modules = dict(traced.named_modules(remove_duplicate=False))
+    modules, before = dict(traced.named_modules(remove_duplicate=False)), _num_norms(traced)
     calls = [node.target for node in traced.graph.nodes if node.op == "call_module"]
-    folded = 0
     for node in list(traced.graph.nodes):
         source = node.args[0] if node.args else None
         if node.op != "call_module" or not isinstance(source, fx.Node) or source.op != "call_module":
@@ -66,10 +68,9 @@ def fold_batch_norm_by_graph(network: nn.Module) -> tuple[nn.Module, int]:
             absorb(conv, norm)
             node.replace_all_uses_with(source)
             traced.graph.erase_node(node)
-            folded += 1
     traced.delete_all_unused_submodules()
     traced.recompile()
-    return traced, folded
+    return traced, before - _num_norms(traced)
 
 
 @torch.no_grad()
@@ -89,15 +90,8 @@ def absorb(conv: nn.Conv2d, norm: nn.Module, channels: slice = slice(None)) -> N
     conv.bias = nn.Parameter(fused[1].to(conv.weight.dtype))
 
 
-def _fold_sequence(sequence: nn.Sequential) -> int:
-    folded = 0
-    for i in reversed(range(1, len(sequence))):
-        conv, norm = sequence[i - 1], sequence[i]
-        if isinstance(conv, nn.Conv2d) and _foldable(norm):
-            absorb(conv, norm)
-            del sequence[i]
-            folded += 1
-    return folded
+def _num_norms(network: nn.Module) -> int:
+    return sum(type(module) in BATCH_NORMS for module in network.modules())
 
 
 def _foldable(norm: nn.Module) -> bool:

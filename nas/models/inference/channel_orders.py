@@ -44,8 +44,8 @@ class Freedom(NamedTuple):
     """The orders that a module allows.
 
     Attributes:
-        entering: Of the channels that it reads.
-        leaving: Of those that it writes.
+        entering: Allowed orders of the channels that it reads.
+        leaving: Allowed orders of the channels that it writes.
         tied: Whether it must write them in the order in which it reads them.
     """
 

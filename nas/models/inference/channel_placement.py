@@ -7,7 +7,7 @@ A channel has a name here, a number that says when it was written and nothing ab
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, count
+from itertools import chain, count, groupby
 from typing import NamedTuple
 
 from torch import nn
@@ -24,7 +24,7 @@ class Layer:
     Attributes:
         modules: At least one.
         reads: Names of the channels they read, in the order for which they were trained.
-        writes: The same for what each of them writes.
+        writes: Names of the channels that each of them writes.
     """
 
     modules: Sequence[nn.Module]
@@ -54,13 +54,8 @@ class Placement(NamedTuple):
     writes: list[list[int]]
 
 
-class Place(NamedTuple):
-    """Where one channel lies."""
-
-    tensor: int
-    position: int
-
-
+Place = tuple[int, int]
+"""The tensor that a channel lies in, and its position there."""
 Key = tuple[int, ...]
 
 
@@ -87,7 +82,7 @@ def place(layers: Sequence[Layer]) -> list[Placement]:
             )
             placement.writes.append(names)
             tensor = next(tensors)
-            places.update({name: Place(tensor, position) for position, name in enumerate(names)})
+            places.update({name: (tensor, position) for position, name in enumerate(names)})
         placements.append(placement)
     return placements
 
@@ -130,10 +125,10 @@ def _arranged(names: list[int], labels: list[int], places: Mapping[int, Place], 
     runs: dict[int, list[list[int]]] = defaultdict(list)  # by label
     before = None
     for label, at, name in sorted((label, places[name], name) for name, label in zip(names, labels, strict=True)):
-        if before != (label, at.tensor, at.position - 1):
+        if before != (label, at[0], at[1] - 1):
             runs[label].append([])
         runs[label][-1].append(name)
-        before = (label, at.tensor, at.position)
+        before = (label, *at)
     arranged: list[int] = []
     for waiting in runs.values():
         while waiting:
@@ -143,10 +138,6 @@ def _arranged(names: list[int], labels: list[int], places: Mapping[int, Place], 
 
 
 def _pieces(places: Sequence[Place]) -> list[Piece]:
-    pieces: list[Piece] = []
-    for at in places:
-        if pieces and at == (pieces[-1].tensor, pieces[-1].start + pieces[-1].length):
-            pieces[-1] = pieces[-1]._replace(length=pieces[-1].length + 1)
-        else:
-            pieces.append(Piece(at.tensor, at.position, 1))
-    return pieces
+    runs = groupby(enumerate(places), key=lambda numbered: (numbered[1][0], numbered[1][1] - numbered[0]))
+    several = [[place for _, place in run] for _, run in runs]
+    return [Piece(*run[0], len(run)) for run in several]

@@ -14,7 +14,7 @@ from nas.reporting.cells.layout import CHIP, KIND, NUMBER, PLUS, Node, arrange, 
 from search_spaces.genotype import CellGenotype, Genotype
 
 MAX_COLUMNS = 80  # of the terminal drawing
-MAX_RAILS = 16  # beside each other in the terminal drawing; beyond that the text stands alone
+MAX_RAILS = 16  # next to each other in the terminal drawing; beyond that the text stands alone
 MAX_ROW = 1100  # px of cells side by side; wider ones are stacked
 MARGIN = 20  # px of space around and between the cells
 EMPTY = -1  # a column of the terminal drawing without a rail
@@ -137,7 +137,7 @@ def _cell_lines(nodes: Sequence[Node], *, arrow: str) -> list[str]:
 
 
 def _rails(nodes: Sequence[Node]) -> list[tuple[str, str]]:
-    """Returns of each node the rails on its line and those that go on below it."""
+    """Returns the rails on the line of each node, and those that continue below it."""
     last = {source: number for number, node in enumerate(nodes) for source in node.inputs}
     merged = next(node.inputs for node in nodes if node.role == "merge")
     rails: list[int] = []  # the node whose value runs in each column, or EMPTY

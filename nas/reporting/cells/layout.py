@@ -7,10 +7,9 @@ own. What is minimised is first the crossings, then the sideways way of the link
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, combinations, pairwise
-from math import inf
 from statistics import mean, median
 
 MAX_NAME = 24  # characters shown of a name
@@ -99,6 +98,13 @@ def _swept(
     middle: dict[Item, float], links: Sequence[Link], half: Mapping[Item, int], *, reorder: bool
 ) -> dict[Item, float]:
     """Moves items towards their neighbours, layer by layer, and keeps the fewest crossings and shortest links."""
+    return min(_sweeps(middle, links, half, reorder=reorder), key=lambda moved: _cost(moved, links))
+
+
+def _sweeps(
+    middle: dict[Item, float], links: Sequence[Link], half: Mapping[Item, int], *, reorder: bool
+) -> Iterator[dict[Item, float]]:
+    """Yields the middles of the items after each sweep."""
     above: Pulls = {item: [] for item in half}
     below: Pulls = {item: [] for item in half}
     for upper, lower, port in links:
@@ -106,7 +112,6 @@ def _swept(
         above[lower].extend([(upper, -port)] * weight)
         below[upper].extend([(lower, port)] * weight)
     both = {item: above[item] + below[item] for item in half}
-    best, least = middle, (inf, inf)
     layers = range(max(layer for _, layer in half) + 1)
     for sweep in range(SWEEPS):
         middle = dict(middle)
@@ -119,10 +124,7 @@ def _swept(
             offsets = list(accumulate((half[a] + half[b] for a, b in pairwise(items)), initial=0))
             places = _isotonic([[want - offset for want in wants[i]] for i, offset in zip(items, offsets, strict=True)])
             middle |= {i: place + offset for i, place, offset in zip(items, places, offsets, strict=True)}
-        cost = _cost(middle, links)
-        if cost < least:
-            best, least = middle, cost
-    return best
+        yield middle
 
 
 def _cost(middle: Mapping[Item, float], links: Sequence[Link]) -> tuple[float, float]:

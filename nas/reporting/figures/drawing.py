@@ -48,7 +48,7 @@ CONFIG: Spec = {
     "legend": {"labelColor": colours.INK, "titleColor": colours.SOFT, "labelFontSize": 12, "labelLimit": 0},
     "line": {"strokeWidth": 1.8, "strokeJoin": "round", "strokeCap": "round"},
 }
-"""How all figures look, in light colours; those of a dark page `nas.reporting.figures.colours.recoloured` has."""
+"""Looks of all figures, in light colours; those of a dark page come from `nas.reporting.figures.colours.recoloured`."""
 
 
 def write_figure(path: str | Path, *figures: Figure) -> None:
@@ -70,7 +70,7 @@ def write_figure(path: str | Path, *figures: Figure) -> None:
     if path.suffix == ".png":
         write_bytes(path, vl_convert.vegalite_to_png(spec, scale=2))
         return
-    svg = re.sub(r"gradient_\d+", "gradient", vl_convert.vegalite_to_svg(spec))  # numbers go on from figure to figure
+    svg = re.sub(r"gradient_\d+", "gradient", vl_convert.vegalite_to_svg(spec))  # numbered through all figures
     sheet = f"<style>@media (prefers-color-scheme:dark){{{colours.recoloured(variable=False)}}}</style>"
     write_text(path, svg.replace(">", f">{sheet}", 1) + "\n")
 
@@ -95,36 +95,24 @@ def specification(figure: Figure, *, page: bool = False) -> Spec:
     """Returns a figure as Vega-Lite; for the page without title and legend, which stand in the HTML, but with values.
 
     Args:
-        figure: What to draw.
+        figure: What to draw, a chart, a heat map or images.
         page: Whether it is for the page, whose script sets `width` and names the `COLUMNS` of a chart's rows.
-
-    Raises:
-        TypeError: If it is of no kind that is drawn this way.
     """
-    if isinstance(figure, Chart):
-        spec = _chart(figure, page=page)
-    elif isinstance(figure, HeatMap):
-        spec = _heat_map(figure)
-    elif isinstance(figure, Images):
-        spec = _images(figure)
-    else:
-        raise TypeError(f"unknown figure {type(figure).__name__}")
+    spec = _SPECIFICATIONS[type(figure)](figure, page=page)
     return spec if page else {"title": figure.title, "width": WIDTH, **spec}
-
-
-def dashed(one: Series) -> bool:
-    """Whether the lines of a series are dashed: also where a colour is used for the second time."""
-    return one.dashed or one.colour >= len(colours.PALETTE)
 
 
 def _chart(chart: Chart, *, page: bool) -> Spec:
     flat = any(isinstance(y, str) for one in chart.series for y in one.y)  # categories; the dependent axis is x
     across, along = ("x", "y") if flat else ("y", "x")
     names = [one.name or chart.y.title for one in chart.series]
-    scale = {"domain": [*range(len(names))], "range": [_colour(one) for one in chart.series]}
+    palette = colours.PALETTE
+    scale = {"domain": [*range(len(names))], "range": [palette[one.colour % len(palette)] for one in chart.series]}
     places = {channel: _place(channel, axis, chart) for channel, axis in (("x", chart.x), ("y", chart.y))}
     ends = {across: {**places[across], "field": "low"}, f"{across}2": {"field": "high"}}
-    dashes = {"condition": {"test": _among([dashed(one) for one in chart.series]), "value": [4, 4]}, "value": [1, 0]}
+    dashed = [one.dashed or one.colour >= len(palette) for one in chart.series]  # also a colour's second line
+    dashes = {"condition": {"test": _among(dashed), "value": [4, 4]}, "value": [1, 0]}
+    opacity = 0.75 if any(one.mark == "area" for one in chart.series) else 0.16
     encoding = {
         **places,
         "color": {"field": "s", "type": "nominal", "scale": scale, "legend": None if page else _legend(chart.series)},
@@ -133,7 +121,7 @@ def _chart(chart: Chart, *, page: bool) -> Spec:
         encoding[f"{along}Offset"] = {"field": "s", "type": "nominal"}
     order = {"strokeDash": dashes, "order": {"field": "i", "type": "quantitative"}}
     several = [
-        _layer("area", chart, lambda one: one.mark != "dots" and len(one.low) > 0, ends, fillOpacity=_opacity(chart)),
+        _layer("area", chart, lambda one: one.mark != "dots" and len(one.low) > 0, ends, fillOpacity=opacity),
         _layer("rule", chart, lambda one: one.mark == "dots" and len(one.low) > 0, ends, strokeWidth=1.6),
         _layer("line", chart, lambda one: one.mark == "line", order, invalid="break-paths-show-path-domains"),
         _layer("circle", chart, lambda one: one.mark == "dots" and one.faint, {}, size=14, opacity=0.45),
@@ -165,17 +153,19 @@ def _place(channel: str, axis: Axis, chart: Chart) -> Spec:
         turned = -30 if channel == "x" and longest * len(set(given)) > 60 else 0
         names = {"labelAngle": turned, "grid": False, "title": axis.title or None}
         return {"field": channel, "type": "nominal", "sort": None, "axis": names}
-    low, high = axis.limits
-    scale: Spec = {"zero": False, "nice": channel == "y", "domainMin": low, "domainMax": high}
-    looks: Spec = {"title": axis.title}
-    if axis.log:
-        scale |= {"type": "log", "base": axis.log, "padding": 12, "nice": False, "zero": None}
-        looks |= {"format": ",~g"}
-    if axis.whole:
-        looks |= {"tickMinStep": 1, "format": "d"}
-    if axis.ticks:
-        looks |= {"values": [*axis.ticks], "format": ",~g"}
-    scale = {key: value for key, value in scale.items() if value is not None}
+    ends = zip(("domainMin", "domainMax"), axis.limits, strict=True)
+    scale: Spec = {key: end for key, end in ends if end is not None}
+    scale |= (
+        {"type": "log", "base": axis.log, "padding": 12, "nice": False}
+        if axis.log
+        else {"zero": False, "nice": channel == "y"}
+    )
+    looks = {
+        "title": axis.title,
+        **({"format": ",~g"} if axis.log else {}),
+        **({"tickMinStep": 1, "format": "d"} if axis.whole else {}),
+        **({"values": [*axis.ticks], "format": ",~g"} if axis.ticks else {}),
+    }
     return {"field": channel, "type": "quantitative", "scale": scale, "axis": looks}
 
 
@@ -244,22 +234,12 @@ def _rows(number: int, one: Series) -> Iterator[list[Any]]:
 
 def _short(value: Any) -> float | int | str | None:
     """Returns a number with as many digits as anyone reads; None for NaN, which JSON lacks."""
-    if value is None or isinstance(value, str):
-        return value
-    if is_gap(value):
-        return None
+    if value is None or isinstance(value, str) or is_gap(value):
+        return value if isinstance(value, str) else None
     return int(value) if value == int(value) else float(f"{value:.5g}")
 
 
-def _colour(one: Series) -> str:
-    return colours.PALETTE[one.colour % len(colours.PALETTE)]
-
-
-def _opacity(chart: Chart) -> float:
-    return 0.75 if any(one.mark == "area" for one in chart.series) else 0.16
-
-
-def _heat_map(chart: HeatMap) -> Spec:
+def _heat_map(chart: HeatMap, **_: bool) -> Spec:
     values = [
         {"x": _short(column), "row": name, "value": _short(value)}
         for name, row in zip(chart.rows, chart.values, strict=True)
@@ -290,7 +270,7 @@ def _heat_map(chart: HeatMap) -> Spec:
     }
 
 
-def _images(figure: Images) -> Spec:
+def _images(figure: Images, **_: bool) -> Spec:
     """Returns rows of images, each with its text above it, and the names of the rows on the left."""
     values = [
         {"x": column, "y": row, "url": _image_url(image, figure.limit), "text": text, "name": "" if column else name}
@@ -338,3 +318,6 @@ def _image_url(values: Any, limit: float | None) -> str:
     stream = io.BytesIO()
     Image.fromarray(pixels.repeat(scale, 0).repeat(scale, 1)).save(stream, "PNG")
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+_SPECIFICATIONS: dict[type, Callable[..., Spec]] = {Chart: _chart, HeatMap: _heat_map, Images: _images}

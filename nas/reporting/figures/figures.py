@@ -1,11 +1,9 @@
-"""What a report shows, as plain data: figures, tables and texts, in sections. How they look is decided elsewhere."""
+"""Figures, tables and texts of a report as plain data, in sections; `nas.reporting.figures.drawing` draws them."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
-
-NAN = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,7 @@ class Series:
     """Values of one kind, in one colour.
 
     Attributes:
-        name: In the legend; empty leaves it out.
+        name: Name in the legend; empty leaves it out.
         x: Values, shape (n,), or names of categories. NaN in x or y lifts the pen between two lines.
         y: The same. Where these are categories, the dependent value is x.
         mark: How they are drawn; an `area` lies between `low` and `high`.
@@ -109,10 +107,10 @@ class HeatMap(Figure):
 
     Attributes:
         x: The horizontal axis.
-        columns: Its values, ascending, (n,).
+        columns: Values on the horizontal axis, ascending, (n,).
         rows: Names, (m,).
         values: (m, n), in percent.
-        marks: As of a chart.
+        marks: Places of dashed lines, as in a chart.
     """
 
     x: Axis
@@ -129,7 +127,7 @@ class Images(Figure):
     Attributes:
         rows: By name, empty for none, the images with a line of text each. An image is (H, W, 3) in 0 … 1, or a
             matrix (H, W), which is white at 0, blue at its `limit` and red at minus that.
-        limit: Of all matrices; None takes the largest absolute entry of each.
+        limit: Largest entry that is shown, of all matrices; None takes the largest absolute entry of each.
     """
 
     rows: Mapping[str, Sequence[tuple[str, Any]]]
@@ -154,7 +152,7 @@ class TableColumn:
     """A column of a table.
 
     Attributes:
-        key: Of the rows; its values sort.
+        key: Key of the values in the rows, by which readers sort.
         title: Above it, with the unit.
         show: Makes the text of a row's cell, or the format of its value; used only where the value is known.
     """
@@ -212,15 +210,15 @@ class Section:
     """A part of a report.
 
     Attributes:
-        key: Its anchor.
-        title: Its heading.
+        key: Anchor in the page.
+        title: Heading of the section.
         blocks: From top to bottom; figures that follow each other stand side by side where there is room.
         folded: Whether it is to be opened first; None for a section that cannot be closed.
     """
 
     key: str
     title: str
-    blocks: Sequence[Block] = field(default_factory=list)
+    blocks: Sequence[Block]
     folded: bool | None = None
 
 

@@ -1,12 +1,14 @@
-"""In what runs differ: their settings side by side, and figures against the one that was swept."""
+"""Settings in which runs differ: side by side in a table, and as the axis against which results are drawn."""
 
 import json
 import math
+import statistics
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nas.reporting.figures.figures import Axis, Block, Chart, DataTable, Series, TableColumn
-from nas.reporting.figures.series import spread_dots
+from nas.reporting.figures.series import deviation, dots
 from nas.reporting.page.records import RunRecord, number
 from nas.runs.configs import flatten
 
@@ -18,39 +20,42 @@ SWEPT = (
     ("latency_ms", "Latency at batch size 1", "latency (ms)", 1.0),
     ("search_seconds", "Search time", "search time (s)", 1.0),
 )
-"""Of each figure of the summary its title, the title of an axis of it, and the scale to that unit."""
-SWEPT_CAPTION = (
-    "Mean of the runs with the same {key}; the line through a dot is one standard deviation over them, where there are "
-    "several."
-)
+"""Key of each figure of the summary, its title, the title of its axis, and the scale to that unit."""
 
 
 def swept_charts(runs: Sequence[RunRecord], rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """Draws accuracy, parameters and latency against the one numeric setting in which the runs differ, if it is one."""
-    settings = {
+    """Draws accuracy, parameters and latency against the only setting in which the runs differ, if it is numeric."""
+    distinct = {  # a run counts once, though it may be there under two names
         json.dumps({**flatten(run.config), "name": None}, sort_keys=True, default=str): (run, row)
         for run, row in zip(runs, rows, strict=True)
         if run.config
     }
-    known = list(settings.values())  # a run counts once, though it may be there under two names
-    runs, rows = [run for run, _ in known], [row for _, row in known]
-    varying = {key: values for key, values in differing_settings(runs).items() if key != "seed"}
-    numeric = [key for key, values in varying.items() if all(math.isfinite(number(value)) for value in values)]
-    if len(varying) != 1 or not numeric:
+    varying = differing_settings([run for run, _ in distinct.values()])
+    varying.pop("seed", None)
+    if len(varying) != 1:
         return []
-    key = numeric[0]
+    ((key, values),) = varying.items()
+    if not all(math.isfinite(number(value)) for value in values):
+        return []
+    ordered = sorted(zip(values, distinct.values(), strict=True), key=lambda pair: float(pair[0]))
     charts = []
     for column, title, unit, scale in SWEPT:
-        groups: dict[float, list[float]] = {}
-        for row, value in sorted(zip(rows, varying[key], strict=True), key=lambda pair: float(pair[1])):
+        groups: defaultdict[float, list[float]] = defaultdict(list)
+        for value, (_, row) in ordered:
             if column in row:
-                groups.setdefault(float(value), []).append(scale * row[column])
+                groups[float(value)].append(scale * row[column])
+        means = [statistics.fmean(group) for group in groups.values()]
+        notes = [f"n = {len(group)}" for group in groups.values()]
+        spread = dots([*groups], means, [deviation(group) for group in groups.values()], notes=notes)
+        caption = (
+            f"Mean of the runs with the same {key}; the line through a dot is one standard deviation over them, where "
+            "there are several."
+        )
         if len(groups) > 1:
-            dots = spread_dots(groups, notes=[f"n = {len(values)}" for values in groups.values()])
             x = Axis(key, whole=all(value.is_integer() for value in groups))
-            caption = SWEPT_CAPTION.format(key=key)
+            series = (Series(x=[*groups], y=means), spread)
             name = f"swept-{column.replace('_', '-')}"
-            charts.append(Chart(name, f"{title} by {key}", caption, x, Axis(unit), (Series(x=dots.x, y=dots.y), dots)))
+            charts.append(Chart(name, f"{title} by {key}", caption, x, Axis(unit), series))
     return charts
 
 
@@ -58,15 +63,12 @@ def differences_table(runs: Sequence[RunRecord]) -> list[Block]:
     """Lists the settings in which the runs differ."""
     runs = [run for run in runs if run.config]
     varying = differing_settings(runs)
-    if not varying:
-        return []
     keys = list(varying)[:MAX_DIFFERENCES]
     rest = len(varying) - len(keys)
-
     rows = [{"run": run.name, **{key: varying[key][i] for key in keys}} for i, run in enumerate(runs)]
     caption = "The settings in which these runs differ." + (f" {rest} more are in their configs." if rest else "")
     columns = [TableColumn(key, key) for key in ("run", *keys)]
-    return [DataTable("differences", "What differs", caption, columns, rows)]
+    return [DataTable("differences", "What differs", caption, columns, rows)] if keys else []
 
 
 def differing_settings(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:

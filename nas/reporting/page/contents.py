@@ -2,21 +2,26 @@
 
 import json
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from nas.reporting.cells.drawing import genotype_svg
-from nas.reporting.figures.contests import comparison_blocks
-from nas.reporting.figures.figures import Block, Cells, Code, Paragraph, Section
-from nas.reporting.figures.learning import overlaid_charts, retrain_charts, search_charts
-from nas.reporting.figures.mixing import permutation_figures
-from nas.reporting.figures.policy import diagnostic_figures, policy_figures, warnings_of
-from nas.reporting.figures.ranking_figures import ranking_blocks
+from nas.reporting.figures.costs import front_charts, latency_blocks, model_charts
+from nas.reporting.figures.figures import Block, Cells, Chart, Code, Paragraph, Section
+from nas.reporting.figures.mixing import WEIGHTS, distance_charts, permutation_images
+from nas.reporting.figures.searches import (
+    diagnostic_charts,
+    overlaid_charts,
+    policy_charts,
+    retrain_charts,
+    search_charts,
+    warnings_of,
+)
+from nas.reporting.figures.studies import comparison_charts, comparison_tables, ranking_blocks, ranking_clouds
 from nas.reporting.figures.swept import differences_table, swept_charts
-from nas.reporting.figures.timing import latency_blocks
-from nas.reporting.figures.tradeoffs import front_charts, model_charts
 from nas.reporting.page.records import RunRecord
-from nas.reporting.page.summary import accuracy_chart, failures, lead, summary_table, verdicts
+from nas.reporting.page.summary import MAX_VERDICTS, accuracy_chart, failures, lead, summary_table, verdicts
 from search_spaces.genotype import Genotype
 
 OPEN_RUNS = 3  # a report of more runs shows them closed
@@ -35,80 +40,91 @@ def report_sections(runs: Sequence[RunRecord], rows: Sequence[dict[str, Any]]) -
         runs: At least one.
         rows: The summary of each.
     """
-    overlaid = runs if 1 < len(runs) <= MAX_OVERLAID else []
-    summary: list[Block] = [summary_table(rows), *failures(runs), *verdicts(runs), *accuracy_chart(rows)]
+    several, full = 1 < len(runs) <= MAX_OVERLAID, len(runs) <= FULL_RUNS
     best = max(range(len(runs)), key=lambda index: rows[index].get("test_accuracy", -1.0))
-    opening: list[Block] = [*lead(rows, best), *cell_pictures(runs[best])]
-    full, folded = len(runs) <= FULL_RUNS, len(runs) > OPEN_RUNS
+    said = [*_made(runs, FAILURES), *(_made(runs, VERDICTS) if len(runs) <= MAX_VERDICTS else [])]
+    summary = [summary_table(rows), *said, *accuracy_chart(rows), *swept_charts(runs, rows), *differences_table(runs)]
     sections = [
-        Section("found", "", opening),
-        Section("summary", "Summary", [*summary, *swept_charts(runs, rows), *differences_table(runs)]),
-        Section("searches", "Searches side by side", overlaid_charts(overlaid)),
-        Section("trade-offs", "Accuracy and cost", model_charts(rows) if overlaid else []),
+        Section("found", "", [*lead(rows, best), *_made([runs[best]], CELLS)]),
+        Section("summary", "Summary", summary),
+        Section("searches", "Searches side by side", overlaid_charts(runs) if several else []),
+        Section("trade-offs", "Accuracy and cost", model_charts(rows) if several else []),
         Section("timing", "Latency", latency_blocks(runs)),
-        Section("ranking", "Ranking", _of_all(runs, ranking_blocks)),
-        Section("controllers", "Controllers compared", _of_all(runs, comparison_blocks)),
+        Section("ranking", "Ranking", _made(runs, RANKING)),
+        Section("controllers", "Controllers compared", _made(runs, COMPARISON)),
     ]
+    hint = Paragraph("Of so many runs no curves are shown here; a report of this run alone has them.")
     for index, run in enumerate(runs):
-        cells = [] if index == best else cell_pictures(run)
-        sections.append(Section(f"run-{run.key}", run.name, [*cells, *run_blocks(run, full=full)], folded))
-    return [section for section in sections if section.blocks]
-
-
-def run_blocks(run: RunRecord, *, full: bool) -> list[Block]:
-    """Makes the parts of a run's own section, from its warnings to how to make it again."""
-    if not full:
-        hint = Paragraph("Of so many runs no curves are shown here; a report of this run alone has them.")
-        return [*warnings_of(run), hint, *origin(run)]
-    return [
-        *warnings_of(run),
-        *diagnostic_figures(run),
-        *search_charts(run),
-        *policy_figures(run),
-        *front_charts(run),
-        *retrain_charts(run),
-        *permutation_figures(run),
-        *origin(run),
+        cells = [] if index == best else _made([run], CELLS)
+        shown = _made([run], CURVES) if full else [hint]
+        blocks = [*cells, *_made([run], WARNINGS), *shown, *_made([run], ORIGIN)]
+        sections.append(Section(f"run-{run.key}", run.name, blocks, folded=len(runs) > OPEN_RUNS))
+    known = [
+        replace(section, blocks=[block for block in section.blocks if not (isinstance(block, Chart) and block.empty)])
+        for section in sections
     ]
+    return [section for section in known if section.blocks]
 
 
-def cell_pictures(run: RunRecord) -> list[Cells]:
+def cell_pictures(run: RunRecord) -> Iterator[Cells]:
     """Draws the cells that a run found or trained."""
-    with run.reading("genotype.json"):
-        text = run.text("genotype.json")
-        if text is not None:
-            genotype = Genotype.from_json(text)
-            merge = str((run.config.get("network") or {}).get("merge", "sum"))
-            alone = {name: Genotype(genotype.space, cell) for name, cell in genotype.cells.items()}
-            parts = [genotype_svg(cell, title=f"{name} cell", merge=merge) for name, cell in alone.items()]
-            return [Cells(f"{run.key}--cells", "Cells", CELL_CAPTION, parts, genotype_svg(genotype, merge=merge))]
-    return []
+    text = run.text("genotype.json")
+    if text is not None:
+        genotype = Genotype.from_json(text)
+        merge = str((run.config.get("network") or {}).get("merge", "sum"))
+        alone = {name: Genotype(genotype.space, cell) for name, cell in genotype.cells.items()}
+        parts = [genotype_svg(cell, title=f"{name} cell", merge=merge) for name, cell in alone.items()]
+        yield Cells(f"{run.key}--cells", "Cells", CELL_CAPTION, parts, genotype_svg(genotype, merge=merge))
 
 
-def origin(run: RunRecord) -> list[Code]:
+def origin(run: RunRecord) -> Iterator[Code]:
     """Says how to make the run again: command, config and environment."""
-    blocks = []
-    if command := command_of(run):
-        blocks.append(Code(text=command, title="To reproduce"))
-    if config := run.text("config.yaml"):
-        blocks.append(Code(text=config.rstrip(), title="Config", folded=True))
-    if environment := run.environment:
-        text = json.dumps(environment, indent=2, ensure_ascii=False)
-        blocks.append(Code(text=text, title="Environment", folded=True))
-    return blocks
+    texts = {
+        "To reproduce": command_of(run) or "",
+        "Config": (run.text("config.yaml") or "").rstrip(),
+        "Environment": json.dumps(run.environment, indent=2, ensure_ascii=False) if run.environment else "",
+    }
+    for title, text in texts.items():
+        if text:
+            yield Code(text, title, folded=title != "To reproduce")
 
 
 def command_of(run: RunRecord) -> str | None:
     """Returns the command that a run was made with, as one would type it; None if it is not known."""
     with run.reading("environment.json"):
         if command := run.environment.get("command"):
-            program, *overrides = (str(part) for part in command)
+            program, *overrides = map(str, command)
             return " ".join([program, *map(shlex.quote, overrides)])
-    with run.reading(".hydra/overrides.yaml"):
-        if overrides := run.yaml(".hydra/overrides.yaml"):
-            return " ".join(["nas", "COMMAND", *(shlex.quote(str(part)) for part in overrides)])
+    if overrides := run.yaml(".hydra/overrides.yaml"):
+        return " ".join(["nas", "COMMAND", *(shlex.quote(str(part)) for part in overrides)])
     return None
 
 
-def _of_all(runs: Sequence[RunRecord], make: Callable[[RunRecord], Sequence[Block]]) -> list[Block]:
-    return [block for run in runs for block in make(run)]
+Part = tuple[str, Callable[[RunRecord], Iterable[Block]]]
+"""A file of a run and what is made of it."""
+CELLS: list[Part] = [("genotype.json", cell_pictures)]
+FAILURES: list[Part] = [("failed.json", failures)]
+VERDICTS: list[Part] = [("metrics.json", verdicts)]
+RANKING: list[Part] = [("scored_cells.csv", ranking_clouds), ("rank.json", ranking_blocks)]
+COMPARISON: list[Part] = [("curves.csv", comparison_charts), ("compare.json", comparison_tables)]
+WARNINGS: list[Part] = [("warnings.json", warnings_of)]
+CURVES: list[Part] = [
+    ("diagnostics.csv", lambda run: diagnostic_charts(run.rows("diagnostics.csv"), run.key)),
+    ("search.csv", search_charts),
+    ("search.csv", policy_charts),
+    ("pareto.json", front_charts),
+    ("retrain.csv", retrain_charts),
+    ("retrain.csv", distance_charts),
+    (WEIGHTS, permutation_images),
+]
+ORIGIN: list[Part] = [(".hydra/overrides.yaml", origin)]
+
+
+def _made(runs: Sequence[RunRecord], parts: Sequence[Part]) -> list[Block]:
+    """Makes parts of runs; where a file is not what is expected, the run notes it and the part ends."""
+    blocks: list[Block] = []
+    for run in runs:
+        for file, make in parts:
+            with run.reading(file):
+                blocks += make(run)
+    return blocks

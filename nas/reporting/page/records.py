@@ -1,14 +1,14 @@
-"""Run folders as a report reads them: files of jobs, any of which may be absent, cut off or not what it should be."""
+"""Run folders as a report reads them: files of jobs, any of which may be absent, cut off or of another content."""
 
 import csv
 import io
+import itertools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,25 +51,21 @@ class RunRecord:
     """The files of one run; what cannot be read is noted in `problems` once and then counts as absent.
 
     Attributes:
-        folder: Of the run.
-        name: Shown to the reader.
-        key: Its part of anchors and file names, different for every run of a report.
-        problems: With files that could not be used.
+        folder: The folder of the run.
+        name: The name shown to the reader.
+        key: The run's part of anchors and file names, different for every run of a report.
+        problems: Problems with files that could not be used.
     """
 
     folder: Path
     name: str
     key: str
     problems: list[Problem] = field(default_factory=list)
-    _read: dict[str, Any] = field(default_factory=dict, init=False)
+    _read: dict[Any, Any] = field(default_factory=dict, init=False)
 
     def text(self, file: str) -> str | None:
         """Returns the text of a file; None if it is absent or not readable."""
-        if file not in self._read:
-            self._read[file] = None
-            with self.reading(file):
-                self._read[file] = _text(self.folder / file)
-        found: str | None = self._read[file]
+        found: str | None = self._once(file, _text, self.folder / file)
         return found
 
     def json(self, file: str) -> Any:
@@ -85,7 +81,7 @@ class RunRecord:
 
     def yaml(self, file: str) -> Any:
         """Returns what a YAML file holds; None as for `text`."""
-        return self._parsed(file, partial(yaml.load, Loader=LOADER))
+        return self._parsed(file, _yaml)
 
     def rows(self, file: str) -> list[Row]:
         """Returns the rows of a CSV file; none as for `text`."""
@@ -116,15 +112,17 @@ class RunRecord:
         if problem not in self.problems:
             self.problems.append(problem)
 
-    def _parsed(self, file: str, parse: Any) -> Any:
-        key = f"parsed {file}"
-        if key not in self._read:
-            self._read[key] = None
-            text = self.text(file)
-            if text is not None:
-                with self.reading(file):
-                    self._read[key] = parse(text)
-        return self._read[key]
+    def _parsed(self, file: str, parse: Callable[[str], Any]) -> Any:
+        text = self.text(file)
+        return None if text is None else self._once(file, parse, text)
+
+    def _once(self, file: str, read: Callable[[Any], Any], given: Any) -> Any:
+        """Returns what a function reads out of a file, which it is asked for once; None if it fails."""
+        if (file, read) not in self._read:
+            self._read[file, read] = None
+            with self.reading(file):
+                self._read[file, read] = read(given)
+        return self._read[file, read]
 
 
 def find_runs(folders: Sequence[Path]) -> list[RunRecord]:
@@ -150,12 +148,10 @@ def find_runs(folders: Sequence[Path]) -> list[RunRecord]:
         for run in runs:
             name = folder.resolve().name if run == folder else run.relative_to(folder).as_posix()
             found.setdefault(run.resolve(), name)
-    records: list[RunRecord] = []
-    names: set[str] = set()
-    keys: set[str] = set()
-    for path, name in found.items():
-        records.append(RunRecord(folder=path, name=_unused(name, names), key=_unused(slug(name), keys)))
-    return records
+    names, keys = set[str](), set[str]()
+    return [
+        RunRecord(folder=path, name=_unused(name, names), key=_unused(slug(name), keys)) for path, name in found.items()
+    ]
 
 
 def slug(text: str) -> str:
@@ -169,12 +165,10 @@ def number(value: Any) -> float:
 
 
 def _unused(name: str, used: set[str]) -> str:
-    count, candidate = 1, name
-    while candidate in used:
-        count += 1
-        candidate = f"{name}-{count}"
-    used.add(candidate)
-    return candidate
+    candidates = (name if count == 1 else f"{name}-{count}" for count in itertools.count(1))
+    free = next(candidate for candidate in candidates if candidate not in used)
+    used.add(free)
+    return free
 
 
 def _is_run(folder: Path) -> bool:
@@ -188,6 +182,10 @@ def _text(path: Path) -> str | None:
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"larger than {MAX_BYTES // 2**20} MiB")
     return path.read_text(encoding="utf-8")
+
+
+def _yaml(text: str) -> Any:
+    return yaml.load(text, Loader=LOADER)
 
 
 def _rows(text: str) -> list[Row]:
@@ -208,12 +206,13 @@ def _value(text: Any) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return "not a text in UTF-8"
-    if isinstance(error, json.JSONDecodeError):
-        return f"not JSON: {error.msg} in line {error.lineno}"
-    if isinstance(error, KeyError):
-        return f"lacks {error}"
-    if isinstance(error, TypeError | AttributeError | LookupError | RecursionError):
-        return "not what the job writes"
+    match error:
+        case UnicodeDecodeError():
+            return "not a text in UTF-8"
+        case json.JSONDecodeError():
+            return f"not JSON: {error.msg} in line {error.lineno}"
+        case KeyError():
+            return f"lacks {error}"
+        case TypeError() | AttributeError() | LookupError() | RecursionError():
+            return "not what the job writes"
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,12 +1,13 @@
 """One row a run: what was searched, what was found, what it reached and what it cost."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nas.reporting.figures.colours import BLUE, GREY
-from nas.reporting.figures.figures import Axis, Chart, DataTable, Paragraph, Series, TableColumn
-from nas.reporting.figures.timing import latency_rows
+from nas.reporting.figures.costs import latency_rows
+from nas.reporting.figures.figures import Axis, Chart, DataTable, Paragraph, TableColumn
+from nas.reporting.figures.series import dots
 from nas.reporting.page.records import RunRecord, number
 from nas.runs.intervals import plus_minus
 
@@ -31,14 +32,13 @@ def summary_row(run: RunRecord) -> dict[str, Any]:
 
 def summary_table(rows: Sequence[Mapping[str, Any]]) -> DataTable:
     """Lists the runs, with the columns of which at least one run has a value."""
-    columns = [column for column in COLUMNS if any(column.key in row for row in rows)]
-    if len(rows) <= MAX_VERDICTS:
-        columns = [column for column in columns if column.key != "comparison"]  # sentences below the table say it
-    if len({row.get("device") for row in rows}) == 1:
-        columns = [column for column in columns if column.key != "device"]  # the line below the title has it
-    caption = "A click on a title sorts. " + " ".join(
-        sentence for key, sentence in CAPTIONS.items() if any(key in row for row in rows)
-    )
+    elsewhere = {
+        "comparison": len(rows) <= MAX_VERDICTS,  # in sentences below the table
+        "device": len({row.get("device") for row in rows}) == 1,  # in the line below the title
+    }
+    known = {key for row in rows for key in row}
+    columns = [column for column in COLUMNS if column.key in known and not elsewhere.get(column.key)]
+    caption = "A click on a title sorts. " + " ".join(sentence for key, sentence in CAPTIONS.items() if key in known)
     return DataTable("summary", "Runs", caption.strip(), columns, rows)
 
 
@@ -62,62 +62,40 @@ def lead(rows: Sequence[Mapping[str, Any]], best: int) -> list[Paragraph]:
 
 
 def accuracy_chart(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """Draws the test accuracy of each run's found cell beside that of its random cells."""
-    kinds = {"test_accuracy": ("found cell", BLUE), "random_accuracy": ("random cells", GREY)}
+    """Draws the test accuracy of each run's found cell next to that of its random cells."""
     series = []
-    for key, (name, colour) in kinds.items():
+    for key, name, colour in (("test_accuracy", "found cell", BLUE), ("random_accuracy", "random cells", GREY)):
         known = [row for row in rows if key in row and "test_accuracy" in row]
-        means = [100 * row[key] for row in known]
-        stds = [100 * number(row.get(f"{key}_std")) for row in known]
-        low = [mean - std for mean, std in zip(means, stds, strict=True)]
-        high = [mean + std for mean, std in zip(means, stds, strict=True)]
-        names = [str(row["run"]) for row in known]
-        one = Series(name=name, x=means, y=names, mark="dots", low=low, high=high, colour=colour)
-        series += [one] if known else []
-    chart = Chart(
-        "all-test-accuracy", "Test accuracy", ACCURACY_CAPTION, Axis("test accuracy (%)"), Axis("run"), series
-    )
-    return [chart] if series else []
+        means, stds = ([100 * number(row.get(column)) for row in known] for column in (key, f"{key}_std"))
+        series.append(dots(means, [str(row["run"]) for row in known], stds, name=name, colour=colour))
+    x, y, known_series = Axis("test accuracy (%)"), Axis("run"), [one for one in series if one.x]
+    return [Chart("all-test-accuracy", "Test accuracy", ACCURACY_CAPTION, x, y, known_series)]
 
 
-def failures(runs: Sequence[RunRecord]) -> list[Paragraph]:
-    """Says which runs failed, and why."""
-    sentences = []
-    for run in runs:
-        with run.reading("failed.json"):
-            if failure := run.record("failed.json"):
-                sentences.append(Paragraph(f"{run.name} failed: {failure['error']}", "loud"))
-    return sentences
+def failures(run: RunRecord) -> Iterator[Paragraph]:
+    """Says why a run failed, if it did."""
+    if failure := run.record("failed.json"):
+        yield Paragraph(f"{run.name} failed: {failure['error']}", "loud")
 
 
-def verdicts(runs: Sequence[RunRecord]) -> list[Paragraph]:
-    """Says of each run whether the found cell is shown to differ from random ones; of many runs the table says it."""
-    sentences: list[Paragraph] = []
-    if len(runs) > MAX_VERDICTS:
-        return sentences
-    for run in runs:
-        with run.reading("metrics.json"):
-            comparison = run.record("metrics.json").get("comparison")
-            if isinstance(comparison, str):
-                sentences.append(Paragraph(f"{run.name}, found cell against random cells: {comparison}."))
-    return sentences
+def verdicts(run: RunRecord) -> Iterator[Paragraph]:
+    """Says whether the found cell of a run is shown to differ from random ones."""
+    comparison = run.record("metrics.json").get("comparison")
+    if isinstance(comparison, str):
+        yield Paragraph(f"{run.name}, found cell against random cells: {comparison}.")
 
 
 def duration(seconds: float) -> str:
     """Returns a time as text: `48 s`, `12 min 5 s`, `3 h 20 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.0f} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    minutes, whole = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {whole} s" if minutes else f"{whole} s"
 
 
 def _settings(run: RunRecord) -> dict[str, Any]:
-    config = run.config
-    space, controller = config.get("search_space") or {}, config.get("controller") or {}
-    policy = controller.get("policy")
-    names = [_class(policy), _class(controller)] if policy else [_class(controller)]
+    space, controller = run.config.get("search_space") or {}, run.config.get("controller") or {}
+    names = (_class(controller.get("policy")), _class(controller))
     return {
         "space": _class(space),
         "controller": " · ".join(name for name in names if name) or None,
@@ -130,20 +108,17 @@ def _search(run: RunRecord) -> dict[str, Any]:
     if not rows:
         return {}
     seconds = [number(row.get("seconds")) for row in [*rows, *run.rows("finals.csv")]]
-    best = [number(row.get("best")) for row in rows]
     return {
         "epochs": len(rows),
-        "reward": best[-1],
+        "reward": number(rows[-1].get("best")),
         "search_seconds": sum(value for value in seconds if math.isfinite(value)) or None,
     }
 
 
 def _candidate(run: RunRecord) -> dict[str, Any]:
-    candidates = run.json("candidates.json")
-    best = candidates[0] if candidates else {}
-    return {
-        key: number(best.get(key)) for key in ("shared_accuracy", "stand_alone_accuracy", "parameters", "multiply_adds")
-    }
+    best = (run.json("candidates.json") or [{}])[0]
+    keys = ("shared_accuracy", "stand_alone_accuracy", "parameters", "multiply_adds")
+    return {key: number(best.get(key)) for key in keys}
 
 
 def _metrics(run: RunRecord) -> dict[str, Any]:
@@ -174,12 +149,8 @@ def _class(node: Any) -> str | None:
     return str(node["_target_"]).rpartition(".")[2] if isinstance(node, Mapping) and "_target_" in node else None
 
 
-def _percent(key: str) -> Any:
-    def show(row: Mapping[str, Any]) -> str:
-        std = number(row.get(f"{key}_std"))
-        return plus_minus(100 * row[key], 100 * std)
-
-    return show
+def _percent(key: str) -> Callable[[Mapping[str, Any]], str]:
+    return lambda row: plus_minus(100 * row[key], 100 * number(row.get(f"{key}_std")))
 
 
 COLUMNS = (

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from nas.runs.checkpoints import write_json
 from nas.runs.console import note, shown
 from nas.runs.listing import FAILED_FILE, State, is_held, read_json, state_of
 
@@ -62,15 +63,13 @@ def run_member(member: Member, folder: Path, work: Callable[[], object], *, echo
 
     Args:
         member: What is run.
-        folder: Of the member, made if it is not there.
+        folder: Folder of the member, made if it is not there.
         work: Runs the pipeline in the folder.
         echo: Whether what the member prints is shown as well as kept: not where several run at the same time.
 
     Returns:
         How the member stands then.
     """
-    from nas.runs.checkpoints import write_json  # imports torch, which is not needed to pass over a finished member
-
     failed = folder / FAILED_FILE
     write_json(folder / MEMBER_FILE, {"swept": member.swept, "fixed": member.fixed})
     note(f"member {member.name}" + ("" if echo else f": prints into {shown(folder / OUTPUT_FILE)}"))
@@ -96,7 +95,7 @@ def check_fixed(folder: Path, members: Sequence[Member], *, free: Callable[[str]
     A key that is swept now may have been fixed before, and the other way round: its value is among the member's own.
 
     Args:
-        folder: Of the sweep.
+        folder: Folder of the sweep.
         members: About to be started.
         free: Whether a dotted key may differ.
 
@@ -106,17 +105,15 @@ def check_fixed(folder: Path, members: Sequence[Member], *, free: Callable[[str]
     if not members:
         return
     swept, fixed = members[0].swept, members[0].fixed
-    for path in sorted(file.parent for file in folder.glob(f"*/{MEMBER_FILE}")):
-        if not (path / "config.yaml").exists():
-            continue
+    begun = [file.parent for file in folder.glob(f"*/{MEMBER_FILE}") if (file.parent / "config.yaml").exists()]
+    for path in sorted(begun):
         before = read_member(path)
         keys = [key for key in dict.fromkeys([*before.fixed, *fixed]) if key not in swept and key not in before.swept]
-        differing = [
+        if differing := [
             f"{key} (was {before.fixed.get(key, 'not given')}, is {fixed.get(key, 'not given')})"
             for key in keys
             if before.fixed.get(key) != fixed.get(key) and not free(key)
-        ]
-        if differing:
+        ]:
             raise ValueError(
                 f"{shown(path)} was started with other settings; choose another name, or set back: "
                 + ", ".join(differing)
@@ -159,7 +156,7 @@ class _Tee(io.TextIOBase):
 
 
 def _forget_setup(folder: Path) -> None:
-    """Lets a member that failed before its first epoch start anew with other settings."""
+    """Lets a member that failed before its first epoch start again with other settings."""
     if not any((folder / name).exists() for name in ("search.csv", "checkpoint.pt")):
         for name in SETUP_FILES:
             (folder / name).unlink(missing_ok=True)

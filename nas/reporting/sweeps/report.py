@@ -1,12 +1,17 @@
-"""What a sweep comes to: `sweep.json`, `sweep.csv`, `sweep.svg`, the report, the table, and what it shows."""
+"""Results of a sweep: `sweep.json`, `sweep.csv`, `sweep.svg`, the report, the printed table and its conclusions."""
 
 import json
 import shlex
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nas.reporting.sweeps.plots import sweep_plot
+from nas.reporting.figures.colours import GREY
+from nas.reporting.figures.drawing import write_figure
+from nas.reporting.figures.figures import Axis, Chart, Series
+from nas.reporting.figures.series import Rows, dots
+from nas.reporting.page.report import write_report
 from nas.reporting.sweeps.summary import (
     FIGURES,
     SEED,
@@ -17,13 +22,16 @@ from nas.reporting.sweeps.summary import (
     distinct,
     swept_keys,
 )
+from nas.runs.checkpoints import write_csv, write_json
 from nas.runs.console import Column, Table, next_command, note, result, shown
 from nas.runs.intervals import plus_minus, spread, verdict
 from nas.runs.listing import read_json
 
 OF_LATENCY = ("data", "device", "runtime", "experiment", "imports")
-"""How the keys begin that a measurement of the found models' latency has in common with the sweep."""
+"""Prefixes of the keys that a measurement of the found models' latency has in common with the sweep."""
 FILES = ("sweep.json", "sweep.csv", "sweep.svg", "report.html")
+DECADES = 100.0
+"""An axis is logarithmic if its ends are so many times apart."""
 
 
 def report(sweep: Path, members: Sequence[Record]) -> None:
@@ -48,6 +56,57 @@ def report(sweep: Path, members: Sequence[Record]) -> None:
         next_command(shlex.join(["nas", "latency", f"models=[{models}]", *kept]))
 
 
+def sweep_plot(rows: Rows, keys: Sequence[str], path: str | Path, *, batch_size: int) -> None:
+    """Draws every figure against the first key, one colour for each combination of the others.
+
+    Means have the standard deviation as error bar where there is one; the mean of the random cells is a dashed line.
+    Numbers lie on an axis, which is logarithmic where they span decades; texts stand side by side.
+
+    Args:
+        rows: Rows of `aggregate`; those without a finished member are left out.
+        keys: The keys that were swept, apart from the seed; without any there is one point.
+        path: Where the SVG goes.
+        batch_size: Images in a batch of the measured latency.
+
+    Raises:
+        ValueError: If no row has a finished member.
+    """
+    key, others = (keys[0] if keys else ""), keys[1:]
+    drawn = [row for row in rows if row["finished"]]
+    values: list[Any] = [row.get(key) for row in drawn]
+    numeric = bool(values) and all(isinstance(value, int | float) for value in values)
+    groups: defaultdict[str, list[Record]] = defaultdict(list)
+    for row in drawn:
+        place = row.get(key) if numeric else str(row.get(key, ""))
+        groups[", ".join(f"{row.get(other)}" for other in others)].append({**row, "place": place})
+    log = 10 if numeric and min(values) > 0 and max(values) / min(values) >= DECADES else 0
+    few = numeric and not log and len(set(values)) <= 8
+    axis = Axis(key, log=log, ticks=tuple(dict.fromkeys(values)) if few else ())
+    charts = []
+    for figure in FIGURES:
+        title = f"latency (ms), batch {batch_size}" if figure.key == "latency_ms" else figure.title
+        title += f" by {', '.join(others)}" if others else ""
+        series: list[Series] = []
+        for colour, (name, group) in enumerate(groups.items()):
+            series += _series(figure, group, name, colour=colour, joined=numeric)
+        charts.append(Chart(figure.key, title, "", axis, Axis(""), series))
+    write_figure(path, *charts)
+
+
+def _series(figure: Column, group: Sequence[Record], name: str, *, colour: int, joined: bool) -> list[Series]:
+    places, means = [row["place"] for row in group], [figure.scale * row[figure.key] for row in group]
+    stds = [figure.scale * (row[f"{figure.key}_std"] or 0.0) for row in group]
+    series = [Series(x=places, y=means, colour=colour)] if joined else []
+    series.append(dots(places, means, stds, name=name, colour=colour))
+    random = [row for row in group if "random_accuracy" in row]
+    if figure.key == "test_accuracy" and random:
+        means = [figure.scale * row["random_accuracy"] for row in random]
+        looks: dict[str, Any] = {"colour": colour if name else GREY, "dashed": True} if joined else {"mark": "dots"}
+        places = [row["place"] for row in random]
+        series.append(Series(name=f"{name} random cells".strip(), x=places, y=means, faint=True, **looks))
+    return series
+
+
 def _write(
     sweep: Path, members: Sequence[Record], rows: Sequence[Record], keys: Sequence[str], *, batch_size: int
 ) -> None:
@@ -62,12 +121,6 @@ def _write(
     }
     if read_json(sweep / FILES[0]) == json.loads(json.dumps(record)):
         return
-    from nas.reporting.page.report import write_report
-    from nas.runs.checkpoints import (  # imports torch, which a summary that is there can do without
-        write_csv,
-        write_json,
-    )
-
     write_csv(sweep / "sweep.csv", rows)
     sweep_plot(rows, keys, sweep / "sweep.svg", batch_size=batch_size)
     write_report([sweep], sweep)
@@ -87,7 +140,10 @@ def _print_table(rows: Sequence[Record], keys: Sequence[str]) -> None:
     )
     for row in rows:
         texts = {key: str(row.get(key)) for key in keys}
-        table.row({**row, **texts, "test": _percent(row)})
+        if row["finished"]:
+            std = row["test_accuracy_std"]
+            texts["test"] = plus_minus(100 * row["test_accuracy"], None if std is None else 100 * std)
+        table.row({**row, **texts})
     note("n: searches, each the mean of its trainings; where there is one search, its trainings")
 
 
@@ -97,15 +153,8 @@ def _print_gains(rows: Sequence[Record], keys: Sequence[str]) -> None:
         if "gain" in row:
             where = " ".join(f"{key}={row[key]}" for key in keys)
             searches = f"{row['gain_n']} searches" if row["gain_n"] > 1 else "1 search"
-            told = f"{100 * row['gain']:+.2f} points, {searches}: {row['comparison']}"
-            result("found above random" + (f", {where}" if where else "") + f": {told}")
-
-
-def _percent(row: Record) -> str | None:
-    mean, std = row.get("test_accuracy"), row.get("test_accuracy_std")
-    if mean is None:
-        return None
-    return plus_minus(100 * mean, None if std is None else 100 * std)
+            gain = f"{100 * row['gain']:+.2f} points, {searches}: {row['comparison']}"
+            result("found above random" + (f", {where}" if where else "") + f": {gain}")
 
 
 def _print_best(finished: Sequence[Record], rows: Sequence[Record], keys: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What the members of a sweep come to: the figures of each, and their mean and spread over seeds."""
+"""Figures of the members of a sweep, and their mean and spread over seeds."""
 
 import csv
 from collections.abc import Sequence
@@ -72,7 +72,7 @@ def aggregate(members: Sequence[Record]) -> list[Record]:
 
 
 def swept_keys(members: Sequence[Record]) -> list[str]:
-    """Returns what was swept beside the seed, in the order in which it was given."""
+    """Returns the keys that were swept apart from the seed, in the order in which they were given."""
     return [key for key in dict.fromkeys(key for member in members for key in member["settings"]) if key != SEED]
 
 
@@ -97,12 +97,10 @@ def number_or_text(text: str) -> Value:
 def common_environment(sweep: Path, members: Sequence[Record]) -> Record:
     """Returns in what the machines of all members agree; of what differs, every value met, under `differing`."""
     records = [read_json(sweep / member["member"] / "environment.json") or {} for member in members]
-    keys = [key for key in dict.fromkeys(key for record in records for key in record) if key not in ("seed", "command")]
     met: dict[str, list[Any]] = {}
-    for key in keys:
-        for record in records:
-            if key in record and record[key] not in met.setdefault(key, []):
-                met[key].append(record[key])
+    for key, value in (item for record in records for item in record.items()):
+        if key not in ("seed", "command") and value not in met.setdefault(key, []):
+            met[key].append(value)
     same = {key: values[0] for key, values in met.items() if len(values) == 1}
     return {**same, "differing": {key: values for key, values in met.items() if len(values) > 1}}
 
@@ -146,10 +144,8 @@ def _measured(folder: Path) -> Record:
 
 def _seconds(file: Path) -> float:
     """Returns the time that a table of epochs sums up to; none where there is no such table."""
-    if not file.exists():
-        return 0.0
-    with file.open(encoding="utf-8") as rows:
-        return sum(float(row.get("seconds") or 0) for row in csv.DictReader(rows))
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return sum(float(row.get("seconds") or 0) for row in csv.DictReader(lines))
 
 
 def _figures(members: Sequence[Record]) -> Record:

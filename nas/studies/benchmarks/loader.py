@@ -20,10 +20,10 @@ from torch import Tensor
 from nas.compute.device import num_cores
 from nas.compute.timing import median_ratio
 from nas.data.augmentation import Augmentation
-from nas.data.cropping import Framing
 from nas.data.decoding import Decoders, ImageSource
-from nas.data.image_files import scan_folder
-from nas.data.streaming import StreamingSplit
+from nas.data.image_files import Framing
+from nas.data.own_images import scan_folder
+from nas.data.splits import StreamingSplit
 from nas.studies.benchmarks.eager import data_loader
 from nas.studies.benchmarks.steps import summary
 from nas.studies.benchmarks.workbench import Work, Workbench

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nas.reporting.figures.contests import SETTLED, contest_chart
 from nas.reporting.figures.drawing import write_figure
 from nas.reporting.figures.figures import Axis, Chart, Series
+from nas.reporting.figures.studies import SETTLED, contest_chart
 
 Rows = Sequence[Mapping[str, Any]]
 
