@@ -13,9 +13,8 @@ from nas.compute.device import Runtime, make_runtime
 from nas.compute.environment import environment
 from nas.jobs.building.config import build, plain
 from nas.jobs.building.parts import build_derived, build_network, build_runtime
-from nas.jobs.building.search_parts import build_supernet_search
+from nas.jobs.building.search_parts import build_search
 from nas.models.of_runs import network_config
-from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import write_json
 from nas.runs.console import header, note, result, shown
 from nas.runs.seeds import derive_seed, seed_everything
@@ -56,7 +55,7 @@ MEASURES: Mapping[str, Callable[[Workbench], dict[str, Any]]] = {
 """The parts but the eager loop, which takes turns with throughput."""
 
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
+def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
     """Measures the parts of `cfg.bench.parts` and writes `bench.json`, anew after each.
 
     Returns:
@@ -99,7 +98,7 @@ def build_bench(cfg: DictConfig) -> Workbench:
     """Builds what the parts work on, and what builds variants of what the config describes."""
     settings: BenchSettings = build(cfg.bench, "bench")
     runtime = build_runtime(cfg)
-    search, _ = build_supernet_search(cfg, runtime)
+    search, _ = build_search(cfg, runtime)
     images = search.evaluator.data.kind
 
     def make_space(**changed: object) -> WeightSharingSpace:
@@ -124,7 +123,7 @@ def build_bench(cfg: DictConfig) -> Workbench:
         space=make_space(),
         search=search,
         retraining=build(cfg.retrain, "retrain"),
-        make_search=lambda runtime: build_supernet_search(cfg, runtime)[0],
+        make_search=lambda runtime: build_search(cfg, runtime)[0],
         make_space=make_space,
         make_network=make_network,
         make_runtime=runtime_with,

@@ -15,7 +15,6 @@ from nas.jobs.building.compared_controllers import build_trial_runner, controlle
 from nas.jobs.building.config import build, plain
 from nas.jobs.building.parts import build_runtime
 from nas.jobs.building.run_folder import keep_data
-from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import write_csv, write_json
 from nas.runs.configs import check_resumable
 from nas.runs.console import header, note, progress, shown
@@ -47,7 +46,7 @@ PORTION_KEYS = ("compare.portion", "compare.portions", "compare.workers")
 """Settings in which portions may differ from the whole."""
 
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
+def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
     """Runs the trials that the folder `out` does not hold yet, then writes what all come to.
 
     Returns:

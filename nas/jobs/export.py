@@ -13,9 +13,8 @@ from torch import nn
 
 from nas.compute.environment import environment
 from nas.data.named import ImageData
-from nas.jobs.building.config import build, chosen_names, named_modules, plain
+from nas.jobs.building.config import build, chosen_names, named_modules, plain, recorded_config
 from nas.jobs.building.parts import build_runtime, read_genotype
-from nas.jobs.building.recorded import recorded_config
 from nas.models.derived import model_size
 from nas.models.exporting.exported import Exported, compared
 from nas.models.exporting.formats import Written, check_onnx, make_program, write_onnx, write_program, write_python
@@ -31,7 +30,6 @@ from nas.models.model_card import (
     versions,
     write_card,
 )
-from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import save_weights, write_json
 from nas.runs.console import Column, Table, header, next_command, note, result, shown
 from nas.runs.seeds import seed_everything
@@ -45,7 +43,7 @@ COLUMNS = (
 )
 
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
+def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
     """Writes the model of `cfg.run` in the formats of `cfg.format`, and what was done into the run folder `out`.
 
     Returns:

@@ -1,10 +1,8 @@
 """The finals of a search: its best candidates trained stand-alone, each resumable, then put in order by that."""
 
 import itertools
-import json
 import shutil
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from nas.jobs.building.config import plain
 from nas.jobs.building.derived_models import training_pool
 from nas.jobs.score import untrained_scores
 from nas.reporting.trackers import Tracker
-from nas.runs.checkpoints import write_csv, write_json
+from nas.runs.checkpoints import load_json, write_csv, write_json
 from nas.runs.console import Column, Table, header, note, progress
 from nas.runs.listing import FINALS_FOLDER
 from nas.runs.seeds import derive_seed
@@ -53,11 +51,10 @@ def run(
     """
     ranks, settings = search.evaluator.ranks, finals_settings(search.evaluator.settings)
     file = out / FINALS_FOLDER / "candidates.json"
-    candidates = ranks.from_first(lambda: _read(file))
-    if candidates is None:
-        candidates = ranks.from_first(partial(_shortlisted, search.candidates(), search, cfg, runtime))
-        if ranks.first:
-            write_json(file, candidates)
+    if not ranks.from_first(file.exists):
+        found = search.candidates()  # scored by all ranks
+        ranks.from_first(lambda: write_json(file, _shortlisted(found, search, cfg, runtime)))
+    candidates: list[dict[str, Any]] = ranks.from_first(lambda: load_json(file))
     count = min(search.settings.finalists, len(candidates))
     if count < 2:
         note("the candidates are one and the same cell: there is nothing to choose in finals")
@@ -139,17 +136,3 @@ def _trained(pool: WorkerPool[Training], trainings: Sequence[Training], ranks: R
 def remove_checkpoints(out: Path) -> None:
     """Removes the finalists' checkpoints, of no more use where the search has written down what it found."""
     shutil.rmtree(out / FINALS_FOLDER, ignore_errors=True)
-
-
-def _read(file: Path) -> list[dict[str, Any]] | None:
-    """Returns the candidates of an earlier start; None if there are none.
-
-    Raises:
-        ValueError: If the file is damaged.
-    """
-    if not file.exists():
-        return None
-    try:
-        return [dict(entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{file} is damaged, remove its folder to begin the finals anew: {error}") from error

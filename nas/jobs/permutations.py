@@ -12,7 +12,6 @@ from nas.compute.environment import environment
 from nas.jobs.building.config import build, chosen_names, plain
 from nas.jobs.building.parts import build_data, build_runtime
 from nas.jobs.building.run_folder import keep_data
-from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import write_csv, write_json
 from nas.runs.console import header, note, result, shown
 from nas.runs.seeds import seed_everything
@@ -61,7 +60,7 @@ def _curves(task: str, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]
     return {}
 
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
+def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
     """Runs the demonstrations of `cfg.tasks`, one after the other; one that is done is not done again.
 
     Each leaves its figures as JSON, its rows as CSV and its pictures as SVG in the run folder `out`.

@@ -15,14 +15,13 @@ from nas.jobs.building.parts import build_runtime
 from nas.models.loading import LoadedModel, load_model
 from nas.models.prediction import Prediction, find_images, predict
 from nas.models.prediction_settings import PredictSettings
-from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import write_json, write_text
 from nas.runs.console import Column, Table, header, note, result, shown
 
 MAX_ROWS = 100  # of the table in the terminal
 
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
+def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
     """Classifies `cfg.images` with the model of `cfg.run`; writes `predictions.csv` and `predictions.json` into `out`.
 
     Returns:

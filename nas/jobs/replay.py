@@ -7,12 +7,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from nas.compute.environment import environment, environment_differences
-from nas.jobs.building.config import import_extensions, plain
+from nas.jobs.building.config import import_extensions, plain, recorded_config
 from nas.jobs.building.parts import build_runtime
-from nas.jobs.building.recorded import recorded_config
 from nas.jobs.building.run_folder import opened_run
 from nas.models.genotype_files import split_reference
-from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import write_json
 from nas.runs.comparison import FileComparison, compare_runs
 from nas.runs.configs import PLACES
@@ -23,7 +21,7 @@ REPEATABLE = ("search", "retrain", "pipeline")
 """Jobs whose results follow from config, data and seed; the others measure times."""
 
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
+def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
     """Repeats the run of `cfg.run` in `out/again` and compares; a replay that was stopped goes on.
 
     Returns:

@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from nas.compute.device import Runtime
 from nas.compute.distributed.ranks import Ranks
 from nas.data.named import ImageData
-from nas.jobs.building.derived_models import derived_network_config, initial_network, read_settings
+from nas.jobs.building.config import build
+from nas.jobs.building.derived_models import derived_network_config, derived_sizes, initial_network
 from nas.jobs.building.parts import (
     build_data,
     build_runtime,
@@ -55,7 +56,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         FileNotFoundError: If a genotype file or the data set is not there.
     """
     tracker = tracker or FilesOnly()
-    settings = read_settings(cfg)
+    settings: RetrainSettings = build(cfg.retrain, "retrain")
     runtime = build_runtime(cfg)
     ranks = runtime.ranks
     members = _members(cfg, settings, ranks)
@@ -202,7 +203,6 @@ def _conclude(metrics: dict[str, Any], settings: RetrainSettings, out: Path) -> 
         result(f"random cells: test accuracy {random.percent()}, one value a cell")
         result(f"comparison:   {metrics['comparison']}")
     note(f"weights in {shown(out / 'weights.safetensors')}, figures in {shown(out / 'metrics.json')}")
-    sizes = {"filters": settings.filters, "cells_per_stage": settings.cells_per_stage}
-    derived = [f"network.{name}={value}" for name, value in sizes.items() if value is not None]
+    derived = [f"network.{name}={value}" for name, value in derived_sizes(settings).items()]
     cell = [f"genotype={shown(out)}"] if (out / "genotype.json").exists() else []
     next_command(command_line("latency", *cell, *derived))

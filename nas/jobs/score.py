@@ -14,13 +14,11 @@ from nas.compute.device import Runtime
 from nas.compute.environment import environment
 from nas.costs.counting import random_genotypes
 from nas.data.image_data import ImageKind
-from nas.jobs.building.config import build, plain
+from nas.jobs.building.config import build, merged, plain, recorded_config
 from nas.jobs.building.parts import build_data, build_derived, build_runtime, measure_size
-from nas.jobs.building.recorded import recorded_config
 from nas.jobs.building.run_folder import keep_data
 from nas.jobs.building.settings import ScoreSettings
 from nas.models.genotype_files import load_genotype, load_genotypes
-from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import write_csv, write_json
 from nas.runs.console import Column, Table, header, note, progress, result, shown
 from nas.runs.seeds import derive_seed, seed_everything
@@ -44,7 +42,7 @@ PLACES = ("root", "path")
 """Settings of the data that a run's are given anew: where they are."""
 
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
+def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
     """Scores the cells that the folder `out` does not hold yet; `scores.csv` is written after each.
 
     Returns:
@@ -117,11 +115,9 @@ def untrained_scores(
 def _config_of_run(cfg: DictConfig) -> DictConfig:
     """Returns the config with space, network and data of a run, the data where the command says that they are."""
     recorded = recorded_config(Path(str(cfg.run)), cfg, parts=("network", "search_space", "data"))
+    others = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "data"])
     places = {key: cfg.data[key] for key in PLACES if key in cfg.data}
-    joined = OmegaConf.merge(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "data"]), recorded)
-    joined.data.update(places)
-    assert isinstance(joined, DictConfig)
-    return joined
+    return merged(merged(others, recorded), {"data": places})
 
 
 def _cells(cfg: DictConfig) -> list[Genotype]:

@@ -18,7 +18,6 @@ from nas.models.derived import model_size
 from nas.models.of_runs import network_config
 from nas.reporting.cells.drawing import genotype_svg, genotype_text
 from nas.reporting.figures.drawing import write_cells_png
-from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import write_json, write_text
 from nas.runs.console import note, result, shown
 from search_spaces import nasbench201
@@ -27,7 +26,7 @@ from search_spaces.notations import darts_notation
 from search_spaces.published import PUBLISHED, PublishedCell
 
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
+def run(cfg: DictConfig, out: Path) -> dict[str, Any]:  # noqa: ARG001
     """Draws `cfg.genotype`, and examines the model that it makes with `cfg.network`.
 
     Returns:

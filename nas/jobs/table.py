@@ -11,7 +11,6 @@ from nas.data.image_data import ImageKind
 from nas.jobs.building.parts import measure_size
 from nas.models.genotype_files import load_genotype
 from nas.models.of_runs import network_config
-from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import write_csv, write_json
 from nas.runs.console import in_columns, note, result, shown
 from nas.runs.listing import read_config
@@ -44,7 +43,7 @@ class MeasuredRun(NamedTuple):
         )
 
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> list[dict[str, Any]]:  # noqa: ARG001
+def run(cfg: DictConfig, out: Path) -> list[dict[str, Any]]:  # noqa: ARG001
     """Prints the table, and writes it into the folder `cfg.folder` where one is named.
 
     Returns:

@@ -67,6 +67,19 @@ def write_json(path: Path, data: object) -> None:
     write_text(path, json.dumps(_finite(data), indent=2, ensure_ascii=False) + "\n")
 
 
+def load_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+        ValueError: If it is damaged; the message names it.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+
+
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Writes rows as CSV atomically, columns in order of first appearance; a lacking value is left empty."""
     columns = list(dict.fromkeys(key for row in rows for key in row))

@@ -1,7 +1,6 @@
 """Whether two runs came to the same, to the bit: their rows, genotypes, figures and weights, but not their times."""
 
 import csv
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas.runs.checkpoints import load_checkpoint, load_weights
+from nas.runs.checkpoints import load_checkpoint, load_json, load_weights
 
 TIMES = frozenset({"seconds", "compile_seconds", "train_seconds"})
 """Keys of what is measured with a clock."""
@@ -39,18 +38,18 @@ def compare_runs(first: Path, second: Path) -> list[FileComparison]:
     members = sorted({f"members/{path.name}" for run in (first, second) for path in (run / "members").glob("*.pt")})
     wholes = [name for name in members if ".previous." not in name and ".diverged." not in name]
     readers: dict[str, Callable[[Path], Any]] = {
-        "data.json": _read_json,
+        "data.json": load_json,
         "search.csv": _read_rows,
         "scored.csv": _read_rows,
         "checkpoint.pt": load_checkpoint,
         "finals.csv": _read_rows,
-        "candidates.json": _read_json,
-        "random.json": _read_json,
-        "pareto.json": _read_json,
-        "genotype.json": _read_json,
+        "candidates.json": load_json,
+        "random.json": load_json,
+        "pareto.json": load_json,
+        "genotype.json": load_json,
         "retrain.csv": _read_rows,
         **dict.fromkeys(wholes, load_checkpoint),
-        "metrics.json": _read_json,
+        "metrics.json": load_json,
         "weights.safetensors": load_weights,
     }
     compared = []
@@ -101,13 +100,6 @@ def _tensor_difference(first: Tensor, second: Tensor, place: str) -> str | None:
     if not gap.nan_to_num(nan=math.inf).any() or bool(torch.equal(first.isnan(), second.isnan()) and not gap.nansum()):
         return None  # NaN in the same places
     return f"{place} differs in {int((first != second).sum())} of {first.numel()} numbers, by up to {gap.max():.3g}"
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:

@@ -10,9 +10,8 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from nas.compute.device import Runtime
-from nas.jobs.building.config import import_extensions, plain
-from nas.jobs.building.recorded import recorded_config
-from nas.jobs.building.search_parts import build_supernet_search
+from nas.jobs.building.config import import_extensions, merged, plain, recorded_config
+from nas.jobs.building.search_parts import build_search
 from nas.runs.checkpoints import load_checkpoint
 from nas.runs.console import shown
 from nas.runs.seeds import derive_seed
@@ -97,9 +96,7 @@ def run_config(folder: Path, cfg: DictConfig) -> DictConfig:
     if OmegaConf.select(read, "table") is not None or OmegaConf.select(read, "evaluator") is not None:
         raise ValueError(f"{shown(folder)} searched without shared weights; there is nothing to rank")
     import_extensions(read)
-    joined = OmegaConf.merge(read, {"data": plain(cfg.data, "data")})
-    assert isinstance(joined, DictConfig)
-    return joined
+    return merged(read, {"data": plain(cfg.data, "data")})
 
 
 def read_runs(cfg: DictConfig, runtime: Runtime) -> list[RankedRun]:
@@ -134,7 +131,7 @@ def _read_run(name: str, folder: Path, cfg: DictConfig, runtime: Runtime) -> Ran
     state = load_checkpoint(folder / "checkpoint.pt")
     if state is None or not {"network", "controller", "rows"} <= set(state):
         raise FileNotFoundError(f"no shared weights at {shown(folder / 'checkpoint.pt')}; `nas search` writes them")
-    search, _ = build_supernet_search(own, runtime, out=folder)
+    search, _ = build_search(own, runtime, out=folder)
     try:
         search.evaluator.load_weights(state)
         search.controller.load_state_dict(state["controller"])
