@@ -22,13 +22,15 @@ from nas.command_line.words import Words
 from nas.compute.distributed.launch import read_launch
 from nas.compute.stopping import only_here, stop_at_once
 from nas.jobs.building.config import build, import_extensions, plain
-from nas.jobs.failures import OUT_OF_MEMORY, explained, kept_of
+from nas.jobs.failures import explained, kept_of
 from nas.jobs.multirun import current_member, is_multirun, objective, runs_alone
 from nas.searching.settings import QuerySettings, SearchSettings
 
 TRACEBACKS = "NAS_TRACEBACKS"
 """Environment variable: what the user set HYDRA_FULL_ERROR to."""
 WITHOUT_RUN_FOLDER = ("show", "report", "table", "runs", "sweep")
+TRACKED = ("search", "retrain", "pipeline", "latency", "predictor")
+"""Jobs that log their metrics."""
 
 
 class MistakeError(Exception):
@@ -105,19 +107,16 @@ def _run_alone(command: str, cfg: DictConfig, words: Words) -> Any:
     except KeyboardInterrupt as stopped:
         sys.stderr.write(f"\nstopped; to go on: {_again(command, cfg, words.overrides)}\n")
         sys.exit(getattr(stopped, "exit_code", 130))
-    except (ValueError, OSError, OmegaConfBaseException) as error:  # the last: a group that is null, or a number
-        if command not in WITHOUT_RUN_FOLDER:
-            with contextlib.suppress(OSError):  # something is in it, or another process has just removed it
-                out.rmdir()  # Hydra made it, and nothing came of it
-        if wants_traceback():
+    except (ValueError, OSError, OmegaConfBaseException, RuntimeError) as error:
+        # OmegaConf's: of a group that is null, or a number. Of RuntimeErrors, only an OutOfMemoryError is a mistake.
+        if wants_traceback() or (isinstance(error, RuntimeError) and type(error).__name__ != "OutOfMemoryError"):
             raise
         kept = partial(kept_of, command, out, again=_again(command, cfg, words.overrides))
         raise MistakeError(explained(error, kept=kept)) from error
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError" or wants_traceback():
-            raise
-        told = kept_of(command, out, again=_again(command, cfg, words.overrides))
-        raise MistakeError(f"{str(error).splitlines()[0]}\n{OUT_OF_MEMORY}. {told}") from error
+    finally:
+        if command not in WITHOUT_RUN_FOLDER:
+            with contextlib.suppress(OSError):  # something is in it, or another process has just removed it
+                out.rmdir()  # Hydra made it, and nothing came of it
 
 
 def _leave_out_weights(cfg: DictConfig, words: Words) -> None:
@@ -146,7 +145,8 @@ def _run_job(command: str, cfg: DictConfig, out: Path) -> Any:
     from nas.reporting.trackers import FilesOnly
     from nas.runs.console import silence
 
-    _heed_sigterm()
+    with contextlib.suppress(ValueError):  # a launcher may run jobs in threads, where signals cannot be handled
+        signal.signal(signal.SIGTERM, only_here(stop_at_once))  # as Ctrl-C does
     if not isinstance(cfg.seed, int):
         raise ValueError(f"seed must be a whole number, got {cfg.seed!r}")
     tracker = build(cfg.logger, "logger")
@@ -156,20 +156,12 @@ def _run_job(command: str, cfg: DictConfig, out: Path) -> Any:
         tracker = FilesOnly()
     with joint_run(cfg, out, runtime=runtime, command=command):
         tracker.start(plain(cfg, "the config"), out=out)
-        completed = False
-        summary: dict[str, Any] = {}
+        summary: dict[str, Any] | None = None
         try:
-            summary = job.run(cfg, out, tracker=tracker)
-            completed = True
+            summary = job.run(cfg, out, tracker=tracker) if command in TRACKED else job.run(cfg, out)
         finally:
-            tracker.finish(summary, completed=completed)
+            tracker.finish(summary or {}, completed=summary is not None)
         return summary
-
-
-def _heed_sigterm() -> None:
-    """Has SIGTERM end a job as Ctrl-C does."""
-    with contextlib.suppress(ValueError):  # a launcher may run jobs in threads, where signals cannot be handled
-        signal.signal(signal.SIGTERM, only_here(stop_at_once))
 
 
 def _again(command: str, cfg: DictConfig, overrides: Sequence[str]) -> str:

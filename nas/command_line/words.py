@@ -14,8 +14,6 @@ WITH_VALUE = {
     *("-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-cn", "--config-name", "-cp", "--config-path"),
     "--experimental-rerun",
 }
-INFO = {"-i", "--info"}
-INFO_VALUES = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
 TEXTS = {
     *("name", "genotype", "run", "random_cells", "cells", "images", "out", "svg", "png", "json", "folder"),
     *("runs", "models", "root"),
@@ -82,13 +80,10 @@ def read_words(command: str, arguments: Sequence[str]) -> Words:
             if not equals and not left:
                 raise ValueError(f"{name} takes a value")
             options += [name, value if equals else left.pop(0)]
-        elif name in INFO:
-            asked = value if equals else left.pop(0) if left and left[0] in INFO_VALUES else "all"
-            options.append(f"{name}={asked}")
         elif word in FLAGS:
             options.append(word)
         elif word.startswith("-"):
-            known = sorted(FLAGS | WITH_VALUE | INFO)
+            known = sorted(FLAGS | WITH_VALUE)
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"options are {', '.join(known)}"
             raise ValueError(f"unknown option {name}; {hint}")

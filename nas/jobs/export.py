@@ -11,10 +11,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from nas.compute.environment import environment
 from nas.data.named import ImageData
 from nas.jobs.building.config import build, chosen_names, named_modules, plain, recorded_config
 from nas.jobs.building.parts import build_runtime, read_genotype
+from nas.jobs.building.run_folder import write_report
 from nas.models.derived import model_size
 from nas.models.exporting.exported import Exported, compared
 from nas.models.exporting.formats import Written, check_onnx, make_program, write_onnx, write_program, write_python
@@ -30,7 +30,7 @@ from nas.models.model_card import (
     versions,
     write_card,
 )
-from nas.runs.checkpoints import save_weights, write_json
+from nas.runs.checkpoints import save_weights
 from nas.runs.console import Column, Table, header, next_command, note, result, shown
 from nas.runs.seeds import seed_everything
 
@@ -81,14 +81,8 @@ def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
         file, accuracy = Path(rows[-1]["files"][0]).name, rows[-1].get("test_accuracy")
         table.row({"file": file, "bytes": rows[-1]["bytes"], **largest, "accuracy": accuracy})
     card = _write_card(folder, exported, rows, weights=str(cfg.weights))
-    figures = {
-        "folder": str(folder),
-        "formats": rows,
-        "settings": asdict(settings),
-        "model": card,
-        "environment": environment(runtime, seed=cfg.seed),
-    }
-    write_json(out / "export.json", figures)
+    figures = {"folder": str(folder), "formats": rows, "settings": asdict(settings), "model": card}
+    report = write_report(out / "export.json", figures, runtime, seed=cfg.seed)
     for row in rows:
         relative = max(one["relative"] for one in row["compared"].values())
         result(
@@ -97,7 +91,7 @@ def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
         )
     note(f"model card in {shown(folder / CARD_NAME)}")
     next_command(shlex.join(["nas", "predict", f"run={shown(folder)}", "images=FOLDER"]))
-    return figures
+    return report
 
 
 def _writers(exported: Exported, folder: Path, formats: Sequence[str]) -> dict[str, Callable[[], Written]]:

@@ -37,10 +37,12 @@ def explained(error: Exception, *, kept: Callable[[], str] | None = None) -> str
     """Returns what an error of the user's or the system's is said to be, and the cure.
 
     Args:
-        error: What was raised.
-        kept: Says, if the disk is full, what is kept of the job and how to go on.
+        error: What was raised; of a job, a RuntimeError means that the device is out of memory.
+        kept: Says, if the disk or the device is full, what is kept of the job and how to resume it.
     """
     code = getattr(error, "errno", None)
+    if kept is not None and isinstance(error, RuntimeError):
+        return f"{str(error).splitlines()[0]}\n{OUT_OF_MEMORY}. {kept()}"
     if kept is not None and code in FULL:
         return f"{error}; free some space. {kept()}"
     if not isinstance(error, OSError) or error.filename is None or code not in CURES:

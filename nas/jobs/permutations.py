@@ -8,11 +8,10 @@ from typing import Any
 from omegaconf import DictConfig
 
 from nas.compute.device import Runtime
-from nas.compute.environment import environment
 from nas.jobs.building.config import build, chosen_names, plain
 from nas.jobs.building.parts import build_data, build_runtime
-from nas.jobs.building.run_folder import keep_data
-from nas.runs.checkpoints import write_csv, write_json
+from nas.jobs.building.run_folder import keep_data, write_report
+from nas.runs.checkpoints import write_csv
 from nas.runs.console import header, note, result, shown
 from nas.runs.seeds import seed_everything
 from nas.studies.demonstrations import TASKS, bodies, structured, two_layer
@@ -120,9 +119,8 @@ def _run_task(task: str, settings: Any, cfg: DictConfig, out: Path, runtime: Run
     for name, chosen in _curves(task, figures["settings"]).items():
         success_curves(figures["rows"], out / f"{task}-{name}.svg", **chosen)
     write_csv(out / f"{task}.csv", rows)
-    write_json(file, {**figures, "environment": environment(runtime, seed=cfg.seed)})
     note(f"figures in {shown(file)}, rows in {task}.csv")
-    return figures
+    return write_report(file, figures, runtime, seed=cfg.seed)
 
 
 def _line(keys: Sequence[str], values: Sequence[object]) -> str:

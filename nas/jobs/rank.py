@@ -7,13 +7,13 @@ from typing import Any
 from omegaconf import DictConfig
 
 from nas.compute.device import Runtime
-from nas.compute.environment import environment
 from nas.data.named import ImageData
 from nas.jobs import rank_table
 from nas.jobs.building.config import build, merged, plain
 from nas.jobs.building.derived_models import derived_network_config, read_scratch_settings, train_cells
 from nas.jobs.building.parts import build_data, build_runtime, counted_network
 from nas.jobs.building.ranked_runs import PREDICTIONS, predict, read_runs, run_config, run_folders
+from nas.jobs.building.run_folder import write_report
 from nas.models.derived import count_parameters
 from nas.runs.checkpoints import load_json, write_csv, write_json
 from nas.runs.console import header, note, result, shown
@@ -74,10 +74,9 @@ def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
         pass
     if settings.portions > 1:
         report = {"portion": settings.portion, "portions": settings.portions, "trainings": len(trainings)}
-        write_json(out / PORTION_FILE, {**report, "environment": environment(runtime, seed=cfg.seed)})
         result(f"portion {settings.portion} of {settings.portions} is done: {len(trainings)} trainings")
         note(JOIN)
-        return report
+        return write_report(out / PORTION_FILE, report, runtime, seed=cfg.seed)
     accuracies = [one["accuracy"] for one in read_results(trainings).values()]
     cells = [
         {**cell, "parameters": size, "stand_alone": accuracies[number * settings.seeds : (number + 1) * settings.seeds]}
@@ -136,12 +135,11 @@ def _conclude(
         "runs": predicted["runs"],
         "accuracy": f"shared: {predicted['reward_images']} reward images; stand-alone: {len(data.test)} test images",
         "settings": {"rank": plain(cfg.rank, "rank"), "retrain": plain(cfg.retrain, "retrain")},
-        "environment": environment(runtime, seed=cfg.seed),
     }
     write_csv(out / "rank.csv", [_csv_row(number, cell) for number, cell in enumerate(cells)])
     images = {"reward_images": predicted["reward_images"], "test_images": len(data.test)}
     ranking_plot(cells, figures["runs"], **images, path=out / "rank.svg")
-    write_json(out / "rank.json", report)
+    report = write_report(out / "rank.json", report, runtime, seed=cfg.seed)
     print_figures(figures)
     note(f"figures in {shown(out / 'rank.json')}, rank.csv and rank.svg")
     return report

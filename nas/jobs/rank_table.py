@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from nas.compute.environment import environment
 from nas.jobs.building.config import build, plain
 from nas.jobs.building.parts import build_runtime
 from nas.jobs.building.ranked_runs import RankedRun, read_runs
-from nas.jobs.building.run_folder import keep_data
+from nas.jobs.building.run_folder import keep_data, write_report
 from nas.models.genotype_files import load_genotype, load_genotypes
-from nas.runs.checkpoints import write_csv, write_json, write_text
+from nas.runs.checkpoints import write_csv, write_text
 from nas.runs.console import Column, Table, header, note, progress, result, shown
 from nas.searching.readouts import Readout
 from nas.studies.ranking.ordering import Array, Estimate
@@ -71,7 +70,6 @@ def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, An
         "classes": cells.num_classes,
         "runs": {one.name: one.described() for one in runs},
         "settings": plain(cfg.rank, "rank"),
-        "environment": environment(runtime, seed=cfg.seed),
     }
     write_csv(out / "ordering.csv", [_csv_row(name, row) for name, row in rows.items()])
     columns = {
@@ -83,7 +81,7 @@ def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, An
     values = zip(*columns.values(), strict=True)
     write_csv(out / "scored_cells.csv", [dict(zip(columns, row, strict=True)) for row in values])
     ordering_plot(cells.truth.values, scores, out / "rank.svg")
-    write_json(out / "rank.json", report)
+    report = write_report(out / "rank.json", report, runtime, seed=cfg.seed)
     _print(rows, own="calibrated loss" if first.evaluator.scorer.calibrate else "loss")
     note(f"figures in {shown(out / 'rank.json')}, ordering.csv and rank.svg; scores in {shown(out / SCORES)}")
     return report

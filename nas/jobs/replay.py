@@ -9,9 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from nas.compute.environment import environment, environment_differences
 from nas.jobs.building.config import import_extensions, plain, recorded_config
 from nas.jobs.building.parts import build_runtime
-from nas.jobs.building.run_folder import opened_run
+from nas.jobs.building.run_folder import opened_run, write_report
 from nas.models.genotype_files import split_reference
-from nas.runs.checkpoints import write_json
 from nas.runs.comparison import FileComparison, compare_runs
 from nas.runs.configs import PLACES
 from nas.runs.console import header, note, result, shown, without_next
@@ -57,12 +56,10 @@ def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
         "equal": all(file.difference is None for file in compared),
         "files": {file.file: "equal" if file.difference is None else file.difference for file in compared},
         "environment_differences": differences,
-        "environment": environment(runtime, seed=repeated.seed),
     }
-    write_json(out / "replay.json", report)
     _print(compared, differences)
     note(f"details in {shown(out / 'replay.json')}")
-    return report
+    return write_report(out / "replay.json", report, runtime, seed=repeated.seed)
 
 
 def read_record(source: Path) -> tuple[str, dict[str, Any]]:

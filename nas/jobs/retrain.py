@@ -43,6 +43,13 @@ COLUMNS = (
     Column("test_accuracy", "test %", ".2f", 100),
     Column("seconds", "seconds", ".2f"),
 )
+HARDENING = {
+    "epoch": "epoch",
+    "distance": "hardening_distance",
+    "soft_test_accuracy": "soft_test_accuracy",
+    "hard_test_accuracy": "hard_test_accuracy",
+}
+"""By name in `metrics.json`, the key of the row of the epoch before which learned mixers were hardened."""
 
 
 def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:
@@ -137,12 +144,8 @@ def _keep_genotype(genotype: Genotype, out: Path, *, merge: str) -> None:
 
 def _hardening(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Returns what happened when learned mixers were hardened, if there were any."""
-    for row in rows:
-        if "hard_test_accuracy" in row:
-            names = {"epoch": "epoch", "distance": "hardening_distance"}
-            names |= {name: name for name in ("soft_test_accuracy", "hard_test_accuracy")}
-            return {"hardening": {name: row[key] for name, key in names.items()}}
-    return {}
+    hardened = [row for row in rows if "hard_test_accuracy" in row]
+    return {"hardening": {name: hardened[0][key] for name, key in HARDENING.items()}} if hardened else {}
 
 
 def summarise(

@@ -11,15 +11,14 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from nas.compute.device import Runtime
-from nas.compute.environment import environment
 from nas.costs.counting import random_genotypes
 from nas.data.image_data import ImageKind
 from nas.jobs.building.config import build, merged, plain, recorded_config
 from nas.jobs.building.parts import build_data, build_derived, build_runtime, measure_size
-from nas.jobs.building.run_folder import keep_data
+from nas.jobs.building.run_folder import keep_data, write_report
 from nas.jobs.building.settings import ScoreSettings
 from nas.models.genotype_files import load_genotype, load_genotypes
-from nas.runs.checkpoints import write_csv, write_json
+from nas.runs.checkpoints import write_csv
 from nas.runs.console import Column, Table, header, note, progress, result, shown
 from nas.runs.seeds import derive_seed, seed_everything
 from nas.searching.random_cells import distinct
@@ -92,9 +91,8 @@ def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
         "settings": plain(cfg.score, "score"),
         "network": plain(cfg.network, "network"),
         "data": data.record,
-        "environment": environment(runtime, seed=cfg.seed),
     }
-    write_json(out / "score.json", report)
+    report = write_report(out / "score.json", report, runtime, seed=cfg.seed)
     table = Table(list(COLUMNS))
     for number in sorted(range(len(rows)), key=lambda number: -rows[number]["combined"])[:SHOWN]:
         table.row({"number": number, **rows[number]})

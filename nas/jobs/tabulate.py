@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from nas.compute.environment import environment
 from nas.jobs.building.config import build, plain
 from nas.jobs.building.derived_models import derived_network_config, read_scratch_settings, train_cells
 from nas.jobs.building.parts import build_data, build_runtime, measure_size
-from nas.jobs.building.run_folder import keep_data
+from nas.jobs.building.run_folder import keep_data, write_report
 from nas.jobs.building.settings import TabulateSettings
 from nas.runs.checkpoints import load_json, write_csv, write_json
 from nas.runs.console import header, note, result, shown
@@ -85,9 +84,8 @@ def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
         "settings": {"tabulate": plain(cfg.tabulate, "tabulate"), "retrain": plain(cfg.retrain, "retrain")},
         "network": plain(network_cfg.network, "network"),
         "data": data.record,
-        "environment": environment(runtime, seed=cfg.seed),
     }
-    write_json(out / "tabulate.json", report)
+    report = write_report(out / "tabulate.json", report, runtime, seed=cfg.seed)
     note(f"rows in {shown(out / 'cells.csv')}, protocol in tabulate.json")
     if report["agreement"] is not None and len(cells) >= ENOUGH_CELLS:
         result(f"two trainings of a cell correlate {report['agreement']:.2f} within bins of size")

@@ -36,7 +36,7 @@ def started(command: str, *overrides: str, out: Path, monkeypatch: pytest.Monkey
     hydra = OmegaConf.create({"runtime": {"output_dir": str(out)}})
     monkeypatch.setattr(running.HydraConfig, "get", lambda: hydra)
     monkeypatch.setattr(running, "is_multirun", lambda: False)
-    monkeypatch.setattr(running, "_heed_sigterm", lambda: None)
+    monkeypatch.setattr(running.signal, "signal", lambda *_: None)
     with initialize_config_module("conf", version_base="1.3"):
         cfg = compose(command, overrides=list(overrides))
     running._run_alone(command, cfg, Words((), overrides))

@@ -4,10 +4,9 @@
 on takes both from its folder, so that it ends as it would have without a stop.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from nas.jobs.building.parts import build_derived, measure_size
 from nas.models.derived import DerivedModel
 from nas.models.inference.batch_norm_folding import fold_batch_norm
 from nas.models.inference.ready import for_inference
-from nas.runs.checkpoints import write_bytes, write_json
+from nas.runs.checkpoints import load_json, write_bytes, write_json
 from nas.searching.evaluators import RewardFunction
 from nas.searching.reward_functions import CostReward
 from nas.searching.settings import QuerySettings, SearchSettings
@@ -110,8 +109,9 @@ def build_search_costs(
             costs["latency"], table = predictor_from_config(
                 cfg, parts, space=space, images=images, settings=settings.latency, runtime=runtime
             )
-    else:
-        costs = counted_costs(cfg, images)
+    else:  # counted on the derived model of each genotype
+        count = lru_cache(maxsize=1000)(partial(measure_size, cfg, images=images))
+        costs = {name: CountedCost(name, count) for name in ("parameters", "multiply_adds")}
     return _bound(reward, costs, chosen=chosen, space=space, table=table, out=out)
 
 
@@ -147,22 +147,22 @@ def _bound(
 ) -> SearchCosts:
     """Gives a reward the cost that it asks for, and the target of the run folder, its own, or the median."""
     record: dict[str, Any] = {"cost": FIELDS[chosen], "unit": UNITS[chosen]}
-    if isinstance(reward, CostReward):
-        if reward.cost not in costs:
-            raise ValueError(f"the reward asks for the cost {reward.cost}, got {', '.join(costs)}")
-        file = None if out is None else out / "cost.json"
-        if file is not None and file.exists():
-            record = json.loads(file.read_text(encoding="utf-8"))
-        else:
-            given = reward.target
-            record |= {
-                "reward_cost": FIELDS[reward.cost],
-                "target_unit": UNITS[reward.cost],
-                "target": median_cost(costs[reward.cost], space) if given is None else given,
-                "target_from": "median of 100 random genotypes" if given is None else "given",
-            }
-        reward = reward.bind(costs[reward.cost], target=record["target"])
-    return SearchCosts(costs, chosen, reward, record, table)
+    if not isinstance(reward, CostReward):
+        return SearchCosts(costs, chosen, reward, record, table)
+    if reward.cost not in costs:
+        raise ValueError(f"the reward asks for the cost {reward.cost}, got {', '.join(costs)}")
+    if out is not None and (out / "cost.json").exists():
+        record = load_json(out / "cost.json")
+    else:
+        given = reward.target
+        record |= {
+            "reward_cost": FIELDS[reward.cost],
+            "target_unit": UNITS[reward.cost],
+            "target": median_cost(costs[reward.cost], space) if given is None else given,
+            "target_from": "median of 100 random genotypes" if given is None else "given",
+        }
+    bound = reward.bind(costs[reward.cost], target=record["target"])
+    return SearchCosts(costs, chosen, bound, record, table)
 
 
 def share_search_costs(
@@ -232,13 +232,3 @@ def model_builder(cfg: DictConfig, images: ImageKind, *, runtime: Runtime) -> Ca
         return DerivedModel(runtime.place(ready), genotype).eval()
 
     return build_model
-
-
-def counted_costs(cfg: DictConfig, images: ImageKind) -> dict[str, Cost]:
-    """Returns `parameters` and `multiply_adds`, counted on the derived model of each genotype."""
-
-    @lru_cache(maxsize=1000)
-    def count(genotype: Genotype) -> Mapping[str, Any]:
-        return measure_size(cfg, genotype, images)
-
-    return {name: CountedCost(name, count) for name in ("parameters", "multiply_adds")}

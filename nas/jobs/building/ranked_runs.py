@@ -1,6 +1,5 @@
 """The searches to be ranked, read back from their run folders, finished or not, and what they predict of cells."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from nas.compute.device import Runtime
 from nas.jobs.building.config import import_extensions, merged, plain, recorded_config
 from nas.jobs.building.search_parts import build_search
-from nas.runs.checkpoints import load_checkpoint
+from nas.runs.checkpoints import load_checkpoint, load_json
 from nas.runs.console import shown
 from nas.runs.seeds import derive_seed
 from nas.searching.search import Search
@@ -107,16 +106,16 @@ def read_runs(cfg: DictConfig, runtime: Runtime) -> list[RankedRun]:
         ValueError: If the runs differ in search space or data, or a folder holds something else.
     """
     folders = run_folders(cfg)
-    names = [folder.resolve().name for folder in folders]
-    if len(set(names)) < len(names):
-        names = [str(folder) for folder in folders]
-    runs = [_read_run(name, folder, cfg, runtime) for name, folder in zip(names, folders, strict=True)]
+    alike = len({folder.resolve().name for folder in folders}) < len(folders)
+    runs = [_read_run(str(one) if alike else one.resolve().name, one, cfg, runtime) for one in folders]
     first = runs[0].search
     for run in runs[1:]:
         if _meaning(run.search.space) != _meaning(first.space):
-            raise ValueError(f"{run.name} searches another space than {names[0]}; rank them one by one")
+            raise ValueError(f"{run.name} searches another space than {runs[0].name}; rank them one by one")
         if run.search.evaluator.data.record != first.evaluator.data.record:
-            raise ValueError(f"{run.name} has other images, or another split, than {names[0]}; rank them one by one")
+            raise ValueError(
+                f"{run.name} has other images, or another split, than {runs[0].name}; rank them one by one"
+            )
     return runs
 
 
@@ -173,8 +172,9 @@ def predict(cfg: DictConfig, settings: RankSettings, runs: Sequence[RankedRun]) 
         equal = np.ones(len(pool))
         thresholds = {name: best_threshold(scores, equal, fraction=part) for name, part in FRACTIONS.items()}
         described[one.name] = {**one.described(), "mode": modes[0].name, "thresholds": thresholds}
-    images = {"reward_images": len(first.evaluator.data.reward), "uniform_draws": len(pool)}
-    return {"runs": described, **images, "data": first.evaluator.data.record, "cells": cells}
+    data = first.evaluator.data
+    images = {"reward_images": len(data.reward), "uniform_draws": len(pool)}
+    return {"runs": described, **images, "data": data.record, "cells": cells}
 
 
 def _own_scores(ranked: RankedRun, genotypes: Sequence[Genotype], *, title: str) -> Array:
@@ -194,7 +194,7 @@ def _earlier_cells(folder: Path, ranked: RankedRun, settings: RankSettings) -> l
     if not file.is_file():
         raise FileNotFoundError(f"no ranked cells at {file}; cells=RUN takes the run folder of an earlier `nas rank`")
     try:
-        cells = [ChosenCell.from_dict(entry) for entry in json.loads(file.read_text(encoding="utf-8"))["cells"]]
+        cells = [ChosenCell.from_dict(entry) for entry in load_json(file)["cells"]]
     except (ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{file} holds no ranked cells: {error}") from error
     if len(cells) < min(settings.top):

@@ -94,6 +94,13 @@ def keep_data(out: Path, record: Mapping[str, Any]) -> None:
     write_json(file, record)
 
 
+def write_report(file: Path, figures: Mapping[str, Any], runtime: Runtime, *, seed: int) -> dict[str, Any]:
+    """Writes what a job came to as JSON, with the machine and the versions by which it did; returns all of it."""
+    report = {**figures, "environment": environment(runtime, seed=seed)}
+    write_json(file, report)
+    return report
+
+
 def _data_digest(record: Mapping[str, Any]) -> Any:
     return record.get("data_sha256", record.get("files_sha256", record.get("sha256")))
 
