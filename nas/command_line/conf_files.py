@@ -171,14 +171,15 @@ def _add_own(found: CommandSettings, file: ConfigFile, package: str) -> None:
     for key, value in _leaves(file.values):
         dotted = _joined(package, key)
         before = found.settings.get(dotted)
-        comments = file.comments.get(key), file.comments.get(key.rpartition(".")[0]), before and before.comment
+        earlier = before.comment if before else ""
+        comment = file.comments.get(key) or file.comments.get(key.rpartition(".")[0]) or earlier
         head = dotted.partition(".")[0]
         part = next((one for one in file.parts if key.startswith(f"{one}.")), "")
         group = before.group if before else _joined(package, part) or (head if head in found.groups else "")
         for one in list(found.settings):  # null in the place of keys, or keys in the place of null
             if one.startswith(f"{dotted}.") or dotted.startswith(f"{one}."):
                 del found.settings[one]
-        found.settings[dotted] = Setting(dotted, value, next(filter(None, comments), ""), group)
+        found.settings[dotted] = Setting(dotted, value, comment, group)
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

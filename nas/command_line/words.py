@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 MULTIRUN = {"-m", "--multirun"}
@@ -49,13 +50,8 @@ class Words:
     @property
     def folders(self) -> list[str]:
         """The folder of the user's own configs, if one is named."""
-        folder = self.option("--config-dir", "-cd")
-        return [folder] if folder else []
-
-    def option(self, *names: str) -> str | None:
-        """Returns the value of an option; None if it is not given."""
-        found = [self.options[at + 1] for at, word in enumerate(self.options[:-1]) if word in names]
-        return found[-1] if found else None
+        named = [value for word, value in pairwise(self.options) if word in ("--config-dir", "-cd")]
+        return named[-1:]
 
 
 def read_words(command: str, arguments: Sequence[str]) -> Words:

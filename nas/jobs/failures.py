@@ -52,10 +52,9 @@ def explained(error: Exception, *, kept: Callable[[], str] | None = None) -> str
 
 def shown_place(file: object) -> str:
     """Returns a path for a message; the middle of one that is too long is left out."""
-    try:
-        text = shown(Path(str(file)))
-    except OSError:
-        text = str(file)
+    text = str(file)
+    with suppress(OSError):
+        text = shown(Path(text))
     return text if len(text) <= 160 else f"{text[:80]}…{text[-40:]}"
 
 
@@ -70,7 +69,7 @@ def kept_of(command: str, out: Path, *, again: str) -> str:
     files = [out / "checkpoint.pt", *out.glob("members/*.pt"), *out.glob("*/*-seed*.pt")]
     written = [file for file in files if file.is_file() and not file.stem.endswith((".previous", ".diverged"))]
     results = len(list(out.glob("*/*-seed*.json")))  # of stand-alone trainings, whose checkpoints are gone
-    trainings = "1 finished training" if results == 1 else f"{results} finished trainings"
+    trainings = f"{results} finished training{'s'[: results != 1]}"
     if written:
         last = max(written, key=lambda file: file.stat().st_mtime_ns)
         more = f", {trainings} too" if results else ""
@@ -102,17 +101,16 @@ class MakesRunFolder(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
         """Makes the folder of a single run."""
-        _make(Path(str(OmegaConf.select(config, "hydra.run.dir"))))
+        _make(OmegaConf.select(config, "hydra.run.dir"))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
         """Makes the folder of a multirun, into which Hydra writes."""
-        folder = Path(str(OmegaConf.select(config, "hydra.sweep.dir")))
-        _make(folder, writable=True)
+        _make(OmegaConf.select(config, "hydra.sweep.dir"), writable=True)
 
 
-def _make(folder: Path, *, writable: bool = False) -> None:
+def _make(folder: str, *, writable: bool = False) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        Path(folder).mkdir(parents=True, exist_ok=True)
         if writable:
             tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:

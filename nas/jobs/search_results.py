@@ -10,6 +10,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from nas.compute.device import Runtime
+from nas.compute.distributed.ranks import Ranks
 from nas.costs.pareto import Point, hypervolume, nondominated
 from nas.costs.settings import FIELDS
 from nas.jobs import finals
@@ -39,7 +40,7 @@ def conclude(
     search: Search[Any], cfg: DictConfig, out: Path, runtime: Runtime, *, costs: SearchCosts, tracker: Tracker
 ) -> dict[str, Any]:
     """Derives the best cells and writes them down, unless that is done; prints and returns the best."""
-    ranks = search.evaluator.ranks
+    ranks: Ranks = search.evaluator.ranks
     if not ranks.from_first((out / "candidates.json").exists):
         write_csv(out / "search.csv", search.rows)
         write_csv(out / "scored.csv", search.scored)

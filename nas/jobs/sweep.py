@@ -5,7 +5,6 @@ folder, and from the folders alone the summary is made.
 """
 
 import itertools
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +26,7 @@ from nas.jobs.multirun import (
 from nas.reporting.sweeps.members import Member, check_fixed, member_state, run_member
 from nas.reporting.sweeps.report import report
 from nas.reporting.sweeps.summary import read_members
+from nas.runs.checkpoints import load_json
 from nas.runs.configs import may_change
 from nas.runs.console import header, result, shown
 
@@ -135,8 +135,7 @@ def run(cfg: DictConfig, out: Path, *, pipeline: Callable[[DictConfig, Path], An
         run_member(member, folder, lambda: pipeline(cfg, folder), echo=runs_alone())
     if member_state(folder) != "finished":
         return None
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    return float(metrics["found"]["test_accuracy"]["mean"])
+    return float(load_json(folder / "metrics.json")["found"]["test_accuracy"]["mean"])
 
 
 def conclude(plan: Plan) -> int:
@@ -157,9 +156,8 @@ def conclude(plan: Plan) -> int:
 
 def _describe(plan: Plan) -> None:
     states = [member_state(plan.folder / member.name) for member in plan.members]
-    told = [f"{states.count('finished')} finished"] if "finished" in states else []
-    told += [f"{states.count('resumable')} to go on"] if "resumable" in states else []
-    told += [f"{states.count('failed')} to try again"] if "failed" in states else []
+    plans = {"finished": "finished", "resumable": "to resume", "failed": "to try again"}
+    told = [f"{states.count(state)} {plan}" for state, plan in plans.items() if state in states]
     header(
         "sweep",
         {

@@ -89,7 +89,9 @@ def _check(
         known = arguments(target, num_positional=num_positional)
     except (TypeError, NameError, ValueError):  # not introspectable: the call itself will tell
         return
-    for key, value in values.items() if known is not None else ():
+    if known is None:
+        return
+    for key, value in values.items():
         if key not in known:
             moved = current_key(f"{where}.{key}")
             near = [moved] if moved else difflib.get_close_matches(key, known, n=2)

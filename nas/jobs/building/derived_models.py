@@ -32,7 +32,7 @@ def read_scratch_settings(cfg: DictConfig) -> RetrainSettings:
     return settings
 
 
-def derived_sizes(settings: RetrainSettings) -> dict[str, int]:
+def derived_sizes(settings: RetrainSettings) -> dict[str, Any]:
     """Returns the settings of the network in which the derived model differs from the supernet."""
     sizes = {"filters": settings.filters, "cells_per_stage": settings.cells_per_stage}
     return {name: value for name, value in sizes.items() if value is not None}

@@ -78,7 +78,7 @@ def build_data(cfg: DictConfig, runtime: Runtime) -> ImageData:
     """
     splits: dict[str, Literal["train", "full"]] = {"search": "train", "evaluator.training": "train", "retrain": "full"}
     # An experiment may set keys of other commands too, and not every search has batches.
-    found = {group: OmegaConf.select(cfg, group) or {} for group in splits}
+    found: dict[str, Any] = {group: OmegaConf.select(cfg, group) or {} for group in splits}
     groups = {group: settings for group, settings in found.items() if {"_target_", "batch_size"} <= settings.keys()}
     for group, settings in groups.items():
         runtime.ranks.check_batch_size(settings.batch_size, where=group)
