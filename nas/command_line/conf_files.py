@@ -146,8 +146,8 @@ def _add_file(
         if entry == "_self_":
             _add_own(found, file, package)
         elif isinstance(entry, str):  # a file of the same group
-            name = entry.removesuffix("@_here_")
-            _add_file(found, places, group=group, option=name, package=package, chosen=chosen)
+            option = entry.removesuffix("@_here_")
+            _add_file(found, places, group=group, option=option, package=package, chosen=chosen)
         else:
             for key, default in entry.items():
                 if not key.startswith(("override ", "hydra/")):

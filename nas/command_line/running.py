@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -34,23 +34,13 @@ TRACKED = ("search", "retrain", "pipeline", "latency", "predictor")
 
 
 class MistakeError(Exception):
-    """A user's mistake, told in a line or two without a traceback."""
+    """A user's mistake, reported in a line or two without a traceback."""
 
 
-@contextlib.contextmanager
-def errors_raised() -> Iterator[None]:
-    """Within the context Hydra raises errors instead of printing them, also in processes that its launchers start."""
-    before = {name: os.environ.get(name) for name in (TRACEBACKS, "HYDRA_FULL_ERROR")}
-    os.environ[TRACEBACKS] = before[TRACEBACKS] or before["HYDRA_FULL_ERROR"] or "0"
+def raise_errors() -> None:
+    """Has Hydra raise errors instead of printing them, also in processes that its launchers start."""
+    os.environ.setdefault(TRACEBACKS, os.environ.get("HYDRA_FULL_ERROR", "0"))
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def wants_traceback() -> bool:
@@ -126,11 +116,10 @@ def _leave_out_weights(cfg: DictConfig, words: Words) -> None:
     """
     if OmegaConf.select(cfg, "search._target_") == "nas.searching.settings.QuerySettings":
         foreign = {field.name for field in fields(SearchSettings)} - {field.name for field in fields(QuerySettings)}
-        typed = {key.lstrip("+") for key in words.values}
+        typed = {key.lstrip("+").removeprefix("search.") for key in words.values}
         with open_dict(cfg):
-            for key in foreign & set(cfg.search):
-                if f"search.{key}" not in typed:
-                    del cfg.search[key]
+            for key in (foreign - typed) & set(cfg.search):
+                del cfg.search[key]
 
 
 def _run_job(command: str, cfg: DictConfig, out: Path) -> Any:

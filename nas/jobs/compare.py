@@ -99,9 +99,8 @@ def _trials(settings: ComparisonSettings, front: FrontSettings) -> list[Trial]:
         ValueError: If a portion would have no trials of a part.
     """
     num_front = front.num_seeds(settings.seeds)
-    least, most = sorted((settings.seeds, num_front or settings.seeds))
-    numbers = portion_of(range(most), settings.portion, settings.portions)
-    portion_of(range(least), settings.portion, settings.portions)  # there must be enough of the smaller part, too
+    counts = sorted((settings.seeds, num_front or settings.seeds))  # there must be enough of the smaller part, too
+    _, numbers = (portion_of(range(count), settings.portion, settings.portions) for count in counts)
     parts: dict[Part, tuple[Sequence[str], int]] = {
         "accuracy": (settings.controllers, settings.seeds),
         "front": (front.controllers, num_front),
@@ -123,10 +122,9 @@ def _take_over(cfg: DictConfig, out: Path, trials: Sequence[Trial]) -> None:
     """
     known = set(read_finished(out / TRIALS))
     for file in sorted(out.glob(f"*/{TRIALS}")):
-        folder = file.parent
-        check_resumable(folder / "config.yaml", plain(cfg, "the config"), free=PORTION_KEYS)
-        if load_json(folder / "data.json")["sha256"] != load_json(out / "data.json")["sha256"]:
-            raise ValueError(f"{shown(folder)} is of another table; remove it or choose another name")
+        check_resumable(file.with_name("config.yaml"), plain(cfg, "the config"), free=PORTION_KEYS)
+        if load_json(file.with_name("data.json"))["sha256"] != load_json(out / "data.json")["sha256"]:
+            raise ValueError(f"{shown(file.parent)} is of another table; remove it or choose another name")
         for trial, figures in read_finished(file).items():
             if trial in trials and trial not in known:
                 append_finished(out / TRIALS, figures)
@@ -172,8 +170,14 @@ def _conclude(
     points = curves(groups, part="accuracy", bounds=bounds)
     write_csv(out / "compare.csv", joined_rows(rows, front_rows))
     write_csv(out / "curves.csv", [*points, *curves(front_groups, part="front", bounds=bounds)])
-    drawn: dict[str, Any] = {"marks": settings.marks, "optimum": bounds[1], "names": list(runner.controllers)}
-    comparison_plot(points, front_rows, **drawn, path=out / "compare.svg")
+    comparison_plot(
+        points,
+        front_rows,
+        marks=settings.marks,
+        optimum=bounds[1],
+        names=list(runner.controllers),
+        path=out / "compare.svg",
+    )
     report = write_report(out / "compare.json", report, build_runtime(cfg), seed=settings.first_seed)
     print_figures(rows, front_rows, settings=settings)
     note(f"figures in {shown(out / 'compare.json')}, compare.csv, curves.csv and compare.svg")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from nas.data.named import ImageData
@@ -133,18 +133,16 @@ def _trained(cfg: DictConfig, settings: ExportSettings) -> tuple[ModelRecord, nn
     if cfg.weights == "trained":
         raise ValueError("run is not set; add run=RUN, or weights=random to export an architecture without training")
     genotype = read_genotype(cfg)
-    network = OmegaConf.to_container(cfg.network, resolve=True)
-    assert isinstance(network, dict)
-    shape = settings.image_shape or (3, 32, 32)
+    channels, height, width = settings.image_shape or (3, 32, 32)
     record = ModelRecord(
         name=str(cfg.genotype) if genotype is not None else str(cfg.network._target_).rpartition(".")[2],
         genotype=genotype,
-        network={str(key): value for key, value in network.items()},
-        in_channels=shape[0],
+        network=plain(cfg.network, "network"),
+        in_channels=channels,
         num_classes=settings.num_classes or 10,
-        image_shape=(shape[0], shape[1], shape[2]),
-        mean=(0.5,) * shape[0],
-        std=(0.5,) * shape[0],
+        image_shape=(channels, height, width),
+        mean=(0.5,) * channels,
+        std=(0.5,) * channels,
     )
     return record, build_model(record, None, modules=named_modules(cfg)).requires_grad_(False)
 

@@ -102,10 +102,9 @@ def _shortlisted(
     candidates: Sequence[dict[str, Any]], search: Search[SharedWeights], cfg: DictConfig, runtime: Runtime
 ) -> list[dict[str, Any]]:
     """Returns the candidates in the order of `search.shortlist`."""
-    by = search.evaluator.settings.shortlist
+    by, data = search.evaluator.settings.shortlist, search.evaluator.data
     if by == "shared":
         return list(candidates)
-    data = search.evaluator.data
     images, _ = next(iter(data.train.batches(UNTRAINED_IMAGES, seed=derive_seed(cfg.seed, "images"))))
     cells = [Genotype.from_dict(candidate["genotype"]) for candidate in candidates]
     scores = [untrained_scores(cfg, cell, images, data.kind, runtime) for cell in cells]
@@ -113,8 +112,8 @@ def _shortlisted(
     if by == "both":
         columns.append([candidate["reward"] for candidate in candidates])
     totals = log_rank_sum(*columns).tolist()
-    ordered = sorted(zip(totals, candidates, strict=True), key=lambda pair: -pair[0])  # stable
-    return [{**candidate, "zero_cost": total} for total, candidate in ordered]
+    ranked = [{**candidate, "zero_cost": total} for total, candidate in zip(totals, candidates, strict=True)]
+    return sorted(ranked, key=lambda candidate: -float(candidate["zero_cost"]))  # stable
 
 
 def _trained(pool: WorkerPool[Training], trainings: Sequence[Training], ranks: Ranks) -> Iterator[dict[str, Any]]:
@@ -124,8 +123,7 @@ def _trained(pool: WorkerPool[Training], trainings: Sequence[Training], ranks: R
         found = read_results(trainings)
         return [found.get(training, {}) for training in trainings]
 
-    found = ranks.from_first(results)
-    left = [training for training, result in zip(trainings, found, strict=True) if not result]
+    left = [training for training, result in zip(trainings, ranks.from_first(results), strict=True) if not result]
     shown = 0
     for _ in itertools.chain([None], pool.run(left)):  # first what an earlier start has finished
         ready = list(itertools.takewhile(bool, ranks.from_first(results)[shown:]))

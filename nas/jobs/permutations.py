@@ -1,6 +1,6 @@
 """Permutations: the papers' demonstrations of learned permutations, with tables and pictures."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -97,14 +97,14 @@ def _run_task(task: str, settings: Any, cfg: DictConfig, out: Path, runtime: Run
     if file.exists():
         note(f"{task} is done: {shown(file)}")
         return {}
-    demonstration = DEMONSTRATIONS[task]
-    result(f"\n{task.replace('_', ' ')}: {(demonstration.__doc__ or '').splitlines()[0]}")
+    demonstrate = DEMONSTRATIONS[task]
+    result(f"\n{task.replace('_', ' ')}: {(demonstrate.__doc__ or '').splitlines()[0]}")
     rows: list[dict[str, Any]] = []
 
     def on_row(row: dict[str, Any]) -> None:
         if not rows or list(row) != list(rows[-1]):
-            result(_line(list(row), list(row)))
-        result(_line(list(row), list(row.values())))
+            result(_line({key: key for key in row}))
+        result(_line(row))
         rows.append(row)
 
     resources: dict[str, Any] = {}
@@ -113,7 +113,7 @@ def _run_task(task: str, settings: Any, cfg: DictConfig, out: Path, runtime: Run
         keep_data(out, data.record)  # members that are trained already are taken from their files
         resources = {"data": data, "runtime": runtime, "folder": out / "members"}
     seed_everything(cfg.seed)
-    figures = demonstration(settings, seed=cfg.seed, on_row=on_row, **resources)
+    figures = demonstrate(settings, seed=cfg.seed, on_row=on_row, **resources)
     for name, draw in PICTURES.get(task, {}).items():
         draw(figures, out / f"{task}-{name}.svg")
     for name, chosen in _curves(task, figures["settings"]).items():
@@ -123,14 +123,9 @@ def _run_task(task: str, settings: Any, cfg: DictConfig, out: Path, runtime: Run
     return write_report(file, figures, runtime, seed=cfg.seed)
 
 
-def _line(keys: Sequence[str], values: Sequence[object]) -> str:
+def _line(row: Mapping[str, object]) -> str:
     """Sets a row, or its titles, in columns as wide as the titles, as many as a wide terminal shows; a CSV has all."""
-    cells = [f"{_cell(value):>{max(len(key), 9)}}" for key, value in zip(keys, values, strict=True)]
+    texts = {key: f"{value:.4g}" if isinstance(value, float) else str(value) for key, value in row.items()}
+    cells = [f"{'-' if row[key] is None else text:>{max(len(key), 9)}}" for key, text in texts.items()]
     ends = accumulate(len(cell) + 2 for cell in cells)
     return "  ".join(cell for cell, end in zip(cells, ends, strict=True) if end <= MAX_WIDTH)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -10,7 +10,7 @@ from nas.compute.distributed.joining import leave
 from nas.data.image_data import ImageKind
 from nas.jobs import latency, retrain, search
 from nas.jobs.building.config import build, merged
-from nas.jobs.building.derived_models import derived_network_config, shared_weights
+from nas.jobs.building.derived_models import derived_network_config, search_state
 from nas.jobs.building.parts import build_network, build_runtime
 from nas.reporting.page.report import write_report
 from nas.reporting.trackers import FilesOnly, Tracker
@@ -64,15 +64,11 @@ def _checked_settings(cfg: DictConfig) -> RetrainSettings:
             "retrain.warm_start=search needs a derived model of the supernet's filters and cells_per_stage"
         )
     if settings.warm_start not in (None, "search"):
-        build_runtime(cfg).ranks.from_first(lambda: _check_shared_weights(Path(str(settings.warm_start))))
+        build_runtime(cfg).ranks.from_first(lambda: set(search_state(Path(str(settings.warm_start)))))
     with torch.device("meta"):
         space = build(cfg.search_space, "search_space")
         build_network(derived, space.candidates(), ANY_IMAGES)
     return settings
-
-
-def _check_shared_weights(run: Path) -> None:
-    shared_weights(run)
 
 
 def _with_genotype(cfg: DictConfig, out: Path) -> DictConfig:

@@ -141,7 +141,9 @@ def _scores(ranked: RankedRun, cells: TableCells, out: Path, settings: TableRank
             for first in range(0, len(left), AT_ONCE):
                 places = left[first : first + AT_ONCE]
                 scored = scorer.read_out([chosen[place] for place in places])
-                new = {keys[place]: _rounded(score) for place, score in zip(places, scored, strict=True)}
+                # To nine digits: the last ones depend on which cells are scored together.
+                rounded = [Readout(*(float(f"{value:.9g}") for value in score)) for score in scored]
+                new = {keys[place]: score for place, score in zip(places, rounded, strict=True)}
                 _append(file, new)
                 known |= new
                 bar.advance(len(new))
@@ -159,13 +161,8 @@ def _read(file: Path) -> dict[str, Readout]:
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
         write_text(file, whole)
-    rows = list(csv.reader(whole.splitlines()))
-    return {cell: Readout(*map(float, values)) for cell, *values in rows[1:]}
-
-
-def _rounded(score: Readout) -> Readout:
-    """Returns a score to nine digits: the last ones depend on which cells are scored together."""
-    return Readout(*(float(f"{value:.9g}") for value in score))
+    _, *rows = csv.reader(whole.splitlines())
+    return {cell: Readout(*map(float, values)) for cell, *values in rows}
 
 
 def _append(file: Path, scores: Mapping[str, Readout]) -> None:

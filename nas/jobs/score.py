@@ -93,7 +93,7 @@ def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
         "data": data.record,
     }
     report = write_report(out / "score.json", report, runtime, seed=cfg.seed)
-    table = Table(list(COLUMNS))
+    table = Table(COLUMNS)
     for number in sorted(range(len(rows)), key=lambda number: -rows[number]["combined"])[:SHOWN]:
         table.row({"number": number, **rows[number]})
     result(f"{len(rows)} cells, {report['seconds_per_cell']:.3f} seconds a cell, the best by combined ranks above")
@@ -132,9 +132,8 @@ def _read(file: Path) -> list[dict[str, Any]]:
     """Returns the rows of an earlier start, without their combined ranks."""
     if not file.exists():
         return []
-    rows = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
-    whole = ("parameters", "multiply_adds")
+    kinds = {"cell": str, "parameters": int, "multiply_adds": int}
     return [
-        {key: value if key == "cell" else (int if key in whole else float)(value) for key, value in row.items()}
-        for row in ({key: value for key, value in row.items() if key != "combined"} for row in rows)
+        {key: kinds.get(key, float)(value) for key, value in row.items() if key != "combined"}
+        for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines())
     ]

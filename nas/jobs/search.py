@@ -128,8 +128,8 @@ def _source(search: Search[Any]) -> dict[str, str]:
         f"{'x'.join(map(str, record['image_shape']))}, {len(record['class_names'])} classes"
     )
     if isinstance(evaluator, StandAlone):
-        epochs = evaluator.protocol.settings.epochs
-        return {"data": data, "trainings": f"of {epochs} epochs from scratch, {evaluator.pool.workers} at a time"}
+        settings, workers = evaluator.protocol.settings, evaluator.pool.workers
+        return {"data": data, "trainings": f"of {settings.epochs} epochs from scratch, {workers} at a time"}
     return {"data": data}
 
 

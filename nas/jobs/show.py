@@ -25,6 +25,9 @@ from search_spaces.genotype import Genotype
 from search_spaces.notations import darts_notation
 from search_spaces.published import PUBLISHED, PublishedCell
 
+SIZES = ("filters", "cells_per_stage", "groups", "width", "mixer")
+"""Settings that make a network as large as it is."""
+
 
 def run(cfg: DictConfig, out: Path) -> dict[str, Any]:  # noqa: ARG001
     """Draws `cfg.genotype`, and examines the model that it makes with `cfg.network`.
@@ -72,9 +75,10 @@ def _examine(cfg: DictConfig, network: nn.Module, genotype: Genotype | None) -> 
     """Prints what the model costs and how it keeps to the guidelines; returns these figures."""
     shape, num_classes = _images(cfg)
     figures = model_size(network, genotype, image_shape=shape)
+    sizes = [f"{name}={cfg.network[name]}" for name in SIZES if name in cfg.network]
     result(
         f"{figures['parameters']:,} parameters, {figures['multiply_adds']:,} multiply-adds with "
-        f"{_size_settings(cfg)} on {'x'.join(map(str, shape))} images of {num_classes} classes"
+        f"{', '.join(sizes)} on {'x'.join(map(str, shape))} images of {num_classes} classes"
     )
     if cell := PUBLISHED.get(str(cfg.genotype)):
         result("\n".join(_published_lines(cell)))
@@ -85,18 +89,12 @@ def _examine(cfg: DictConfig, network: nn.Module, genotype: Genotype | None) -> 
 
 def _images(cfg: DictConfig) -> ImageKind:
     given = plain(cfg, "the config").get("image_shape")
-    if not isinstance(given, list) or len(given) != 3 or not all(isinstance(number, int) for number in given):
+    if not isinstance(given, list) or list(map(type, given)) != [int, int, int]:
         raise ValueError(f"image_shape must be [channels, height, width], got {given!r}")
     if not isinstance(cfg.num_classes, int):
         raise ValueError(f"num_classes must be a whole number, got {cfg.num_classes!r}")
     channels, height, width = cfg.image_shape
     return ImageKind((channels, height, width), cfg.num_classes)
-
-
-def _size_settings(cfg: DictConfig) -> str:
-    """Returns the settings that make the network as large as it is."""
-    names = ("filters", "cells_per_stage", "groups", "width", "mixer")
-    return ", ".join(f"{name}={cfg.network[name]}" for name in names if name in cfg.network)
 
 
 def _published_lines(cell: PublishedCell) -> list[str]:

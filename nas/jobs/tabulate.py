@@ -132,9 +132,10 @@ def cells_in_bins(
         raise ValueError(
             f"tabulate.width {settings.width} makes {settings.bins} bins overlap; take narrower or fewer ones"
         )
-    count = settings.cells // settings.bins
     return [
-        random_cells(space, count, parameters=parameters, near=centre, tolerance=settings.width / 2)
+        random_cells(
+            space, settings.cells // settings.bins, parameters=parameters, near=centre, tolerance=settings.width / 2
+        )
         for centre in centres
     ]
 

@@ -113,19 +113,17 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         ValueError: If there are checkpoints and none of them is whole.
     """
     damaged = []
-    for file in (path, previous_checkpoint(path)):
-        if not file.exists():
-            continue
+    for file in filter(Path.exists, (path, previous_checkpoint(path))):
         try:
             state = _read_checkpoint(file)
         except ValueError as error:
             damaged.append(str(error))
             continue
         if file != path:
-            note(f"warning: {damaged[0] if damaged else f'{path} is missing'}; going on from {file}, the one before")
+            note(f"warning: {damaged[0] if damaged else f'{path} is missing'}; resuming from {file}, the one before")
         return state
     if damaged:
-        raise ValueError("; ".join([*damaged, "there is no other; to start anew, choose another name"]))
+        raise ValueError("; ".join([*damaged, "there is no other; to start again, choose another name"]))
     return None
 
 

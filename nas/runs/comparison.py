@@ -54,11 +54,11 @@ def compare_runs(first: Path, second: Path) -> list[FileComparison]:
     }
     compared = []
     for name, read in readers.items():
-        there = [(run / name).is_file() for run in (first, second)]
-        if all(there):
+        there = [run for run in (first, second) if (run / name).is_file()]
+        if len(there) == 2:
             compared.append(FileComparison(name, first_difference(read(first / name), read(second / name))))
-        elif any(there):
-            compared.append(FileComparison(name, f"only in {first if there[0] else second}"))
+        elif there:
+            compared.append(FileComparison(name, f"only in {there[0]}"))
     return compared
 
 
@@ -71,8 +71,7 @@ def first_difference(first: object, second: object, *, where: str = "") -> str |
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         return _tensor_difference(first, second, place)
     if isinstance(first, Mapping) and isinstance(second, Mapping):
-        keys = [key for key in dict.fromkeys([*first, *second]) if key not in TIMES]
-        for key in keys:
+        for key in [key for key in dict.fromkeys([*first, *second]) if key not in TIMES]:
             below = f"{where}.{key}" if where else str(key)
             if (key in first) != (key in second):
                 return f"{below} is only in the {'first' if key in first else 'second'}"
@@ -103,5 +102,4 @@ def _tensor_difference(first: Tensor, second: Tensor, place: str) -> str | None:
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))

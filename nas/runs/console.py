@@ -138,8 +138,8 @@ def without_next() -> Iterator[None]:
 
 def in_columns(lines: Sequence[Sequence[str]], *, left: Collection[int]) -> list[str]:
     """Sets texts in columns as wide as the widest of each, those of the numbers `left` to the left."""
-    signs = {True: "<", False: ">"}
-    forms = [f"{signs[number in left]}{max(map(len, texts))}" for number, texts in enumerate(zip(*lines, strict=True))]
+    widths = [max(map(len, texts)) for texts in zip(*lines, strict=True)]
+    forms = [f"{'<' if number in left else '>'}{width}" for number, width in enumerate(widths)]
     return ["  ".join(map(format, line, forms)).rstrip() for line in lines]
 
 

@@ -197,8 +197,8 @@ def parts_of(network: nn.Module, space: WeightSharingSpace, *, image_shape: tupl
     Raises:
         ValueError: If they are not known of its class.
     """
-    first = space.decode([0] * len(space.decisions))
-    return NetworkParts(network, space.candidates(), genotype=first, image_shape=image_shape)
+    genotype = space.decode([0] * len(space.decisions))
+    return NetworkParts(network, space.candidates(), genotype=genotype, image_shape=image_shape)
 
 
 def predictor_from_config(
@@ -226,8 +226,7 @@ def model_builder(cfg: DictConfig, images: ImageKind, *, runtime: Runtime) -> Ca
     """Returns what makes the model of a genotype as inference has it, with random weights, on the device."""
 
     def build_model(genotype: Genotype) -> nn.Module:
-        network = build_derived(cfg, genotype, images)
-        ready = for_inference(network, genotype)
+        ready = for_inference(build_derived(cfg, genotype, images), genotype)
         fold_batch_norm(ready)
         return DerivedModel(runtime.place(ready), genotype).eval()
 

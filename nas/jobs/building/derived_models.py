@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
 from nas.compute.device import Runtime
@@ -16,7 +15,7 @@ from nas.jobs.building.config import build, merged
 from nas.jobs.building.parts import build_data, build_derived, process_runtime
 from nas.models.derived import copy_shared_weights
 from nas.runs.checkpoints import load_checkpoint
-from nas.runs.console import note, progress
+from nas.runs.console import note, progress, shown
 from nas.runs.seeds import derive_seed, seed_everything
 from nas.searching.finals import finals_data
 from nas.searching.stand_alone import CellTrainer, Training, read_results
@@ -52,22 +51,21 @@ def initial_network(
     if settings.auxiliary_weight > 0 and getattr(network, "auxiliary", None) is None:
         raise ValueError("auxiliary_weight needs network=enas or darts with network.auxiliary=true")
     if settings.warm_start is not None:
-        run = Path(settings.warm_start)
-        copy_shared_weights(network, ranks.from_first(lambda: shared_weights(run)))
+        run = str(settings.warm_start)
+        copy_shared_weights(network, ranks.from_first(lambda: search_state(Path(run))["network"]))
     return network
 
 
-def shared_weights(run: Path) -> dict[str, torch.Tensor]:
-    """Returns the supernet's weights of a search run.
+def search_state(run: Path) -> dict[str, Any]:
+    """Returns the last checkpoint of a search with shared weights, which are its `network`.
 
     Raises:
-        FileNotFoundError: If the folder holds no checkpoint of a search.
+        FileNotFoundError: If the folder holds none.
     """
     state = load_checkpoint(run / "checkpoint.pt")
-    if state is None or "network" not in state:
-        raise FileNotFoundError(f"no shared weights at {run / 'checkpoint.pt'}; `nas search` writes them")
-    weights: dict[str, torch.Tensor] = state["network"]
-    return weights
+    if state is None or not {"network", "controller", "rows"} <= set(state):
+        raise FileNotFoundError(f"no shared weights at {shown(run / 'checkpoint.pt')}; `nas search` writes them")
+    return state
 
 
 def search_data(cfg: DictConfig, runtime: Runtime) -> ImageData:

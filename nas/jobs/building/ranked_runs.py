@@ -10,8 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from nas.compute.device import Runtime
 from nas.jobs.building.config import import_extensions, merged, plain, recorded_config
+from nas.jobs.building.derived_models import search_state
 from nas.jobs.building.search_parts import build_search
-from nas.runs.checkpoints import load_checkpoint, load_json
+from nas.runs.checkpoints import load_json
 from nas.runs.console import shown
 from nas.runs.seeds import derive_seed
 from nas.searching.search import Search
@@ -83,8 +84,7 @@ def run_config(folder: Path, cfg: DictConfig) -> DictConfig:
         ValueError: If the run is not a search with shared weights, or names modules of somebody's own that the command
             does not.
     """
-    file = folder / "config.yaml"
-    if not file.is_file():
+    if not (folder / "config.yaml").is_file():
         run = Path("results/runs") / folder
         hint = f"did you mean run={run}?" if run.is_dir() else "`nas search` makes such folders"
         raise FileNotFoundError(f"no run at {folder}; {hint}")
@@ -92,7 +92,7 @@ def run_config(folder: Path, cfg: DictConfig) -> DictConfig:
     needed = ("search", "search_space", "controller", "network", "data", "reward", "seed")
     if any(OmegaConf.select(read, key) is None for key in needed):
         raise ValueError(f"{shown(folder)} is not the run folder of `nas search` or `nas pipeline`")
-    if OmegaConf.select(read, "table") is not None or OmegaConf.select(read, "evaluator") is not None:
+    if any(OmegaConf.select(read, key) is not None for key in ("table", "evaluator")):
         raise ValueError(f"{shown(folder)} searched without shared weights; there is nothing to rank")
     import_extensions(read)
     return merged(read, {"data": plain(cfg.data, "data")})
@@ -127,9 +127,7 @@ def _meaning(space: SearchSpace) -> Sequence[object]:
 
 def _read_run(name: str, folder: Path, cfg: DictConfig, runtime: Runtime) -> RankedRun:
     own = run_config(folder, cfg)
-    state = load_checkpoint(folder / "checkpoint.pt")
-    if state is None or not {"network", "controller", "rows"} <= set(state):
-        raise FileNotFoundError(f"no shared weights at {shown(folder / 'checkpoint.pt')}; `nas search` writes them")
+    state = search_state(folder)
     search, _ = build_search(own, runtime, out=folder)
     try:
         search.evaluator.load_weights(state)
@@ -156,8 +154,7 @@ def predict(cfg: DictConfig, settings: RankSettings, runs: Sequence[RankedRun]) 
     if earlier is None:
         check_pool(len(pool), count=settings.architectures - settings.policy_architectures)
     pool_scores = [_own_scores(one, pool, title=f"scoring uniform draws, {one.name}") for one in runs]
-    searches = [one.search for one in runs]
-    chosen = earlier or choose_cells(searches, pool, pool_scores, settings=settings, seed=cfg.seed)
+    chosen = earlier or choose_cells([one.search for one in runs], pool, pool_scores, settings=settings, seed=cfg.seed)
     cells: list[dict[str, Any]] = [{**cell.to_dict(), "shared": {}, "log_prob": {}} for cell in chosen]
     genotypes = [cell.genotype for cell in chosen]
     described = {}
@@ -169,8 +166,9 @@ def predict(cfg: DictConfig, settings: RankSettings, runs: Sequence[RankedRun]) 
             cell["shared"][one.name] = shared[place]
             if policy is not None:
                 cell["log_prob"][one.name] = policy[place]
-        equal = np.ones(len(pool))
-        thresholds = {name: best_threshold(scores, equal, fraction=part) for name, part in FRACTIONS.items()}
+        thresholds = {
+            name: best_threshold(scores, np.ones(len(pool)), fraction=part) for name, part in FRACTIONS.items()
+        }
         described[one.name] = {**one.described(), "mode": modes[0].name, "thresholds": thresholds}
     data = first.evaluator.data
     images = {"reward_images": len(data.reward), "uniform_draws": len(pool)}
