@@ -93,7 +93,7 @@ def problem(error: ValidationError, where: str = "", *, settings: object = None,
     """Returns what is wrong with the first wrong setting, such as `search.epochs must be greater than 0, got 0`.
 
     Args:
-        error: Of a settings class, or of one value.
+        error: The error of a settings class, or of one value.
         where: Key of the settings, put in front of the field's, or of the value.
         settings: The class, if it is known: of its fields that are mappings, the key is named too.
         of_value: Whether it is of one value.

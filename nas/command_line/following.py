@@ -1,6 +1,6 @@
-"""What follows from a genotype: the network its cells are made for, and the sizes of the run that it lies in.
+"""Overrides that follow from a genotype: the network its cells are made for, and the sizes of its run.
 
-A command line stays as typed; what follows is composed before it, so that everything typed wins, `--cfg job` shows it,
+These overrides are composed before those of the command line, so that everything typed wins; `--cfg job` shows them,
 and a line says so.
 """
 

@@ -1,4 +1,4 @@
-"""What `nas COMMAND --help` prints, without loading torch."""
+"""The text of `nas COMMAND --help`, made without loading torch."""
 
 import json
 import shutil
@@ -49,13 +49,13 @@ def command_help(command: str, words: Words) -> str:
 def _settings(found: CommandSettings) -> list[str]:
     lines = []
     titles = {group.key.rpartition("@")[2]: group.title for group in found.groups.values()}
-    told = ""
+    group = ""
     order = ["", *dict.fromkeys(one.group for one in found.settings.values())]  # the command's own first
     for setting in sorted(found.settings.values(), key=lambda one: order.index(one.group)):
-        if setting.group != told:
+        if setting.group != group:
             title = split_comment(titles.get(setting.group, ""))[0].replace("\n", " ")
             lines += ["", *textwrap.wrap(f"{setting.group}: {title}", _width())]
-            told = setting.group
+            group = setting.group
         value = json.dumps(setting.value, ensure_ascii=False) if not isinstance(setting.value, str) else setting.value
         lines.append(_line(f"{setting.key}={value.replace('???', '')}", setting.comment))
     return lines

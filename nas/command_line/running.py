@@ -49,12 +49,12 @@ def wants_traceback() -> bool:
 
 
 def run_job(command: str, cfg: DictConfig, words: Words, *, failed: list[str]) -> Any:
-    """Runs a job in its run folder; a mistake is told once even if several processes make it.
+    """Runs a job in its run folder; a mistake is reported once even if several processes make it.
 
     Args:
-        command: The job.
+        command: The name of the job.
         cfg: Its config.
-        words: What was typed.
+        words: The words of the command line.
         failed: Takes the names of members of a multirun that made a mistake, so that the next one runs.
 
     Raises:
@@ -154,7 +154,7 @@ def _run_job(command: str, cfg: DictConfig, out: Path) -> Any:
 
 
 def _again(command: str, cfg: DictConfig, overrides: Sequence[str]) -> str:
-    """Returns the command that goes on with a run, to be pasted into a shell."""
+    """Returns the command that resumes a run, to be pasted into a shell."""
     kept = [override for override in overrides if not override.startswith(("name=", "hydra.job.config."))]
     name = OmegaConf.select(cfg, "name")  # that of the moment, where the command gave none
     return shlex.join(["nas", command, *([] if name is None else [f"name={name}"]), *kept])

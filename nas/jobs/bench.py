@@ -1,4 +1,4 @@
-"""Bench: how fast does this machine search and retrain, and how far is that from what it could do?"""
+"""Bench: the speed at which this machine searches and retrains, and how far that is from what it could reach."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -56,7 +56,7 @@ MEASURES: Mapping[str, Callable[[Workbench], dict[str, Any]]] = {
 
 
 def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
-    """Measures the parts of `cfg.bench.parts` and writes `bench.json`, anew after each.
+    """Measures the parts of `cfg.bench.parts` and writes `bench.json` after each of them.
 
     Returns:
         What `bench.json` holds: the settings, the figures of each part by its name, and the machine.

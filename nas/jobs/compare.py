@@ -264,8 +264,8 @@ def controller_config(name: str, changed: DictConfig) -> DictConfig:
     """Composes a file of the group `controller`, those of `--config-dir` included.
 
     Args:
-        name: Of the file.
-        changed: By name, what is to differ from the files.
+        name: The name of the file.
+        changed: By name, the settings that differ from the files.
 
     Raises:
         ValueError: If there is no such file.

@@ -197,7 +197,7 @@ def _write_card(folder: Path, exported: Exported, rows: Sequence[dict[str, Any]]
     files, formats = {WEIGHTS_FILE: facts}, {}
     if (before.get("files") or {}).get(WEIGHTS_FILE) == facts:
         formats = dict(before.get("formats") or {})
-        files |= {name: told for name, told in before["files"].items() if (folder / name).is_file()}
+        files |= {name: known for name, known in before["files"].items() if (folder / name).is_file()}
     for row in rows:
         names = [Path(file).name for file in row["files"]]
         files |= {name: file_facts(folder / name) for name in names}

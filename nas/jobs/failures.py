@@ -1,4 +1,4 @@
-"""What is said of a job that cannot go on: what is wrong, what was kept, and the cure, in a few lines."""
+"""Messages for a job that cannot continue: what is wrong, what was kept, and the cure, in a few lines."""
 
 import errno
 import sys
@@ -64,7 +64,7 @@ def kept_of(command: str, out: Path, *, again: str) -> str:
     Args:
         command: The job.
         out: Its run folder.
-        again: The command that goes on with it.
+        again: The command that resumes it.
     """
     files = [out / "checkpoint.pt", *out.glob("members/*.pt"), *out.glob("*/*-seed*.pt")]
     written = [file for file in files if file.is_file() and not file.stem.endswith((".previous", ".diverged"))]
@@ -72,8 +72,8 @@ def kept_of(command: str, out: Path, *, again: str) -> str:
     trainings = f"{results} finished training{'s'[: results != 1]}"
     if written:
         last = max(written, key=lambda file: file.stat().st_mtime_ns)
-        more = f", {trainings} too" if results else ""
-        return f"The last checkpoint, {shown(last)}{_progress(last)}, is kept{more}; to go on: {again}"
+        kept = f"is kept, {trainings} too" if results else "is kept"
+        return f"The last checkpoint, {shown(last)}{_progress(last)}, {kept}; to go on: {again}"
     if results:
         return f"There is no checkpoint, but {trainings}; to go on: {again}"
     if command in TRAINING:
@@ -96,7 +96,7 @@ def _progress(checkpoint: Path) -> str:
 class MakesRunFolder(Callback):
     """Makes the run folder before Hydra does, which would answer a folder that cannot be made with a traceback.
 
-    Hydra warns of errors of a callback and goes on; hence the exit.
+    Hydra only warns of an error in a callback; hence the exit.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002

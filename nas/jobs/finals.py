@@ -39,12 +39,12 @@ COLUMNS = (
 def run(
     search: Search[SharedWeights], cfg: DictConfig, out: Path, runtime: Runtime, *, tracker: Tracker
 ) -> list[dict[str, Any]]:
-    """Trains the finalists, several side by side, or goes on with those not done; writes their epochs to `finals.csv`.
+    """Trains the finalists, several side by side, or resumes those not done; writes their epochs to `finals.csv`.
 
     Several ranks train one finalist after the other, each of them together.
 
-    The candidates are scored once: a search that goes on elsewhere has the same finalists, though another machine might
-    have put them in another order.
+    The candidates are scored once: a search that is resumed elsewhere has the same finalists, though another machine
+    might have put them in another order.
 
     Returns:
         All candidates, the finalists first.

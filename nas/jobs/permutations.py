@@ -48,7 +48,7 @@ PICTURES: dict[str, dict[str, Callable[[Figures, Path], None]]] = {
 
 
 def _curves(task: str, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Returns which success curves of a task are drawn, likewise by name."""
+    """Returns the success curves that are drawn of a task, by the last part of the file's name."""
     if task == "graph_matching":
         sizes = {f"size-noise{noise:g}": {"along": "n", "where": {"noise": noise}} for noise in settings["size_noises"]}
         return {"noise": {"along": "noise", "where": {"n": settings["noise_size"]}}, **sizes}

@@ -1,4 +1,4 @@
-"""Pipeline: search, retrain the found cell beside random ones, time it, and report, in one run folder."""
+"""Pipeline: search, retrain the found cell next to random ones, time it, and report, in one run folder."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Predictor: measure the latency table, and how well sums over it foretell the latency of whole networks."""
+"""Predictor: measure the latency table, and how well sums over it predict the latency of whole networks."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -35,7 +35,7 @@ def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
     """Scores cells, trains those that the folder `out` does not hold yet, and writes how well the two agree.
 
     Cells are chosen and scored once, with the checkpoints as they are at the first start: a search that is still
-    running goes on, and its ranking is of the epochs that `rank.json` names.
+    running continues, and its ranking is of the epochs that `rank.json` names.
 
     Returns:
         What `rank.json` holds.

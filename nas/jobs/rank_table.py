@@ -120,8 +120,8 @@ def _found(runs: Sequence[RankedRun], cells: TableCells) -> dict[str, Any]:
 def _scores(ranked: RankedRun, cells: TableCells, out: Path, settings: TableRankSettings) -> dict[str, Array]:
     """Scores what the files of a run's scores do not hold yet; returns scores (n,) by kind, higher is better.
 
-    Of each class one cell is scored with each kept copy of the shared weights, in turn another one, on images drawn
-    anew; all cells of a class have the mean of these scores.
+    Of each class one cell is scored with each kept copy of the shared weights, in turn another one, on newly drawn
+    images; all cells of a class have the mean of these scores.
     """
     search = ranked.search
     own = search.evaluator.scorer

@@ -1,4 +1,4 @@
-"""Replay: run a finished run again, from what its folder records, and say whether it comes to the same."""
+"""Replay: repeat a finished run from the record in its folder, and compare the results to the bit."""
 
 import importlib
 from pathlib import Path
@@ -21,7 +21,7 @@ REPEATABLE = ("search", "retrain", "pipeline")
 
 
 def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
-    """Repeats the run of `cfg.run` in `out/again` and compares; a replay that was stopped goes on.
+    """Repeats the run of `cfg.run` in `out/again` and compares; a replay that was stopped resumes.
 
     Returns:
         What `replay.json` holds: whether all is equal, where each file differs first, and what differs in the
@@ -90,7 +90,7 @@ def repeated_config(source: Path, recorded: dict[str, Any], *, cfg: DictConfig) 
     Args:
         source: The run folder.
         recorded: The environment that it ran in.
-        cfg: Of the replay.
+        cfg: The config of the replay.
     """
     repeated = recorded_config(source, cfg)
     repeated.runtime.threads = recorded.get("threads")

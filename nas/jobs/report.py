@@ -1,4 +1,4 @@
-"""Report: one HTML page of runs that opens from disk, with its figures and tables as files beside it."""
+"""Report: one HTML page of runs that opens from disk, with its figures and tables as files next to it."""
 
 import hashlib
 from collections.abc import Sequence

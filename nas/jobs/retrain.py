@@ -1,4 +1,4 @@
-"""Retrain: train derived models from a found cell, beside random ones at the same budget, and measure them."""
+"""Retrain: train derived models from a found cell, next to random ones at the same budget, and measure them."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -53,7 +53,7 @@ HARDENING = {
 
 
 def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:
-    """Trains every member, or goes on with those not done, in the run folder `out`.
+    """Trains every member, or resumes those not done, in the run folder `out`.
 
     Returns:
         What `metrics.json` holds: accuracies with their spread, and the comparison with random cells.
@@ -131,7 +131,7 @@ def _members(cfg: DictConfig, settings: RetrainSettings, ranks: Ranks) -> list[M
 
 
 def _keep_genotype(genotype: Genotype, out: Path, *, merge: str) -> None:
-    """Writes the cell down; a run that goes on must find the same one.
+    """Writes the cell down; a resumed run must find the same one.
 
     Raises:
         ValueError: If the run folder holds another cell.

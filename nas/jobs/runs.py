@@ -25,6 +25,8 @@ NUMBERS = {
 """By title, which number of a run a column shows, its scale and its format."""
 MAX_LINES = 4
 """Settings of a group that are listed one by one where runs are of two commands."""
+NO_MACHINE = ("command", "begun_with")
+"""Keys of the record of a machine that are not compared: the settings say more."""
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
@@ -71,7 +73,8 @@ def print_differences(first: Path, second: Path) -> list[str]:
     `MAX_LINES` settings differ. Of a group of another kind in each, only the settings that both have are compared.
     """
     before, after = read_config(first), read_config(second)
-    machines = [{"environment": _environment(run)} for run in (first, second)]
+    records = [read_json(run / "environment.json") or {} for run in (first, second)]
+    machines = [{"environment": {key: one[key] for key in one if key not in NO_MACHINE}} for one in records]
     most = math.inf if job_of(first) == job_of(second) else MAX_LINES
     differences = []
     for group in dict.fromkeys([*before, *after]):
@@ -131,9 +134,3 @@ def _cells(found: RunSummary, *, now: float) -> list[str]:
         *("" if value is None else format(scale * value, form) for value, scale, form in numbers),
         f"{age(now - found.changed)} ago",
     ]
-
-
-def _environment(run: Path) -> dict[str, Any]:
-    """Returns the record of the machine, without the command and an earlier start's: the settings say that better."""
-    record = read_json(run / "environment.json") or {}
-    return {key: value for key, value in record.items() if key not in ("command", "begun_with")}

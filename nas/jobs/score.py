@@ -38,7 +38,7 @@ COLUMNS = (
 )
 SHOWN = 10
 PLACES = ("root", "path")
-"""Settings of the data that a run's are given anew: where they are."""
+"""Settings of the data that the command replaces in those of a run: where the data are."""
 
 
 def run(cfg: DictConfig, out: Path) -> dict[str, Any]:

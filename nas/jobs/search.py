@@ -46,7 +46,7 @@ DONE = {"restart": "; the controller begins again", "stop": "; the search ends h
 
 
 def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:
-    """Searches, or goes on searching, in the run folder `out`.
+    """Searches, or resumes the search, in the run folder `out`.
 
     Returns:
         The best candidate: its genotype, score and reward, and its costs; of a table also its key and its report.

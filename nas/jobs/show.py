@@ -1,4 +1,4 @@
-"""Show: draw a genotype, count the model it makes, and hold it against the guidelines."""
+"""Show: draw a genotype, count the model it makes, and examine it by the guidelines."""
 
 import json
 import sys

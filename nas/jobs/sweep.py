@@ -35,13 +35,13 @@ ROOT = Path("results/sweeps")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a command asks for.
+    """The members that a command asks for, and how they are run.
 
     Attributes:
-        folder: Of the sweep.
-        arguments: For Hydra.
+        folder: The folder of the sweep.
+        arguments: The arguments that Hydra gets.
         members: Every combination; empty where a sweeper other than Hydra's own chooses them as it goes.
-        launcher: Of the members.
+        launcher: Hydra's launcher of the members.
     """
 
     folder: Path
@@ -49,17 +49,12 @@ class Plan:
     members: tuple[Member, ...]
     launcher: str
 
-    @property
-    def unfinished(self) -> list[Member]:
-        """Members that are still to run."""
-        return [member for member in self.members if member_state(self.folder / member.name) != "finished"]
-
 
 def start(arguments: Sequence[str], *, launch: Callable[[Sequence[str]], None]) -> int:
     """Runs the members that are not finished, then writes and prints what all in the folder come to.
 
     Args:
-        arguments: Of the command line.
+        arguments: The arguments of the command line.
         launch: Runs Hydra with the arguments it is given; leaves with SystemExit where Hydra does.
 
     Returns:
@@ -72,7 +67,7 @@ def start(arguments: Sequence[str], *, launch: Callable[[Sequence[str]], None]) 
     check_fixed(plan.folder, plan.members, free=may_change)
     _describe(plan)
     code = 0
-    if plan.unfinished or not plan.members:
+    if not plan.members or any(member_state(plan.folder / member.name) != "finished" for member in plan.members):
         try:
             launch(plan.arguments)
         except SystemExit as stopped:
@@ -122,8 +117,8 @@ def run(cfg: DictConfig, out: Path, *, pipeline: Callable[[DictConfig, Path], An
     """Runs the member that Hydra's overrides tell, in its folder below `out`, the folder of the sweep.
 
     Args:
-        cfg: Of the pipeline.
-        out: Of the sweep.
+        cfg: Config of the pipeline.
+        out: The folder of the sweep.
         pipeline: Runs the pipeline in a run folder.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Table: the published figures of Table I beside what this code counts and what runs measured."""
+"""Table: the published figures of Table I next to what this code counts and what runs measured."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -195,7 +195,7 @@ def load_weights(path: Path) -> "dict[str, Tensor]":
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Reads the texts that `save_weights` wrote beside the weights; empty if the file is not there.
+    """Reads the texts that `save_weights` wrote with the weights; empty if the file is not there.
 
     Raises:
         ValueError: If the file is not in safetensors' format.

@@ -1,4 +1,4 @@
-"""Whether two runs came to the same, to the bit: their rows, genotypes, figures and weights, but not their times."""
+"""Comparison of two runs to the bit: their rows, genotypes, figures and weights, but not their times."""
 
 import csv
 import math

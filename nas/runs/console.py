@@ -1,4 +1,4 @@
-"""What a person sees: a header, a progress bar with the time left, fixed-width rows, and the next command.
+"""The output for people: a header, a progress bar with the time left, fixed-width rows, and the next command.
 
 Everything but a job's result goes to stderr.
 """
@@ -21,7 +21,7 @@ class Column:
     """A column of a table of epochs.
 
     Attributes:
-        key: Of the row.
+        key: Key in the row.
         title: Printed above it.
         form: Format of a number, `.4f` for instance.
         scale: The number is multiplied by this first.
@@ -117,7 +117,7 @@ def result(text: str) -> None:
 
 
 def next_command(command: str) -> None:
-    """Prints the command that goes on from here."""
+    """Prints the command that comes next."""
     if _says_next:
         stderr.print(f"next: {command}", style="green", markup=False)
 
@@ -127,7 +127,7 @@ _says_next = True
 
 @contextmanager
 def without_next() -> Iterator[None]:
-    """Within the context no next command is printed: of a job that is only repeated nobody goes on."""
+    """Within the context no next command is printed: nothing follows a job that is only repeated."""
     global _says_next
     before, _says_next = _says_next, False
     try:

@@ -89,7 +89,7 @@ def wilson_interval(rate: float, trials: int) -> Interval:
 
     Args:
         rate: Such as an accuracy, in [0, 1].
-        trials: Of which so many succeeded, such as images; at least 1.
+        trials: The number of trials, such as images; at least 1.
 
     Raises:
         ValueError: If a number is out of range.
@@ -110,8 +110,8 @@ class Comparison:
         counts: The number of values, as text.
         p: Two-sided p-value of the rank test.
         least_p: The least that any values of these counts could give; 1 for a single value, which has no interval.
-        interval: Of the mean difference; None where it is not known.
-        sign: Of the mean difference: −1, 0 or 1.
+        interval: Interval of the mean difference; None where it is not known.
+        sign: Sign of the mean difference: −1, 0 or 1.
     """
 
     counts: str
@@ -136,9 +136,9 @@ class Comparison:
         """Says which of two names is better, or that this is not shown, or not to be shown by so few values.
 
         Args:
-            names: Of the first and the second.
+            names: The names of the first and the second.
             scale: Makes a difference points.
-            digits: Of the points, after the decimal point.
+            digits: Digits of the points after the decimal point.
         """
         if not self.decidable:
             reason = f": the least possible p is {self.least_p:#.2g}" if self.least_p < 1 else ""

@@ -1,4 +1,4 @@
-"""Run folders as they stand: the job, its state, how far it is and what it found, read without torch or Hydra.
+"""The state of run folders: the job, its progress and its results, read without torch or Hydra.
 
 A run that is done has the digests of what it made; one that is at work holds the lock of its folder.
 """
@@ -33,19 +33,19 @@ MAX_DEPTH = 4  # of runs below a folder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """What a run folder tells.
+    """Job, state and results of a run folder.
 
     Attributes:
-        folder: Of the run.
+        folder: The run folder.
         job: The command that made it; `?` where nothing tells.
         state: `running` (a process holds its lock), `finished`, `failed` (as a member of a sweep) or `resumable`.
         progress: Where it is, such as `search 12/30`, unless the job has no epochs or is finished; and which portion
             it is, or how many of its portions are done: `portion 0 of 4`, `portions 3/4`.
         best_reward: Highest of the search so far.
-        shared_accuracy: Of the found cell with shared weights, in 0 … 1.
+        shared_accuracy: Accuracy of the found cell with shared weights, in 0 … 1.
         test_accuracy: Mean of the found cell's trainings, in 0 … 1.
         latency_ms: Median, at the first batch size.
-        parameters: Of the found cell's model.
+        parameters: Parameters of the found cell's model.
         changed: When a file was last made or replaced, in seconds of Unix time.
         error: Why it failed, in a line.
     """

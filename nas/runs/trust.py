@@ -1,4 +1,4 @@
-"""Which dotted names of a run folder, a model file or its card may be called: such files may come from a stranger.
+"""Trust in dotted names of a run folder, a model file or its card, which may come from a stranger.
 
 Two kinds may: what this project's own configs name, and what is defined in modules that the command itself names.
 """
@@ -52,7 +52,7 @@ def check_recorded(node: object, where: str, *, source: Path | str, modules: Col
     Args:
         node: What the file holds, interpolations not resolved; of a whole config its `imports` are checked too.
         where: Its dotted key, empty for the whole.
-        source: Of the file, for messages.
+        source: The file, for messages.
         modules: Those the command names.
 
     Raises:

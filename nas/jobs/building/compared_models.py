@@ -1,4 +1,4 @@
-"""The models that `nas latency` sets side by side: made from run folders, files, published names and torchvision's."""
+"""The models that `nas latency` compares: made from run folders, files, published names and torchvision's."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

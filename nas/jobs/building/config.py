@@ -204,7 +204,7 @@ def recorded_config(run: Path, cfg: DictConfig, *, parts: Collection[str] | None
 
     Args:
         run: Its folder.
-        cfg: Of the command, which may name modules to be trusted.
+        cfg: Config of the command, which may name modules to be trusted.
         parts: The top-level keys that are needed; None means all.
 
     Raises:

@@ -1,7 +1,7 @@
-"""What a search counts as cost: built from the config, bound to its reward, and kept in the run folder.
+"""The costs of a search: built from the config, bound to its reward, and kept in the run folder.
 
-`cost.json` says which cost and which target a search has; `latency_table.json` holds what was measured. A run that goes
-on takes both from its folder, so that it ends as it would have without a stop.
+`cost.json` says which cost and which target a search has; `latency_table.json` holds what was measured. A resumed run
+takes both from its folder, so that it ends as it would have without a stop.
 """
 
 from collections.abc import Callable, Mapping
@@ -84,13 +84,13 @@ def build_search_costs(
     """Builds the reward of `cfg.reward` and the costs that it and the settings ask for.
 
     Args:
-        cfg: Of the job.
-        settings: Of the search.
-        space: What is searched.
+        cfg: Config of the job.
+        settings: Settings of the search.
+        space: The search space.
         network: The supernet.
-        images: For which it is.
-        runtime: Where latency is measured.
-        out: A run folder, whose files come before anything measured anew; None if there is none.
+        images: The kind of image that the network is for.
+        runtime: The device and number format of latency measurements.
+        out: A run folder, whose files replace new measurements; None if there is none.
 
     Raises:
         ValueError: If the reward is out of range, or latency is asked for of a network whose parts are not known.
@@ -124,7 +124,7 @@ def table_costs(
         reward: The reward.
         cost: The cost of the table, if it has one.
         space: The search space.
-        out: A run folder, whose target comes before one chosen anew; None if there is none.
+        out: A run folder, whose target replaces a new one; None if there is none.
 
     Raises:
         ValueError: If the reward asks for a cost that the table does not have.

@@ -86,8 +86,8 @@ def training_pool(
 
     Args:
         cfg: Config of the models and the data.
-        settings: Of a training.
-        data: What is trained and looked at if there is one worker: that is this process.
+        settings: Settings of a training.
+        data: The images that are trained on and looked at if there is one worker: that is this process.
         runtime: Its device, number format and ranks.
         workers: Number of processes.
         load_data: Returns the same data in another process.
@@ -116,8 +116,8 @@ def train_cells(
     Args:
         trainings: All that is to be done, in order.
         cfg: Config of the models and the data.
-        settings: Of a training.
-        data: On which they are trained and measured.
+        settings: Settings of a training.
+        data: The images on which cells are trained and measured.
         runtime: Device, number format and ranks.
         workers: Processes that are asked for; None: one per core on the CPU, one on a GPU.
     """

@@ -1,4 +1,4 @@
-"""What jobs build from the config: space, data, networks."""
+"""The parts that several jobs build from the config: runtime, data, genotype, networks."""
 
 import functools
 import math

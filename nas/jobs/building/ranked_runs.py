@@ -99,7 +99,7 @@ def run_config(folder: Path, cfg: DictConfig) -> DictConfig:
 
 
 def read_runs(cfg: DictConfig, runtime: Runtime) -> list[RankedRun]:
-    """Reads the searches, and checks that their cells can be held against the same stand-alone trainings.
+    """Reads the searches, and checks that their cells can be compared with the same stand-alone trainings.
 
     Raises:
         FileNotFoundError: If a folder holds no run, or no checkpoint.

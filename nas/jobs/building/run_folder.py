@@ -28,10 +28,10 @@ RESULTS = ("genotype.json", "candidates.json", "weights.safetensors")
 def opened_run(cfg: DictConfig, out: Path, *, runtime: Runtime, command: str) -> Iterator[None]:
     """Holds a run folder while the context lasts; writes `config.yaml` and `environment.json` into it.
 
-    Where a run goes on in another environment than it began in, a note names what differs, since the results may then.
+    Where a run is resumed in another environment than it began in, a note names the differences.
 
     Args:
-        cfg: Of the job.
+        cfg: Config of the job.
         out: The folder.
         runtime: How tensors are placed and computed.
         command: The job's name, such as `search`.
@@ -75,7 +75,7 @@ def joint_run(cfg: DictConfig, out: Path, *, runtime: Runtime, command: str) -> 
 
 
 def keep_data(out: Path, record: Mapping[str, Any]) -> None:
-    """Writes `data.json`, what is known of the data; a run that goes on, perhaps elsewhere, must find the same.
+    """Writes `data.json`, what is known of the data; a run that is resumed, perhaps elsewhere, must find the same.
 
     Raises:
         ValueError: If the run was begun with other data.
@@ -102,7 +102,7 @@ def _data_digest(record: Mapping[str, Any]) -> Any:
 
 
 def _write_environment(file: Path, found: dict[str, object]) -> None:
-    """Writes the environment down; that of the first start is kept beside it if it differs."""
+    """Writes the environment down; that of the first start is kept as well if it differs."""
     known = read_json(file)
     before = known.get("begun_with", known) if isinstance(known, dict) else {}
     if before and (differences := environment_differences(before, found)):
@@ -113,7 +113,7 @@ def _write_environment(file: Path, found: dict[str, object]) -> None:
 
 def _input_digests(cfg: DictConfig) -> dict[str, str]:
     """Returns digests of the files that a config names as genotypes."""
-    digests = {}
+    digests: dict[str, str] = {}
     for key in ("genotype", "random_cells"):
         given = OmegaConf.select(cfg, key)
         if isinstance(given, str) and not is_genotype_itself(given):
@@ -170,5 +170,5 @@ def _remove_if_bare(out: Path) -> None:
         for path in sorted(setup, key=lambda path: path.name == ".lock"):
             path.unlink()
         if not kept:
-            with suppress(OSError):  # somebody has just opened the lock anew
+            with suppress(OSError):  # another process has just opened the lock
                 out.rmdir()
