@@ -6,7 +6,6 @@ import os
 import shlex
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
@@ -78,11 +77,6 @@ def run_job(command: str, cfg: DictConfig, words: Words, *, failed: list[str]) -
         failed.append(current_member().name)
         sys.stderr.write(f"error: {failed[-1]}: {mistake}\n")
         return None
-    except Exception:
-        if is_multirun():
-            raise
-        traceback.print_exc()
-        sys.exit(1)
 
 
 def _run_alone(command: str, cfg: DictConfig, words: Words) -> Any:

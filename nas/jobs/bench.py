@@ -18,14 +18,8 @@ from nas.models.of_runs import network_config
 from nas.runs.checkpoints import write_json
 from nas.runs.console import header, note, result, shown
 from nas.runs.seeds import derive_seed, seed_everything
-from nas.studies.benchmarks.communication import measure_communication
-from nas.studies.benchmarks.epochs import measure_controller, measure_shares, measure_targets
-from nas.studies.benchmarks.loader import measure_loader
-from nas.studies.benchmarks.memory import measure_memory
-from nas.studies.benchmarks.roofline import measure_roofline
-from nas.studies.benchmarks.scaling import measure_scaling
+from nas.studies.benchmarks import communication, epochs, loader, memory, roofline, scaling, steps
 from nas.studies.benchmarks.settings import PARTS, BenchSettings
-from nas.studies.benchmarks.steps import measure_ratio, measure_switches, measure_throughput
 from nas.studies.benchmarks.tables import print_tables
 from nas.studies.benchmarks.workbench import Workbench
 from search_spaces.cells import CellCandidates
@@ -40,17 +34,17 @@ GROUPS = ("search", "retrain", "network", "search_space", "data", "controller")
 """Settings of the work."""
 
 MEASURES: Mapping[str, Callable[[Workbench], dict[str, Any]]] = {
-    "throughput": measure_throughput,
-    "controller": measure_controller,
-    "shares": measure_shares,
-    "ratio": measure_ratio,
-    "memory": measure_memory,
-    "scaling": measure_scaling,
-    "roofline": measure_roofline,
-    "communication": measure_communication,
-    "switches": measure_switches,
-    "targets": measure_targets,
-    "loader": measure_loader,
+    "throughput": steps.measure_throughput,
+    "controller": epochs.measure_controller,
+    "shares": epochs.measure_shares,
+    "ratio": steps.measure_ratio,
+    "memory": memory.measure_memory,
+    "scaling": scaling.measure_scaling,
+    "roofline": roofline.measure_roofline,
+    "communication": communication.measure_communication,
+    "switches": steps.measure_switches,
+    "targets": epochs.measure_targets,
+    "loader": loader.measure_loader,
 }
 """The parts but the eager loop, which takes turns with throughput."""
 

@@ -1,15 +1,9 @@
 """Messages for a job that cannot continue: what is wrong, what was kept, and the cure, in a few lines."""
 
 import errno
-import sys
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
 
 from nas.runs.console import shown
 
@@ -91,28 +85,3 @@ def _progress(checkpoint: Path) -> str:
         rows = (load_checkpoint(checkpoint) or {})["rows"]
         return f" after {len(rows)} epochs" if rows and "epoch" in rows[0] else f" after {len(rows)} updates"
     return ""
-
-
-class MakesRunFolder(Callback):
-    """Makes the run folder before Hydra does, which would answer a folder that cannot be made with a traceback.
-
-    Hydra only warns of an error in a callback; hence the exit.
-    """
-
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
-        """Makes the folder of a single run."""
-        _make(OmegaConf.select(config, "hydra.run.dir"))
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
-        """Makes the folder of a multirun, into which Hydra writes."""
-        _make(OmegaConf.select(config, "hydra.sweep.dir"), writable=True)
-
-
-def _make(folder: str, *, writable: bool = False) -> None:
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        if writable:
-            tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        sys.stderr.write(f"error: {explained(error)}\n")
-        sys.exit(1)

@@ -133,9 +133,7 @@ def _errors(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 def _conclude(errors: dict[str, dict[str, float]], rows: Sequence[dict[str, Any]], out: Path) -> None:
     """Prints the comparison and draws it."""
-    table = Table(COLUMNS)
-    for row in rows:
-        table.row(row)
+    Table(COLUMNS).rows(rows)
     now, before = (errors[name]["mean_absolute_percentage_error"] for name in ("corrected", "uncorrected"))
     spearman, kendall = (errors["corrected"][name] for name in ("spearman", "kendall"))
     predictor_plot(

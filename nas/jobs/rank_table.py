@@ -183,11 +183,13 @@ def _csv_row(name: str, row: Mapping[str, Estimate]) -> dict[str, Any]:
 
 
 def _print(rows: Mapping[str, Mapping[str, Estimate]], *, own: str) -> None:
-    columns = list(next(iter(rows.values())))
-    width = max(map(len, rows))
-    table = Table([Column("scored by", f"{'scored by':>{width}}", ""), *(Column(one, one, ".3f") for one in columns)])
-    for name, row in rows.items():
-        table.row({"scored by": name} | {column: one.value for column, one in row.items()})
     figures = rows[f"shared {own}"]
+    columns = [
+        Column("scored by", f"{'scored by':>{max(map(len, rows))}}", ""),
+        *(Column(one, one, ".3f") for one in figures),
+    ]
+    Table(columns).rows(
+        {"scored by": name} | {column: one.value for column, one in row.items()} for name, row in rows.items()
+    )
     said = ", ".join(f"{name} {one.value:.3f} ({one.low:.3f} … {one.high:.3f})" for name, one in figures.items())
     result(f"scored by the shared weights' {own} (95 % interval over classes and runs): {said}")

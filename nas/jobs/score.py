@@ -93,9 +93,8 @@ def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
         "data": data.record,
     }
     report = write_report(out / "score.json", report, runtime, seed=cfg.seed)
-    table = Table(COLUMNS)
-    for number in sorted(range(len(rows)), key=lambda number: -rows[number]["combined"])[:SHOWN]:
-        table.row({"number": number, **rows[number]})
+    best = sorted(range(len(rows)), key=lambda number: -rows[number]["combined"])[:SHOWN]
+    Table(COLUMNS).rows({"number": number, **rows[number]} for number in best)
     result(f"{len(rows)} cells, {report['seconds_per_cell']:.3f} seconds a cell, the best by combined ranks above")
     note(f"scores in {shown(out / SCORES)}; most lean to large networks: compare cells of one size")
     return report

@@ -4,7 +4,7 @@ Everything but a job's result goes to stderr.
 """
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,11 @@ class Table:
             )
             self._titled = True
         stderr.print("  ".join(_cell(column, values.get(column.key)) for column in self.columns), markup=False)
+
+    def rows(self, several: Iterable[Mapping[str, object]]) -> None:
+        """Prints several rows."""
+        for values in several:
+            self.row(values)
 
 
 @contextmanager
