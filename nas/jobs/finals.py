@@ -54,7 +54,8 @@ def run(
     if not ranks.from_first(file.exists):
         found = search.candidates()  # scored by all ranks
         ranks.from_first(lambda: write_json(file, _shortlisted(found, search, cfg, runtime)))
-    candidates: list[dict[str, Any]] = ranks.from_first(lambda: load_json(file))
+    cure = ", remove its folder to begin the finals again"
+    candidates: list[dict[str, Any]] = ranks.from_first(lambda: load_json(file, cure=cure))
     count = min(search.settings.finalists, len(candidates))
     if count < 2:
         note("the candidates are one and the same cell: there is nothing to choose in finals")

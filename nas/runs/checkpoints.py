@@ -67,17 +67,21 @@ def write_json(path: Path, data: object) -> None:
     write_text(path, json.dumps(_finite(data), indent=2, ensure_ascii=False) + "\n")
 
 
-def load_json(path: Path) -> Any:
+def load_json(path: Path, *, cure: str = "") -> Any:
     """Reads a JSON file.
+
+    Args:
+        path: The file.
+        cure: Advice for a damaged file, such as `, remove it`.
 
     Raises:
         FileNotFoundError: If it is not there.
-        ValueError: If it is damaged; the message names it.
+        ValueError: If it is damaged; the message names it and the cure.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
+        raise ValueError(f"{path} is damaged{cure}: {error}") from None
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
