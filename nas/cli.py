@@ -78,8 +78,8 @@ def hydra_overrides(command: str, words: Words) -> list[str]:
     """
     from nas.command_line.following import followed
 
-    several = command == "sweep" or words.several
-    return [*followed(command, words), *(quote(one, several=several) for one in words.overrides)]
+    quoted = [quote(one, several=command == "sweep" or words.several) for one in words.overrides]
+    return [*followed(command, words), *quoted]
 
 
 def _start(command: str, words: Words) -> None:

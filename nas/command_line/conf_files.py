@@ -117,8 +117,7 @@ def lacking_for(command: str, experiment: str, *, folders: Iterable[str] = ()) -
     A command must have every config group whose option the experiment sets; if it sets none, one of its keys: an
     experiment may have settings of several commands.
     """
-    places = [*map(Path, folders), CONF]
-    file = _find(places, "experiment", experiment)
+    file = _find([*map(Path, folders), CONF], "experiment", experiment)
     found = read_command(command, folders=folders)
     groups = [key for key in _overrides(file) if not key.startswith("hydra/")]
     lacking = [group for group in groups if group not in found.groups]
@@ -232,8 +231,8 @@ def _read(path: Path) -> ConfigFile:
     if isinstance(root, yaml.MappingNode):
         _collect(root, lines, "", comments)
     header = itertools.takewhile(_is_comment, (line for line in lines if line.strip() != GLOBAL))
-    text = "\n".join(map(_uncommented, header))
-    return ConfigFile(text, GLOBAL in lines, values.get("defaults", []), values, comments)
+    defaults = values.get("defaults", [])
+    return ConfigFile("\n".join(map(_uncommented, header)), GLOBAL in lines, defaults, values, comments)
 
 
 def _collect(node: yaml.MappingNode, lines: list[str], prefix: str, comments: dict[str, str]) -> None:

@@ -59,13 +59,12 @@ def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
         ValueError: If a setting is out of range.
     """
     bench = build_bench(cfg)
-    data = bench.search.evaluator.data
     header(
         "bench",
         {
             "run folder": shown(out),
             "parts": ", ".join(bench.parts),
-            "images": f"{'x'.join(map(str, data.image_shape))}, batches of "
+            "images": f"{'x'.join(map(str, bench.search.evaluator.data.image_shape))}, batches of "
             f"{bench.search.evaluator.settings.batch_size} in a search, {bench.retraining.batch_size} in a retraining",
             "timed": f"{bench.settings.rounds} rounds of {bench.steps} steps, {bench.settings.genotypes} cells",
             "device": f"{bench.runtime.device}, {torch.get_num_threads()} threads, {bench.runtime.number_format}",

@@ -40,8 +40,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     if not first:
         return {"search": found, "retrain": metrics}
     figures = latency.run(derived_network_config(joined, settings), out, tracker=tracker)
-    page = write_report([out], out).page
-    note(f"everything is in {shown(out)}; to look at: {shown(page)}")
+    note(f"everything is in {shown(out)}; to look at: {shown(write_report([out], out).page)}")
     return {"search": found, "retrain": metrics, "latency": figures}
 
 

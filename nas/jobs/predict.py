@@ -59,8 +59,7 @@ def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
         margin=margin,
         device=runtime.device,
     )
-    names = model.record.class_names
-    chosen = {prediction.file: _classes(prediction, names) for prediction in predictions}
+    chosen = {prediction.file: _classes(prediction, model.record.class_names) for prediction in predictions}
     _print(files, chosen)
     rows = [
         {"file": str(file), "unreadable": unreadable.get(file)}
@@ -82,8 +81,8 @@ def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
     if not predictions:
         raise ValueError(f"none of {len(files)} images can be read, the first {unreadable[files[0]]}")
     if unreadable:
-        first = next(iter(unreadable.values()))
-        note(f"warning: {len(unreadable)} of {len(files)} images cannot be read, the first {first}")
+        first = next(iter(unreadable))
+        note(f"warning: {len(unreadable)} of {len(files)} images cannot be read, the first {unreadable[first]}")
     return report
 
 

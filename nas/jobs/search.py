@@ -41,7 +41,7 @@ NOT_ALWAYS = {"loss", "train_accuracy", "report", "latency_ms", "seconds"}
 """Columns that are left out where the first epoch has none of them."""
 ROWS_OF_A_TABLE_SEARCH = 20
 """Rows printed of a search in a table, whose epochs take milliseconds."""
-DONE = {"restart": "; the controller begins again", "stop": "; the search ends here"}
+DONE = {"restart": "; the controller begins anew", "stop": "; the search ends here"}
 """By action of the guard, what follows from a finding."""
 
 

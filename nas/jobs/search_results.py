@@ -68,8 +68,8 @@ def _write_down(search: Search[Any], candidates: Rows, out: Path, *, merge: str)
     diagnostics_plot(watch.rows, out / "diagnostics.svg", marks=[finding.epoch for finding in watch.findings])
     write_warnings(watch, out)
     if count := sum(finding.kind != CONVERGED for finding in watch.findings):
-        warnings = f"{count} warning{'s'[: count > 1]}"
-        note(f"{warnings} in {shown(out / 'warnings.json')}, see {shown(out / 'diagnostics.svg')}")
+        files = f"{shown(out / 'warnings.json')}, see {shown(out / 'diagnostics.svg')}"
+        note(f"{count} warning{'s'[: count > 1]} in {files}")
     best = Genotype.from_dict(candidates[0]["genotype"])
     write_text(out / "cells.svg", genotype_svg(best, title=out.name, merge=merge))
     write_text(out / "genotype.json", best.to_json())

@@ -51,8 +51,8 @@ def initial_network(
     if settings.auxiliary_weight > 0 and getattr(network, "auxiliary", None) is None:
         raise ValueError("auxiliary_weight needs network=enas or darts with network.auxiliary=true")
     if settings.warm_start is not None:
-        run = str(settings.warm_start)
-        copy_shared_weights(network, ranks.from_first(lambda: search_state(Path(run))["network"]))
+        state = partial(search_state, Path(settings.warm_start))
+        copy_shared_weights(network, ranks.from_first(lambda: state()["network"]))
     return network
 
 
@@ -124,7 +124,7 @@ def train_cells(
     finished = read_results(trainings)
     left = [one for one in trainings if one not in finished]
     number = num_processes(len(left), workers=workers, device=runtime.device.type)
-    note(f"{len(trainings)} trainings, {len(left)} left, {number} at a time")
+    note(f"{len(finished)} of {len(trainings)} trainings are done; {number} at a time")
     with (
         training_pool(cfg, settings, data, runtime, workers=number, load_data=build_data) as pool,
         progress("training cells", total=len(trainings), done=len(finished)) as bar,

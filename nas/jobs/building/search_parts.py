@@ -55,8 +55,10 @@ def build_search(cfg: DictConfig, runtime: Runtime, *, out: Path | None = None) 
             "experiment=nasbench201 table.path=FILE looks cells up"
         )
     if isinstance(settings, SearchSettings) and (looked_up or alone):
-        name = "table" if looked_up else "stand_alone"
-        raise ValueError(f"a search with evaluator={name} needs settings@search=queries, which that has set")
+        raise ValueError(
+            f"a search with evaluator={'table' if looked_up else 'stand_alone'} needs settings@search=queries, "
+            "which that has set"
+        )
     space = build(cfg.search_space, "search_space")
     controller = build_controller(cfg, space)
     make = _table_evaluator if looked_up else _stand_alone_evaluator if alone else _shared_weights
