@@ -63,7 +63,7 @@ def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
     _print(files, chosen)
     rows = [
         {"file": str(file), "unreadable": unreadable.get(file)}
-        | {f"{key}_{rank}": one[key] for rank, one in enumerate(chosen.get(file, ()), 1) for key in SHOWN}
+        | {f"{key}_{rank}": str(one[key]) for rank, one in enumerate(chosen.get(file, ()), 1) for key in SHOWN}
         for file in files
     ]
     write_csv(out / "predictions.csv", rows)
