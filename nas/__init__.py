@@ -1,4 +1,4 @@
-"""What is done with spaces and controllers.
+"""Neural architecture search: spaces and controllers put to use.
 
 Imports go up this list, never down:
 
@@ -7,12 +7,12 @@ Imports go up this list, never down:
     data: Images in, batches out.
     models: Networks, and trained networks made ready for use.
     training: Weights move.
-    costs: What an architecture costs.
+    costs: The costs of architectures.
     searching: Cells proposed, rewarded, watched and put through finals.
-    reporting: What a person looks at.
+    reporting: Pages, figures and tables for people.
     studies: Experiments about the method.
     jobs: One `run(cfg, out)` for each command.
-    command_line: What is typed, its help and its mistakes.
+    command_line: The words of a command line, its help and its mistakes.
 
 `nas.load_model` is imported when it is first used, so that the command line starts without torch.
 """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 """Exit codes of a job that was asked to stop, which is no mistake of anybody's."""
-QUESTIONS = ("--cfg", "-c", "--info", "-i", "--hydra-help")
+QUESTIONS = ("--cfg", "-c", "--hydra-help")
 """Options with which Hydra answers and runs nothing."""
 
 
@@ -35,30 +35,29 @@ def main() -> None:
 
 def _main(arguments: Sequence[str]) -> None:
     if not arguments or arguments[0] in (*HELP, "help"):
-        named = [one for one in arguments[1:2] if one in COMMANDS]
-        sys.stdout.write(_command_help(named[0], Words((), ())) if named else usage())
-        sys.exit(0 if arguments else 2)
-    if arguments[0] == "--version":
+        if set(arguments[1:2]).isdisjoint(COMMANDS):
+            sys.stdout.write(usage())
+            sys.exit(0 if arguments else 2)
+        arguments = [arguments[1], "--help"]
+    command, *typed = arguments
+    if command == "--version":
         sys.stdout.write(f"shufflenas {__version__}\n")
         return
-    if arguments[0] in COMPLETION:
-        try:
-            _complete(arguments[1:])
-        except ValueError as error:
-            _fail(str(error))
-        return
-    command, *typed = arguments
-    if command not in COMMANDS:
+    if command not in (*COMMANDS, *COMPLETION):
         near = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         sys.stderr.write(f"nas: unknown command {command!r}{hint}; `nas --help` lists the commands\n")
         sys.exit(2)
     try:
-        words = read_words(command, typed)
+        words = Words((command,), tuple(typed)) if command in COMPLETION else read_words(command, typed)
         if COMPLETION & set(words.options):
-            _complete(words.overrides)
+            from nas.command_line.completion import complete
+
+            sys.stdout.write(complete("".join(words.overrides[:1]), line=os.environ.get("COMP_LINE", "")))
         elif HELP & set(words.options):
-            sys.stdout.write(_command_help(command, words))
+            from nas.command_line.help import command_help
+
+            sys.stdout.write(command_help(command, words))
         else:
             _start(command, words)
     except (ValueError, OSError) as error:
@@ -79,42 +78,33 @@ def hydra_overrides(command: str, words: Words) -> list[str]:
     """
     from nas.command_line.following import followed
 
-    several = command == "sweep" or words.several
-    return [*followed(command, words), *(quote(one, several=several) for one in words.overrides)]
+    quoted = [quote(one, several=command == "sweep" or words.several) for one in words.overrides]
+    return [*followed(command, words), *quoted]
 
 
 def _start(command: str, words: Words) -> None:
     """Has Hydra compose the config and run the job, or answer a question about it."""
     if read_launch() is not None:
         check_command(command, words.several, named="name" in words.values)
-    several = command == "sweep" or words.several
     overrides = hydra_overrides(command, words)
-    if several and any(one.split("=")[0] in QUESTIONS for one in words.options):
-        from nas.jobs.multirun import first_values
+    run = partial(_run_hydra, command, words)
+    if command != "sweep" and not words.several:
+        run([*words.options, *overrides])
+        return
+    from nas.jobs import multirun, sweep
 
-        options = [one for one in words.options if one not in MULTIRUN]
-        _run_hydra(command, words, [*options, *first_values(overrides)])
-    elif several:
-        sys.exit(_run_several(command, words, [*words.options, *overrides]))
-    else:
-        _run_hydra(command, words, [*words.options, *overrides])
-
-
-def _run_several(command: str, words: Words, arguments: Sequence[str]) -> int:
-    """Runs a sweep or a multirun; returns the exit code."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report to its makers
-    if command == "sweep":
-        from nas.jobs.sweep import start
-
-        return start([one for one in arguments if one not in MULTIRUN], launch=partial(_run_hydra, "sweep", words))
-    from nas.jobs.multirun import multirun_arguments, remove_if_bare
-
-    try:
-        _run_hydra(command, words, multirun_arguments(arguments))
-    finally:
-        if "name" in words.values:
-            remove_if_bare(Path("results/runs") / words.values["name"])
-    return 0
+    options = [one for one in words.options if one not in MULTIRUN]
+    if not set(QUESTIONS).isdisjoint(options):
+        run([*options, *multirun.first_values(overrides)])
+    elif command == "sweep":
+        sys.exit(sweep.start([*options, *overrides], launch=run))
+    else:
+        try:
+            run(multirun.multirun_arguments([*words.options, *overrides]))
+        finally:
+            if "name" in words.values:
+                multirun.remove_if_bare(Path("results/runs") / words.values["name"])
 
 
 def _run_hydra(command: str, words: Words, arguments: Sequence[str]) -> None:
@@ -123,7 +113,7 @@ def _run_hydra(command: str, words: Words, arguments: Sequence[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from nas.command_line.running import MistakeError, errors_raised, run_job, wants_traceback
+    from nas.command_line.running import MistakeError, raise_errors, run_job, wants_traceback
     from nas.jobs.failures import explained
 
     begun: list[bool] = []
@@ -133,7 +123,8 @@ def _run_hydra(command: str, words: Words, arguments: Sequence[str]) -> None:
         begun.append(True)
         return run_job(command, cfg, words, failed=failed)
 
-    with own_place(read_launch()) as place, errors_raised():
+    raise_errors()
+    with own_place(read_launch()) as place:
         sys.argv = [f"nas {command}", *arguments, *place]
         try:
             hydra.main(version_base="1.3", config_path="pkg://conf", config_name=command)(task)()
@@ -158,19 +149,6 @@ def _run_hydra(command: str, words: Words, arguments: Sequence[str]) -> None:
             _fail(explain(error, command, words))
         if failed:
             sys.exit(1)
-
-
-def _command_help(command: str, words: Words) -> str:
-    from nas.command_line.help import command_help
-
-    return command_help(command, words)
-
-
-def _complete(request: Sequence[str]) -> None:
-    """Prints candidates or a shell's script."""
-    from nas.command_line.completion import complete
-
-    sys.stdout.write(complete("".join(request[:1]), line=os.environ.get("COMP_LINE", "")))
 
 
 def _fail(message: str) -> NoReturn:

@@ -89,18 +89,20 @@ PLAIN = {
 """What is said in the place of pydantic's sentences: by its type of error, and by what they hold."""
 
 
-def problem(error: ValidationError, where: str = "", *, settings: type | None = None, of_value: bool = False) -> str:
+def problem(error: ValidationError, where: str = "", *, settings: object = None, of_value: bool = False) -> str:
     """Returns what is wrong with the first wrong setting, such as `search.epochs must be greater than 0, got 0`.
 
     Args:
-        error: Of a settings class, or of one value.
+        error: The error of a settings class, or of one value.
         where: Key of the settings, put in front of the field's, or of the value.
         settings: The class, if it is known: of its fields that are mappings, the key is named too.
         of_value: Whether it is of one value.
     """
     first, *others = error.errors(include_url=False)
     field = "" if of_value or not first["loc"] else str(first["loc"][0])
-    mappings = [one.name for one in fields(settings) if get_origin(one.type) is Mapping] if settings else []
+    mappings = (
+        [one.name for one in fields(settings) if get_origin(one.type) is Mapping] if is_dataclass(settings) else []
+    )
     inner = str(first["loc"][1]) if field in mappings and len(first["loc"]) > 1 else ""
     key = ".".join(filter(None, (where, field, inner)))
     if first["type"] in SAID:

@@ -1,12 +1,14 @@
 """Completion of commands, keys and values in bash, zsh and fish: eval "$(nas -sc install=bash)"."""
 
+import itertools
+import re
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nas.command_line.commands import COMMANDS
 from nas.command_line.conf_files import CommandSettings, read_command
-from nas.command_line.words import FLAGS, WITH_VALUE
+from nas.command_line.words import FLAGS, WITH_VALUE, Words
 
 SCRIPTS = {
     "bash": """\
@@ -54,32 +56,24 @@ def candidates(line: str) -> list[str]:
         words = shlex.split(line)
     except ValueError:  # an open quote
         words = line.split()
-    word = "" if not typed[-1] else words.pop() if words else ""
-    while words and not words[0].endswith("nas"):
-        words.pop(0)
-    if len(words) <= 1:
+    word = words.pop() if words and typed[-1] else ""
+    _, command, *before = [*itertools.dropwhile(lambda one: not one.endswith("nas"), words), "", ""]
+    if not command:
         return [f"{name} " for name in COMMANDS if name.startswith(word)]
-    if words[1] not in COMMANDS:
+    if command not in COMMANDS:
         return []
     if word.startswith("-"):
         return sorted(f"{one} " for one in FLAGS | WITH_VALUE if one.startswith(word))
-    pairs = dict(one.split("=", 1) for one in words[2:] if "=" in one)
-    folders = [words[at + 1] for at, one in enumerate(words[:-1]) if one in ("-cd", "--config-dir")]
+    given = Words(tuple(before), tuple(before))
     try:
-        found = read_command(words[1], choices=pairs, folders=folders)
+        found = read_command(command, choices=given.values, folders=given.folders)
     except OSError:  # of a group that has no such option
-        found = read_command(words[1], folders=folders)
+        found = read_command(command, folders=given.folders)
     key, equals, value = word.partition("=")
     if equals:
         return [f"{key}={one}" for one in _values(key, value, found) if one.startswith(value)]
-    return sorted(_keys(word, found))
-
-
-def _keys(word: str, found: CommandSettings) -> set[str]:
-    """Returns the keys that begin like the word, up to the next dot."""
-    keys = {*(f"{key}=" for key in found.groups if "trainer" not in key), *(f"{key}=" for key in found.settings)}
-    cut = len(word)
-    return {key[: dot + 1] if (dot := key.find(".", cut)) >= 0 else key for key in keys if key.startswith(word)}
+    keys = [f"{one}=" for one in (*found.groups, *found.settings) if one.startswith(word)]
+    return sorted({one[: len(word)] + re.sub(r"\..*", ".", one[len(word) :]) for one in keys})  # up to the next dot
 
 
 def _values(key: str, value: str, found: CommandSettings) -> Iterable[str]:

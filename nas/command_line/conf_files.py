@@ -4,6 +4,7 @@ Hydra composes what a job gets. This reading is for people: for `--help`, comple
 A test compares it with Hydra's own for every command.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -116,8 +117,7 @@ def lacking_for(command: str, experiment: str, *, folders: Iterable[str] = ()) -
     A command must have every config group whose option the experiment sets; if it sets none, one of its keys: an
     experiment may have settings of several commands.
     """
-    places = [*map(Path, folders), CONF]
-    file = _find(places, "experiment", experiment)
+    file = _find([*map(Path, folders), CONF], "experiment", experiment)
     found = read_command(command, folders=folders)
     groups = [key for key in _overrides(file) if not key.startswith("hydra/")]
     lacking = [group for group in groups if group not in found.groups]
@@ -141,53 +141,37 @@ def _add_file(
     package = "" if file.is_global else package
     for part, title in file.parts.items():
         found.groups[_joined(package, part)] = Group(_joined(package, part), part, (part,), title)
-    for entry in [*file.defaults, *([] if "_self_" in file.defaults else ["_self_"])]:
+    for entry in file.defaults if "_self_" in file.defaults else [*file.defaults, "_self_"]:
         if entry == "_self_":
             _add_own(found, file, package)
-        elif isinstance(entry, str):  # a file of the same group, `guard@guard` in the package `guard` below this one
-            name, _, place = entry.removesuffix("@_here_").partition("@")
-            if place:
-                title = _read_option(places, group, name).header
-                found.groups[_joined(package, place)] = Group(_joined(package, place), name, (name,), title)
-            _add_file(found, places, group=group, option=name, package=_joined(package, place), chosen=chosen)
+        elif isinstance(entry, str):  # a file of the same group
+            option = entry.removesuffix("@_here_")
+            _add_file(found, places, group=group, option=option, package=package, chosen=chosen)
         else:
-            for key, default in _choices(entry):
-                _add_group(found, places, key, default, parents=(group, package), chosen=chosen)
+            for key, default in entry.items():
+                if not key.startswith(("override ", "hydra/")):
+                    name = key.lstrip("/")
+                    _add_group(found, places, name, chosen.get(name, default), chosen=chosen)
 
 
 def _add_group(
-    found: CommandSettings,
-    places: list[Path],
-    key: str,
-    default: str | None,
-    *,
-    parents: tuple[str, str],
-    chosen: Mapping[str, str],
+    found: CommandSettings, places: list[Path], key: str, option: str | None, *, chosen: Mapping[str, str]
 ) -> None:
-    group, package = parents
-    absolute = key.startswith("/") or not group
-    name, _, place = key.lstrip("/").partition("@")
-    name = name if absolute else f"{group}/{name}"
-    if name.startswith("hydra/"):
-        return
-    relative = place or name.rpartition("/")[2]
-    package = relative if absolute else _joined(package, relative)
-    typed = key.lstrip("/") if absolute else f"{name}@{package}"
-    option = chosen.get(typed, default)
+    name, _, place = key.partition("@")
     files = {path.stem for root in places for path in (root / name).glob("*.yaml")}
-    names = sorted(files | (CLASSES.keys() if name == GROUP else set()))
+    options = tuple(sorted(files | (CLASSES.keys() if name == GROUP else set())))
     title = "" if option is None else _read_option(places, name, option).header
-    found.groups[typed] = Group(typed, option, tuple(names), title)
+    found.groups[key] = Group(key, option, options, title)
     if option is not None:
-        _add_file(found, places, group=name, option=option, package=package, chosen=chosen)
+        _add_file(found, places, group=name, option=option, package=place or name, chosen=chosen)
 
 
 def _add_own(found: CommandSettings, file: ConfigFile, package: str) -> None:
     for key, value in _leaves(file.values):
         dotted = _joined(package, key)
         before = found.settings.get(dotted)
-        own = file.comments.get(key) or file.comments.get(key.rpartition(".")[0])
-        comment = own or (before.comment if before else "")
+        earlier = before.comment if before else ""
+        comment = file.comments.get(key) or file.comments.get(key.rpartition(".")[0]) or earlier
         head = dotted.partition(".")[0]
         part = next((one for one in file.parts if key.startswith(f"{one}.")), "")
         group = before.group if before else _joined(package, part) or (head if head in found.groups else "")
@@ -207,17 +191,11 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", value
 
 
-def _choices(entry: Any, prefix: str = "") -> list[tuple[str, str | None]]:
-    """Returns group and option of an entry of a defaults list; with a prefix only of those that have it."""
-    pairs = [(str(key), option) for key, option in entry.items()] if isinstance(entry, dict) else []
-    if prefix:
-        return [(key.removeprefix(prefix), option) for key, option in pairs if key.startswith(prefix)]
-    return [(key, option) for key, option in pairs if not key.startswith("override ")]
-
-
 def _overrides(experiment: Path) -> dict[str, str]:
-    pairs = [pair for entry in _read(experiment).defaults for pair in _choices(entry, prefix="override ")]
-    return {key.lstrip("/"): option for key, option in pairs if option is not None}
+    """Returns the options that an experiment chooses, by config group."""
+    entries = [entry for entry in _read(experiment).defaults if isinstance(entry, dict)]
+    pairs = [(key, option) for entry in entries for key, option in entry.items() if key.startswith("override ")]
+    return {key.removeprefix("override ").lstrip("/"): option for key, option in pairs if option is not None}
 
 
 def _joined(package: str, key: str) -> str:
@@ -252,39 +230,35 @@ def _read(path: Path) -> ConfigFile:
     comments: dict[str, str] = {}
     if isinstance(root, yaml.MappingNode):
         _collect(root, lines, "", comments)
-    header = []
-    for line in lines:
-        if line.strip() == GLOBAL:
-            continue
-        if not line.startswith("#"):
-            break
-        header.append(line.removeprefix("#").removeprefix(" "))
-    return ConfigFile("\n".join(header), GLOBAL in lines, values.get("defaults", []), values, comments)
+    header = itertools.takewhile(_is_comment, (line for line in lines if line.strip() != GLOBAL))
+    defaults = values.get("defaults", [])
+    return ConfigFile("\n".join(map(_uncommented, header)), GLOBAL in lines, defaults, values, comments)
 
 
 def _collect(node: yaml.MappingNode, lines: list[str], prefix: str, comments: dict[str, str]) -> None:
-    """Gathers the comment of every key: behind it, on the lines that go on with it, and on those right above it."""
+    """Gathers the comment of every key: behind it, on the lines that continue it, or right above it."""
     for key, value in node.value:
-        at, name = key.start_mark.line, f"{prefix}{key.value}"
+        at, column, name = key.start_mark.line, key.start_mark.column, f"{prefix}{key.value}"
         last = value.end_mark.line if isinstance(value, yaml.SequenceNode) and value.flow_style else at
-        text = [_behind(lines[last])]
-        for line in lines[last + 1 :]:
-            stripped = line.lstrip()
-            if not stripped.startswith("#") or len(line) - len(stripped) <= key.start_mark.column:
-                break
-            text.append(stripped.lstrip("# "))
-        comment = " ".join(part for part in text if part)
-        above = []
-        for line in reversed(lines[:at]):
-            if line[: key.start_mark.column].strip() or not line.strip().startswith("#"):
-                break
-            above.append(line.strip().removeprefix("#").removeprefix(" "))
+        deeper = [line.lstrip() if not line[: column + 1].strip() else "" for line in lines[last + 1 :]]
+        below = itertools.takewhile(_is_comment, deeper)
+        comment = " ".join(filter(None, [_behind(lines[last]), *(line.lstrip("# ") for line in below)]))
+        aligned = [line.strip() if not line[:column].strip() else "" for line in reversed(lines[:at])]
+        above = list(itertools.takewhile(_is_comment, aligned))
         is_header = len(above) == at and prefix == ""  # the file's, and about no key
-        if above and not comment and not is_header:
-            comment = "\n".join(reversed(above))
+        if not comment and not is_header:
+            comment = "\n".join(map(_uncommented, reversed(above)))
         comments[name] = comment or comments.get(prefix.removesuffix("."), "")
         if isinstance(value, yaml.MappingNode):
             _collect(value, lines, f"{name}.", comments)
+
+
+def _is_comment(line: str) -> bool:
+    return line.startswith("#")
+
+
+def _uncommented(line: str) -> str:
+    return line.removeprefix("#").removeprefix(" ")
 
 
 def _behind(line: str) -> str:

@@ -1,6 +1,6 @@
-"""What follows from a genotype: the network its cells are made for, and the sizes of the run that it lies in.
+"""Overrides that follow from a genotype: the network its cells are made for, and the sizes of its run.
 
-A command line stays as typed; what follows is composed before it, so that everything typed wins, `--cfg job` shows it,
+These overrides are composed before those of the command line, so that everything typed wins; `--cfg job` shows them,
 and a line says so.
 """
 
@@ -26,31 +26,26 @@ def followed(command: str, words: Words) -> list[str]:
     references = _references(words)
     if not references or command not in ("show", "latency", "retrain", "export", "score"):
         return []
-    network = [] if "network" in words.values else _network(references)
+    network = None if "network" in words.values else _network(references)
     of_run = _of_run(words, references, images=IMAGES_OF[command]) if command in IMAGES_OF else {}
-    chosen = [f"network={network[0]}"] if network else []
-    reference = words.values["genotype"]
     if of_run:
-        note(f"{', '.join(_subjects(of_run))}: as in the run of {reference}")
-    elif chosen not in ([], ["network=shufflenasnet"]):
-        note(f"{chosen[0]}: the one that the cells of {reference} are made for")
-    return [*chosen, *(f"{key}={value}" for key, value in of_run.items())]
+        note(f"{', '.join(_subjects(of_run))}: as in the run of {words.values['genotype']}")
+    elif network not in (None, "shufflenasnet"):
+        note(f"network={network}: the one that the cells of {words.values['genotype']} are made for")
+    return [f"{key}={value}" for key, value in {"network": network, **of_run}.items() if value is not None]
 
 
 def _references(words: Words) -> list[str]:
     """Returns the genotypes that a command names, of a multirun several; none if it names none."""
-    given = words.values.get("genotype", "null")
-    if len(given) > 1 and given[0] == given[-1] and given[0] in "'\"":
-        given = given[1:-1]
+    given = re.sub(r"""^(['"])(.*)\1$""", r"\2", words.values.get("genotype", "null"))
     if given in ("", "null"):
         return []
-    choice = re.fullmatch(r"choice\((.*)\)", given) if words.several else None
-    given = choice[1] if choice else given
+    given = re.sub(r"^choice\((.*)\)$", r"\1", given) if words.several else given
     return given.split(",") if words.several and "(" not in given else [given]
 
 
-def _network(references: list[str]) -> list[str]:
-    """Returns the one network group of all genotypes, or none if it is not known."""
+def _network(references: list[str]) -> str | None:
+    """Returns the one network group of all genotypes; None if it is not known."""
     from nas.models.genotype_files import load_genotype, network_group
 
     for reference in references:
@@ -61,7 +56,7 @@ def _network(references: list[str]) -> list[str]:
             "the genotypes of this multirun are made for different networks "
             f"({', '.join(sorted(group or 'unknown' for group in groups))}); start one multirun for each"
         )
-    return [group for group in groups if group is not None]
+    return groups.pop()
 
 
 def _of_run(words: Words, references: list[str], *, images: str) -> dict[str, str]:
@@ -85,11 +80,9 @@ def _of_run(words: Words, references: list[str], *, images: str) -> dict[str, st
     agreed = {key: value for key, value in found[0].items() if all(one.get(key) == value for one in found)}
     if differing := {key for one in found for key in one} - set(agreed):
         note(f"the runs differ in {', '.join(_subjects(sorted(differing)))}; the command's own is taken for all")
-    if "network" in values:
-        agreed = {key: value for key, value in agreed.items() if not key.startswith("network.")}
-    if any(key.split(".")[0] == "data" for key in values):
-        agreed = {key: value for key, value in agreed.items() if key.startswith("network.")}
-    grouped = {key if "." in key else images + key: value for key, value in agreed.items()}
+    own_data = any(key.split(".")[0] == "data" for key in values)
+    taken = {key: value for key, value in agreed.items() if not ("network" in values if "." in key else own_data)}
+    grouped = {key if "." in key else images + key: value for key, value in taken.items()}
     return {key: value for key, value in grouped.items() if key not in values}
 
 

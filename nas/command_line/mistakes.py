@@ -4,18 +4,19 @@ import contextlib
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
 
 from nas.command_line.commands import COMMANDS
 from nas.command_line.conf_files import CommandSettings, lacking_for, read_command
 from nas.command_line.words import Words
+from nas.jobs.building.config import build, chosen_names, plain
 from nas.models.exporting.settings import FORMATS
 from nas.runs.old_names import current_key
+from nas.runs.trust import target_modules
 from nas.studies.demonstrations import TASKS
 from search_spaces.published import published_names
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 GENOTYPE = {"genotype": f"RUN, genotype=FILE.json or one of {published_names()}"}
 REQUIRED: dict[str, tuple[Mapping[str, str], ...]] = {
@@ -80,7 +81,7 @@ def _complaint(command: str, words: Words) -> str | None:
     return next(filter(None, (_wrong_key(command, word, found) for word in words.overrides)), None)
 
 
-def check(command: str, cfg: "DictConfig", words: Words) -> None:
+def check(command: str, cfg: DictConfig, words: Words) -> None:
     """Refuses a composed config that the job would refuse after it has loaded torch.
 
     Raises:
@@ -93,16 +94,11 @@ def check(command: str, cfg: "DictConfig", words: Words) -> None:
     _check_settings(command, cfg)
 
 
-def _check_settings(command: str, cfg: "DictConfig") -> None:
+def _check_settings(command: str, cfg: DictConfig) -> None:
     """Refuses a value that is out of range, or none of those that its key knows.
 
     It builds what is declared in modules named settings, which import no torch.
     """
-    from omegaconf import OmegaConf
-
-    from nas.jobs.building.config import build, chosen_names, plain
-    from nas.runs.trust import target_modules
-
     for key in cfg:
         node = None if OmegaConf.is_missing(cfg, key) else cfg._get_node(key)
         modules = target_modules(OmegaConf.to_container(node)) if OmegaConf.is_dict(node) else ()
@@ -112,10 +108,8 @@ def _check_settings(command: str, cfg: "DictConfig") -> None:
         chosen_names(key, plain(cfg, "the config")[key], known)
 
 
-def _check_values(command: str, cfg: "DictConfig", words: Words) -> None:
+def _check_values(command: str, cfg: DictConfig, words: Words) -> None:
     """Refuses a typed value of a type that its key cannot have, and an experiment that is not for this command."""
-    from omegaconf import OmegaConf
-
     experiment = words.values.get("experiment", "null")
     try:
         known = read_command(command, choices=words.values, folders=words.folders).settings
@@ -124,24 +118,20 @@ def _check_values(command: str, cfg: "DictConfig", words: Words) -> None:
         return
     if unfit is not None:
         raise ValueError(unfit)
-    for key in words.values:
-        if key not in known or OmegaConf.is_missing(cfg, key) or OmegaConf.select(cfg, key) is None:
-            continue
-        value = OmegaConf.select(cfg, key)
+    for key in [key for key in words.values if key in known]:
+        value = OmegaConf.select(cfg, key, throw_on_missing=False)
         value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
         kind = type(known[key].value)
         if type(value) in REFUSED.get(kind, ()):
             raise ValueError(f"{key} must be {NAMES[kind]}, got {value!r}")
 
 
-def check_files(cfg: "DictConfig", words: Words) -> None:
+def check_files(cfg: DictConfig, words: Words) -> None:
     """Refuses a typed file or folder, or the place of a data set, that is not there.
 
     Raises:
         FileNotFoundError: If there is one.
     """
-    from omegaconf import OmegaConf
-
     for key, hint in FILES.items():
         named = OmegaConf.select(cfg, key, throw_on_missing=False) if key in words.values else None
         several: list[Any] = [named] if not OmegaConf.is_list(named) else list(named or ())
@@ -162,10 +152,8 @@ def check_files(cfg: "DictConfig", words: Words) -> None:
         raise FileNotFoundError(f"data.path={path} is not there; it is the data set's FILE.npz")
 
 
-def _check_required(command: str, cfg: "DictConfig") -> None:
+def _check_required(command: str, cfg: DictConfig) -> None:
     """Refuses a config in which nothing says what a command is to work on."""
-    from omegaconf import OmegaConf
-
     has_cells = OmegaConf.select(cfg, "network._target_") in MADE_OF_CELLS
     for keys in REQUIRED.get(command, ()):
         if "genotype" in keys and "run" not in keys and not has_cells:
@@ -176,25 +164,26 @@ def _check_required(command: str, cfg: "DictConfig") -> None:
 
 def _wrong_choice(command: str, key: str, value: str, found: CommandSettings, *, folders: Sequence[str]) -> str | None:
     """Says that a config group has no such option, or that an experiment is not for this command."""
-    if key == "experiment" and "experiment" not in found.groups:
-        others = ", ".join(name for name in COMMANDS if "experiment" in read_command(name).groups)
-        return f"nas {command} takes no experiment; {others} do"
-    group = found.groups.get(key)
-    if group is None or value in ("null", "") or "(" in value:
+    if key == "experiment" and key not in found.groups:
+        return f"nas {command} takes no experiment; {', '.join(_takers())} do"
+    if key not in found.groups or value in ("null", "") or "(" in value:
         return None
-    for option in value.split(","):
-        if option not in group.options:
-            return _no_option(key, option, group.options)
-    if key == "experiment" and "," not in value:
-        return _unfit_experiment(command, value, folders=folders)
-    return None
+    options = found.groups[key].options
+    if unknown := [option for option in value.split(",") if option not in options]:
+        return _no_option(key, unknown[0], options)
+    return _unfit_experiment(command, value, folders=folders) if key == "experiment" and "," not in value else None
+
+
+def _takers() -> list[str]:
+    """Returns the commands that take an experiment."""
+    return [name for name in COMMANDS if "experiment" in read_command(name).groups]
 
 
 def _no_option(key: str, value: str, options: Sequence[str]) -> str:
-    near = difflib.get_close_matches(value, options, n=1, cutoff=0.5)
-    near = near or [name for name in options if name.startswith(value)][:1]
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"no {key}={value}; {hint}{'T' if near else 't'}here are {', '.join(options)}"
+    begin_alike = [name for name in options if name.startswith(value)]
+    near = [*difflib.get_close_matches(value, options, n=1, cutoff=0.5), *begin_alike]
+    hint = f"did you mean {near[0]}? There" if near else "there"
+    return f"no {key}={value}; {hint} are {', '.join(options)}"
 
 
 def _unfit_experiment(command: str, experiment: str, *, folders: Sequence[str]) -> str | None:
@@ -202,23 +191,19 @@ def _unfit_experiment(command: str, experiment: str, *, folders: Sequence[str]) 
     lacking = lacking_for(command, experiment, folders=folders)
     if not lacking:
         return None
-    takers = [name for name in COMMANDS if "experiment" in read_command(name).groups]
-    others = [name for name in takers if not lacking_for(name, experiment, folders=folders)]
+    others = [name for name in _takers() if not lacking_for(name, experiment, folders=folders)]
     named = ", ".join(group.rpartition("@")[2] for group in lacking)
     return f"experiment={experiment} sets {named}, which nas {command} does not have; it is for {', '.join(others)}"
 
 
 def _wrong_key(command: str, word: str, found: CommandSettings) -> str | None:
     """Says that a command has no such key."""
-    key = word.partition("=")[0].lstrip("+~")
-    if word.startswith("+") or key.startswith("hydra"):
-        return None
-    keys = [*found.settings, *found.groups]
-    if key in keys or any(one.startswith(f"{key}.") for one in keys):
+    key, keys = word.partition("=")[0].lstrip("~"), [*found.settings, *found.groups]
+    if key.startswith(("+", "hydra")) or any(f"{one}.".startswith(f"{key}.") for one in keys):
         return None
     moved = current_key(key)
-    alike = [one for one in keys if one.rpartition(".")[2] == key.rpartition(".")[2]]  # of the same last part
-    alike += difflib.get_close_matches(key, keys, n=2)
-    near = [moved] if moved else list(dict.fromkeys(alike))[:2]
+    same_end = [one for one in keys if one.rpartition(".")[2] == key.rpartition(".")[2]]
+    alike = dict.fromkeys([*same_end, *difflib.get_close_matches(key, keys, n=2)])
+    near = [moved] if moved else list(alike)[:2]
     hint = f"did you mean {' or '.join(near)}?" if near else f"nas {command} --help lists the settings"
     return f"no setting {key!r}; {hint}"

@@ -6,8 +6,7 @@ import os
 import shlex
 import signal
 import sys
-import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -22,33 +21,25 @@ from nas.command_line.words import Words
 from nas.compute.distributed.launch import read_launch
 from nas.compute.stopping import only_here, stop_at_once
 from nas.jobs.building.config import build, import_extensions, plain
-from nas.jobs.failures import OUT_OF_MEMORY, explained, kept_of
+from nas.jobs.failures import explained, kept_of
 from nas.jobs.multirun import current_member, is_multirun, objective, runs_alone
 from nas.searching.settings import QuerySettings, SearchSettings
 
 TRACEBACKS = "NAS_TRACEBACKS"
 """Environment variable: what the user set HYDRA_FULL_ERROR to."""
 WITHOUT_RUN_FOLDER = ("show", "report", "table", "runs", "sweep")
+TRACKED = ("search", "retrain", "pipeline", "latency", "predictor")
+"""Jobs that log their metrics."""
 
 
 class MistakeError(Exception):
-    """A user's mistake, told in a line or two without a traceback."""
+    """A user's mistake, reported in a line or two without a traceback."""
 
 
-@contextlib.contextmanager
-def errors_raised() -> Iterator[None]:
-    """Within the context Hydra raises errors instead of printing them, also in processes that its launchers start."""
-    before = {name: os.environ.get(name) for name in (TRACEBACKS, "HYDRA_FULL_ERROR")}
-    os.environ[TRACEBACKS] = before[TRACEBACKS] or before["HYDRA_FULL_ERROR"] or "0"
+def raise_errors() -> None:
+    """Has Hydra raise errors instead of printing them, also in processes that its launchers start."""
+    os.environ.setdefault(TRACEBACKS, os.environ.get("HYDRA_FULL_ERROR", "0"))
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def wants_traceback() -> bool:
@@ -57,12 +48,12 @@ def wants_traceback() -> bool:
 
 
 def run_job(command: str, cfg: DictConfig, words: Words, *, failed: list[str]) -> Any:
-    """Runs a job in its run folder; a mistake is told once even if several processes make it.
+    """Runs a job in its run folder; a mistake is reported once even if several processes make it.
 
     Args:
-        command: The job.
+        command: The name of the job.
         cfg: Its config.
-        words: What was typed.
+        words: The words of the command line.
         failed: Takes the names of members of a multirun that made a mistake, so that the next one runs.
 
     Raises:
@@ -86,11 +77,6 @@ def run_job(command: str, cfg: DictConfig, words: Words, *, failed: list[str]) -
         failed.append(current_member().name)
         sys.stderr.write(f"error: {failed[-1]}: {mistake}\n")
         return None
-    except Exception:
-        if is_multirun():
-            raise
-        traceback.print_exc()
-        sys.exit(1)
 
 
 def _run_alone(command: str, cfg: DictConfig, words: Words) -> Any:
@@ -105,19 +91,16 @@ def _run_alone(command: str, cfg: DictConfig, words: Words) -> Any:
     except KeyboardInterrupt as stopped:
         sys.stderr.write(f"\nstopped; to go on: {_again(command, cfg, words.overrides)}\n")
         sys.exit(getattr(stopped, "exit_code", 130))
-    except (ValueError, OSError, OmegaConfBaseException) as error:  # the last: a group that is null, or a number
-        if command not in WITHOUT_RUN_FOLDER:
-            with contextlib.suppress(OSError):  # something is in it, or another process has just removed it
-                out.rmdir()  # Hydra made it, and nothing came of it
-        if wants_traceback():
+    except (ValueError, OSError, OmegaConfBaseException, RuntimeError) as error:
+        # OmegaConf's: of a group that is null, or a number. Of RuntimeErrors, only an OutOfMemoryError is a mistake.
+        if wants_traceback() or (isinstance(error, RuntimeError) and type(error).__name__ != "OutOfMemoryError"):
             raise
         kept = partial(kept_of, command, out, again=_again(command, cfg, words.overrides))
         raise MistakeError(explained(error, kept=kept)) from error
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError" or wants_traceback():
-            raise
-        told = kept_of(command, out, again=_again(command, cfg, words.overrides))
-        raise MistakeError(f"{str(error).splitlines()[0]}\n{OUT_OF_MEMORY}. {told}") from error
+    finally:
+        if command not in WITHOUT_RUN_FOLDER:
+            with contextlib.suppress(OSError):  # something is in it, or another process has just removed it
+                out.rmdir()  # Hydra made it, and nothing came of it
 
 
 def _leave_out_weights(cfg: DictConfig, words: Words) -> None:
@@ -127,11 +110,10 @@ def _leave_out_weights(cfg: DictConfig, words: Words) -> None:
     """
     if OmegaConf.select(cfg, "search._target_") == "nas.searching.settings.QuerySettings":
         foreign = {field.name for field in fields(SearchSettings)} - {field.name for field in fields(QuerySettings)}
-        typed = {key.lstrip("+") for key in words.values}
+        typed = {key.lstrip("+").removeprefix("search.") for key in words.values}
         with open_dict(cfg):
-            for key in foreign & set(cfg.search):
-                if f"search.{key}" not in typed:
-                    del cfg.search[key]
+            for key in (foreign - typed) & set(cfg.search):
+                del cfg.search[key]
 
 
 def _run_job(command: str, cfg: DictConfig, out: Path) -> Any:
@@ -146,7 +128,8 @@ def _run_job(command: str, cfg: DictConfig, out: Path) -> Any:
     from nas.reporting.trackers import FilesOnly
     from nas.runs.console import silence
 
-    _heed_sigterm()
+    with contextlib.suppress(ValueError):  # a launcher may run jobs in threads, where signals cannot be handled
+        signal.signal(signal.SIGTERM, only_here(stop_at_once))  # as Ctrl-C does
     if not isinstance(cfg.seed, int):
         raise ValueError(f"seed must be a whole number, got {cfg.seed!r}")
     tracker = build(cfg.logger, "logger")
@@ -156,24 +139,16 @@ def _run_job(command: str, cfg: DictConfig, out: Path) -> Any:
         tracker = FilesOnly()
     with joint_run(cfg, out, runtime=runtime, command=command):
         tracker.start(plain(cfg, "the config"), out=out)
-        completed = False
-        summary: dict[str, Any] = {}
+        summary: dict[str, Any] | None = None
         try:
-            summary = job.run(cfg, out, tracker=tracker)
-            completed = True
+            summary = job.run(cfg, out, tracker=tracker) if command in TRACKED else job.run(cfg, out)
         finally:
-            tracker.finish(summary, completed=completed)
+            tracker.finish(summary or {}, completed=summary is not None)
         return summary
 
 
-def _heed_sigterm() -> None:
-    """Has SIGTERM end a job as Ctrl-C does."""
-    with contextlib.suppress(ValueError):  # a launcher may run jobs in threads, where signals cannot be handled
-        signal.signal(signal.SIGTERM, only_here(stop_at_once))
-
-
 def _again(command: str, cfg: DictConfig, overrides: Sequence[str]) -> str:
-    """Returns the command that goes on with a run, to be pasted into a shell."""
+    """Returns the command that resumes a run, to be pasted into a shell."""
     kept = [override for override in overrides if not override.startswith(("name=", "hydra.job.config."))]
     name = OmegaConf.select(cfg, "name")  # that of the moment, where the command gave none
     return shlex.join(["nas", command, *([] if name is None else [f"name={name}"]), *kept])

@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 MULTIRUN = {"-m", "--multirun"}
@@ -14,8 +15,6 @@ WITH_VALUE = {
     *("-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-cn", "--config-name", "-cp", "--config-path"),
     "--experimental-rerun",
 }
-INFO = {"-i", "--info"}
-INFO_VALUES = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
 TEXTS = {
     *("name", "genotype", "run", "random_cells", "cells", "images", "out", "svg", "png", "json", "folder"),
     *("runs", "models", "root"),
@@ -23,6 +22,7 @@ TEXTS = {
     *("search.warm_start", "search.warm_up.file", "compare.warm_up.file", "rank.beside"),
 }
 """Keys whose value is a name or a path even where it looks like a number or a list of values: `name=2024`."""
+BRACKETS = (("[", "]"), ("{", "}"))
 SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(")
 
 
@@ -51,13 +51,8 @@ class Words:
     @property
     def folders(self) -> list[str]:
         """The folder of the user's own configs, if one is named."""
-        folder = self.option("--config-dir", "-cd")
-        return [folder] if folder else []
-
-    def option(self, *names: str) -> str | None:
-        """Returns the value of an option; None if it is not given."""
-        found = [self.options[at + 1] for at, word in enumerate(self.options[:-1]) if word in names]
-        return found[-1] if found else None
+        named = [value for word, value in pairwise(self.options) if word in ("--config-dir", "-cd")]
+        return named[-1:]
 
 
 def read_words(command: str, arguments: Sequence[str]) -> Words:
@@ -77,18 +72,15 @@ def read_words(command: str, arguments: Sequence[str]) -> Words:
         if command == "runs" and word == "--compare":
             if len(left) < 2:
                 raise ValueError("--compare takes the names of two runs: nas runs --compare A B")
-            overrides.append(f"compare=[{','.join(_quoted(left.pop(0)) for _ in range(2))}]")
+            overrides.append(f"compare=[{','.join(_bare_or_quoted(left.pop(0), is_text=True) for _ in range(2))}]")
         elif name in WITH_VALUE:
             if not equals and not left:
                 raise ValueError(f"{name} takes a value")
             options += [name, value if equals else left.pop(0)]
-        elif name in INFO:
-            asked = value if equals else left.pop(0) if left and left[0] in INFO_VALUES else "all"
-            options.append(f"{name}={asked}")
         elif word in FLAGS:
             options.append(word)
         elif word.startswith("-"):
-            known = sorted(FLAGS | WITH_VALUE | INFO)
+            known = sorted(FLAGS | WITH_VALUE)
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"options are {', '.join(known)}"
             raise ValueError(f"unknown option {name}; {hint}")
@@ -110,15 +102,14 @@ def quote(override: str, *, several: bool = False) -> str:
         several: Whether commas separate the values of a multirun, each to be quoted by itself.
     """
     key, equals, value = override.partition("=")
-    if not equals or not value or value == "null" or (value[0] in "'\"" and value[-1] == value[0]):
-        return override
     is_text = key.lstrip("+") in TEXTS
-    is_list = (value[0], value[-1]) in (("[", "]"), ("{", "}")) and key != "genotype"
-    if is_list:
-        parsed = _parse(override)
-        return override if parsed is not None and not is_text else f"{key}={_structured(value, is_text=is_text)}"
-    if several and SWEEP.match(value):
+    is_list = (value[:1], value[-1:]) in BRACKETS and key != "genotype"
+    is_sweep = several and SWEEP.match(value)
+    if not equals or value in ("", "null") or _is_quoted(value) or is_sweep:
         return override
+    if is_list:
+        reads = not is_text and _parse(override) is not None
+        return override if reads else f"{key}={_structured(value, is_text=is_text)}"
     splits = several and not (key == "genotype" and re.search(r"[({\[]", value))  # else commas are the notation's
     values = _parts(value) if splits else [value]
     return f"{key}=" + ",".join(_bare_or_quoted(one, is_text=is_text) for one in values)
@@ -126,13 +117,14 @@ def quote(override: str, *, several: bool = False) -> str:
 
 def _bare_or_quoted(value: str, *, is_text: bool) -> str:
     """Returns a value as it is typed where Hydra reads it so, else in quotes."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
     parsed = _parse(f"key={value}") if value else None
-    if parsed is None:
-        return _quoted(value)
-    if not is_text or value == "null":
+    if parsed is not None and (not is_text or value == "null"):
         return value
-    kept = not parsed.is_sweep_override() and isinstance(parsed.value(), str) and parsed.value() == value.strip()
-    return value if kept else _quoted(value)
+    if parsed is not None and not parsed.is_sweep_override() and parsed.value() == value.strip():
+        return value
+    return QuotedString(text=value, quote=Quote.single).with_quotes()
 
 
 def _parse(override: str) -> Any:
@@ -146,27 +138,21 @@ def _parse(override: str) -> Any:
         return None
 
 
-def _quoted(text: str) -> str:
-    from hydra.core.override_parser.types import Quote, QuotedString
-
-    return QuotedString(text=text, quote=Quote.single).with_quotes()
-
-
 def _structured(value: str, *, is_text: bool) -> str:
-    """Returns a list or a mapping in Hydra's grammar, the values in it quoted where it does not take them bare."""
+    """Returns a value in Hydra's grammar, those within a list or a mapping quoted where it does not take them bare."""
+    if _is_quoted(value):
+        return value
+    if (value[:1], value[-1:]) not in BRACKETS:
+        return _bare_or_quoted(value, is_text=is_text)
     parts = [one.strip() for one in _parts(value[1:-1])]
     if value[0] == "[":
-        return f"[{','.join(_part(one, is_text=is_text) for one in parts)}]"
+        return f"[{','.join(_structured(one, is_text=is_text) for one in parts)}]"
     pairs = [(key.strip(), item.strip()) for key, _, item in (one.partition(":") for one in parts)]
-    return "{" + ",".join(f"{key}:{_part(item, is_text=key in TEXTS)}" for key, item in pairs) + "}"
+    return "{" + ",".join(f"{key}:{_structured(item, is_text=key in TEXTS)}" for key, item in pairs) + "}"
 
 
-def _part(value: str, *, is_text: bool) -> str:
-    if (value[:1], value[-1:]) in (("[", "]"), ("{", "}")):
-        return _structured(value, is_text=is_text)
-    if value[:1] and value[0] in "'\"" and value[-1] == value[0]:
-        return value
-    return _bare_or_quoted(value, is_text=is_text)
+def _is_quoted(value: str) -> bool:
+    return value[:1] in ("'", '"') and value[-1] == value[0]
 
 
 def _parts(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Bench: how fast does this machine search and retrain, and how far is that from what it could do?"""
+"""Bench: the speed at which this machine searches and retrains, and how far that is from what it could reach."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -13,19 +13,13 @@ from nas.compute.device import Runtime, make_runtime
 from nas.compute.environment import environment
 from nas.jobs.building.config import build, plain
 from nas.jobs.building.parts import build_derived, build_network, build_runtime
-from nas.jobs.building.search_parts import build_supernet_search
+from nas.jobs.building.search_parts import build_search
 from nas.models.of_runs import network_config
-from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import write_json
 from nas.runs.console import header, note, result, shown
 from nas.runs.seeds import derive_seed, seed_everything
-from nas.studies.benchmarks.communication import measure_communication
-from nas.studies.benchmarks.epochs import measure_controller, measure_shares, measure_targets
-from nas.studies.benchmarks.loader import measure_loader
-from nas.studies.benchmarks.roofline import measure_roofline
-from nas.studies.benchmarks.scaling import measure_memory, measure_scaling
+from nas.studies.benchmarks import communication, epochs, loader, roofline, scaling, steps
 from nas.studies.benchmarks.settings import PARTS, BenchSettings
-from nas.studies.benchmarks.steps import measure_ratio, measure_switches, measure_throughput
 from nas.studies.benchmarks.tables import print_tables
 from nas.studies.benchmarks.workbench import Workbench
 from search_spaces.cells import CellCandidates
@@ -40,23 +34,23 @@ GROUPS = ("search", "retrain", "network", "search_space", "data", "controller")
 """Settings of the work."""
 
 MEASURES: Mapping[str, Callable[[Workbench], dict[str, Any]]] = {
-    "throughput": measure_throughput,
-    "controller": measure_controller,
-    "shares": measure_shares,
-    "ratio": measure_ratio,
-    "memory": measure_memory,
-    "scaling": measure_scaling,
-    "roofline": measure_roofline,
-    "communication": measure_communication,
-    "switches": measure_switches,
-    "targets": measure_targets,
-    "loader": measure_loader,
+    "throughput": steps.measure_throughput,
+    "controller": epochs.measure_controller,
+    "shares": epochs.measure_shares,
+    "ratio": steps.measure_ratio,
+    "memory": scaling.measure_memory,
+    "scaling": scaling.measure_scaling,
+    "roofline": roofline.measure_roofline,
+    "communication": communication.measure_communication,
+    "switches": steps.measure_switches,
+    "targets": epochs.measure_targets,
+    "loader": loader.measure_loader,
 }
 """The parts but the eager loop, which takes turns with throughput."""
 
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
-    """Measures the parts of `cfg.bench.parts` and writes `bench.json`, anew after each.
+def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
+    """Measures the parts of `cfg.bench.parts` and writes `bench.json` after each of them.
 
     Returns:
         What `bench.json` holds: the settings, the figures of each part by its name, and the machine.
@@ -65,13 +59,12 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         ValueError: If a setting is out of range.
     """
     bench = build_bench(cfg)
-    data = bench.search.evaluator.data
     header(
         "bench",
         {
             "run folder": shown(out),
             "parts": ", ".join(bench.parts),
-            "images": f"{'x'.join(map(str, data.image_shape))}, batches of "
+            "images": f"{'x'.join(map(str, bench.search.evaluator.data.image_shape))}, batches of "
             f"{bench.search.evaluator.settings.batch_size} in a search, {bench.retraining.batch_size} in a retraining",
             "timed": f"{bench.settings.rounds} rounds of {bench.steps} steps, {bench.settings.genotypes} cells",
             "device": f"{bench.runtime.device}, {torch.get_num_threads()} threads, {bench.runtime.number_format}",
@@ -98,7 +91,7 @@ def build_bench(cfg: DictConfig) -> Workbench:
     """Builds what the parts work on, and what builds variants of what the config describes."""
     settings: BenchSettings = build(cfg.bench, "bench")
     runtime = build_runtime(cfg)
-    search, _ = build_supernet_search(cfg, runtime)
+    search, _ = build_search(cfg, runtime)
     images = search.evaluator.data.kind
 
     def make_space(**changed: object) -> WeightSharingSpace:
@@ -123,7 +116,7 @@ def build_bench(cfg: DictConfig) -> Workbench:
         space=make_space(),
         search=search,
         retraining=build(cfg.retrain, "retrain"),
-        make_search=lambda runtime: build_supernet_search(cfg, runtime)[0],
+        make_search=lambda runtime: build_search(cfg, runtime)[0],
         make_space=make_space,
         make_network=make_network,
         make_runtime=runtime_with,

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
-from nas.compute.environment import environment
 from nas.data.named import ImageData
-from nas.jobs.building.config import build, chosen_names, named_modules, plain
+from nas.jobs.building.config import build, chosen_names, named_modules, plain, recorded_config
 from nas.jobs.building.parts import build_runtime, read_genotype
-from nas.jobs.building.recorded import recorded_config
+from nas.jobs.building.run_folder import write_report
 from nas.models.derived import model_size
 from nas.models.exporting.exported import Exported, compared
 from nas.models.exporting.formats import Written, check_onnx, make_program, write_onnx, write_program, write_python
@@ -31,8 +30,7 @@ from nas.models.model_card import (
     versions,
     write_card,
 )
-from nas.reporting.trackers import Tracker
-from nas.runs.checkpoints import save_weights, write_json
+from nas.runs.checkpoints import save_weights
 from nas.runs.console import Column, Table, header, next_command, note, result, shown
 from nas.runs.seeds import seed_everything
 
@@ -45,7 +43,7 @@ COLUMNS = (
 )
 
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
+def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
     """Writes the model of `cfg.run` in the formats of `cfg.format`, and what was done into the run folder `out`.
 
     Returns:
@@ -83,14 +81,8 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         file, accuracy = Path(rows[-1]["files"][0]).name, rows[-1].get("test_accuracy")
         table.row({"file": file, "bytes": rows[-1]["bytes"], **largest, "accuracy": accuracy})
     card = _write_card(folder, exported, rows, weights=str(cfg.weights))
-    figures = {
-        "folder": str(folder),
-        "formats": rows,
-        "settings": asdict(settings),
-        "model": card,
-        "environment": environment(runtime, seed=cfg.seed),
-    }
-    write_json(out / "export.json", figures)
+    figures = {"folder": str(folder), "formats": rows, "settings": asdict(settings), "model": card}
+    report = write_report(out / "export.json", figures, runtime, seed=cfg.seed)
     for row in rows:
         relative = max(one["relative"] for one in row["compared"].values())
         result(
@@ -99,7 +91,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         )
     note(f"model card in {shown(folder / CARD_NAME)}")
     next_command(shlex.join(["nas", "predict", f"run={shown(folder)}", "images=FOLDER"]))
-    return figures
+    return report
 
 
 def _writers(exported: Exported, folder: Path, formats: Sequence[str]) -> dict[str, Callable[[], Written]]:
@@ -141,18 +133,16 @@ def _trained(cfg: DictConfig, settings: ExportSettings) -> tuple[ModelRecord, nn
     if cfg.weights == "trained":
         raise ValueError("run is not set; add run=RUN, or weights=random to export an architecture without training")
     genotype = read_genotype(cfg)
-    network = OmegaConf.to_container(cfg.network, resolve=True)
-    assert isinstance(network, dict)
-    shape = settings.image_shape or (3, 32, 32)
+    channels, height, width = settings.image_shape or (3, 32, 32)
     record = ModelRecord(
         name=str(cfg.genotype) if genotype is not None else str(cfg.network._target_).rpartition(".")[2],
         genotype=genotype,
-        network={str(key): value for key, value in network.items()},
-        in_channels=shape[0],
+        network=plain(cfg.network, "network"),
+        in_channels=channels,
         num_classes=settings.num_classes or 10,
-        image_shape=(shape[0], shape[1], shape[2]),
-        mean=(0.5,) * shape[0],
-        std=(0.5,) * shape[0],
+        image_shape=(channels, height, width),
+        mean=(0.5,) * channels,
+        std=(0.5,) * channels,
     )
     return record, build_model(record, None, modules=named_modules(cfg)).requires_grad_(False)
 
@@ -207,7 +197,7 @@ def _write_card(folder: Path, exported: Exported, rows: Sequence[dict[str, Any]]
     files, formats = {WEIGHTS_FILE: facts}, {}
     if (before.get("files") or {}).get(WEIGHTS_FILE) == facts:
         formats = dict(before.get("formats") or {})
-        files |= {name: told for name, told in before["files"].items() if (folder / name).is_file()}
+        files |= {name: known for name, known in before["files"].items() if (folder / name).is_file()}
     for row in rows:
         names = [Path(file).name for file in row["files"]]
         files |= {name: file_facts(folder / name) for name in names}

@@ -1,15 +1,9 @@
-"""What is said of a job that cannot go on: what is wrong, what was kept, and the cure, in a few lines."""
+"""Messages for a job that cannot continue: what is wrong, what was kept, and the cure, in a few lines."""
 
 import errno
-import sys
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
 
 from nas.runs.console import shown
 
@@ -37,10 +31,12 @@ def explained(error: Exception, *, kept: Callable[[], str] | None = None) -> str
     """Returns what an error of the user's or the system's is said to be, and the cure.
 
     Args:
-        error: What was raised.
-        kept: Says, if the disk is full, what is kept of the job and how to go on.
+        error: What was raised; of a job, a RuntimeError means that the device is out of memory.
+        kept: Says, if the disk or the device is full, what is kept of the job and how to resume it.
     """
     code = getattr(error, "errno", None)
+    if kept is not None and isinstance(error, RuntimeError):
+        return f"{str(error).splitlines()[0]}\n{OUT_OF_MEMORY}. {kept()}"
     if kept is not None and code in FULL:
         return f"{error}; free some space. {kept()}"
     if not isinstance(error, OSError) or error.filename is None or code not in CURES:
@@ -50,10 +46,9 @@ def explained(error: Exception, *, kept: Callable[[], str] | None = None) -> str
 
 def shown_place(file: object) -> str:
     """Returns a path for a message; the middle of one that is too long is left out."""
-    try:
-        text = shown(Path(str(file)))
-    except OSError:
-        text = str(file)
+    text = str(file)
+    with suppress(OSError):
+        text = shown(Path(text))
     return text if len(text) <= 160 else f"{text[:80]}…{text[-40:]}"
 
 
@@ -63,16 +58,16 @@ def kept_of(command: str, out: Path, *, again: str) -> str:
     Args:
         command: The job.
         out: Its run folder.
-        again: The command that goes on with it.
+        again: The command that resumes it.
     """
     files = [out / "checkpoint.pt", *out.glob("members/*.pt"), *out.glob("*/*-seed*.pt")]
     written = [file for file in files if file.is_file() and not file.stem.endswith((".previous", ".diverged"))]
     results = len(list(out.glob("*/*-seed*.json")))  # of stand-alone trainings, whose checkpoints are gone
-    trainings = "1 finished training" if results == 1 else f"{results} finished trainings"
+    trainings = f"{results} finished training{'s'[: results != 1]}"
     if written:
         last = max(written, key=lambda file: file.stat().st_mtime_ns)
-        more = f", {trainings} too" if results else ""
-        return f"The last checkpoint, {shown(last)}{_progress(last)}, is kept{more}; to go on: {again}"
+        kept = f"is kept, {trainings} too" if results else "is kept"
+        return f"The last checkpoint, {shown(last)}{_progress(last)}, {kept}; to go on: {again}"
     if results:
         return f"There is no checkpoint, but {trainings}; to go on: {again}"
     if command in TRAINING:
@@ -90,29 +85,3 @@ def _progress(checkpoint: Path) -> str:
         rows = (load_checkpoint(checkpoint) or {})["rows"]
         return f" after {len(rows)} epochs" if rows and "epoch" in rows[0] else f" after {len(rows)} updates"
     return ""
-
-
-class MakesRunFolder(Callback):
-    """Makes the run folder before Hydra does, which would answer a folder that cannot be made with a traceback.
-
-    Hydra warns of errors of a callback and goes on; hence the exit.
-    """
-
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
-        """Makes the folder of a single run."""
-        _make(Path(str(OmegaConf.select(config, "hydra.run.dir"))))
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
-        """Makes the folder of a multirun, into which Hydra writes."""
-        folder = Path(str(OmegaConf.select(config, "hydra.sweep.dir")))
-        _make(folder, writable=True)
-
-
-def _make(folder: Path, *, writable: bool = False) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if writable:
-            tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        sys.stderr.write(f"error: {explained(error)}\n")
-        sys.exit(1)

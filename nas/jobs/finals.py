@@ -1,10 +1,8 @@
 """The finals of a search: its best candidates trained stand-alone, each resumable, then put in order by that."""
 
 import itertools
-import json
 import shutil
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from nas.jobs.building.config import plain
 from nas.jobs.building.derived_models import training_pool
 from nas.jobs.score import untrained_scores
 from nas.reporting.trackers import Tracker
-from nas.runs.checkpoints import write_csv, write_json
+from nas.runs.checkpoints import load_json, write_csv, write_json
 from nas.runs.console import Column, Table, header, note, progress
 from nas.runs.listing import FINALS_FOLDER
 from nas.runs.seeds import derive_seed
@@ -41,23 +39,23 @@ COLUMNS = (
 def run(
     search: Search[SharedWeights], cfg: DictConfig, out: Path, runtime: Runtime, *, tracker: Tracker
 ) -> list[dict[str, Any]]:
-    """Trains the finalists, several side by side, or goes on with those not done; writes their epochs to `finals.csv`.
+    """Trains the finalists, several side by side, or resumes those not done; writes their epochs to `finals.csv`.
 
     Several ranks train one finalist after the other, each of them together.
 
-    The candidates are scored once: a search that goes on elsewhere has the same finalists, though another machine might
-    have put them in another order.
+    The candidates are scored once: a search that is resumed elsewhere has the same finalists, though another machine
+    might have put them in another order.
 
     Returns:
         All candidates, the finalists first.
     """
     ranks, settings = search.evaluator.ranks, finals_settings(search.evaluator.settings)
     file = out / FINALS_FOLDER / "candidates.json"
-    candidates = ranks.from_first(lambda: _read(file))
-    if candidates is None:
-        candidates = ranks.from_first(partial(_shortlisted, search.candidates(), search, cfg, runtime))
-        if ranks.first:
-            write_json(file, candidates)
+    if not ranks.from_first(file.exists):
+        found = search.candidates()  # scored by all ranks
+        ranks.from_first(lambda: write_json(file, _shortlisted(found, search, cfg, runtime)))
+    cure = ", remove its folder to begin the finals again"
+    candidates: list[dict[str, Any]] = ranks.from_first(lambda: load_json(file, cure=cure))
     count = min(search.settings.finalists, len(candidates))
     if count < 2:
         note("the candidates are one and the same cell: there is nothing to choose in finals")
@@ -105,10 +103,9 @@ def _shortlisted(
     candidates: Sequence[dict[str, Any]], search: Search[SharedWeights], cfg: DictConfig, runtime: Runtime
 ) -> list[dict[str, Any]]:
     """Returns the candidates in the order of `search.shortlist`."""
-    by = search.evaluator.settings.shortlist
+    by, data = search.evaluator.settings.shortlist, search.evaluator.data
     if by == "shared":
         return list(candidates)
-    data = search.evaluator.data
     images, _ = next(iter(data.train.batches(UNTRAINED_IMAGES, seed=derive_seed(cfg.seed, "images"))))
     cells = [Genotype.from_dict(candidate["genotype"]) for candidate in candidates]
     scores = [untrained_scores(cfg, cell, images, data.kind, runtime) for cell in cells]
@@ -116,8 +113,8 @@ def _shortlisted(
     if by == "both":
         columns.append([candidate["reward"] for candidate in candidates])
     totals = log_rank_sum(*columns).tolist()
-    ordered = sorted(zip(totals, candidates, strict=True), key=lambda pair: -pair[0])  # stable
-    return [{**candidate, "zero_cost": total} for total, candidate in ordered]
+    ranked = [{**candidate, "zero_cost": total} for total, candidate in zip(totals, candidates, strict=True)]
+    return sorted(ranked, key=lambda candidate: -float(candidate["zero_cost"]))  # stable
 
 
 def _trained(pool: WorkerPool[Training], trainings: Sequence[Training], ranks: Ranks) -> Iterator[dict[str, Any]]:
@@ -127,8 +124,7 @@ def _trained(pool: WorkerPool[Training], trainings: Sequence[Training], ranks: R
         found = read_results(trainings)
         return [found.get(training, {}) for training in trainings]
 
-    found = ranks.from_first(results)
-    left = [training for training, result in zip(trainings, found, strict=True) if not result]
+    left = [training for training, result in zip(trainings, ranks.from_first(results), strict=True) if not result]
     shown = 0
     for _ in itertools.chain([None], pool.run(left)):  # first what an earlier start has finished
         ready = list(itertools.takewhile(bool, ranks.from_first(results)[shown:]))
@@ -139,17 +135,3 @@ def _trained(pool: WorkerPool[Training], trainings: Sequence[Training], ranks: R
 def remove_checkpoints(out: Path) -> None:
     """Removes the finalists' checkpoints, of no more use where the search has written down what it found."""
     shutil.rmtree(out / FINALS_FOLDER, ignore_errors=True)
-
-
-def _read(file: Path) -> list[dict[str, Any]] | None:
-    """Returns the candidates of an earlier start; None if there are none.
-
-    Raises:
-        ValueError: If the file is damaged.
-    """
-    if not file.exists():
-        return None
-    try:
-        return [dict(entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{file} is damaged, remove its folder to begin the finals anew: {error}") from error

@@ -9,7 +9,6 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from nas.compute.device import Runtime, threads_set
-from nas.compute.environment import environment
 from nas.costs.latency.backends import precision_name
 from nas.costs.latency.comparison import TOLERANCES, Comparison, ReadyModel, exact_float32, timed_rows
 from nas.costs.latency.model_entries import ModelEntry, check_names, read_entries, short_name
@@ -20,13 +19,14 @@ from nas.data.image_data import ImageKind
 from nas.jobs.building.compared_models import ComparedModel, build_compared, compared_network
 from nas.jobs.building.config import build
 from nas.jobs.building.parts import build_runtime, image_kind, read_genotype, takes_genotype
+from nas.jobs.building.run_folder import write_report
 from nas.models.derived import DerivedModel
 from nas.models.inference.batch_norm_folding import fold_batch_norm, fold_batch_norm_by_graph
 from nas.models.inference.ready import for_inference
 from nas.reporting.figures.costs import line_labels
 from nas.reporting.latency_report import Row, comparison_plot, conclude, flat_row, print_table
 from nas.reporting.trackers import FilesOnly, Tracker
-from nas.runs.checkpoints import write_csv, write_json
+from nas.runs.checkpoints import write_csv
 from nas.runs.console import header, note, progress, shown
 from nas.runs.seeds import seed_everything
 
@@ -62,15 +62,14 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         "left_out": left_out,
         "tolerances": TOLERANCES,
         "memory": HOW_MEASURED.get(runtime.device.type),
-        "environment": environment(runtime, seed=cfg.seed),
     }
-    write_json(out / "latency.json", figures)
+    report = write_report(out / "latency.json", figures, runtime, seed=cfg.seed)
     write_csv(out / "latency.csv", [flat_row(row) for row in rows])
     comparison_plot(rows, out / "latency.svg")
     _log(rows, tracker or FilesOnly())
     print_table(rows, references)
     conclude(rows, references)
-    return figures
+    return report
 
 
 def build_models(cfg: DictConfig, images: ImageKind) -> list[ComparedModel]:

@@ -156,7 +156,8 @@ def check_installed(values: Mapping[str, Sequence[str]]) -> None:
     """
     for module, (kind, names) in PLUGINS.items():
         chosen = next(iter(values.get(f"hydra/{kind}", ())), None)
-        if chosen in names and not _is_there(module):
+        there = map(importlib.util.find_spec, ("hydra_plugins", f"hydra_plugins.{module}"))  # the second may raise
+        if chosen in names and not all(there):
             raise ValueError(f"hydra/{kind}={chosen} needs a plugin: pip install 'shufflenas[{EXTRAS[kind]}]'")
 
 
@@ -180,10 +181,3 @@ def objective(summary: Any, figure: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"objective={figure} must be a number, got {str(value)[:60]}")
     return float(value)
-
-
-def _is_there(module: str) -> bool:
-    return (
-        importlib.util.find_spec("hydra_plugins") is not None
-        and importlib.util.find_spec(f"hydra_plugins.{module}") is not None
-    )

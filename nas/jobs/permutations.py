@@ -1,6 +1,6 @@
 """Permutations: the papers' demonstrations of learned permutations, with tables and pictures."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,10 @@ from typing import Any
 from omegaconf import DictConfig
 
 from nas.compute.device import Runtime
-from nas.compute.environment import environment
 from nas.jobs.building.config import build, chosen_names, plain
 from nas.jobs.building.parts import build_data, build_runtime
-from nas.jobs.building.run_folder import keep_data
-from nas.reporting.trackers import Tracker
-from nas.runs.checkpoints import write_csv, write_json
+from nas.jobs.building.run_folder import keep_data, write_report
+from nas.runs.checkpoints import write_csv
 from nas.runs.console import header, note, result, shown
 from nas.runs.seeds import seed_everything
 from nas.studies.demonstrations import TASKS
@@ -57,7 +55,7 @@ PICTURES: dict[str, dict[str, Callable[[Figures, Path], None]]] = {
 
 
 def _curves(task: str, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Returns which success curves of a task are drawn, likewise by name."""
+    """Returns the success curves that are drawn of a task, by the last part of the file's name."""
     if task == "graph_matching":
         sizes = {f"size-noise{noise:g}": {"along": "n", "where": {"noise": noise}} for noise in settings["size_noises"]}
         return {"noise": {"along": "noise", "where": {"n": settings["noise_size"]}}, **sizes}
@@ -68,7 +66,7 @@ def _curves(task: str, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]
     return {}
 
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
+def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
     """Runs the demonstrations of `cfg.tasks`, one after the other; one that is done is not done again.
 
     Each leaves its figures as JSON, its rows as CSV and its pictures as SVG in the run folder `out`.
@@ -106,14 +104,14 @@ def _run_task(task: str, settings: Any, cfg: DictConfig, out: Path, runtime: Run
     if file.exists():
         note(f"{task} is done: {shown(file)}")
         return {}
-    demonstration = DEMONSTRATIONS[task]
-    result(f"\n{task.replace('_', ' ')}: {(demonstration.__doc__ or '').splitlines()[0]}")
+    demonstrate = DEMONSTRATIONS[task]
+    result(f"\n{task.replace('_', ' ')}: {(demonstrate.__doc__ or '').splitlines()[0]}")
     rows: list[dict[str, Any]] = []
 
     def on_row(row: dict[str, Any]) -> None:
         if not rows or list(row) != list(rows[-1]):
-            result(_line(list(row), list(row)))
-        result(_line(list(row), list(row.values())))
+            result(_line({key: key for key in row}))
+        result(_line(row))
         rows.append(row)
 
     resources: dict[str, Any] = {}
@@ -122,25 +120,19 @@ def _run_task(task: str, settings: Any, cfg: DictConfig, out: Path, runtime: Run
         keep_data(out, data.record)  # members that are trained already are taken from their files
         resources = {"data": data, "runtime": runtime, "folder": out / "members"}
     seed_everything(cfg.seed)
-    figures = demonstration(settings, seed=cfg.seed, on_row=on_row, **resources)
+    figures = demonstrate(settings, seed=cfg.seed, on_row=on_row, **resources)
     for name, picture in PICTURES.get(task, {}).items():
         picture(figures, out / f"{task}-{name}.svg")
     for name, chosen in _curves(task, figures["settings"]).items():
         draw.success_curves(figures["rows"], out / f"{task}-{name}.svg", **chosen)
     write_csv(out / f"{task}.csv", rows)
-    write_json(file, {**figures, "environment": environment(runtime, seed=cfg.seed)})
     note(f"figures in {shown(file)}, rows in {task}.csv")
-    return figures
+    return write_report(file, figures, runtime, seed=cfg.seed)
 
 
-def _line(keys: Sequence[str], values: Sequence[object]) -> str:
+def _line(row: Mapping[str, object]) -> str:
     """Sets a row, or its titles, in columns as wide as the titles, as many as a wide terminal shows; a CSV has all."""
-    cells = [f"{_cell(value):>{max(len(key), 9)}}" for key, value in zip(keys, values, strict=True)]
+    texts = {key: f"{value:.4g}" if isinstance(value, float) else str(value) for key, value in row.items()}
+    cells = [f"{'-' if row[key] is None else text:>{max(len(key), 9)}}" for key, text in texts.items()]
     ends = accumulate(len(cell) + 2 for cell in cells)
     return "  ".join(cell for cell, end in zip(cells, ends, strict=True) if end <= MAX_WIDTH)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

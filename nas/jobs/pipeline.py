@@ -1,4 +1,4 @@
-"""Pipeline: search, retrain the found cell beside random ones, time it, and report, in one run folder."""
+"""Pipeline: search, retrain the found cell next to random ones, time it, and report, in one run folder."""
 
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,13 @@ from omegaconf import DictConfig, OmegaConf
 from nas.compute.distributed.joining import leave
 from nas.data.image_data import ImageKind
 from nas.jobs import latency, retrain, search
-from nas.jobs.building.config import build
-from nas.jobs.building.derived_models import derived_network_config, read_settings, shared_weights
+from nas.jobs.building.config import build, merged
+from nas.jobs.building.derived_models import derived_network_config, search_state
 from nas.jobs.building.parts import build_network, build_runtime
 from nas.reporting.page.report import write_report
 from nas.reporting.trackers import FilesOnly, Tracker
 from nas.runs.console import note, shown
+from nas.training.settings import RetrainSettings
 
 ANY_IMAGES = ImageKind((3, 1024, 1024), 2)  # large enough for every network, where only settings are checked
 
@@ -30,29 +31,27 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         FileNotFoundError: If the data set is not there.
     """
     tracker = tracker or FilesOnly()
-    check_settings(cfg)
+    settings = _checked_settings(cfg)
     found = search.run(cfg, out, tracker=tracker)
-    joined = with_genotype(cfg, out)
+    joined = _with_genotype(cfg, out)
     metrics = retrain.run(joined, out, tracker=tracker)
     first = build_runtime(cfg).ranks.first
     leave()  # what follows is not done by several
     if not first:
         return {"search": found, "retrain": metrics}
-    settings = read_settings(joined)
     figures = latency.run(derived_network_config(joined, settings), out, tracker=tracker)
-    page = write_report([out], out).page
-    note(f"everything is in {shown(out)}; to look at: {shown(page)}")
+    note(f"everything is in {shown(out)}; to look at: {shown(write_report([out], out).page)}")
     return {"search": found, "retrain": metrics, "latency": figures}
 
 
-def check_settings(cfg: DictConfig) -> None:
-    """Checks what the later jobs need, so that a mistake in it shows before the search.
+def _checked_settings(cfg: DictConfig) -> RetrainSettings:
+    """Checks what the later jobs need, so that a mistake shows before the search; returns the retraining's settings.
 
     Raises:
         ValueError: If a setting is out of range, or the derived model cannot be built or started as asked.
         FileNotFoundError: If the weights to start from are not there.
     """
-    settings = read_settings(cfg)
+    settings: RetrainSettings = build(cfg.retrain, "retrain")
     build(cfg.latency, "latency")
     if OmegaConf.select(cfg, "table") is not None:
         raise ValueError("evaluator=table is for nas search; nas retrain genotype=RUN trains the cell that it found")
@@ -64,23 +63,18 @@ def check_settings(cfg: DictConfig) -> None:
             "retrain.warm_start=search needs a derived model of the supernet's filters and cells_per_stage"
         )
     if settings.warm_start not in (None, "search"):
-        build_runtime(cfg).ranks.from_first(lambda: _check_shared_weights(Path(str(settings.warm_start))))
+        build_runtime(cfg).ranks.from_first(lambda: set(search_state(Path(str(settings.warm_start)))))
     with torch.device("meta"):
         space = build(cfg.search_space, "search_space")
         build_network(derived, space.candidates(), ANY_IMAGES)
+    return settings
 
 
-def _check_shared_weights(run: Path) -> None:
-    shared_weights(run)
-
-
-def with_genotype(cfg: DictConfig, out: Path) -> DictConfig:
+def _with_genotype(cfg: DictConfig, out: Path) -> DictConfig:
     """Returns the config with the found genotype and the random cells as inputs of the next jobs."""
     found: dict[str, Any] = {"genotype": str(out / "genotype.json")}
     if cfg.search.random_cells:
         found["random_cells"] = str(out / "random.json")
     if cfg.retrain.warm_start == "search":
         found["retrain"] = {"warm_start": str(out)}
-    joined = OmegaConf.merge(cfg, found)
-    assert isinstance(joined, DictConfig)
-    return joined
+    return merged(cfg, found)

@@ -1,28 +1,26 @@
 """Predict: run a trained model on image files and write down its most likely classes."""
 
-import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from nas.compute.environment import environment
 from nas.jobs.building.config import build, named_modules
 from nas.jobs.building.parts import build_runtime
+from nas.jobs.building.run_folder import write_report
 from nas.models.loading import LoadedModel, load_model
 from nas.models.prediction import Prediction, find_images, predict
 from nas.models.prediction_settings import PredictSettings
-from nas.reporting.trackers import Tracker
-from nas.runs.checkpoints import write_json, write_text
-from nas.runs.console import Column, Table, header, note, result, shown
+from nas.runs.checkpoints import write_csv
+from nas.runs.console import header, in_columns, note, result, shown
 
 MAX_ROWS = 100  # of the table in the terminal
+SHOWN = ("class", "probability")  # of each class in the CSV
 
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
+def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
     """Classifies `cfg.images` with the model of `cfg.run`; writes `predictions.csv` and `predictions.json` into `out`.
 
     Returns:
@@ -61,30 +59,31 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         margin=margin,
         device=runtime.device,
     )
-    names, order = model.record.class_names, {str(file): place for place, file in enumerate(files)}
-    rows = [_row(prediction, names) for prediction in predictions]
-    rows += [{"file": str(file), "unreadable": reason} for file, reason in unreadable.items()]
-    rows.sort(key=lambda row: order[row["file"]])
-    _print(rows, settings.top)
+    chosen = {prediction.file: _classes(prediction, model.record.class_names) for prediction in predictions}
+    _print(files, chosen)
+    rows = [
+        {"file": str(file), "unreadable": unreadable.get(file)}
+        | {f"{key}_{rank}": str(one[key]) for rank, one in enumerate(chosen.get(file, ()), 1) for key in SHOWN}
+        for file in files
+    ]
+    write_csv(out / "predictions.csv", rows)
     figures = {
         "run": str(cfg.run),
         "images": given,
         "settings": asdict(settings),
         "image_shape": list(image_shape),
         "margin": margin,
-        "predictions": [_entry(prediction, names) for prediction in predictions],
+        "predictions": [{"file": str(file), "classes": classes} for file, classes in chosen.items()],
         "unreadable": {str(file): reason for file, reason in unreadable.items()},
-        "environment": environment(runtime, seed=cfg.seed),
     }
-    write_text(out / "predictions.csv", _csv(rows, num_classes=len(predictions[0].labels) if predictions else 0))
-    write_json(out / "predictions.json", figures)
+    report = write_report(out / "predictions.json", figures, runtime, seed=cfg.seed)
     result(f"images classified: {len(predictions)}; {shown(out / 'predictions.csv')}")
     if not predictions:
         raise ValueError(f"none of {len(files)} images can be read, the first {unreadable[files[0]]}")
     if unreadable:
-        first = next(iter(unreadable.values()))
-        note(f"warning: {len(unreadable)} of {len(files)} images cannot be read, the first {first}")
-    return figures
+        first = next(iter(unreadable))
+        note(f"warning: {len(unreadable)} of {len(files)} images cannot be read, the first {unreadable[first]}")
+    return report
 
 
 def _image_shape(settings: PredictSettings, model: LoadedModel, run: str) -> tuple[int, int, int]:
@@ -97,47 +96,25 @@ def _image_shape(settings: PredictSettings, model: LoadedModel, run: str) -> tup
     return channels, height, width
 
 
-def _class_name(label: int, names: Sequence[str] | None) -> str:
-    return str(label) if names is None or label >= len(names) else names[label]
+def _classes(prediction: Prediction, names: Sequence[str] | None) -> list[dict[str, Any]]:
+    """Returns the classes of an image, the most likely first; one without a name is called by its number."""
+    return [
+        {
+            "class": names[label] if names is not None and label < len(names) else str(label),
+            "label": label,
+            "probability": share,
+        }
+        for label, share in zip(prediction.labels, prediction.probabilities, strict=True)
+    ]
 
 
-def _row(prediction: Prediction, names: Sequence[str] | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"file": str(prediction.file)}
-    for rank, (label, probability) in enumerate(zip(prediction.labels, prediction.probabilities, strict=True), start=1):
-        row |= {f"class_{rank}": _class_name(label, names), f"probability_{rank}": probability}
-    return row
-
-
-def _csv(rows: Sequence[dict[str, Any]], *, num_classes: int) -> str:
-    """Returns the table as CSV; a file's name may hold anything, hence the quoting of Python's own writer."""
-    text = io.StringIO()
-    of_classes = [f"{name}_{rank}" for rank in range(1, num_classes + 1) for name in ("class", "probability")]
-    writer = csv.DictWriter(text, ["file", *of_classes, "unreadable"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _entry(prediction: Prediction, names: Sequence[str] | None) -> dict[str, Any]:
-    chosen = zip(prediction.labels, prediction.probabilities, strict=True)
-    classes = [{"class": _class_name(n, names), "label": n, "probability": value} for n, value in chosen]
-    return {"file": str(prediction.file), "classes": classes}
-
-
-def _print(rows: Sequence[dict[str, Any]], top: int) -> None:
-    """Prints a row an image, the first `MAX_ROWS` of them."""
-    shown_rows = [{**row, "class_1": "unreadable"} if "unreadable" in row else row for row in rows[:MAX_ROWS]]
-
-    def column(key: str, title: str) -> Column:
-        width = max([len(str(row.get(key, ""))) for row in shown_rows] + [len(title)])
-        return Column(key, title.rjust(width), "s")
-
-    columns = [column("file", "image")]
-    for rank in range(1, top + 1):
-        if any(f"class_{rank}" in row for row in shown_rows):
-            columns += [column(f"class_{rank}", f"class {rank}"), Column(f"probability_{rank}", "%", ".2f", 100)]
-    table = Table(columns)
-    for row in shown_rows:
-        table.row(row)
-    if len(rows) > MAX_ROWS:
-        note(f"… and {len(rows) - MAX_ROWS} more")
+def _print(files: Sequence[Path], chosen: Mapping[Path, Sequence[dict[str, Any]]]) -> None:
+    """Prints a row for each image, the first `MAX_ROWS` of them."""
+    count = max(map(len, chosen.values()), default=1)
+    lines = [["image", *(title for rank in range(1, count + 1) for title in (f"class {rank}", "%"))]]
+    for file in files[:MAX_ROWS]:
+        texts = [text for one in chosen.get(file, ()) for text in (one["class"], f"{100 * one['probability']:.2f}")]
+        lines.append([str(file), *(texts or ["unreadable", *[""] * (2 * count - 1)])])
+    note("\n".join(in_columns(lines, left=())))
+    if len(files) > MAX_ROWS:
+        note(f"… and {len(files) - MAX_ROWS} more")

@@ -1,4 +1,4 @@
-"""Predictor: measure the latency table, and how well sums over it foretell the latency of whole networks."""
+"""Predictor: measure the latency table, and how well sums over it predict the latency of whole networks."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from nas.compute.environment import environment
 from nas.costs.counting import SummedCost, random_genotypes
 from nas.costs.latency_predictor import calibration_genotypes, measure_genotypes, prediction_errors
 from nas.jobs.building.config import build
 from nas.jobs.building.costs import model_builder, parts_of, predictor_from_config
 from nas.jobs.building.parts import build_network, build_runtime, command_line, image_kind
+from nas.jobs.building.run_folder import write_report
 from nas.jobs.building.settings import PredictorTestSettings
 from nas.reporting.plots import predictor_plot
 from nas.reporting.trackers import FilesOnly, Tracker
-from nas.runs.checkpoints import write_csv, write_json
+from nas.runs.checkpoints import write_csv
 from nas.runs.console import Column, Table, header, next_command, note, result, shown
 from nas.runs.seeds import seed_everything
 from search_spaces.genotype import Genotype
@@ -42,7 +42,6 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         ValueError: If a setting is out of range or the network is of a class whose parts are not known.
         FileNotFoundError: If the data set is needed and not there.
     """
-    tracker = tracker or FilesOnly()
     settings: PredictorTestSettings = build(cfg.predictor, "predictor")
     space: WeightSharingSpace = build(cfg.search_space, "search_space")
     runtime = build_runtime(cfg)
@@ -72,20 +71,22 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         runtime=runtime,
     )
     rows = compare(predictor, genotypes, measured)
+    errors = _errors(rows)
     figures = {
         "settings": asdict(settings),
         "image_shape": list(images.shape),
         "num_classes": images.num_classes,
         "network": OmegaConf.to_container(cfg.network),
-        **errors_of(rows),
+        **errors,
         "correction": asdict(predictor.correction),
         "genotypes": [{**row, "genotype": genotype.to_dict()} for row, genotype in zip(rows, genotypes, strict=True)],
         "table": asdict(table),
-        "environment": environment(runtime, seed=cfg.seed),
     }
-    report(figures, rows, out)
-    tracker.log(errors_of(rows)["corrected"], step=0, section="predictor")
-    return figures
+    report = write_report(out / "predictor.json", figures, runtime, seed=cfg.seed)
+    write_csv(out / "predictor.csv", rows)
+    _conclude(errors, rows, out)
+    (tracker or FilesOnly()).log(errors["corrected"], step=0, section="predictor")
+    return report
 
 
 def draw_test_genotypes(space: WeightSharingSpace, settings: PredictorTestSettings, *, seed: int) -> list[Genotype]:
@@ -94,40 +95,34 @@ def draw_test_genotypes(space: WeightSharingSpace, settings: PredictorTestSettin
     Raises:
         ValueError: If the space has not so many.
     """
-    known = (
-        {space.canonical(one) for one in calibration_genotypes(space, settings.latency.calibration_genotypes)}
-        if (settings.latency.calibration_genotypes)
-        else set()
-    )
+    count = settings.latency.calibration_genotypes
+    known = {space.canonical(one) for one in calibration_genotypes(space, count)} if count else set()
     drawn: dict[Any, Genotype] = {}
     for genotype in random_genotypes(space, 20 * settings.genotypes, stream="predictor", seed=seed):
-        if space.canonical(genotype) not in known:
-            drawn.setdefault(space.canonical(genotype), genotype)
-    if len(drawn) < settings.genotypes:
+        drawn.setdefault(space.canonical(genotype), genotype)
+    new = [genotype for key, genotype in drawn.items() if key not in known]
+    if len(new) < settings.genotypes:
         raise ValueError(
-            f"predictor.genotypes asks for {settings.genotypes} different genotypes, the space gave {len(drawn)}"
+            f"predictor.genotypes asks for {settings.genotypes} different genotypes, the space gave {len(new)}"
         )
-    return list(drawn.values())[: settings.genotypes]
+    return new[: settings.genotypes]
 
 
 def compare(predictor: SummedCost, genotypes: Sequence[Genotype], measured: Sequence[float]) -> list[dict[str, Any]]:
     """Returns a row a genotype: sum, prediction and measurement in ms, error in percent of the measurement."""
-    rows = []
-    for number, (genotype, true) in enumerate(zip(genotypes, measured, strict=True)):
-        predicted = predictor(genotype)
-        rows.append(
-            {
-                "number": number,
-                "sum_ms": predictor.sum(genotype),
-                "predicted_ms": predicted,
-                "measured_ms": true,
-                "error_percent": 100 * (predicted / true - 1),
-            }
-        )
-    return rows
+    return [
+        {
+            "number": number,
+            "sum_ms": predictor.sum(genotype),
+            "predicted_ms": predictor(genotype),
+            "measured_ms": true,
+            "error_percent": 100 * (predictor(genotype) / true - 1),
+        }
+        for number, (genotype, true) in enumerate(zip(genotypes, measured, strict=True))
+    ]
 
 
-def errors_of(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def _errors(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Returns the errors of the corrected predictions and those of the sums."""
     measured = [row["measured_ms"] for row in rows]
     return {
@@ -136,21 +131,18 @@ def errors_of(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     }
 
 
-def report(figures: dict[str, Any], rows: Sequence[dict[str, Any]], out: Path) -> None:
-    """Prints the comparison and writes the files."""
-    table = Table(COLUMNS)
-    for row in rows:
-        table.row(row)
-    write_csv(out / "predictor.csv", rows)
-    write_json(out / "predictor.json", figures)
-    errors = figures["corrected"]
-    said = f"Spearman {errors['spearman']:.3f}, Kendall {errors['kendall']:.3f}, "
-    said += f"mean absolute error {errors['mean_absolute_percentage_error']:.1f} %"
+def _conclude(errors: dict[str, dict[str, float]], rows: Sequence[dict[str, Any]], out: Path) -> None:
+    """Prints the comparison and draws it."""
+    Table(COLUMNS).rows(rows)
+    now, before = (errors[name]["mean_absolute_percentage_error"] for name in ("corrected", "uncorrected"))
+    spearman, kendall = (errors["corrected"][name] for name in ("spearman", "kendall"))
     predictor_plot(
         {"random genotypes": [(row["predicted_ms"], row["measured_ms"]) for row in rows]},
-        title=f"Spearman {errors['spearman']:.3f}, mean error {errors['mean_absolute_percentage_error']:.1f} %",
+        title=f"Spearman {spearman:.3f}, mean error {now:.1f} %",
         path=out / "predictor.svg",
     )
-    before = figures["uncorrected"]["mean_absolute_percentage_error"]
-    result(f"predicted against measured latency of {len(rows)} genotypes: {said} (sums alone {before:.1f} %)")
+    result(
+        f"predicted against measured latency of {len(rows)} genotypes: Spearman {spearman:.3f}, Kendall {kendall:.3f}, "
+        f"mean absolute error {now:.1f} % (sums alone {before:.1f} %)"
+    )
     next_command(command_line("search", "reward=latency_aware"))

@@ -1,25 +1,22 @@
 """Rank: the same cells scored with the shared weights of searches and trained stand-alone; do the two agree?"""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from nas.compute.device import Runtime
-from nas.compute.environment import environment
-from nas.compute.worker_pool import num_processes
 from nas.data.named import ImageData
 from nas.jobs import rank_table
-from nas.jobs.building.config import build, plain
-from nas.jobs.building.derived_models import derived_network_config, read_scratch_settings, training_pool
+from nas.jobs.building.config import build, merged, plain
+from nas.jobs.building.derived_models import derived_network_config, read_scratch_settings, train_cells
 from nas.jobs.building.parts import build_data, build_runtime, counted_network
 from nas.jobs.building.ranked_runs import PREDICTIONS, predict, read_runs, run_config, run_folders
+from nas.jobs.building.run_folder import write_report
 from nas.models.derived import count_parameters
-from nas.reporting.trackers import Tracker
-from nas.runs.checkpoints import write_csv, write_json
-from nas.runs.console import header, note, progress, result, shown
+from nas.runs.checkpoints import load_json, write_csv, write_json
+from nas.runs.console import header, note, result, shown
 from nas.runs.listing import PORTION_FILE
 from nas.runs.shards import JOIN, portion_of
 from nas.searching.stand_alone import Protocol, Training, read_results, take_over
@@ -29,15 +26,16 @@ from nas.studies.ranking.plots import ranking_plot
 from nas.studies.ranking.settings import RankSettings, TableRankSettings
 from nas.studies.ranking.tables import print_figures, sentences
 from nas.training.settings import RetrainSettings
+from search_spaces.genotype import Genotype
 
 RESULTS = "stand_alone"
 
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
+def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
     """Scores cells, trains those that the folder `out` does not hold yet, and writes how well the two agree.
 
     Cells are chosen and scored once, with the checkpoints as they are at the first start: a search that is still
-    running goes on, and its ranking is of the epochs that `rank.json` names.
+    running continues, and its ranking is of the epochs that `rank.json` names.
 
     Returns:
         What `rank.json` holds.
@@ -54,107 +52,67 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     file = out / PREDICTIONS
     if not file.exists():
         write_json(file, predict(cfg, settings, read_runs(cfg, runtime)))
-    predicted: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    predicted: dict[str, Any] = load_json(file)
     network_cfg = _stand_alone_config(cfg, training)
     data = build_data(network_cfg, runtime)
     if data.record != predicted["data"]:
         raise ValueError(f"the images of {data.name} have changed since {out} was begun; choose another name")
-    cells = [{**cell, "parameters": _num_parameters(cell, network_cfg, data)} for cell in predicted["cells"]]
-    accuracies = _train(cfg, out, cells, network_cfg, data, settings=settings, training=training, runtime=runtime)
+    genotypes = [ChosenCell.from_dict(cell).genotype for cell in predicted["cells"]]
+    # Counted before anything is trained, since a cell that does not fit the network shows here.
+    sizes = [count_parameters(counted_network(network_cfg, genotype, data.kind)) for genotype in genotypes]
+    trainings = _trainings(cfg, out, settings, training, genotypes, network=network_cfg.network, data=data)
+    header(
+        "rank",
+        {
+            "run folder": shown(out),
+            "runs": ", ".join(shown(folder) for folder in run_folders(cfg)),
+            "data": f"{data.name}: {len(data.full)} train, {len(data.test)} test, {len(data.reward)} reward images",
+            "cells": f"{len(genotypes)}, {len(trainings)} stand-alone trainings of {training.epochs} epochs",
+        },
+    )
+    for _ in train_cells(trainings, network_cfg, training, data, runtime, workers=settings.workers):
+        pass
     if settings.portions > 1:
-        return _conclude_portion(cfg, out, settings, runtime=runtime, trainings=len(accuracies))
-    values = [accuracies[first : first + settings.seeds] for first in range(0, len(accuracies), settings.seeds)]
-    trained = [{**cell, "stand_alone": several} for cell, several in zip(cells, values, strict=True)]
-    return _conclude(cfg, out, trained, predicted, data, settings=settings, runtime=runtime)
+        report = {"portion": settings.portion, "portions": settings.portions, "trainings": len(trainings)}
+        result(f"portion {settings.portion} of {settings.portions} is done: {len(trainings)} trainings")
+        note(JOIN)
+        return write_report(out / PORTION_FILE, report, runtime, seed=cfg.seed)
+    accuracies = [one["accuracy"] for one in read_results(trainings).values()]
+    cells = [
+        {**cell, "parameters": size, "stand_alone": accuracies[number * settings.seeds : (number + 1) * settings.seeds]}
+        for number, (cell, size) in enumerate(zip(predicted["cells"], sizes, strict=True))
+    ]
+    return _conclude(cfg, out, cells, predicted, data, settings=settings, runtime=runtime)
 
 
 def _stand_alone_config(cfg: DictConfig, training: RetrainSettings) -> DictConfig:
     """Returns the first run's config with the stand-alone trainings' settings and this machine's."""
     own = {"retrain": plain(cfg.retrain, "retrain"), "runtime": plain(cfg.runtime, "runtime"), "device": cfg.device}
-    joined = OmegaConf.merge(run_config(run_folders(cfg)[0], cfg), own)
-    assert isinstance(joined, DictConfig)
-    return derived_network_config(joined, training)
+    return derived_network_config(merged(run_config(run_folders(cfg)[0], cfg), own), training)
 
 
-def _num_parameters(cell: Mapping[str, Any], network_cfg: DictConfig, data: ImageData) -> int:
-    """Returns the size of a cell's model; raises ValueError, before anything is trained, if there can be none."""
-    genotype = ChosenCell.from_dict(cell).genotype
-    network = counted_network(network_cfg, genotype, data.kind)
-    return count_parameters(network)
-
-
-def _train(
+def _trainings(
     cfg: DictConfig,
     out: Path,
-    cells: Sequence[Mapping[str, Any]],
-    network_cfg: DictConfig,
-    data: ImageData,
-    *,
     settings: RankSettings,
     training: RetrainSettings,
-    runtime: Runtime,
-) -> list[float]:
-    """Trains what no folder holds yet of this run's portion; returns test accuracies by cell, for each by seed."""
-    seeds = range(cfg.seed, cfg.seed + settings.seeds)
-    protocol = Protocol(network=plain(network_cfg.network, "network"), data=data.record, settings=training)
-    genotypes = [ChosenCell.from_dict(cell).genotype for cell in cells]
+    genotypes: Sequence[Genotype],
+    *,
+    network: DictConfig,
+    data: ImageData,
+) -> Sequence[Training]:
+    """Returns the trainings of this portion by cell and seed; takes over what earlier runs have done."""
+    protocol = Protocol(network=plain(network, "network"), data=data.record, settings=training)
     trainings = [
         Training(genotype, seed, out / RESULTS / protocol.file_name(genotype.to_dict(), seed=seed))
         for genotype in genotypes
-        for seed in seeds
+        for seed in range(cfg.seed, cfg.seed + settings.seeds)
     ]
-    trainings = list(portion_of(trainings, settings.portion, settings.portions))
+    portion = portion_of(trainings, settings.portion, settings.portions)
     earlier = [] if cfg.cells is None else [Path(str(cfg.cells)) / RESULTS]
     for folder in (*earlier, *sorted(out.glob(f"*/{RESULTS}"))):  # those of this run's portions lie below it
-        take_over(folder, trainings)
-    finished = read_results(trainings)
-    left = [one for one in trainings if one not in finished]
-    workers = num_processes(len(left), workers=settings.workers, device=runtime.device.type)
-    _describe(cfg, out, data, training, cells=len(cells), done=len(finished), total=len(trainings), workers=workers)
-    with (
-        training_pool(network_cfg, training, data, runtime, workers=workers, load_data=build_data) as pool,
-        progress("training cells", total=len(trainings), done=len(finished)) as bar,
-    ):
-        for _ in pool.run(left):
-            bar.advance()
-    return [one["accuracy"] for one in read_results(trainings).values()]
-
-
-def _describe(
-    cfg: DictConfig,
-    out: Path,
-    data: ImageData,
-    training: RetrainSettings,
-    *,
-    cells: int,
-    done: int,
-    total: int,
-    workers: int,
-) -> None:
-    fields = {
-        "run folder": shown(out),
-        "runs": ", ".join(shown(folder) for folder in run_folders(cfg)),
-        "data": f"{data.name}: {len(data.full)} train, {len(data.test)} test images, {len(data.reward)} reward images",
-        "cells": f"{cells}, {total} stand-alone trainings of {training.epochs} epochs",
-        "workers": workers,
-    }
-    header("rank", {**fields, "going on": f"{done} of {total} trainings are done"} if done else fields)
-
-
-def _conclude_portion(
-    cfg: DictConfig, out: Path, settings: RankSettings, *, runtime: Runtime, trainings: int
-) -> dict[str, Any]:
-    """Writes and says that a portion is done: figures are for the whole."""
-    report = {
-        "portion": settings.portion,
-        "portions": settings.portions,
-        "trainings": trainings,
-        "environment": environment(runtime, seed=cfg.seed),
-    }
-    write_json(out / PORTION_FILE, report)
-    result(f"portion {settings.portion} of {settings.portions} is done: {trainings} trainings")
-    note(JOIN)
-    return report
+        take_over(folder, portion)
+    return portion
 
 
 def _conclude(
@@ -177,12 +135,11 @@ def _conclude(
         "runs": predicted["runs"],
         "accuracy": f"shared: {predicted['reward_images']} reward images; stand-alone: {len(data.test)} test images",
         "settings": {"rank": plain(cfg.rank, "rank"), "retrain": plain(cfg.retrain, "retrain")},
-        "environment": environment(runtime, seed=cfg.seed),
     }
     write_csv(out / "rank.csv", [_csv_row(number, cell) for number, cell in enumerate(cells)])
     images = {"reward_images": predicted["reward_images"], "test_images": len(data.test)}
     ranking_plot(cells, figures["runs"], **images, path=out / "rank.svg")
-    write_json(out / "rank.json", report)
+    report = write_report(out / "rank.json", report, runtime, seed=cfg.seed)
     print_figures(figures)
     note(f"figures in {shown(out / 'rank.json')}, rank.csv and rank.svg")
     return report

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from nas.compute.environment import environment
 from nas.jobs.building.config import build, plain
 from nas.jobs.building.parts import build_runtime
 from nas.jobs.building.ranked_runs import RankedRun, read_runs
-from nas.jobs.building.run_folder import keep_data
+from nas.jobs.building.run_folder import keep_data, write_report
 from nas.models.genotype_files import load_genotype, load_genotypes
-from nas.runs.checkpoints import write_csv, write_json, write_text
+from nas.runs.checkpoints import write_csv, write_text
 from nas.runs.console import Column, Table, header, note, progress, result, shown
 from nas.searching.readouts import Readout
 from nas.studies.ranking.ordering import Array, Estimates
@@ -71,7 +70,6 @@ def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, An
         "classes": cells.num_classes,
         "runs": {one.name: one.described() for one in runs},
         "settings": plain(cfg.rank, "rank"),
-        "environment": environment(runtime, seed=cfg.seed),
     }
     write_csv(out / "ordering.csv", [_csv_row(name, row) for name, row in rows.items()])
     columns = {
@@ -83,7 +81,7 @@ def run(cfg: DictConfig, out: Path, settings: TableRankSettings) -> dict[str, An
     values = zip(*columns.values(), strict=True)
     write_csv(out / "scored_cells.csv", [dict(zip(columns, row, strict=True)) for row in values])
     ordering_plot(cells.truth.values, scores, out / "rank.svg")
-    write_json(out / "rank.json", report)
+    report = write_report(out / "rank.json", report, runtime, seed=cfg.seed)
     _print(rows, own="calibrated loss" if first.evaluator.scorer.calibrate else "loss")
     note(f"figures in {shown(out / 'rank.json')}, ordering.csv and rank.svg; scores in {shown(out / SCORES)}")
     return report
@@ -122,8 +120,8 @@ def _found(runs: Sequence[RankedRun], cells: TableCells) -> dict[str, Any]:
 def _scores(ranked: RankedRun, cells: TableCells, out: Path, settings: TableRankSettings) -> dict[str, Array]:
     """Scores what the files of a run's scores do not hold yet; returns scores (n,) by kind, higher is better.
 
-    Of each class one cell is scored with each kept copy of the shared weights, in turn another one, on images drawn
-    anew; all cells of a class have the mean of these scores.
+    Of each class one cell is scored with each kept copy of the shared weights, in turn another one, on newly drawn
+    images; all cells of a class have the mean of these scores.
     """
     search = ranked.search
     own = search.evaluator.scorer
@@ -143,7 +141,9 @@ def _scores(ranked: RankedRun, cells: TableCells, out: Path, settings: TableRank
             for first in range(0, len(left), AT_ONCE):
                 places = left[first : first + AT_ONCE]
                 scored = scorer.read_out([chosen[place] for place in places])
-                new = {keys[place]: _rounded(score) for place, score in zip(places, scored, strict=True)}
+                # To nine digits: the last ones depend on which cells are scored together.
+                rounded = [Readout(*(float(f"{value:.9g}") for value in score)) for score in scored]
+                new = {keys[place]: score for place, score in zip(places, rounded, strict=True)}
                 _append(file, new)
                 known |= new
                 bar.advance(len(new))
@@ -161,13 +161,8 @@ def _read(file: Path) -> dict[str, Readout]:
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
         write_text(file, whole)
-    rows = list(csv.reader(whole.splitlines()))
-    return {cell: Readout(*map(float, values)) for cell, *values in rows[1:]}
-
-
-def _rounded(score: Readout) -> Readout:
-    """Returns a score to nine digits: the last ones depend on which cells are scored together."""
-    return Readout(*(float(f"{value:.9g}") for value in score))
+    _, *rows = csv.reader(whole.splitlines())
+    return {cell: Readout(*map(float, values)) for cell, *values in rows}
 
 
 def _append(file: Path, scores: Mapping[str, Readout]) -> None:
@@ -188,12 +183,14 @@ def _csv_row(name: str, row: Estimates) -> dict[str, Any]:
 
 
 def _print(rows: Mapping[str, Estimates], *, own: str) -> None:
-    columns = list(next(iter(rows.values())))
-    width = max(map(len, rows))
-    table = Table([Column("scored by", f"{'scored by':>{width}}", ""), *(Column(one, one, ".3f") for one in columns)])
-    for name, row in rows.items():
-        table.row({"scored by": name} | {column: one["value"] for column, one in row.items()})
     figures = rows[f"shared {own}"]
+    columns = [
+        Column("scored by", f"{'scored by':>{max(map(len, rows))}}", ""),
+        *(Column(one, one, ".3f") for one in figures),
+    ]
+    Table(columns).rows(
+        {"scored by": name} | {column: one["value"] for column, one in row.items()} for name, row in rows.items()
+    )
     said = ", ".join(
         f"{name} {one['value']:.3f} ({one['low']:.3f} … {one['high']:.3f})" for name, one in figures.items()
     )

@@ -1,4 +1,4 @@
-"""Replay: run a finished run again, from what its folder records, and say whether it comes to the same."""
+"""Replay: repeat a finished run from the record in its folder, and compare the results to the bit."""
 
 import importlib
 from pathlib import Path
@@ -7,13 +7,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from nas.compute.environment import environment, environment_differences
-from nas.jobs.building.config import import_extensions, plain
+from nas.jobs.building.config import import_extensions, plain, recorded_config
 from nas.jobs.building.parts import build_runtime
-from nas.jobs.building.recorded import recorded_config
-from nas.jobs.building.run_folder import opened_run
+from nas.jobs.building.run_folder import opened_run, write_report
 from nas.models.genotype_files import split_reference
-from nas.reporting.trackers import Tracker
-from nas.runs.checkpoints import write_json
 from nas.runs.comparison import FileComparison, compare_runs
 from nas.runs.configs import PLACES
 from nas.runs.console import header, note, result, shown, without_next
@@ -23,8 +20,8 @@ REPEATABLE = ("search", "retrain", "pipeline")
 """Jobs whose results follow from config, data and seed; the others measure times."""
 
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
-    """Repeats the run of `cfg.run` in `out/again` and compares; a replay that was stopped goes on.
+def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
+    """Repeats the run of `cfg.run` in `out/again` and compares; a replay that was stopped resumes.
 
     Returns:
         What `replay.json` holds: whether all is equal, where each file differs first, and what differs in the
@@ -59,12 +56,10 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         "equal": all(file.difference is None for file in compared),
         "files": {file.file: "equal" if file.difference is None else file.difference for file in compared},
         "environment_differences": differences,
-        "environment": environment(runtime, seed=repeated.seed),
     }
-    write_json(out / "replay.json", report)
     _print(compared, differences)
     note(f"details in {shown(out / 'replay.json')}")
-    return report
+    return write_report(out / "replay.json", report, runtime, seed=repeated.seed)
 
 
 def read_record(source: Path) -> tuple[str, dict[str, Any]]:
@@ -95,7 +90,7 @@ def repeated_config(source: Path, recorded: dict[str, Any], *, cfg: DictConfig) 
     Args:
         source: The run folder.
         recorded: The environment that it ran in.
-        cfg: Of the replay.
+        cfg: The config of the replay.
     """
     repeated = recorded_config(source, cfg)
     repeated.runtime.threads = recorded.get("threads")

@@ -1,4 +1,4 @@
-"""Report: one HTML page of runs that opens from disk, with its figures and tables as files beside it."""
+"""Report: one HTML page of runs that opens from disk, with its figures and tables as files next to it."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,13 +10,12 @@ from omegaconf import DictConfig, OmegaConf
 from nas.jobs.building.config import build
 from nas.jobs.building.settings import ReportSettings
 from nas.reporting.page.report import write_report
-from nas.reporting.trackers import Tracker
 from nas.runs.console import note, result, shown
 
 LONGEST_NAME = 80
 
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
+def run(cfg: DictConfig, out: Path) -> dict[str, Any]:  # noqa: ARG001
     """Writes the report of `cfg.runs` into the folder `cfg.out`.
 
     Returns:

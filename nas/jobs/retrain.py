@@ -1,4 +1,4 @@
-"""Retrain: train derived models from a found cell, beside random ones at the same budget, and measure them."""
+"""Retrain: train derived models from a found cell, next to random ones at the same budget, and measure them."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from nas.compute.device import Runtime
 from nas.compute.distributed.ranks import Ranks
 from nas.data.named import ImageData
-from nas.jobs.building.derived_models import derived_network_config, initial_network, read_settings
+from nas.jobs.building.config import build
+from nas.jobs.building.derived_models import derived_network_config, derived_sizes, initial_network
 from nas.jobs.building.parts import (
     build_data,
     build_runtime,
@@ -42,10 +43,17 @@ COLUMNS = (
     Column("test_accuracy", "test %", ".2f", 100),
     Column("seconds", "seconds", ".2f"),
 )
+HARDENING = {
+    "epoch": "epoch",
+    "distance": "hardening_distance",
+    "soft_test_accuracy": "soft_test_accuracy",
+    "hard_test_accuracy": "hard_test_accuracy",
+}
+"""By name in `metrics.json`, the key of the row of the epoch before which learned mixers were hardened."""
 
 
 def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:
-    """Trains every member, or goes on with those not done, in the run folder `out`.
+    """Trains every member, or resumes those not done, in the run folder `out`.
 
     Returns:
         What `metrics.json` holds: accuracies with their spread, and the comparison with random cells.
@@ -55,7 +63,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         FileNotFoundError: If a genotype file or the data set is not there.
     """
     tracker = tracker or FilesOnly()
-    settings = read_settings(cfg)
+    settings: RetrainSettings = build(cfg.retrain, "retrain")
     runtime = build_runtime(cfg)
     ranks = runtime.ranks
     members = _members(cfg, settings, ranks)
@@ -123,7 +131,7 @@ def _members(cfg: DictConfig, settings: RetrainSettings, ranks: Ranks) -> list[M
 
 
 def _keep_genotype(genotype: Genotype, out: Path, *, merge: str) -> None:
-    """Writes the cell down; a run that goes on must find the same one.
+    """Writes the cell down; a resumed run must find the same one.
 
     Raises:
         ValueError: If the run folder holds another cell.
@@ -136,12 +144,8 @@ def _keep_genotype(genotype: Genotype, out: Path, *, merge: str) -> None:
 
 def _hardening(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Returns what happened when learned mixers were hardened, if there were any."""
-    for row in rows:
-        if "hard_test_accuracy" in row:
-            names = {"epoch": "epoch", "distance": "hardening_distance"}
-            names |= {name: name for name in ("soft_test_accuracy", "hard_test_accuracy")}
-            return {"hardening": {name: row[key] for name, key in names.items()}}
-    return {}
+    hardened = [row for row in rows if "hard_test_accuracy" in row]
+    return {"hardening": {name: hardened[0][key] for name, key in HARDENING.items()}} if hardened else {}
 
 
 def summarise(
@@ -202,7 +206,6 @@ def _conclude(metrics: dict[str, Any], settings: RetrainSettings, out: Path) -> 
         result(f"random cells: test accuracy {random.percent()}, one value a cell")
         result(f"comparison:   {metrics['comparison']}")
     note(f"weights in {shown(out / 'weights.safetensors')}, figures in {shown(out / 'metrics.json')}")
-    sizes = {"filters": settings.filters, "cells_per_stage": settings.cells_per_stage}
-    derived = [f"network.{name}={value}" for name, value in sizes.items() if value is not None]
+    derived = [f"network.{name}={value}" for name, value in derived_sizes(settings).items()]
     cell = [f"genotype={shown(out)}"] if (out / "genotype.json").exists() else []
     next_command(command_line("latency", *cell, *derived))

@@ -13,11 +13,20 @@ from nas.runs.console import in_columns, note, result, shown
 from nas.runs.listing import STATES, RunSummary, find_runs, job_of, read_config, read_json, read_run
 
 WHERE = (Path(), Path("results/runs"), Path("results/sweeps"))
-TITLES = ("run", "job", "state", "progress", "reward", "shared %", "test %", "parameters", "ms", "changed")
-LEFT = 4
-"""So many columns are texts, set to the left."""
+TEXTS = ("run", "job", "state", "progress")
+"""Titles of the columns that are texts, set to the left."""
+NUMBERS = {
+    "reward": ("best_reward", 1, ".4f"),
+    "shared %": ("shared_accuracy", 100, ".2f"),
+    "test %": ("test_accuracy", 100, ".2f"),
+    "parameters": ("parameters", 1, ","),
+    "ms": ("latency_ms", 1, ".3f"),
+}
+"""By title, which number of a run a column shows, its scale and its format."""
 MAX_LINES = 4
 """Settings of a group that are listed one by one where runs are of two commands."""
+NO_MACHINE = ("command", "begun_with")
+"""Keys of the record of a machine that are not compared: the settings say more."""
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
@@ -64,7 +73,8 @@ def print_differences(first: Path, second: Path) -> list[str]:
     `MAX_LINES` settings differ. Of a group of another kind in each, only the settings that both have are compared.
     """
     before, after = read_config(first), read_config(second)
-    machines = [{"environment": _environment(run)} for run in (first, second)]
+    records = [read_json(run / "environment.json") or {} for run in (first, second)]
+    machines = [{"environment": {key: one[key] for key in one if key not in NO_MACHINE}} for one in records]
     most = math.inf if job_of(first) == job_of(second) else MAX_LINES
     differences = []
     for group in dict.fromkeys([*before, *after]):
@@ -102,7 +112,7 @@ def _group_differences(group: str, first: dict[str, Any], second: dict[str, Any]
 
 def print_runs(runs: Sequence[RunSummary], *, now: float) -> None:
     """Prints a line for each run, and below it why it failed if it did."""
-    lines = in_columns([TITLES, *(_cells(found, now=now) for found in runs)], left=range(LEFT))
+    lines = in_columns([[*TEXTS, *NUMBERS, "changed"], *(_cells(one, now=now) for one in runs)], left=range(len(TEXTS)))
     for line, found in zip(lines, [None, *runs], strict=True):
         result(line)
         if found is not None and found.error is not None:
@@ -117,26 +127,10 @@ def age(seconds: float) -> str:
     return f"{max(0, int(seconds // size))} {unit}"
 
 
-def _cells(found: RunSummary, *, now: float) -> tuple[str, ...]:
-    return (
-        shown(found.folder),
-        found.job,
-        found.state,
-        found.progress,
-        _number(found.best_reward, ".4f"),
-        _number(found.shared_accuracy, ".2f", scale=100),
-        _number(found.test_accuracy, ".2f", scale=100),
-        _number(found.parameters, ","),
-        _number(found.latency_ms, ".3f"),
+def _cells(found: RunSummary, *, now: float) -> list[str]:
+    numbers = [(getattr(found, name), scale, form) for name, scale, form in NUMBERS.values()]
+    return [
+        *(shown(found.folder), found.job, found.state, found.progress),
+        *("" if value is None else format(scale * value, form) for value, scale, form in numbers),
         f"{age(now - found.changed)} ago",
-    )
-
-
-def _number(value: float | None, form: str, *, scale: int = 1) -> str:
-    return "" if value is None else format(scale * value, form)
-
-
-def _environment(run: Path) -> dict[str, Any]:
-    """Returns the record of the machine, without the command and an earlier start's: the settings say that better."""
-    record = read_json(run / "environment.json") or {}
-    return {key: value for key, value in record.items() if key not in ("command", "begun_with")}
+    ]

@@ -11,17 +11,14 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from nas.compute.device import Runtime
-from nas.compute.environment import environment
 from nas.costs.counting import random_genotypes
 from nas.data.image_data import ImageKind
-from nas.jobs.building.config import build, plain
+from nas.jobs.building.config import build, merged, plain, recorded_config
 from nas.jobs.building.parts import build_data, build_derived, build_runtime, measure_size
-from nas.jobs.building.recorded import recorded_config
-from nas.jobs.building.run_folder import keep_data
+from nas.jobs.building.run_folder import keep_data, write_report
 from nas.jobs.building.settings import ScoreSettings
 from nas.models.genotype_files import load_genotype, load_genotypes
-from nas.reporting.trackers import Tracker
-from nas.runs.checkpoints import write_csv, write_json
+from nas.runs.checkpoints import write_csv
 from nas.runs.console import Column, Table, header, note, progress, result, shown
 from nas.runs.seeds import derive_seed, seed_everything
 from nas.searching.random_cells import distinct
@@ -41,10 +38,10 @@ COLUMNS = (
 )
 SHOWN = 10
 PLACES = ("root", "path")
-"""Settings of the data that a run's are given anew: where they are."""
+"""Settings of the data that the command replaces in those of a run: where the data are."""
 
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
+def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
     """Scores the cells that the folder `out` does not hold yet; `scores.csv` is written after each.
 
     Returns:
@@ -94,12 +91,10 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         "settings": plain(cfg.score, "score"),
         "network": plain(cfg.network, "network"),
         "data": data.record,
-        "environment": environment(runtime, seed=cfg.seed),
     }
-    write_json(out / "score.json", report)
-    table = Table(list(COLUMNS))
-    for number in sorted(range(len(rows)), key=lambda number: -rows[number]["combined"])[:SHOWN]:
-        table.row({"number": number, **rows[number]})
+    report = write_report(out / "score.json", report, runtime, seed=cfg.seed)
+    best = sorted(range(len(rows)), key=lambda number: -rows[number]["combined"])[:SHOWN]
+    Table(COLUMNS).rows({"number": number, **rows[number]} for number in best)
     result(f"{len(rows)} cells, {report['seconds_per_cell']:.3f} seconds a cell, the best by combined ranks above")
     note(f"scores in {shown(out / SCORES)}; most lean to large networks: compare cells of one size")
     return report
@@ -117,11 +112,9 @@ def untrained_scores(
 def _config_of_run(cfg: DictConfig) -> DictConfig:
     """Returns the config with space, network and data of a run, the data where the command says that they are."""
     recorded = recorded_config(Path(str(cfg.run)), cfg, parts=("network", "search_space", "data"))
+    others = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "data"])
     places = {key: cfg.data[key] for key in PLACES if key in cfg.data}
-    joined = OmegaConf.merge(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "data"]), recorded)
-    joined.data.update(places)
-    assert isinstance(joined, DictConfig)
-    return joined
+    return merged(merged(others, recorded), {"data": places})
 
 
 def _cells(cfg: DictConfig) -> list[Genotype]:
@@ -138,9 +131,8 @@ def _read(file: Path) -> list[dict[str, Any]]:
     """Returns the rows of an earlier start, without their combined ranks."""
     if not file.exists():
         return []
-    rows = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
-    whole = ("parameters", "multiply_adds")
+    kinds = {"cell": str, "parameters": int, "multiply_adds": int}
     return [
-        {key: value if key == "cell" else (int if key in whole else float)(value) for key, value in row.items()}
-        for row in ({key: value for key, value in row.items() if key != "combined"} for row in rows)
+        {key: kinds.get(key, float)(value) for key, value in row.items() if key != "combined"}
+        for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines())
     ]

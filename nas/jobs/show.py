@@ -1,4 +1,4 @@
-"""Show: draw a genotype, count the model it makes, and hold it against the guidelines."""
+"""Show: draw a genotype, count the model it makes, and examine it by the guidelines."""
 
 import json
 import sys
@@ -17,7 +17,6 @@ from nas.models.derived import model_size
 from nas.models.of_runs import network_config
 from nas.reporting.cells.drawing import genotype_svg, genotype_text
 from nas.reporting.figures.drawing import write_cells_png
-from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import write_json, write_text
 from nas.runs.console import note, result, shown
 from search_spaces import nasbench201
@@ -25,8 +24,11 @@ from search_spaces.genotype import Genotype
 from search_spaces.notations import darts_notation
 from search_spaces.published import PUBLISHED, PublishedCell
 
+SIZES = ("filters", "cells_per_stage", "groups", "width", "mixer")
+"""Settings that make a network as large as it is."""
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
+
+def run(cfg: DictConfig, out: Path) -> dict[str, Any]:  # noqa: ARG001
     """Draws `cfg.genotype`, and examines the model that it makes with `cfg.network`.
 
     Returns:
@@ -72,9 +74,10 @@ def _examine(cfg: DictConfig, network: nn.Module, genotype: Genotype | None) -> 
     """Prints what the model costs and how it keeps to the guidelines; returns these figures."""
     shape, num_classes = _images(cfg)
     figures = model_size(network, genotype, image_shape=shape)
+    sizes = [f"{name}={cfg.network[name]}" for name in SIZES if name in cfg.network]
     result(
         f"{figures['parameters']:,} parameters, {figures['multiply_adds']:,} multiply-adds with "
-        f"{_size_settings(cfg)} on {'x'.join(map(str, shape))} images of {num_classes} classes"
+        f"{', '.join(sizes)} on {'x'.join(map(str, shape))} images of {num_classes} classes"
     )
     if cell := PUBLISHED.get(str(cfg.genotype)):
         result("\n".join(_published_lines(cell)))
@@ -85,18 +88,12 @@ def _examine(cfg: DictConfig, network: nn.Module, genotype: Genotype | None) -> 
 
 def _images(cfg: DictConfig) -> ImageKind:
     given = plain(cfg, "the config").get("image_shape")
-    if not isinstance(given, list) or len(given) != 3 or not all(isinstance(number, int) for number in given):
+    if not isinstance(given, list) or list(map(type, given)) != [int, int, int]:
         raise ValueError(f"image_shape must be [channels, height, width], got {given!r}")
     if not isinstance(cfg.num_classes, int):
         raise ValueError(f"num_classes must be a whole number, got {cfg.num_classes!r}")
     channels, height, width = cfg.image_shape
     return ImageKind((channels, height, width), cfg.num_classes)
-
-
-def _size_settings(cfg: DictConfig) -> str:
-    """Returns the settings that make the network as large as it is."""
-    names = ("filters", "cells_per_stage", "groups", "width", "mixer")
-    return ", ".join(f"{name}={cfg.network[name]}" for name in names if name in cfg.network)
 
 
 def _published_lines(cell: PublishedCell) -> list[str]:

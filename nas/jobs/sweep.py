@@ -5,7 +5,6 @@ folder, and from the folders alone the summary is made.
 """
 
 import itertools
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +26,7 @@ from nas.jobs.multirun import (
 from nas.reporting.sweeps.members import Member, check_fixed, member_state, run_member
 from nas.reporting.sweeps.report import report
 from nas.reporting.sweeps.summary import read_members
+from nas.runs.checkpoints import load_json
 from nas.runs.configs import may_change
 from nas.runs.console import header, result, shown
 
@@ -35,13 +35,13 @@ ROOT = Path("results/sweeps")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a command asks for.
+    """The members that a command asks for, and how they are run.
 
     Attributes:
-        folder: Of the sweep.
-        arguments: For Hydra.
+        folder: The folder of the sweep.
+        arguments: The arguments that Hydra gets.
         members: Every combination; empty where a sweeper other than Hydra's own chooses them as it goes.
-        launcher: Of the members.
+        launcher: Hydra's launcher of the members.
     """
 
     folder: Path
@@ -49,17 +49,12 @@ class Plan:
     members: tuple[Member, ...]
     launcher: str
 
-    @property
-    def unfinished(self) -> list[Member]:
-        """Members that are still to run."""
-        return [member for member in self.members if member_state(self.folder / member.name) != "finished"]
-
 
 def start(arguments: Sequence[str], *, launch: Callable[[Sequence[str]], None]) -> int:
     """Runs the members that are not finished, then writes and prints what all in the folder come to.
 
     Args:
-        arguments: Of the command line.
+        arguments: The arguments of the command line.
         launch: Runs Hydra with the arguments it is given; leaves with SystemExit where Hydra does.
 
     Returns:
@@ -72,7 +67,7 @@ def start(arguments: Sequence[str], *, launch: Callable[[Sequence[str]], None]) 
     check_fixed(plan.folder, plan.members, free=may_change)
     _describe(plan)
     code = 0
-    if plan.unfinished or not plan.members:
+    if not plan.members or any(member_state(plan.folder / member.name) != "finished" for member in plan.members):
         try:
             launch(plan.arguments)
         except SystemExit as stopped:
@@ -122,8 +117,8 @@ def run(cfg: DictConfig, out: Path, *, pipeline: Callable[[DictConfig, Path], An
     """Runs the member that Hydra's overrides tell, in its folder below `out`, the folder of the sweep.
 
     Args:
-        cfg: Of the pipeline.
-        out: Of the sweep.
+        cfg: Config of the pipeline.
+        out: The folder of the sweep.
         pipeline: Runs the pipeline in a run folder.
 
     Returns:
@@ -135,8 +130,7 @@ def run(cfg: DictConfig, out: Path, *, pipeline: Callable[[DictConfig, Path], An
         run_member(member, folder, lambda: pipeline(cfg, folder), echo=runs_alone())
     if member_state(folder) != "finished":
         return None
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    return float(metrics["found"]["test_accuracy"]["mean"])
+    return float(load_json(folder / "metrics.json")["found"]["test_accuracy"]["mean"])
 
 
 def conclude(plan: Plan) -> int:
@@ -157,9 +151,8 @@ def conclude(plan: Plan) -> int:
 
 def _describe(plan: Plan) -> None:
     states = [member_state(plan.folder / member.name) for member in plan.members]
-    told = [f"{states.count('finished')} finished"] if "finished" in states else []
-    told += [f"{states.count('resumable')} to go on"] if "resumable" in states else []
-    told += [f"{states.count('failed')} to try again"] if "failed" in states else []
+    plans = {"finished": "finished", "resumable": "to resume", "failed": "to try again"}
+    told = [f"{states.count(state)} {plan}" for state, plan in plans.items() if state in states]
     header(
         "sweep",
         {

@@ -1,6 +1,5 @@
-"""Table: the published figures of Table I beside what this code counts and what runs measured."""
+"""Table: the published figures of Table I next to what this code counts and what runs measured."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,9 +10,9 @@ from nas.data.image_data import ImageKind
 from nas.jobs.building.parts import measure_size
 from nas.models.genotype_files import load_genotype
 from nas.models.of_runs import network_config
-from nas.reporting.trackers import Tracker
-from nas.runs.checkpoints import write_csv, write_json
+from nas.runs.checkpoints import load_json, write_csv, write_json
 from nas.runs.console import in_columns, note, result, shown
+from nas.runs.intervals import plus_minus
 from nas.runs.listing import read_config
 from nas.studies.table_i import TABLE_I, Row
 from search_spaces.genotype import Genotype
@@ -44,18 +43,18 @@ class MeasuredRun(NamedTuple):
         )
 
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> list[dict[str, Any]]:  # noqa: ARG001
+def run(cfg: DictConfig, out: Path) -> list[dict[str, Any]]:  # noqa: ARG001
     """Prints the table, and writes it into the folder `cfg.folder` where one is named.
 
     Returns:
         A dictionary a row.
     """
     runs = measured_runs([cfg.runs] if isinstance(cfg.runs, str) else cfg.runs)
-    others = [found for found in runs if not any(found.is_of(row) for row in TABLE_I)]
     rows = [filled(row, runs) for row in TABLE_I]
     rows += [
         filled(Row(method=found.name), ()) | {"parameters": found.parameters, "measured": found.text}
-        for found in others
+        for found in runs
+        if not any(found.is_of(row) for row in TABLE_I)
     ]
     cells = [TITLES, *([_shown_value(row, key) for key in row] for row in rows)]
     result("\n".join(in_columns(cells, left=(0, len(TITLES) - 1))))
@@ -107,7 +106,7 @@ def measured_runs(folders: Iterable[str]) -> list[MeasuredRun]:
     runs = []
     for file in files.values():
         try:
-            metrics = json.loads(file.read_text(encoding="utf-8"))
+            metrics = load_json(file)
             if metrics["data"] == "cifar10":
                 runs.append(_measured_run(file.parent, metrics))
         except (OSError, ValueError, LookupError, TypeError) as error:
@@ -119,23 +118,20 @@ def _measured_run(run: Path, metrics: dict[str, Any]) -> MeasuredRun:
     retrain = read_config(run).get("retrain")
     accuracies = metrics["found"]["test_accuracy"]
     seeds = len(accuracies["values"])
-    spread = f" ± {100 * (accuracies['std'] or 0.0):.2f}" if seeds > 1 else ""
     cutout = ", Cutout" if isinstance(retrain, dict) and retrain.get("cutout") else ""
     training = f"({seeds} seed{'s'[: seeds > 1]}, {metrics['epochs']} epochs{cutout})"
     return MeasuredRun(
         name=run.name,
         genotype=load_genotype(run) if (run / "genotype.json").exists() else None,
         parameters=metrics["found"]["parameters"],
-        text=f"{100 * (1 - accuracies['mean']):.2f}{spread} {training}",
+        text=f"{plus_minus(100 * (1 - accuracies['mean']), accuracies['std'] and 100 * accuracies['std'])} {training}",
     )
 
 
 def _shown_value(row: dict[str, Any], key: str) -> str:
     value = row[key]
-    if value is None:
-        return ""
+    if value is None or isinstance(value, str):
+        return value or ""
     if key == "multiply_adds":
         return f"{value / 1e6:.1f}"
-    if key.endswith("_percent"):
-        return f"{value:.2f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return format(value, ".2f" if key.endswith("_percent") else ",")

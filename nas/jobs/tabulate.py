@@ -1,7 +1,5 @@
 """Tabulate: train cells of a space from scratch, in narrow bins of size, and write a table of what each comes to."""
 
-import itertools
-import json
 import statistics
 from collections.abc import Callable
 from functools import cache, partial
@@ -11,19 +9,16 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from nas.compute.environment import environment
-from nas.compute.worker_pool import num_processes
 from nas.jobs.building.config import build, plain
-from nas.jobs.building.derived_models import derived_network_config, read_scratch_settings, training_pool
+from nas.jobs.building.derived_models import derived_network_config, read_scratch_settings, train_cells
 from nas.jobs.building.parts import build_data, build_runtime, measure_size
-from nas.jobs.building.run_folder import keep_data
+from nas.jobs.building.run_folder import keep_data, write_report
 from nas.jobs.building.settings import TabulateSettings
-from nas.reporting.trackers import Tracker
-from nas.runs.checkpoints import write_csv, write_json
-from nas.runs.console import header, note, progress, result, shown
+from nas.runs.checkpoints import load_json, write_csv, write_json
+from nas.runs.console import header, note, result, shown
 from nas.runs.seeds import derive_seed, seed_everything
 from nas.searching.random_cells import random_cells
-from nas.searching.stand_alone import Protocol, Training, read_results
+from nas.searching.stand_alone import Protocol, Training
 from search_spaces.genotype import Genotype, json_line
 from search_spaces.space import WeightSharingSpace
 
@@ -35,7 +30,7 @@ DRAWS = 200
 """Cells whose sizes say where the bins are."""
 
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:  # noqa: ARG001
+def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
     """Draws cells, trains those that the folder `out` does not hold yet, and writes `cells.csv` after each training.
 
     Returns:
@@ -64,35 +59,24 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     )
     cells = _drawn_cells(cfg, out, space, settings, size_of=partial(measure_size, network_cfg, images=data.kind))
     protocol = Protocol(network=plain(network_cfg.network, "network"), data=data.record, settings=training)
-    trainings = {
-        (genotype, seed): Training(genotype, seed, out / RESULTS / protocol.file_name(genotype.to_dict(), seed=seed))
+    trainings = [
+        Training(genotype, seed, out / RESULTS / protocol.file_name(genotype.to_dict(), seed=seed))
         for seed in training.seeds  # all cells with one seed, then all with the next
         for _, genotype in cells
-    }
-    accuracies = {
-        (one.genotype, one.seed): found["accuracy"] for one, found in read_results(trainings.values()).items()
-    }
-    left = [one for key, one in trainings.items() if key not in accuracies]
-    workers = num_processes(len(left), workers=settings.workers, device=runtime.device.type)
-    note(f"{len(trainings)} trainings, {len(left)} left, {workers} at a time")
-    with (
-        training_pool(network_cfg, training, data, runtime, workers=workers, load_data=build_data) as pool,
-        progress("training cells", total=len(trainings), done=len(accuracies)) as bar,
-    ):
-        for found in itertools.chain([None], pool.run(left)):  # first the rows of an earlier start
-            if found is not None:
-                accuracies[Genotype.from_dict(found["genotype"]), found["seed"]] = found["accuracy"]
-                bar.advance()
-            rows = [
-                {
-                    **row,
-                    "accuracy": statistics.fmean(accuracies[genotype, seed] for seed in training.seeds),
-                    **{f"seed_{seed}": accuracies[genotype, seed] for seed in training.seeds},
-                }
-                for row, genotype in cells
-                if all((genotype, seed) in accuracies for seed in training.seeds)
-            ]
-            write_csv(out / "cells.csv", rows)
+    ]
+    accuracies: dict[tuple[Genotype, int], float] = {}
+    for found in train_cells(trainings, network_cfg, training, data, runtime, workers=settings.workers):
+        accuracies[Genotype.from_dict(found["genotype"]), found["seed"]] = found["accuracy"]
+        rows = [
+            {
+                **row,
+                "accuracy": statistics.fmean(accuracies[genotype, seed] for seed in training.seeds),
+                **{f"seed_{seed}": accuracies[genotype, seed] for seed in training.seeds},
+            }
+            for row, genotype in cells
+            if all((genotype, seed) in accuracies for seed in training.seeds)
+        ]
+        write_csv(out / "cells.csv", rows)
     by_seed = np.array([[row[f"seed_{seed}"] for seed in training.seeds] for row in rows])
     report = {
         "cells": len(cells),
@@ -100,9 +84,8 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         "settings": {"tabulate": plain(cfg.tabulate, "tabulate"), "retrain": plain(cfg.retrain, "retrain")},
         "network": plain(network_cfg.network, "network"),
         "data": data.record,
-        "environment": environment(runtime, seed=cfg.seed),
     }
-    write_json(out / "tabulate.json", report)
+    report = write_report(out / "tabulate.json", report, runtime, seed=cfg.seed)
     note(f"rows in {shown(out / 'cells.csv')}, protocol in tabulate.json")
     if report["agreement"] is not None and len(cells) >= ENOUGH_CELLS:
         result(f"two trainings of a cell correlate {report['agreement']:.2f} within bins of size")
@@ -131,7 +114,7 @@ def _drawn_cells(
             for genotype in several
         ]
         write_json(file, rows)
-    return [(row, Genotype.from_json(row["cell"])) for row in json.loads(file.read_text(encoding="utf-8"))]
+    return [(row, Genotype.from_json(row["cell"])) for row in load_json(file)]
 
 
 def cells_in_bins(
@@ -149,9 +132,10 @@ def cells_in_bins(
         raise ValueError(
             f"tabulate.width {settings.width} makes {settings.bins} bins overlap; take narrower or fewer ones"
         )
-    count = settings.cells // settings.bins
     return [
-        random_cells(space, count, parameters=parameters, near=centre, tolerance=settings.width / 2)
+        random_cells(
+            space, settings.cells // settings.bins, parameters=parameters, near=centre, tolerance=settings.width / 2
+        )
         for centre in centres
     ]
 

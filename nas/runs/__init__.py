@@ -2,13 +2,12 @@
 
 Modules:
     checkpoints: Files that are whole or absent.
-    comparison: Whether two runs came to the same, to the bit.
+    comparison: Comparison of the results of two runs to the bit.
     configs: The config of a run: read from its folder, compared with another, and in what a resumed run may differ.
-    console: What a person sees: a header, a progress bar with the time left, fixed-width rows, and the next command.
-    intervals: Comparing repeated measurements.
-    listing: Run folders as they stand: the job, its state, how far it is and what it found.
-    rank_tests: Two-sided rank tests that are exact for small samples, ties included: of two samples and of pairs.
+    console: The output for people: a header, a progress bar with the time left, fixed-width rows, the next command.
+    intervals: Comparisons of repeated measurements: spread, intervals, rank tests, verdicts.
+    listing: The state of run folders: the job, its progress and its results.
     seeds: Random streams: a seed for each of them, derived from that of the run.
     shards: Portions: one job's work cut among several runs, which any launcher can take to any machine.
-    trust: Which dotted names of a run folder, a model file or its card may be called.
+    trust: Trust in dotted names of a run folder, a model file or its card.
 """

@@ -67,6 +67,23 @@ def write_json(path: Path, data: object) -> None:
     write_text(path, json.dumps(_finite(data), indent=2, ensure_ascii=False) + "\n")
 
 
+def load_json(path: Path, *, cure: str = "") -> Any:
+    """Reads a JSON file.
+
+    Args:
+        path: The file.
+        cure: Advice for a damaged file, such as `, remove it`.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+        ValueError: If it is damaged; the message names it and the cure.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged{cure}: {error}") from None
+
+
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Writes rows as CSV atomically, columns in order of first appearance; a lacking value is left empty."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -100,19 +117,17 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         ValueError: If there are checkpoints and none of them is whole.
     """
     damaged = []
-    for file in (path, previous_checkpoint(path)):
-        if not file.exists():
-            continue
+    for file in filter(Path.exists, (path, previous_checkpoint(path))):
         try:
             state = _read_checkpoint(file)
         except ValueError as error:
             damaged.append(str(error))
             continue
         if file != path:
-            note(f"warning: {damaged[0] if damaged else f'{path} is missing'}; going on from {file}, the one before")
+            note(f"warning: {damaged[0] if damaged else f'{path} is missing'}; resuming from {file}, the one before")
         return state
     if damaged:
-        raise ValueError("; ".join([*damaged, "there is no other; to start anew, choose another name"]))
+        raise ValueError("; ".join([*damaged, "there is no other; to start again, choose another name"]))
     return None
 
 
@@ -184,7 +199,7 @@ def load_weights(path: Path) -> "dict[str, Tensor]":
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Reads the texts that `save_weights` wrote beside the weights; empty if the file is not there.
+    """Reads the texts that `save_weights` wrote with the weights; empty if the file is not there.
 
     Raises:
         ValueError: If the file is not in safetensors' format.

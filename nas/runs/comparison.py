@@ -1,7 +1,6 @@
-"""Whether two runs came to the same, to the bit: their rows, genotypes, figures and weights, but not their times."""
+"""Comparison of two runs to the bit: their rows, genotypes, figures and weights, but not their times."""
 
 import csv
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas.runs.checkpoints import load_checkpoint, load_weights
+from nas.runs.checkpoints import load_checkpoint, load_json, load_weights
 
 TIMES = frozenset({"seconds", "compile_seconds", "train_seconds"})
 """Keys of what is measured with a clock."""
@@ -39,27 +38,27 @@ def compare_runs(first: Path, second: Path) -> list[FileComparison]:
     members = sorted({f"members/{path.name}" for run in (first, second) for path in (run / "members").glob("*.pt")})
     wholes = [name for name in members if ".previous." not in name and ".diverged." not in name]
     readers: dict[str, Callable[[Path], Any]] = {
-        "data.json": _read_json,
+        "data.json": load_json,
         "search.csv": _read_rows,
         "scored.csv": _read_rows,
         "checkpoint.pt": load_checkpoint,
         "finals.csv": _read_rows,
-        "candidates.json": _read_json,
-        "random.json": _read_json,
-        "pareto.json": _read_json,
-        "genotype.json": _read_json,
+        "candidates.json": load_json,
+        "random.json": load_json,
+        "pareto.json": load_json,
+        "genotype.json": load_json,
         "retrain.csv": _read_rows,
         **dict.fromkeys(wholes, load_checkpoint),
-        "metrics.json": _read_json,
+        "metrics.json": load_json,
         "weights.safetensors": load_weights,
     }
     compared = []
     for name, read in readers.items():
-        there = [(run / name).is_file() for run in (first, second)]
-        if all(there):
+        there = [run for run in (first, second) if (run / name).is_file()]
+        if len(there) == 2:
             compared.append(FileComparison(name, first_difference(read(first / name), read(second / name))))
-        elif any(there):
-            compared.append(FileComparison(name, f"only in {first if there[0] else second}"))
+        elif there:
+            compared.append(FileComparison(name, f"only in {there[0]}"))
     return compared
 
 
@@ -72,8 +71,7 @@ def first_difference(first: object, second: object, *, where: str = "") -> str |
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         return _tensor_difference(first, second, place)
     if isinstance(first, Mapping) and isinstance(second, Mapping):
-        keys = [key for key in dict.fromkeys([*first, *second]) if key not in TIMES]
-        for key in keys:
+        for key in [key for key in dict.fromkeys([*first, *second]) if key not in TIMES]:
             below = f"{where}.{key}" if where else str(key)
             if (key in first) != (key in second):
                 return f"{below} is only in the {'first' if key in first else 'second'}"
@@ -103,13 +101,5 @@ def _tensor_difference(first: Tensor, second: Tensor, place: str) -> str | None:
     return f"{place} differs in {int((first != second).sum())} of {first.numel()} numbers, by up to {gap.max():.3g}"
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
 def _read_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))

@@ -85,7 +85,7 @@ def check_resumable(
     Args:
         old_config: The run's `config.yaml`.
         new: The config of now.
-        free: Dotted keys that may differ, beside those that always may.
+        free: Dotted keys that may differ, in addition to those that always may.
         fixed: Dotted keys that may not, though they always may.
 
     Raises:

@@ -1,10 +1,10 @@
-"""What a person sees: a header, a progress bar with the time left, fixed-width rows, and the next command.
+"""The output for people: a header, a progress bar with the time left, fixed-width rows, and the next command.
 
 Everything but a job's result goes to stderr.
 """
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ class Column:
     """A column of a table of epochs.
 
     Attributes:
-        key: Of the row.
+        key: Key in the row.
         title: Printed above it.
         form: Format of a number, `.4f` for instance.
         scale: The number is multiplied by this first.
@@ -53,6 +53,11 @@ class Table:
             )
             self._titled = True
         stderr.print("  ".join(_cell(column, values.get(column.key)) for column in self.columns), markup=False)
+
+    def rows(self, several: Iterable[Mapping[str, object]]) -> None:
+        """Prints several rows."""
+        for values in several:
+            self.row(values)
 
 
 @contextmanager
@@ -117,7 +122,7 @@ def result(text: str) -> None:
 
 
 def next_command(command: str) -> None:
-    """Prints the command that goes on from here."""
+    """Prints the command that comes next."""
     if _says_next:
         stderr.print(f"next: {command}", style="green", markup=False)
 
@@ -127,7 +132,7 @@ _says_next = True
 
 @contextmanager
 def without_next() -> Iterator[None]:
-    """Within the context no next command is printed: of a job that is only repeated nobody goes on."""
+    """Within the context no next command is printed: nothing follows a job that is only repeated."""
     global _says_next
     before, _says_next = _says_next, False
     try:
@@ -138,8 +143,8 @@ def without_next() -> Iterator[None]:
 
 def in_columns(lines: Sequence[Sequence[str]], *, left: Collection[int]) -> list[str]:
     """Sets texts in columns as wide as the widest of each, those of the numbers `left` to the left."""
-    signs = {True: "<", False: ">"}
-    forms = [f"{signs[number in left]}{max(map(len, texts))}" for number, texts in enumerate(zip(*lines, strict=True))]
+    widths = [max(map(len, texts)) for texts in zip(*lines, strict=True)]
+    forms = [f"{'<' if number in left else '>'}{width}" for number, width in enumerate(widths)]
     return ["  ".join(map(format, line, forms)).rstrip() for line in lines]
 
 

@@ -1,21 +1,25 @@
-"""Comparing repeated measurements: spread, intervals within the bounds of a quantity, and what is shown.
+"""Comparisons of repeated measurements: spread, intervals within the bounds of a quantity, rank tests, verdicts.
 
-A side is called better only if a rank test (`nas.runs.rank_tests`) rejects at 5 % and the interval of the
-difference excludes 0. Where values so few could not reach the level in any order, there is no verdict.
+A side is called better only if a rank test rejects at 5 % and the interval of the difference excludes 0. Where so few
+values could not reach the level in any order, there is no verdict. The test of pairs is always exact, that of two
+samples up to `MOST_EXACT`, ties included; beyond, it is the normal approximation.
 """
 
 import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from nas.runs.rank_tests import DECIMALS, mann_whitney_p, signed_rank_p
+from typing import Any
 
 Interval = tuple[float, float]
 UNBOUNDED = -math.inf, math.inf
 FRACTIONS = 0.0, 1.0
 LEVEL = 0.05
 """At which tests reject, and which intervals leave out."""
+MOST_EXACT = 30 * 30
+"""Product of the sizes of two samples up to which their test is exact."""
+DECIMALS = 12
+"""Values that agree so far differ by rounding alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ def wilson_interval(rate: float, trials: int) -> Interval:
 
     Args:
         rate: Such as an accuracy, in [0, 1].
-        trials: Of which so many succeeded, such as images; at least 1.
+        trials: The number of trials, such as images; at least 1.
 
     Raises:
         ValueError: If a number is out of range.
@@ -106,8 +110,8 @@ class Comparison:
         counts: The number of values, as text.
         p: Two-sided p-value of the rank test.
         least_p: The least that any values of these counts could give; 1 for a single value, which has no interval.
-        interval: Of the mean difference; None where it is not known.
-        sign: Of the mean difference: −1, 0 or 1.
+        interval: Interval of the mean difference; None where it is not known.
+        sign: Sign of the mean difference: −1, 0 or 1.
     """
 
     counts: str
@@ -132,9 +136,9 @@ class Comparison:
         """Says which of two names is better, or that this is not shown, or not to be shown by so few values.
 
         Args:
-            names: Of the first and the second.
+            names: The names of the first and the second.
             scale: Makes a difference points.
-            digits: Of the points, after the decimal point.
+            digits: Digits of the points after the decimal point.
         """
         if not self.decidable:
             reason = f": the least possible p is {self.least_p:#.2g}" if self.least_p < 1 else ""
@@ -196,6 +200,62 @@ def verdict(first: Sequence[float], second: Sequence[float], *, names: tuple[str
 def paired_verdict(differences: Sequence[float], *, names: tuple[str, str]) -> str:
     """Says the same of pairs of accuracies, from the difference first − second of each."""
     return compare_pairs(differences, bounds=FRACTIONS).sentence(names, scale=100)
+
+
+def mann_whitney_p(first: Sequence[float], second: Sequence[float]) -> float:
+    """Returns the two-sided p-value of the Mann-Whitney U test: twice the smaller tail, ties taken into account.
+
+    Up to `MOST_EXACT` it is exact: all ways to deal the pooled ranks to the two sides are counted.
+
+    Raises:
+        ValueError: If a side has no values.
+    """
+    if not first or not second:
+        raise ValueError("a test needs at least one value on each side")
+    import numpy as np
+    from scipy import stats
+
+    values = np.round([*first, *second], DECIMALS)
+    if values.min() == values.max():
+        return 1.0
+    if len(first) * len(second) > MOST_EXACT:
+        sides = np.split(values, [len(first)])
+        return float(stats.mannwhitneyu(*sides, alternative="two-sided", method="asymptotic").pvalue)
+    ranks = np.rint(2 * stats.rankdata(values)).astype(int)  # doubled, since ties share a mean rank
+    fewer = ranks[: len(first)] if len(first) <= len(second) else ranks[len(first) :]
+    ways = np.zeros((len(fewer) + 1, ranks.sum() + 1))  # by how many ranks the side was dealt, and their sum
+    ways[0, 0] = 1
+    for rank in np.sort(ranks):
+        ways[1:, rank:] += ways[:-1, :-rank]
+    return _two_tails(ways[-1], int(fewer.sum()))
+
+
+def signed_rank_p(differences: Sequence[float]) -> float:
+    """Returns the exact two-sided p-value of Wilcoxon's signed-rank test; differences of 0 are left out.
+
+    All signs that the differences could have had are counted, ties included.
+
+    Raises:
+        ValueError: If there are no differences.
+    """
+    if not differences:
+        raise ValueError("a test needs at least one pair")
+    import numpy as np
+    from scipy import stats
+
+    values = np.round(differences, DECIMALS)
+    values = values[values != 0]
+    ranks = np.rint(2 * stats.rankdata(abs(values))).astype(int)
+    ways = np.ones(1)
+    for rank in np.sort(ranks):
+        skipped = np.zeros(rank)
+        ways = (np.concatenate([ways, skipped]) + np.concatenate([skipped, ways])) / 2  # kept as shares: 2ⁿ overflows
+    return _two_tails(ways, int(ranks[values > 0].sum()))
+
+
+def _two_tails(ways: Any, reached: int) -> float:
+    """Returns twice the smaller tail at a place of a distribution, at most 1."""
+    return min(1.0, 2 * float(min(ways[: reached + 1].sum(), ways[reached:].sum()) / ways.sum()))
 
 
 def _squared_error(values: Sequence[float]) -> float:

@@ -1,12 +1,14 @@
-"""Run folders as they stand: the job, its state, how far it is and what it found, read without torch or Hydra.
+"""The state of run folders: the job, its progress and its results, read without torch or Hydra.
 
 A run that is done has the digests of what it made; one that is at work holds the lock of its folder.
 """
 
+import csv
 import fcntl
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,19 +33,19 @@ MAX_DEPTH = 4  # of runs below a folder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """What a run folder tells.
+    """Job, state and results of a run folder.
 
     Attributes:
-        folder: Of the run.
+        folder: The run folder.
         job: The command that made it; `?` where nothing tells.
         state: `running` (a process holds its lock), `finished`, `failed` (as a member of a sweep) or `resumable`.
         progress: Where it is, such as `search 12/30`, unless the job has no epochs or is finished; and which portion
             it is, or how many of its portions are done: `portion 0 of 4`, `portions 3/4`.
         best_reward: Highest of the search so far.
-        shared_accuracy: Of the found cell with shared weights, in 0 … 1.
+        shared_accuracy: Accuracy of the found cell with shared weights, in 0 … 1.
         test_accuracy: Mean of the found cell's trainings, in 0 … 1.
         latency_ms: Median, at the first batch size.
-        parameters: Of the found cell's model.
+        parameters: Parameters of the found cell's model.
         changed: When a file was last made or replaced, in seconds of Unix time.
         error: Why it failed, in a line.
     """
@@ -90,9 +92,8 @@ def runs_below(folder: Path, *, is_run: Callable[[Path], bool], depth: int = MAX
 
 
 def read_run(folder: Path) -> RunSummary:
-    """Reads how a run stands; what cannot be read is left out."""
-    job = job_of(folder)
-    state = state_of(folder)
+    """Reads the state of a run; what cannot be read is left out."""
+    job, state = job_of(folder), state_of(folder)
     candidates, metrics, latency = (
         read_json(folder / name) for name in ("candidates.json", "metrics.json", "latency.json")
     )
@@ -128,10 +129,8 @@ def is_held(folder: Path) -> bool:
     try:
         with (folder / ".lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # no lock: nothing has ever run here
-        return False
+    except OSError as error:  # without a lock, nothing has ever run here
+        return isinstance(error, BlockingIOError)
     return False
 
 
@@ -148,10 +147,8 @@ def job_of(folder: Path) -> str:
 
 def _search_epochs(config: Mapping[str, Any]) -> Any:
     """Returns the epochs of a search; with a budget of queries one per update of the controller."""
-    queries, each = (_at(config, "search", key) for key in ("queries", "samples_per_update"))
-    if isinstance(queries, int) and isinstance(each, int) and each > 0:
-        return math.ceil(queries / each)
-    return _at(config, "search", "epochs")
+    queries, each = (_count(config, "search", key) for key in ("queries", "samples_per_update"))
+    return math.ceil(queries / each) if queries and each > 0 else _at(config, "search", "epochs")
 
 
 def progress_of(folder: Path) -> str:
@@ -164,9 +161,8 @@ def progress_of(folder: Path) -> str:
         trainings = _count(config, "rank", "architectures") * _count(config, "rank", "seeds")
         own = range(_count(config, "rank", "portion"), trainings, max(1, _count(config, "rank", "portions")))
         return f"rank {len(list((folder / 'stand_alone').glob('*.json')))}/{len(own)}"
-    found = (folder / "candidates.json").exists()
-    searches = job_of(folder) in ("search", "pipeline")
-    if searches and (total := _search_epochs(config)) and not found:
+    searches = job_of(folder) in ("search", "pipeline") and not (folder / "candidates.json").exists()
+    if searches and (total := _search_epochs(config)):
         if isinstance(candidates := read_json(folder / FINALS_FOLDER / "candidates.json"), list):
             epochs = min(_count(config, "search", "finalists"), len(candidates))
             epochs *= _count(config, "search", "finalist_epochs")
@@ -179,8 +175,7 @@ def progress_of(folder: Path) -> str:
         return "latency" if "latency" in config else ""
     cells = _at(config, "search", "random_cells") or len(read_json(Path(str(config.get("random_cells")))) or ())
     each = 1 if _at(config, "retrain", "random_turns") else len(_at(config, "retrain", "random_seeds") or ())
-    trainings = len(seeds) + cells * each
-    return f"retrain {count_rows(folder / 'retrain.csv')}/{trainings * epochs}"
+    return f"retrain {count_rows(folder / 'retrain.csv')}/{(len(seeds) + cells * each) * epochs}"
 
 
 def portions_of(folder: Path, job: str) -> str:
@@ -223,12 +218,10 @@ def _is_begun(folder: Path) -> bool:
 
 def _best_reward(folder: Path) -> float | None:
     """Returns the highest reward of a search; None where it has no epoch yet."""
-    file = folder / "search.csv"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    try:
-        return float(lines[-1].split(",")[lines[0].split(",").index("best")])
-    except (IndexError, ValueError):
-        return None
+    with suppress(OSError, LookupError, ValueError, TypeError):
+        *_, last = csv.DictReader((folder / "search.csv").read_text(encoding="utf-8").splitlines())
+        return float(last["best"])
+    return None
 
 
 def _at(data: Any, *keys: str | int) -> Any:

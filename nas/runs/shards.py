@@ -25,7 +25,7 @@ def check_portion(portion: int, portions: int) -> None:
 
 
 def portion_of(work: Sequence[T], portion: int, portions: int) -> Sequence[T]:
-    """Returns every so-manieth piece, so that portions are alike where pieces grow or shrink in order.
+    """Returns every n-th piece, so that portions have similar cost where pieces grow or shrink in order.
 
     Args:
         work: All pieces.

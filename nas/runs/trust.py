@@ -1,4 +1,4 @@
-"""Which dotted names of a run folder, a model file or its card may be called: such files may come from a stranger.
+"""Trust in dotted names of a run folder, a model file or its card, which may come from a stranger.
 
 Two kinds may: what this project's own configs name, and what is defined in modules that the command itself names.
 """
@@ -52,21 +52,24 @@ def check_recorded(node: object, where: str, *, source: Path | str, modules: Col
     Args:
         node: What the file holds, interpolations not resolved; of a whole config its `imports` are checked too.
         where: Its dotted key, empty for the whole.
-        source: Of the file, for messages.
+        source: The file, for messages.
         modules: Those the command names.
 
     Raises:
         ValueError: If something that may not be called or imported is named, or a text would be looked up, in the
             environment for one. The message says what to add to the command for all of it to be trusted.
     """
-    for key, value in _entries(node, where):
+    for key, value in _nodes(node, where):
         if key.rpartition(".")[2] == "_args_":  # would pass by the check of types
             raise ValueError(f"{key} of {source} is not allowed: arguments are given by name")
-        if isinstance(value, str) and "${" in value:
-            raise ValueError(f"{key} of {source} is {value!r}; in the config of a run nothing is left to be looked up")
+        for text in (key, value):
+            if isinstance(text, str) and "${" in text:
+                raise ValueError(
+                    f"{key} of {source} is {text!r}; in the config of a run nothing is left to be looked up"
+                )
     given = node.get("imports") if isinstance(node, Mapping) and not where else None
     imports = [] if given is None else list(map(str, given)) if isinstance(given, list) else [str(given)]
-    targets = list(_targets(node, where))
+    targets = _targets(node, where)
     refused = [f"{one} (imports)" for one in imports if one not in modules]
     refused += [f"{one} ({key})" for key, one in targets if find_trusted(one, modules=modules) is None]
     if refused:
@@ -82,30 +85,21 @@ def target_modules(node: object) -> set[str]:
     return {module for module in named if module and module.partition(".")[0] != "hydra"}
 
 
-def _targets(node: object, where: str) -> Iterator[tuple[str, object]]:
-    """Yields key and dotted name of everything that a node names to be called or returned."""
+def _targets(node: object, where: str) -> list[tuple[str, object]]:
+    """Returns key and dotted name of everything that a node names to be called or returned."""
+    parts = [(key, part) for key, part in _nodes(node, where) if isinstance(part, Mapping) and "_target_" in part]
+    return [(key, part.get("path") if part["_target_"] == GET_METHOD else part["_target_"]) for key, part in parts]
+
+
+def _nodes(node: object, where: str) -> Iterator[tuple[str, object]]:
+    """Yields a node and everything below it with its dotted key."""
+    yield where, node
     if isinstance(node, Mapping):
-        if node.get("_target_") == GET_METHOD:
-            yield where, node.get("path")
-        elif "_target_" in node:
-            yield where, node["_target_"]
-    for key, value in _children(node, where):
-        yield from _targets(value, key)
-
-
-def _entries(node: object, where: str) -> Iterator[tuple[str, object]]:
-    """Yields everything below a node with its dotted key, keys themselves too, since these may be texts as well."""
-    for key, value in _children(node, where):
-        yield key, value
-        yield key, key
-        yield from _entries(value, key)
-
-
-def _children(node: object, where: str) -> Iterator[tuple[str, object]]:
-    if isinstance(node, Mapping):
-        yield from ((f"{where}.{key}".lstrip("."), value) for key, value in node.items())
+        for key, value in node.items():
+            yield from _nodes(value, f"{where}.{key}".lstrip("."))
     elif isinstance(node, list | tuple):
-        yield from ((f"{where}[{number}]", value) for number, value in enumerate(node))
+        for number, value in enumerate(node):
+            yield from _nodes(value, f"{where}[{number}]")
 
 
 def _find(module: str, name: str) -> Any:

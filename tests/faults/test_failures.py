@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from nas.command_line import running
 from nas.command_line.words import Words
-from nas.jobs.failures import MakesRunFolder, explained, kept_of
+from nas.jobs.failures import explained, kept_of
 from nas.runs.checkpoints import save_checkpoint, write_json
 from tests.commands import bound_by_permissions, nas
 
@@ -36,7 +36,7 @@ def started(command: str, *overrides: str, out: Path, monkeypatch: pytest.Monkey
     hydra = OmegaConf.create({"runtime": {"output_dir": str(out)}})
     monkeypatch.setattr(running.HydraConfig, "get", lambda: hydra)
     monkeypatch.setattr(running, "is_multirun", lambda: False)
-    monkeypatch.setattr(running, "_heed_sigterm", lambda: None)
+    monkeypatch.setattr(running.signal, "signal", lambda *_: None)
     with initialize_config_module("conf", version_base="1.3"):
         cfg = compose(command, overrides=list(overrides))
     running._run_alone(command, cfg, Words((), overrides))
@@ -143,27 +143,6 @@ def test_a_file_that_cannot_be_made_is_named_and_not_its_temporary_one(tmp_path,
     with pytest.raises(PermissionError) as error:
         write_json(tmp_path / "figures.json", {})
     assert error.value.filename == str(tmp_path / "figures.json")
-
-
-@pytest.mark.parametrize(
-    ("place", "said"),
-    [
-        ("file/run", "a file is where a folder is needed"),
-        ("file", "a file is where a folder is needed"),
-        ("n" * 300, "choose a shorter name"),
-    ],
-)
-@pytest.mark.parametrize("several", [True, False])
-def test_a_run_folder_that_cannot_be_made_ends_the_command(place, said, several, tmp_path, capsys):
-    (tmp_path / "file").write_text("")
-    hydra = {"run": {"dir": str(tmp_path / place)}, "sweep": {"dir": str(tmp_path / place)}}
-    start = MakesRunFolder().on_multirun_start if several else MakesRunFolder().on_run_start
-    with pytest.raises(SystemExit) as stopped:
-        start(OmegaConf.create({"hydra": hydra}))
-    assert stopped.value.code == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
-    assert said in line
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from nas.compute.settings import RuntimeSettings
 from nas.jobs import replay, search
 from nas.jobs.building.parts import build_runtime
 from nas.jobs.building.run_folder import opened_run
-from nas.jobs.building.search_parts import build_supernet_search
+from nas.jobs.building.search_parts import build_search
 from nas.runs.checkpoints import load_checkpoint, save_checkpoint
 from nas.runs.comparison import compare_runs, first_difference
 from nas.runs.seeds import derive_seed, seed_everything
@@ -145,7 +145,7 @@ def test_initial_weights_samples_and_batches_do_not_depend_on_the_number_of_thre
     def drawn(threads: int):
         make_runtime(RuntimeSettings(threads=threads), device="cpu")
         cfg = config("search", *SMALL, *SEARCH, *SHORT, f"runtime.threads={threads}")
-        made = build_supernet_search(cfg, build_runtime(cfg))[0]
+        made = build_search(cfg, build_runtime(cfg))[0]
         seed_everything(derive_seed(0, "epoch", 0))
         data = made.evaluator.data
         batches = data.train.batches(32, seed=5, augmentation=data.augmentation, drop_last=True)

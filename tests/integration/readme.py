@@ -56,7 +56,7 @@ def composed(command: str, *arguments: str) -> DictConfig:
     """The config of a command line, as `nas` makes it."""
     words = read_words(command, arguments)
     given = hydra_overrides(command, words)
-    if folder := words.option("--config-dir"):
+    for folder in words.folders:
         given.insert(0, f"hydra.searchpath=[file://{Path(folder).resolve()}]")
     with initialize_config_module("conf", version_base="1.3"):
         return compose(command, overrides=given)

@@ -13,7 +13,7 @@ import pytest
 from nas.compute.device import make_runtime
 from nas.compute.settings import RuntimeSettings
 from nas.data.named import synthetic
-from nas.jobs import search
+from nas.jobs import search, search_results
 from nas.jobs.building.derived_models import initial_network
 from nas.jobs.building.run_folder import opened_run
 from nas.models.genotype_files import load_genotype
@@ -141,7 +141,7 @@ def trained(tmp_path_factory):
 
     out = tmp_path_factory.mktemp("trained") / "x"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nas.jobs.search.write_front", cut)
+        patch.setattr("nas.jobs.search_results.write_front", cut)
         with pytest.raises(KeyboardInterrupt):
             searched(out)
     assert not (out / "candidates.json").exists()
@@ -332,4 +332,4 @@ def test_all_finalists_are_written_down(tmp_path):
 def test_a_search_says_how_far_its_shared_scores_can_be_trusted(number, noise, said, tmp_path):
     order = [(7 * place) % 24 for place in range(24)]
     entries = [{"reward": place, "stand_alone_reward": place + noise * order[place]} for place in range(number)]
-    assert said in search.trust([{"reward": 1.0}, *entries], tmp_path)
+    assert said in search_results.trust([{"reward": 1.0}, *entries], tmp_path)

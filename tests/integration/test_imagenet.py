@@ -19,7 +19,7 @@ from nas.data.image_data import ImageKind
 from nas.data.splits import StreamingSplit
 from nas.jobs import predict, retrain, search
 from nas.jobs.building.parts import build_data, build_runtime
-from nas.jobs.building.search_parts import build_supernet_search
+from nas.jobs.building.search_parts import build_search
 from nas.models.loading import load_model
 
 WORKERS = min(2, len(os.sched_getaffinity(0)))
@@ -82,7 +82,7 @@ def test_test_pictures_are_classified_as_they_were_tested(pictures, tmp_path, ge
 def test_a_resumed_search_sees_the_crops_of_one_that_was_not_stopped(pictures):
     runtime = build_runtime(config("search", f"data.root={pictures}"))
     alone, resumed = (
-        build_supernet_search(config("search", *SEARCH, f"data.root={pictures}", f"data.workers={workers}"), runtime)[0]
+        build_search(config("search", *SEARCH, f"data.root={pictures}", f"data.workers={workers}"), runtime)[0]
         for workers in (0, WORKERS)
     )
     assert isinstance(alone.evaluator.data.train, StreamingSplit)
@@ -95,7 +95,7 @@ def test_a_resumed_search_sees_the_crops_of_one_that_was_not_stopped(pictures):
 @pytest.mark.parametrize("autocast", ["bf16", "fp16"])
 def test_half_precision_trains_on_streamed_pictures(pictures, autocast):
     cfg = config("search", *SEARCH, f"data.root={pictures}", f"runtime.autocast={autocast}")
-    searching = build_supernet_search(cfg, build_runtime(cfg))[0]
+    searching = build_search(cfg, build_runtime(cfg))[0]
     row = searching.epoch()
     assert 0 < row["loss"] < 20
     assert all(torch.isfinite(weight).all() for weight in searching.evaluator.trainer.network.parameters())

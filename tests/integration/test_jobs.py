@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from controllers.uniform import Uniform
 from nas.jobs import latency, pipeline, retrain, search
 from nas.jobs.building.parts import build_runtime
-from nas.jobs.building.search_parts import build_supernet_search
+from nas.jobs.building.search_parts import build_search
 from nas.models.genotype_files import load_genotype, load_genotypes
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.runs.checkpoints import load_checkpoint, load_weights
@@ -111,7 +111,7 @@ def test_searches_with_every_kind_of_setting(overrides, tmp_path):
 def test_the_controller_learns_nothing_while_the_weights_of_uniform_cells_warm_up():
     tiny = [override for override in TINY if not override.startswith(("retrain", "latency", "search.epochs"))]
     cfg = config("search", *tiny, "search.epochs=4", "search.warmup=0.5", "search.resample=epoch")
-    searching = build_supernet_search(cfg, build_runtime(cfg))[0]
+    searching = build_search(cfg, build_runtime(cfg))[0]
     before = {name: value.clone() for name, value in searching.controller.policy.state_dict().items()}
 
     def trained_cells() -> int:
@@ -152,7 +152,7 @@ def test_candidates_are_distinct_sorted_and_scored_on_all_reward_images(tmp_path
 def test_random_cells_of_a_given_size_have_it(parameters):
     tiny = [override for override in TINY if not override.startswith(("retrain", "latency", "search.random"))]
     cfg = config("search", *tiny, "search.random_cells=4", "search.random_parameters=0.05")
-    entries = build_supernet_search(cfg, build_runtime(cfg))[0].random_cells(parameters=parameters)
+    entries = build_search(cfg, build_runtime(cfg))[0].random_cells(parameters=parameters)
     assert len(entries) == 4
     assert all(abs(entry["parameters"] - parameters) <= 0.05 * parameters for entry in entries)
 
@@ -160,14 +160,14 @@ def test_random_cells_of_a_given_size_have_it(parameters):
 def test_random_cells_of_a_size_that_does_not_exist_are_said_to_be_missing(capsys):
     tiny = [override for override in TINY if not override.startswith(("retrain", "latency", "search.random"))]
     cfg = config("search", *tiny, "search.random_cells=2", "search.random_parameters=0", "search_space.blocks=1")
-    assert build_supernet_search(cfg, build_runtime(cfg))[0].random_cells(parameters=1) == []
+    assert build_search(cfg, build_runtime(cfg))[0].random_cells(parameters=1) == []
     assert "0 random cells instead of 2: of 1 parameters within 0 %" in capsys.readouterr().err
 
 
 def test_random_cells_of_any_size_stay_as_they_were_drawn():
     tiny = [override for override in TINY if not override.startswith(("retrain", "latency", "search.random"))]
     cfg = config("search", *tiny, "search.random_cells=3")
-    searching = build_supernet_search(cfg, build_runtime(cfg))[0]
+    searching = build_search(cfg, build_runtime(cfg))[0]
     torch.manual_seed(derive_seed(0, "random cells"))
     drawn = [searching.space.decode(row) for row in Uniform(searching.space.decisions).sample(30).actions.tolist()]
     entries = searching.random_cells(parameters=1)

@@ -12,7 +12,7 @@ from nas.command_line.following import followed
 from nas.command_line.words import read_words
 from nas.jobs import export, latency, retrain, search
 from nas.jobs.building.parts import build_runtime
-from nas.jobs.building.search_parts import build_supernet_search
+from nas.jobs.building.search_parts import build_search
 from nas.models.genotype_files import load_genotype
 from search_spaces.classes import CanonicalClasses
 from search_spaces.nasbench201 import NASBench201Space, arch_string
@@ -75,7 +75,7 @@ def test_the_run_of_a_table_search_is_followed_by_the_benchmarks_network(tmp_pat
 
 def test_a_warm_up_draws_classes_where_it_is_asked_to():
     cfg = config("search", *SEARCH, "search.epochs=2", "search.warmup=0.5", "search.sampling=classes")
-    searching = build_supernet_search(cfg, build_runtime(cfg))[0]
+    searching = build_search(cfg, build_runtime(cfg))[0]
     torch.manual_seed(5)
     drawn = searching._propose(0, 40)
     torch.manual_seed(5)

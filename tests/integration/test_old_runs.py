@@ -14,7 +14,7 @@ import yaml
 from omegaconf import OmegaConf
 
 import nas
-from nas.jobs.building.compared_controllers import controller_config
+from nas.jobs.compare import controller_config
 from nas.models.of_runs import trained_network
 from nas.runs.old_names import current_name, with_current_names
 from tests.commands import nas as run_nas

@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 from controllers.independent import IndependentPolicy
 from controllers.reinforce import Reinforce
 from controllers.uniform import Uniform
-from nas.jobs.building.compared_controllers import controller_config
 from nas.jobs.building.config import build
+from nas.jobs.compare import controller_config
 from nas.searching.diagnostics.settings import GuardSettings
 from nas.searching.diagnostics.watch import Watch
 from nas.searching.evaluators import accuracy_reward

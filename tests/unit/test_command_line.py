@@ -72,13 +72,13 @@ def test_options_and_settings_come_in_any_order(arguments):
 
 
 def test_options_keep_their_values():
-    words = read_words("retrain", ["--config-dir", "mine/configs", "x=1", "-m", "--info", "y=2", "~z"])
-    assert words.option("-cd", "--config-dir") == "mine/configs"
-    assert words.options == ("--config-dir", "mine/configs", "-m", "--info=all")
+    words = read_words("retrain", ["--config-dir", "mine/configs", "x=1", "-m", "--cfg", "job", "y=2", "~z"])
+    assert words.folders == ["mine/configs"]
+    assert words.options == ("--config-dir", "mine/configs", "-m", "--cfg", "job")
     assert words.several
     assert words.overrides == ("x=1", "y=2", "~z")
     assert words.values == {"x": "1", "y": "2"}
-    assert read_words("runs", ["--compare", "a b", "c"]).overrides == ("compare=['a b','c']",)
+    assert read_words("runs", ["--compare", "a b", "c"]).overrides == ("compare=['a b',c]",)
 
 
 @pytest.mark.parametrize(

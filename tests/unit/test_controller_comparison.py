@@ -10,7 +10,7 @@ import torch
 from controllers.evolution import Evolution
 from controllers.uniform import Uniform
 from nas.compute.worker_pool import run_tasks
-from nas.runs.rank_tests import mann_whitney_p
+from nas.runs.intervals import mann_whitney_p
 from nas.searching.evaluators import accuracy_reward
 from nas.searching.reward_functions import latency_aware
 from nas.searching.table_lookup import open_table

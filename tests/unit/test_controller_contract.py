@@ -8,8 +8,8 @@ import torch
 from controllers import testing
 from controllers.testing import ControllerContract
 from controllers.uniform import Uniform
-from nas.jobs.building.compared_controllers import controller_config
 from nas.jobs.building.config import build
+from nas.jobs.compare import controller_config
 from tests.examples.climbing import HillClimbing
 
 

@@ -17,8 +17,8 @@ from controllers.policy_gradients import (
     ReinforceObjective,
 )
 from controllers.reinforce import Reinforce
-from nas.jobs.building.compared_controllers import controller_config
 from nas.jobs.building.config import build
+from nas.jobs.compare import controller_config
 from search_spaces.genotype import Decision
 from search_spaces.shufflenas import ShuffleNASSpace
 from tests.learners import ADAM, BASELINE, ENTROPY, learner

@@ -7,14 +7,15 @@ from nas.runs.intervals import (
     compare_pairs,
     compare_samples,
     difference_interval,
+    mann_whitney_p,
     mean_interval,
     paired_verdict,
     plus_minus,
+    signed_rank_p,
     spread,
     verdict,
     wilson_interval,
 )
-from nas.runs.rank_tests import mann_whitney_p, signed_rank_p
 
 NAMES = ("A", "B")
 

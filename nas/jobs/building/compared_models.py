@@ -1,4 +1,4 @@
-"""The models that `nas latency` sets side by side: made from run folders, files, published names and torchvision's."""
+"""The models that `nas latency` compares: made from run folders, files, published names and torchvision's."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from nas.training.evaluation import recalibrate_batch_norm
 from search_spaces.auto_shuffle import AutoShuffle
 from search_spaces.genotype import Genotype
 from search_spaces.kaleidoscope import SwitchShuffle
-from search_spaces.mixers import Mixer, Permutation
+from search_spaces.mixers import Permutation
 from search_spaces.published import PUBLISHED, PublishedModel, published_names
 
 WITHOUT_CELLS = ("shufflenet_v1", "shufflenet_v2")
@@ -55,20 +55,14 @@ def build_compared(entry: ModelEntry, cfg: DictConfig, images: ImageKind) -> Com
         ValueError: If it cannot be built for these images or with these settings.
         FileNotFoundError: If there is no such model; the message has near names.
     """
-    if (
-        not is_genotype_itself(entry.reference)
-        and not Path(entry.reference).exists()
-        and entry.reference not in PUBLISHED
-    ):
+    is_name = not is_genotype_itself(entry.reference) and not Path(entry.reference).exists()
+    if is_name and entry.reference not in (*PUBLISHED, *WITHOUT_CELLS):
         if entry.reference in torchvision_names():
             return _torchvision_model(entry, images)
-        if entry.reference not in WITHOUT_CELLS:
-            check_known(entry.reference)
-    without_cells = entry.reference in WITHOUT_CELLS and not Path(entry.reference).exists()
-    genotype = None if without_cells else load_genotype(entry.reference)
+        _check_known(entry.reference)
+    genotype = None if is_name and entry.reference in WITHOUT_CELLS else load_genotype(entry.reference)
     try:
-        made = _network_of_entry(entry, cfg, genotype)
-        return compared_network(entry, made, genotype, images)
+        return compared_network(entry, _network_of_entry(entry, cfg, genotype), genotype, images)
     except ValueError as error:
         raise ValueError(f"models: {entry.name}: {error}") from None
 
@@ -109,11 +103,9 @@ def give_weights(
     Raises:
         ValueError: If the run's weights cannot be read.
     """
-    for name in [name for name, mixer in network.named_modules() if isinstance(mixer, Mixer) and mixer.rounds]:
-        mixer = network.get_submodule(name)
+    for name, mixer in list(network.named_modules()):
         if isinstance(mixer, AutoShuffle | SwitchShuffle):
-            drawn = Permutation(torch.randperm(mixer.channels))
-            network.set_submodule(name, drawn)
+            network.set_submodule(name, Permutation(torch.randperm(mixer.channels)))
     harden_mixers(network)
     file = run_of(reference) / "weights.safetensors"
     read_metadata(file)  # a damaged file is no reason for random weights
@@ -129,7 +121,7 @@ def give_weights(
     return "random"
 
 
-def check_known(reference: str) -> None:
+def _check_known(reference: str) -> None:
     """Raises FileNotFoundError for a text that looks like a name and is none, with the names near to it."""
     if any(sign in reference for sign in "/\\.#({ ") or not reference:
         return

@@ -5,76 +5,137 @@ Config objects end here: everything built gets plain keyword arguments.
 
 import dataclasses
 import difflib
+import functools
 import importlib
 import inspect
 import json
+import textwrap
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic.dataclasses import is_pydantic_dataclass
 
+from nas.runs.configs import read_config_file
 from nas.runs.old_names import current_key
-from nas.runs.trust import target_modules
+from nas.runs.trust import check_recorded, target_modules
 from nas.settings import STRICT, problem
 
-MOST_SHOWN = 8
-"""Keys that a message lists."""
+MOST_SHOWN = 120
+"""Characters of the keys that a message lists."""
 
 
 def build(node: DictConfig, where: str, *arguments: Any, **given: Any) -> Any:
-    """Calls the `_target_` of a config node with the node's other keys.
+    """Calls the `_target_` of a config node with the node's other keys; nested nodes are built first.
 
     Args:
         node: Has a `_target_`, the dotted name of a class or function.
         where: The node's key, for messages.
-        arguments: Positional arguments beside the node's keys.
-        given: Keyword arguments beside the node's keys.
+        arguments: Positional arguments, in addition to the node's keys.
+        given: Keyword arguments, which replace the node's keys of the same names.
 
     Raises:
         ValueError: If a key is unknown, has a value of the wrong type or out of range, or is not set.
         FileNotFoundError: If what is built needs a file that is not there.
         OSError: If it needs a file or folder that cannot be read or made.
     """
-    settings = plain(node, where)
-    built = _checked(settings, where, num_positional=len(arguments))
-    if built is not settings and not given:
-        return built
+    return _built(plain(node, where), where, *arguments, **given)
+
+
+def _built(node: Mapping[str, Any], where: str, *positional: Any, **given: Any) -> Any:
+    if "_target_" not in node:
+        raise ValueError(f"{where} has no _target_ to build")
     try:
-        return instantiate(settings, *arguments, _convert_="all", **given)
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, ValidationError):
-            raise ValueError(problem(cause, where)) from cause
-        if isinstance(cause, FileNotFoundError):
-            raise FileNotFoundError(str(cause)) from cause
-        if isinstance(cause, OSError) and cause.filename is not None:
-            raise OSError(cause.errno, cause.strerror, cause.filename) from cause
-        if isinstance(cause, ValueError | TypeError | ImportError):
-            part = str(error).partition("\nfull_key: ")[2]  # of the node, where what it names could not be built
-            raise ValueError(_placed(str(cause), where, node, part=part)) from cause
-        if isinstance(cause, MemoryError | RuntimeError | OverflowError) and _is_about_size(cause):
-            raise ValueError(f"{where}: does not fit into memory: {str(cause).splitlines()[0]}") from cause
-        raise
+        target = get_object(node["_target_"])
+    except Exception as error:
+        raise ValueError(f"{where}: cannot import {node['_target_']!r}: {error}") from error
+    values = {key: value for key, value in node.items() if key not in ("_target_", "_partial_")}
+    nested = [key for key, value in values.items() if isinstance(value, dict) and "_target_" in value]
+    is_partial = bool(node.get("_partial_"))
+    _check(target, values, where, num_positional=len(positional) + is_partial, unchecked=nested)
+    values |= {key: _built(values[key], f"{where}.{key}") for key in nested} | given
+    if is_partial:
+        return functools.partial(target, *positional, **values)
+    try:
+        return target(*positional, **values)
+    except ValidationError as error:
+        raise ValueError(problem(error, where, settings=target)) from error
+    except (ValueError, TypeError, ImportError) as error:
+        raise ValueError(_placed(str(error), where, node)) from error
+    except (MemoryError, RuntimeError, OverflowError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error) and "overflow" not in str(error):
+            raise
+        raise ValueError(f"{where}: does not fit into memory: {str(error).splitlines()[0]}") from error
 
 
-def _placed(message: str, where: str, node: DictConfig, *, part: str) -> str:
-    """Returns a message about a config node, or a part of it, with the dotted key that it is about in front."""
+def _placed(message: str, where: str, node: Mapping[str, Any]) -> str:
+    """Returns a message about a config node with the dotted key that it is about in front."""
     key = message.partition(" ")[0]
     if key.startswith(f"{where}."):
         return message
-    if part and key in (OmegaConf.select(node, part) or ()):
-        return f"{where}.{part}.{message}"
     return f"{where}.{message}" if key.partition(".")[0] in node else f"{where}: {message}"
 
 
-def _is_about_size(error: Exception) -> bool:
-    return not isinstance(error, RuntimeError) or "memory" in str(error) or "overflow" in str(error)
+def _check(
+    target: Any, values: Mapping[str, Any], where: str, *, num_positional: int, unchecked: Collection[str]
+) -> None:
+    """Raises ValueError if the target does not take a key, or a value is not of the annotated type and range."""
+    try:
+        known = arguments(target, num_positional=num_positional)
+    except (TypeError, NameError, ValueError):  # not introspectable: the call itself will tell
+        return
+    if known is None:
+        return
+    for key, value in values.items():
+        if key not in known:
+            moved = current_key(f"{where}.{key}")
+            near = [moved] if moved else difflib.get_close_matches(key, known, n=2)
+            takes = f"it takes {textwrap.shorten(', '.join(known), MOST_SHOWN)}"
+            hint = f"did you mean {' or '.join(near)}?" if near else takes
+            raise ValueError(f"{where}.{key} is unknown; {hint}")
+        if key not in unchecked and not is_pydantic_dataclass(target):
+            _check_value(value, known[key], f"{where}.{key}")
+
+
+def _check_value(value: Any, hint: Any, key: str) -> None:
+    """Raises ValueError for a config value that is not of an annotated type, as far as pydantic knows the type."""
+    try:
+        adapter = TypeAdapter(hint, config=None if dataclasses.is_dataclass(hint) else STRICT)
+    except (PydanticUserError, TypeError, NameError):
+        return
+    try:
+        adapter.validate_json(json.dumps(value))  # as JSON, a list may become a tuple
+    except ValidationError as error:
+        raise ValueError(problem(error, key, of_value=True)) from None
+
+
+def arguments(function: Callable[..., Any], *, num_positional: int = 0) -> dict[str, Any] | None:
+    """Returns the annotations of the arguments that a class or function takes by name, Any where there is none.
+
+    Args:
+        function: Its `**options` count as the keys of their `TypedDict`.
+        num_positional: Arguments that are left out, the first ones.
+
+    Returns:
+        By name; None if it takes any name.
+    """
+    has_init = inspect.isclass(function) and not dataclasses.is_dataclass(function)
+    hints = typing.get_type_hints(function.__init__ if has_init else function, include_extras=True)
+    found: dict[str, Any] = {}
+    for parameter in list(inspect.signature(function).parameters.values())[num_positional:]:
+        hint = hints.get(parameter.name, Any)
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+            found[parameter.name] = hint
+        elif typing.get_origin(hint) is typing.Unpack:
+            found |= typing.get_type_hints(typing.get_args(hint)[0])
+        else:
+            return None
+    return found
 
 
 def plain(node: DictConfig, where: str) -> dict[str, Any]:
@@ -93,6 +154,13 @@ def plain(node: DictConfig, where: str) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise ValueError(f"{where} must be a group of keys, got {settings!r}")
     return {str(key): value for key, value in settings.items()}
+
+
+def merged(cfg: DictConfig, changes: Mapping[str, Any]) -> DictConfig:
+    """Returns a config in which some keys have other values, those of nested configs too."""
+    made = OmegaConf.merge(cfg, changes)
+    assert isinstance(made, DictConfig)
+    return made
 
 
 def chosen_names(key: str, given: object, known: Sequence[str]) -> list[str]:
@@ -131,81 +199,23 @@ def _imports(cfg: DictConfig) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
 
 
-def _checked(settings: Mapping[str, Any], where: str, *, num_positional: int) -> Any:
-    """Checks the keys and values of a node; returns what it builds if that is of a settings class, else the node.
-
-    Raises:
-        ValueError: If the target does not take a key, or a value is not of the annotated type and range.
-    """
-    name = settings.get("_target_")
-    if name is None:
-        raise ValueError(f"{where} has no _target_ to build")
-    try:
-        target = get_object(name)
-        known = arguments(target, num_positional=num_positional)
-    except (TypeError, NameError):  # not introspectable: the call itself will tell
-        return settings
-    except Exception as error:
-        raise ValueError(f"{where}: cannot import {name!r}: {error}") from error
-    if known is None:
-        return settings
-    values = {key: value for key, value in settings.items() if key not in ("_target_", "_partial_")}
-    for key, value in values.items():
-        if key not in known:
-            moved = current_key(f"{where}.{key}")
-            near = [moved] if moved else difflib.get_close_matches(key, known, n=2)
-            own = sorted(
-                known, key=lambda one: one not in vars(target).get("__annotations__", ())
-            )  # inherited ones last
-            some = [*own[:MOST_SHOWN], *(["..."] if len(own) > MOST_SHOWN else [])]
-            hint = f"did you mean {' or '.join(near)}?" if near else f"{name} takes {', '.join(some)}"
-            raise ValueError(f"{where}.{key} is unknown; {hint}")
-        if isinstance(value, dict) and "_target_" in value:
-            num_nested = 1 if value.get("_partial_") else 0
-            values[key] = _checked(value, f"{where}.{key}", num_positional=num_nested)
-        elif not is_pydantic_dataclass(target):
-            _check_value(value, known[key], f"{where}.{key}")
-    if not is_pydantic_dataclass(target) or any(
-        isinstance(value, dict) and "_target_" in value for value in values.values()
-    ):
-        return settings
-    try:
-        return target(**values)
-    except ValidationError as error:
-        raise ValueError(problem(error, where, settings=target)) from None
-
-
-def _check_value(value: Any, hint: Any, key: str) -> None:
-    """Raises ValueError for a config value that is not of an annotated type, as far as pydantic knows the type."""
-    try:
-        adapter = TypeAdapter(hint, config=None if dataclasses.is_dataclass(hint) else STRICT)
-    except (PydanticUserError, TypeError, NameError):
-        return
-    try:
-        adapter.validate_json(json.dumps(value))  # as JSON, a list may become a tuple
-    except ValidationError as error:
-        raise ValueError(problem(error, key, of_value=True)) from None
-
-
-def arguments(function: Callable[..., Any], *, num_positional: int = 0) -> dict[str, Any] | None:
-    """Returns the annotations of the arguments that a class or function takes by name, Any where there is none.
+def recorded_config(run: Path, cfg: DictConfig, *, parts: Collection[str] | None = None) -> DictConfig:
+    """Returns the config of a run, in which everything that is to be built is trusted; its logger is left out.
 
     Args:
-        function: Its `**options` count as the keys of their `TypedDict`.
-        num_positional: Arguments that are left out, the first ones.
+        run: Its folder.
+        cfg: Config of the command, which may name modules to be trusted.
+        parts: The top-level keys that are needed; None means all.
 
-    Returns:
-        By name; None if it takes any name.
+    Raises:
+        FileNotFoundError: If it has no config.
+        ValueError: If the config is damaged, or names what this command must not call or import.
     """
-    has_init = inspect.isclass(function) and not dataclasses.is_dataclass(function)
-    hints = typing.get_type_hints(function.__init__ if has_init else function, include_extras=True)
-    found: dict[str, Any] = {}
-    for parameter in list(inspect.signature(function).parameters.values())[num_positional:]:
-        hint = hints.get(parameter.name, Any)
-        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
-            found[parameter.name] = hint
-        elif typing.get_origin(hint) is typing.Unpack:
-            found |= typing.get_type_hints(typing.get_args(hint)[0])
-        else:
-            return None
-    return found
+    file, modules = run / "config.yaml", named_modules(cfg)
+    recorded = {
+        key: value
+        for key, value in read_config_file(file).items()
+        if key != "logger" and (parts is None or key in parts)
+    }
+    check_recorded(recorded, "", source=file, modules=modules)
+    return OmegaConf.create(recorded)

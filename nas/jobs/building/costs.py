@@ -1,13 +1,12 @@
-"""What a search counts as cost: built from the config, bound to its reward, and kept in the run folder.
+"""The costs of a search: built from the config, bound to its reward, and kept in the run folder.
 
-`cost.json` says which cost and which target a search has; `latency_table.json` holds what was measured. A run that goes
-on takes both from its folder, so that it ends as it would have without a stop.
+`cost.json` says which cost and which target a search has; `latency_table.json` holds what was measured. A resumed run
+takes both from its folder, so that it ends as it would have without a stop.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from nas.jobs.building.parts import build_derived, measure_size
 from nas.models.derived import DerivedModel
 from nas.models.inference.batch_norm_folding import fold_batch_norm
 from nas.models.inference.ready import for_inference
-from nas.runs.checkpoints import write_bytes, write_json
+from nas.runs.checkpoints import load_json, write_bytes, write_json
 from nas.searching.evaluators import RewardFunction
 from nas.searching.reward_functions import CostReward
 from nas.searching.settings import QuerySettings, SearchSettings
@@ -85,13 +84,13 @@ def build_search_costs(
     """Builds the reward of `cfg.reward` and the costs that it and the settings ask for.
 
     Args:
-        cfg: Of the job.
-        settings: Of the search.
-        space: What is searched.
+        cfg: Config of the job.
+        settings: Settings of the search.
+        space: The search space.
         network: The supernet.
-        images: For which it is.
-        runtime: Where latency is measured.
-        out: A run folder, whose files come before anything measured anew; None if there is none.
+        images: The kind of image that the network is for.
+        runtime: The device and number format of latency measurements.
+        out: A run folder, whose files replace new measurements; None if there is none.
 
     Raises:
         ValueError: If the reward is out of range, or latency is asked for of a network whose parts are not known.
@@ -110,8 +109,9 @@ def build_search_costs(
             costs["latency"], table = predictor_from_config(
                 cfg, parts, space=space, images=images, settings=settings.latency, runtime=runtime
             )
-    else:
-        costs = counted_costs(cfg, images)
+    else:  # counted on the derived model of each genotype
+        count = lru_cache(maxsize=1000)(partial(measure_size, cfg, images=images))
+        costs = {name: CountedCost(name, count) for name in ("parameters", "multiply_adds")}
     return _bound(reward, costs, chosen=chosen, space=space, table=table, out=out)
 
 
@@ -124,7 +124,7 @@ def table_costs(
         reward: The reward.
         cost: The cost of the table, if it has one.
         space: The search space.
-        out: A run folder, whose target comes before one chosen anew; None if there is none.
+        out: A run folder, whose target replaces a new one; None if there is none.
 
     Raises:
         ValueError: If the reward asks for a cost that the table does not have.
@@ -147,22 +147,22 @@ def _bound(
 ) -> SearchCosts:
     """Gives a reward the cost that it asks for, and the target of the run folder, its own, or the median."""
     record: dict[str, Any] = {"cost": FIELDS[chosen], "unit": UNITS[chosen]}
-    if isinstance(reward, CostReward):
-        if reward.cost not in costs:
-            raise ValueError(f"the reward asks for the cost {reward.cost}, got {', '.join(costs)}")
-        file = None if out is None else out / "cost.json"
-        if file is not None and file.exists():
-            record = json.loads(file.read_text(encoding="utf-8"))
-        else:
-            given = reward.target
-            record |= {
-                "reward_cost": FIELDS[reward.cost],
-                "target_unit": UNITS[reward.cost],
-                "target": median_cost(costs[reward.cost], space) if given is None else given,
-                "target_from": "median of 100 random genotypes" if given is None else "given",
-            }
-        reward = reward.bind(costs[reward.cost], target=record["target"])
-    return SearchCosts(costs, chosen, reward, record, table)
+    if not isinstance(reward, CostReward):
+        return SearchCosts(costs, chosen, reward, record, table)
+    if reward.cost not in costs:
+        raise ValueError(f"the reward asks for the cost {reward.cost}, got {', '.join(costs)}")
+    if out is not None and (out / "cost.json").exists():
+        record = load_json(out / "cost.json")
+    else:
+        given = reward.target
+        record |= {
+            "reward_cost": FIELDS[reward.cost],
+            "target_unit": UNITS[reward.cost],
+            "target": median_cost(costs[reward.cost], space) if given is None else given,
+            "target_from": "median of 100 random genotypes" if given is None else "given",
+        }
+    bound = reward.bind(costs[reward.cost], target=record["target"])
+    return SearchCosts(costs, chosen, bound, record, table)
 
 
 def share_search_costs(
@@ -197,8 +197,8 @@ def parts_of(network: nn.Module, space: WeightSharingSpace, *, image_shape: tupl
     Raises:
         ValueError: If they are not known of its class.
     """
-    first = space.decode([0] * len(space.decisions))
-    return NetworkParts(network, space.candidates(), genotype=first, image_shape=image_shape)
+    genotype = space.decode([0] * len(space.decisions))
+    return NetworkParts(network, space.candidates(), genotype=genotype, image_shape=image_shape)
 
 
 def predictor_from_config(
@@ -226,19 +226,8 @@ def model_builder(cfg: DictConfig, images: ImageKind, *, runtime: Runtime) -> Ca
     """Returns what makes the model of a genotype as inference has it, with random weights, on the device."""
 
     def build_model(genotype: Genotype) -> nn.Module:
-        network = build_derived(cfg, genotype, images)
-        ready = for_inference(network, genotype)
+        ready = for_inference(build_derived(cfg, genotype, images), genotype)
         fold_batch_norm(ready)
         return DerivedModel(runtime.place(ready), genotype).eval()
 
     return build_model
-
-
-def counted_costs(cfg: DictConfig, images: ImageKind) -> dict[str, Cost]:
-    """Returns `parameters` and `multiply_adds`, counted on the derived model of each genotype."""
-
-    @lru_cache(maxsize=1000)
-    def count(genotype: Genotype) -> Mapping[str, Any]:
-        return measure_size(cfg, genotype, images)
-
-    return {name: CountedCost(name, count) for name in ("parameters", "multiply_adds")}

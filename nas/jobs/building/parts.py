@@ -1,4 +1,4 @@
-"""What jobs build from the config: space, data, networks."""
+"""The parts that several jobs build from the config: runtime, data, genotype, networks."""
 
 import functools
 import math
@@ -76,18 +76,10 @@ def build_data(cfg: DictConfig, runtime: Runtime) -> ImageData:
             images or the ranks.
         FileNotFoundError: If the data set is not there.
     """
-    splits: dict[str, Literal["train", "full"]] = {
-        "search": "train",
-        "evaluator.training": "train",
-        "retrain": "full",
-    }
-    found = {group: OmegaConf.select(cfg, group) for group in splits}
+    splits: dict[str, Literal["train", "full"]] = {"search": "train", "evaluator.training": "train", "retrain": "full"}
     # An experiment may set keys of other commands too, and not every search has batches.
-    groups = {
-        group: settings
-        for group, settings in found.items()
-        if settings is not None and "_target_" in settings and "batch_size" in settings
-    }
+    found: dict[str, Any] = {group: OmegaConf.select(cfg, group) or {} for group in splits}
+    groups = {group: settings for group, settings in found.items() if {"_target_", "batch_size"} <= settings.keys()}
     for group, settings in groups.items():
         runtime.ranks.check_batch_size(settings.batch_size, where=group)
     data: ImageData = build(cfg.data, "data", device=runtime.device)
@@ -186,20 +178,14 @@ def merge_name(cfg: DictConfig) -> str:
 
 def command_line(command: str, *overrides: str) -> str:
     """Returns a command to suggest: `overrides`, and those of this run that concern data, network and device."""
-    given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    kept = [
-        override
-        for override in given
-        if override.startswith(("data", "network", "device", "runtime", "experiment=", "imports="))
-    ]
-    network = HydraConfig.get().runtime.choices.get("network") if HydraConfig.initialized() else None
+    if not HydraConfig.initialized():
+        return shlex.join(["nas", command, *overrides])
+    hydra = HydraConfig.get()
+    of_machine_and_network = ("data", "network", "device", "runtime", "experiment=", "imports=")
+    kept = [override for override in hydra.overrides.task if override.startswith(of_machine_and_network)]
+    network = hydra.runtime.choices.get("network")
     if network not in (None, "shufflenasnet") and f"network={network}" not in kept:
         kept.append(f"network={network}")  # chosen by the search space or by the genotype
-    return shlex.join(["nas", command, *_config_folder(), *overrides, *kept])
-
-
-def _config_folder() -> list[str]:
-    """Returns the option that names a folder of the user's own configs, if there is one."""
-    sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
-    folders = [shown(Path(source.path)) for source in sources if source.provider == "command-line"]
-    return [word for folder in folders for word in ("--config-dir", folder)]
+    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    options = [word for folder in folders for word in ("--config-dir", shown(Path(folder)))]
+    return shlex.join(["nas", command, *options, *overrides, *kept])

@@ -1,6 +1,5 @@
 """The searches to be ranked, read back from their run folders, finished or not, and what they predict of cells."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,10 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from nas.compute.device import Runtime
-from nas.jobs.building.config import import_extensions, plain
-from nas.jobs.building.recorded import recorded_config
-from nas.jobs.building.search_parts import build_supernet_search
-from nas.runs.checkpoints import load_checkpoint
+from nas.jobs.building.config import import_extensions, merged, plain, recorded_config
+from nas.jobs.building.derived_models import search_state
+from nas.jobs.building.search_parts import build_search
+from nas.runs.checkpoints import load_json
 from nas.runs.console import shown
 from nas.runs.seeds import derive_seed
 from nas.searching.search import Search
@@ -84,8 +83,7 @@ def run_config(folder: Path, cfg: DictConfig) -> DictConfig:
         ValueError: If the run is not a search with shared weights, or names modules of somebody's own that the command
             does not.
     """
-    file = folder / "config.yaml"
-    if not file.is_file():
+    if not (folder / "config.yaml").is_file():
         run = Path("results/runs") / folder
         hint = f"did you mean run={run}?" if run.is_dir() else "`nas search` makes such folders"
         raise FileNotFoundError(f"no run at {folder}; {hint}")
@@ -93,32 +91,30 @@ def run_config(folder: Path, cfg: DictConfig) -> DictConfig:
     needed = ("search", "search_space", "controller", "network", "data", "reward", "seed")
     if any(OmegaConf.select(read, key) is None for key in needed):
         raise ValueError(f"{shown(folder)} is not the run folder of `nas search` or `nas pipeline`")
-    if OmegaConf.select(read, "table") is not None or OmegaConf.select(read, "evaluator") is not None:
+    if any(OmegaConf.select(read, key) is not None for key in ("table", "evaluator")):
         raise ValueError(f"{shown(folder)} searched without shared weights; there is nothing to rank")
     import_extensions(read)
-    joined = OmegaConf.merge(read, {"data": plain(cfg.data, "data")})
-    assert isinstance(joined, DictConfig)
-    return joined
+    return merged(read, {"data": plain(cfg.data, "data")})
 
 
 def read_runs(cfg: DictConfig, runtime: Runtime) -> list[RankedRun]:
-    """Reads the searches, and checks that their cells can be held against the same stand-alone trainings.
+    """Reads the searches, and checks that their cells can be compared with the same stand-alone trainings.
 
     Raises:
         FileNotFoundError: If a folder holds no run, or no checkpoint.
         ValueError: If the runs differ in search space or data, or a folder holds something else.
     """
     folders = run_folders(cfg)
-    names = [folder.resolve().name for folder in folders]
-    if len(set(names)) < len(names):
-        names = [str(folder) for folder in folders]
-    runs = [_read_run(name, folder, cfg, runtime) for name, folder in zip(names, folders, strict=True)]
+    alike = len({folder.resolve().name for folder in folders}) < len(folders)
+    runs = [_read_run(str(one) if alike else one.resolve().name, one, cfg, runtime) for one in folders]
     first = runs[0].search
     for run in runs[1:]:
         if _meaning(run.search.space) != _meaning(first.space):
-            raise ValueError(f"{run.name} searches another space than {names[0]}; rank them one by one")
+            raise ValueError(f"{run.name} searches another space than {runs[0].name}; rank them one by one")
         if run.search.evaluator.data.record != first.evaluator.data.record:
-            raise ValueError(f"{run.name} has other images, or another split, than {names[0]}; rank them one by one")
+            raise ValueError(
+                f"{run.name} has other images, or another split, than {runs[0].name}; rank them one by one"
+            )
     return runs
 
 
@@ -130,10 +126,8 @@ def _meaning(space: SearchSpace) -> Sequence[object]:
 
 def _read_run(name: str, folder: Path, cfg: DictConfig, runtime: Runtime) -> RankedRun:
     own = run_config(folder, cfg)
-    state = load_checkpoint(folder / "checkpoint.pt")
-    if state is None or not {"network", "controller", "rows"} <= set(state):
-        raise FileNotFoundError(f"no shared weights at {shown(folder / 'checkpoint.pt')}; `nas search` writes them")
-    search, _ = build_supernet_search(own, runtime, out=folder)
+    state = search_state(folder)
+    search, _ = build_search(own, runtime, out=folder)
     try:
         search.evaluator.load_weights(state)
         search.controller.load_state_dict(state["controller"])
@@ -159,8 +153,7 @@ def predict(cfg: DictConfig, settings: RankSettings, runs: Sequence[RankedRun]) 
     if earlier is None:
         check_pool(len(pool), count=settings.architectures - settings.policy_architectures)
     pool_scores = [_own_scores(one, pool, title=f"scoring uniform draws, {one.name}") for one in runs]
-    searches = [one.search for one in runs]
-    chosen = earlier or choose_cells(searches, pool, pool_scores, settings=settings, seed=cfg.seed)
+    chosen = earlier or choose_cells([one.search for one in runs], pool, pool_scores, settings=settings, seed=cfg.seed)
     cells: list[dict[str, Any]] = [{**cell.to_dict(), "shared": {}, "log_prob": {}} for cell in chosen]
     genotypes = [cell.genotype for cell in chosen]
     described = {}
@@ -172,11 +165,13 @@ def predict(cfg: DictConfig, settings: RankSettings, runs: Sequence[RankedRun]) 
             cell["shared"][one.name] = shared[place]
             if policy is not None:
                 cell["log_prob"][one.name] = policy[place]
-        equal = np.ones(len(pool))
-        thresholds = {name: best_threshold(scores, equal, fraction=part) for name, part in FRACTIONS.items()}
+        thresholds = {
+            name: best_threshold(scores, np.ones(len(pool)), fraction=part) for name, part in FRACTIONS.items()
+        }
         described[one.name] = {**one.described(), "mode": modes[0].name, "thresholds": thresholds}
-    images = {"reward_images": len(first.evaluator.data.reward), "uniform_draws": len(pool)}
-    return {"runs": described, **images, "data": first.evaluator.data.record, "cells": cells}
+    data = first.evaluator.data
+    images = {"reward_images": len(data.reward), "uniform_draws": len(pool)}
+    return {"runs": described, **images, "data": data.record, "cells": cells}
 
 
 def _own_scores(ranked: RankedRun, genotypes: Sequence[Genotype], *, title: str) -> Array:
@@ -196,7 +191,7 @@ def _earlier_cells(folder: Path, ranked: RankedRun, settings: RankSettings) -> l
     if not file.is_file():
         raise FileNotFoundError(f"no ranked cells at {file}; cells=RUN takes the run folder of an earlier `nas rank`")
     try:
-        cells = [ChosenCell.from_dict(entry) for entry in json.loads(file.read_text(encoding="utf-8"))["cells"]]
+        cells = [ChosenCell.from_dict(entry) for entry in load_json(file)["cells"]]
     except (ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{file} holds no ranked cells: {error}") from error
     if len(cells) < min(settings.top):

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -29,10 +28,10 @@ RESULTS = ("genotype.json", "candidates.json", "weights.safetensors")
 def opened_run(cfg: DictConfig, out: Path, *, runtime: Runtime, command: str) -> Iterator[None]:
     """Holds a run folder while the context lasts; writes `config.yaml` and `environment.json` into it.
 
-    Where a run goes on in another environment than it began in, a note names what differs, since the results may then.
+    Where a run is resumed in another environment than it began in, a note names the differences.
 
     Args:
-        cfg: Of the job.
+        cfg: Config of the job.
         out: The folder.
         runtime: How tensors are placed and computed.
         command: The job's name, such as `search`.
@@ -70,16 +69,13 @@ def joint_run(cfg: DictConfig, out: Path, *, runtime: Runtime, command: str) -> 
     The other ranks' `out` is a folder of their own that nobody reads.
     """
     with ExitStack() as stack:
-
-        def hold() -> None:
-            stack.enter_context(opened_run(cfg, out, runtime=runtime, command=command))
-
-        runtime.ranks.from_first(hold)
+        run = opened_run(cfg, out, runtime=runtime, command=command)
+        runtime.ranks.from_first(lambda: stack.enter_context(run))
         yield
 
 
 def keep_data(out: Path, record: Mapping[str, Any]) -> None:
-    """Writes `data.json`, what is known of the data; a run that goes on, perhaps elsewhere, must find the same.
+    """Writes `data.json`, what is known of the data; a run that is resumed, perhaps elsewhere, must find the same.
 
     Raises:
         ValueError: If the run was begun with other data.
@@ -94,16 +90,22 @@ def keep_data(out: Path, record: Mapping[str, Any]) -> None:
     write_json(file, record)
 
 
+def write_report(file: Path, figures: Mapping[str, Any], runtime: Runtime, *, seed: int) -> dict[str, Any]:
+    """Writes what a job came to as JSON, with the machine and the versions by which it did; returns all of it."""
+    report = {**figures, "environment": environment(runtime, seed=seed)}
+    write_json(file, report)
+    return report
+
+
 def _data_digest(record: Mapping[str, Any]) -> Any:
     return record.get("data_sha256", record.get("files_sha256", record.get("sha256")))
 
 
 def _write_environment(file: Path, found: dict[str, object]) -> None:
-    """Writes the environment down; that of the first start is kept beside it if it differs."""
+    """Writes the environment down; that of the first start is kept as well if it differs."""
     known = read_json(file)
     before = known.get("begun_with", known) if isinstance(known, dict) else {}
-    differences = environment_differences(before, found) if before else []
-    if differences:
+    if before and (differences := environment_differences(before, found)):
         note("warning: this run began in another environment, its results may differ: " + "; ".join(differences))
         found = {**found, "begun_with": before}
     write_json(file, found)
@@ -111,23 +113,21 @@ def _write_environment(file: Path, found: dict[str, object]) -> None:
 
 def _input_digests(cfg: DictConfig) -> dict[str, str]:
     """Returns digests of the files that a config names as genotypes."""
-    digests = {}
+    digests: dict[str, str] = {}
     for key in ("genotype", "random_cells"):
         given = OmegaConf.select(cfg, key)
-        named = isinstance(given, str) and not is_genotype_itself(given)
-        path = split_reference(given)[0] if named else None
-        path = path / "genotype.json" if path is not None and path.is_dir() else path
-        if path is not None and path.is_file():
-            digests[key] = file_digest(path)
+        if isinstance(given, str) and not is_genotype_itself(given):
+            path = split_reference(given)[0]
+            path = path / "genotype.json" if path.is_dir() else path
+            digests |= {key: file_digest(path)} if path.is_file() else {}
     return digests
 
 
 def _write_digests(out: Path) -> None:
     """Writes digests of what a run used and made, once it is done."""
     data = read_json(out / "data.json")
-    kept = {"data": _data_digest(data)} if data else {}
     made = {name: file_digest(out / name) for name in RESULTS if (out / name).is_file()}
-    write_json(out / DONE_FILE, {**kept, **made})
+    write_json(out / DONE_FILE, {"data": _data_digest(data), **made} if data else made)
 
 
 @contextmanager
@@ -136,14 +136,11 @@ def _locked(out: Path) -> Iterator[None]:
     while True:
         try:
             out.mkdir(parents=True, exist_ok=True)
-        except FileExistsError:
-            if _is_other_than_folder(out):
+            lock = (out / ".lock").open("w")
+        except (FileExistsError, FileNotFoundError):
+            if not out.is_dir() and (out.is_symlink() or out.exists()):
                 raise
             continue  # somebody has just removed the folder, which was there a moment ago
-        try:
-            lock = (out / ".lock").open("w")
-        except FileNotFoundError:  # and now
-            continue
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -152,13 +149,6 @@ def _locked(out: Path) -> Iterator[None]:
             if _is_at(lock, out / ".lock"):  # else its holder has removed the folder meanwhile
                 yield
                 return
-
-
-def _is_other_than_folder(path: Path) -> bool:
-    try:
-        return not stat.S_ISDIR(path.lstat().st_mode)
-    except FileNotFoundError:
-        return False
 
 
 def _is_at(file: IO[str], path: Path) -> bool:
@@ -180,5 +170,5 @@ def _remove_if_bare(out: Path) -> None:
         for path in sorted(setup, key=lambda path: path.name == ".lock"):
             path.unlink()
         if not kept:
-            with suppress(OSError):  # somebody has just opened the lock anew
+            with suppress(OSError):  # another process has just opened the lock
                 out.rmdir()

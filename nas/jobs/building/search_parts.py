@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -14,10 +14,8 @@ from nas.jobs.building.config import build, plain
 from nas.jobs.building.costs import SearchCosts, share_search_costs, table_costs
 from nas.jobs.building.derived_models import derived_network_config, training_pool
 from nas.jobs.building.parts import build_data, build_network
-from nas.jobs.watching import build_controller
 from nas.runs.seeds import derive_seed, seed_everything
 from nas.searching.cell_files import first_cells, read_values
-from nas.searching.evaluators import Evaluator
 from nas.searching.finals import finals_data
 from nas.searching.search import Search
 from nas.searching.settings import QuerySettings, SearchSettings, StandAloneSettings
@@ -28,7 +26,6 @@ from nas.searching.table_lookup import TableEvaluator
 from nas.training.trainers import make_trainer
 from search_spaces.space import SearchSpace, WeightSharingSpace
 
-EvaluatorT = TypeVar("EvaluatorT", bound=Evaluator)
 TRAININGS_FOLDER = "trainings"
 """The folder of a run with the results of its stand-alone trainings."""
 
@@ -51,23 +48,48 @@ def build_search(cfg: DictConfig, runtime: Runtime, *, out: Path | None = None) 
     looked_up, alone = (OmegaConf.select(cfg, key) is not None for key in ("table", "evaluator"))
     if (looked_up or alone) and not runtime.ranks.alone:
         raise ValueError("a search without shared weights has no use for torchrun; start it without")
-    if looked_up:
-        return _build_table_search(cfg, out)
-    return _build_stand_alone_search(cfg, runtime, out) if alone else build_supernet_search(cfg, runtime, out=out)
-
-
-def build_supernet_search(
-    cfg: DictConfig, runtime: Runtime, *, out: Path | None = None
-) -> tuple[Search[SharedWeights], SearchCosts]:
-    """Builds a search with shared weights; see `build_search`."""
     settings = build(cfg.search, "search")
-    if not isinstance(settings, SearchSettings):
+    if isinstance(settings, QuerySettings) and not (looked_up or alone):
         raise ValueError(
             "settings@search=queries is for exact rewards: evaluator=stand_alone trains every cell, "
             "experiment=nasbench201 table.path=FILE looks cells up"
         )
-    space: WeightSharingSpace = build(cfg.search_space, "search_space")
+    if isinstance(settings, SearchSettings) and (looked_up or alone):
+        raise ValueError(
+            f"a search with evaluator={'table' if looked_up else 'stand_alone'} needs settings@search=queries, "
+            "which that has set"
+        )
+    space = build(cfg.search_space, "search_space")
     controller = build_controller(cfg, space)
+    make = _table_evaluator if looked_up else _stand_alone_evaluator if alone else _shared_weights
+    evaluator, costs = make(cfg, settings, space, runtime, out)
+    given: dict[str, Any] = {}
+    if isinstance(settings, QuerySettings):
+        given["first"] = first_cells(settings.warm_up, space, seed=derive_seed(cfg.seed, "warm-up"))
+        if settings.warm_start is not None:
+            given["known"] = read_values(settings.warm_start, space, column="reward")
+    search = Search(
+        settings=settings,
+        seed=cfg.seed,
+        space=space,
+        controller=controller,
+        evaluator=evaluator,
+        renew=partial(build_controller, cfg, space),
+        **given,
+    )
+    return search, costs
+
+
+def build_controller(cfg: DictConfig, space: SearchSpace, restart: int = 0) -> Controller:
+    """Makes the controller of `cfg.controller`, for each restart another one; the seed fixes all of them."""
+    seed_everything(derive_seed(cfg.seed, "controller", *([restart] if restart else [])))
+    controller: Controller = build(cfg.controller, "controller", space.decisions)
+    return controller
+
+
+def _shared_weights(
+    cfg: DictConfig, settings: SearchSettings, space: WeightSharingSpace, runtime: Runtime, out: Path | None
+) -> tuple[SharedWeights, SearchCosts]:
     data = build_data(cfg, runtime)
     seed_everything(derive_seed(cfg.seed, "weights"))
     network = runtime.place(build_network(cfg, space.candidates(), data.kind))
@@ -98,13 +120,16 @@ def build_supernet_search(
         reward=costs.reward,
         costs=costs.costs,
     )
-    return _search(cfg, settings, space, controller, evaluator), costs
+    return evaluator, costs
 
 
-def _build_table_search(cfg: DictConfig, out: Path | None) -> tuple[Search[TableEvaluator], SearchCosts]:
-    settings = _query_settings(cfg, evaluator="table")
-    space: SearchSpace = build(cfg.search_space, "search_space")
-    controller = build_controller(cfg, space)
+def _table_evaluator(
+    cfg: DictConfig,
+    settings: QuerySettings,
+    space: SearchSpace,
+    runtime: Runtime,  # noqa: ARG001
+    out: Path | None,
+) -> tuple[TableEvaluator, SearchCosts]:
     reward = build(cfg.reward, "reward")
     lookup, cost = build(cfg.table, "table")
     costs = table_costs(reward, cost, space=space, out=out)
@@ -112,29 +137,19 @@ def _build_table_search(cfg: DictConfig, out: Path | None) -> tuple[Search[Table
         raise ValueError(f"search.cost={settings.cost} is not in the table; table.cost names its column of costs")
     if settings.random_parameters is not None and "parameters" not in costs.costs:
         raise ValueError("search.random_parameters must be null: the table does not say how many parameters a cell has")
-    return _search(
-        cfg, settings, space, controller, TableEvaluator(lookup=lookup, reward=costs.reward, cost=cost)
-    ), costs
+    return TableEvaluator(lookup=lookup, reward=costs.reward, cost=cost), costs
 
 
-def _build_stand_alone_search(
-    cfg: DictConfig, runtime: Runtime, out: Path | None
-) -> tuple[Search[StandAlone], SearchCosts]:
+def _stand_alone_evaluator(
+    cfg: DictConfig, settings: QuerySettings, space: WeightSharingSpace, runtime: Runtime, out: Path | None
+) -> tuple[StandAlone, SearchCosts]:
     assert out is not None, "the results of trainings are kept in the run folder"
-    settings = _query_settings(cfg, evaluator="stand_alone")
     alone: StandAloneSettings = build(cfg.evaluator, "evaluator")
-    space: WeightSharingSpace = build(cfg.search_space, "search_space")
-    controller = build_controller(cfg, space)
     data = build_data(cfg, runtime)
     derived = derived_network_config(cfg, alone.training)
+    network = build_network(derived, space.candidates(), data.kind)
     costs = share_search_costs(
-        derived,
-        settings,
-        space=space,
-        network=build_network(derived, space.candidates(), data.kind),
-        images=data.kind,
-        runtime=runtime,
-        out=out,
+        derived, settings, space=space, network=network, images=data.kind, runtime=runtime, out=out
     )
     check_accuracy_reward(costs.reward, space)
     workers = num_processes(settings.samples_per_update, workers=alone.workers, device=runtime.device.type)
@@ -147,34 +162,4 @@ def _build_stand_alone_search(
         reward=costs.reward,
         costs=costs.costs,
     )
-    return _search(cfg, settings, space, controller, evaluator), costs
-
-
-def _search(
-    cfg: DictConfig,
-    settings: SearchSettings | QuerySettings,
-    space: SearchSpace,
-    controller: Controller,
-    evaluator: EvaluatorT,
-) -> Search[EvaluatorT]:
-    given: dict[str, Any] = {}
-    if isinstance(settings, QuerySettings):
-        given["first"] = first_cells(settings.warm_up, space, seed=derive_seed(cfg.seed, "warm-up"))
-        if settings.warm_start is not None:
-            given["known"] = read_values(settings.warm_start, space, column="reward")
-    return Search(
-        settings=settings,
-        seed=cfg.seed,
-        space=space,
-        controller=controller,
-        evaluator=evaluator,
-        renew=partial(build_controller, cfg, space),
-        **given,
-    )
-
-
-def _query_settings(cfg: DictConfig, *, evaluator: str) -> QuerySettings:
-    settings = build(cfg.search, "search")
-    if not isinstance(settings, QuerySettings):
-        raise ValueError(f"a search with evaluator={evaluator} needs settings@search=queries, which that has set")
-    return settings
+    return evaluator, costs

@@ -12,7 +12,7 @@ from nas.settings import STRICT, ImageShape, Inside
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ReportSettings:
-    """What a report holds.
+    """Settings of a report.
 
     Attributes:
         title: Heading of the page; null: the runs' names.
@@ -25,7 +25,7 @@ class ReportSettings:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class PredictorTestSettings:
-    """What the predictor of latencies is tested on.
+    """Settings of the test of the latency predictor.
 
     Attributes:
         genotypes: Genotypes drawn at random and measured end to end, none of them used for the correction.
@@ -42,7 +42,7 @@ class PredictorTestSettings:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ScoreSettings:
-    """On what cells are scored untrained.
+    """The images on which cells are scored untrained.
 
     Attributes:
         batch_size: Training images; arXiv:2101.08134 takes 64.
@@ -53,12 +53,12 @@ class ScoreSettings:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TabulateSettings:
-    """Which cells a table is made of.
+    """The cells of a table.
 
     Attributes:
         cells: Distinct cells, as many in each bin.
-        bins: Of size: each around an evenly spaced quantile of the parameters of cells drawn uniformly.
-        width: Of a bin, as a share of its centre; size tells cells of a narrow bin apart no more.
+        bins: Bins of size, each around an evenly spaced quantile of the parameters of cells drawn uniformly.
+        width: Width of a bin as a share of its centre; within a narrow bin, size does not distinguish cells.
         workers: Processes, one thread each; null: as many as there are cores, and 1 on a GPU.
     """
 
