@@ -1,4 +1,4 @@
-"""Scoring a network as it stands, and the statistics of its batch norms for that."""
+"""Scoring a network without training it, and the statistics of its batch norms for that."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -74,11 +74,14 @@ def evaluate_paths(
                 num_images += len(labels)
             totals.append(torch.zeros(2, device=device) if scorer.totals is None else scorer.totals)
             counts.append(num_images)
-        on_host: Iterable[Tensor] = torch.stack(totals).cpu() if totals else []
-        if not ranks.alone and totals:
-            on_host = ranks.sum_(torch.stack([*on_host]).double())
-            counts = ranks.sum_(torch.tensor(counts)).tolist()
-        return [read_score(row, count) for row, count in zip(on_host, counts, strict=True)]
+        if not totals:
+            return []
+        sums = torch.stack(totals).cpu()
+    if not ranks.alone:
+        sums, counts = ranks.sum_(sums.double()), ranks.sum_(torch.tensor(counts)).tolist()
+    if 0 in counts:
+        raise ValueError(NO_BATCHES)
+    return [Score(*(row / count).tolist()) for row, count in zip(sums, counts, strict=True)]
 
 
 @dataclass(slots=True)
@@ -130,18 +133,14 @@ def batch_statistics(network: nn.Module) -> Iterator[None]:
 
     ENAS rewards a path this way: the running statistics of a supernet are a mixture over all its paths.
     """
-    training = network.training
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    network.eval()
-    for norm in norms:
-        norm.train()
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
+    with _only_norms_training(network) as norms:
         for norm in norms:
-            norm.track_running_stats = True
-        network.train(training)
+            norm.track_running_stats = False
+        try:
+            yield
+        finally:
+            for norm in norms:
+                norm.track_running_stats = True
 
 
 @torch.no_grad()
@@ -149,21 +148,31 @@ def recalibrate_batch_norm(
     network: nn.Module, batches: Batches, genotype: Genotype | None, *, autocast: torch.dtype | None = None
 ) -> None:
     """Sets the path's running statistics to the mean over the batches (of training images), weights untouched."""
+    with _only_norms_training(network) as norms:
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+        for number, (images, _) in enumerate(batches, start=1):
+            for norm in norms:
+                norm.momentum = 1 / number  # a cumulative average; torch's own would wait for the device at every norm
+            with autocasting(images, autocast):
+                network(images, genotype)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+@contextlib.contextmanager
+def _only_norms_training(network: nn.Module) -> Iterator[list[nn.BatchNorm2d]]:
+    """Within the context batch norm is in training mode and all else evaluates; gives the batch norms."""
     training = network.training
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
     network.eval()
     for norm in norms:
-        norm.reset_running_stats()
         norm.train()
-    for number, (images, _) in enumerate(batches, start=1):
-        for norm in norms:
-            norm.momentum = 1 / number  # a cumulative average; torch's own would wait for the device at every norm
-        with autocasting(images, autocast):
-            network(images, genotype)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.train(training)
+    try:
+        yield norms
+    finally:
+        network.train(training)
 
 
 def autocasting(images: Tensor, dtype: torch.dtype | None) -> torch.autocast:
@@ -179,15 +188,3 @@ def batch_totals(mean_loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
     highest, predicted = logits.max(dim=1)  # a NaN counts as the highest
     right = ((predicted == labels) & highest.isfinite()).sum()
     return torch.stack([mean_loss * len(labels), right.to(mean_loss.dtype)])
-
-
-def read_score(totals: Tensor | None, num_images: int) -> Score:
-    """Reads summed totals back, which waits for the device.
-
-    Raises:
-        ValueError: If there were no images.
-    """
-    if totals is None or not num_images:
-        raise ValueError(NO_BATCHES)
-    loss, right = (totals / num_images).tolist()
-    return Score(loss=loss, accuracy=right)

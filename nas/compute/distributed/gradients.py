@@ -1,17 +1,36 @@
-"""One tensor for all that the ranks tell one another in a step: the gradients of a path, and the scores of its images.
+"""Mean gradients over the ranks: by torch where all steps use the same weights, and by one tensor in a search.
 
-For a search: the weights used differ from step to step and from rank to rank, for which `DistributedDataParallel` is
-not made. A path has some hundred weight tensors. To send each by itself would take as long as the step; end to end they
+In a search the weights used differ from step to step and from rank to rank, for which `DistributedDataParallel` is not
+made. A path has some hundred weight tensors. To send each by itself would take as long as the step; end to end they
 are one message. With a cell of its own on every rank, a weight is stepped on all ranks if it is used on any.
 """
 
+import warnings
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from nas.compute.distributed.ranks import Ranks
 
 Groups = list[list[Tensor]]
 """Weights by group of the optimizer."""
+
+
+def data_parallel(network: nn.Module) -> nn.Module:
+    """Wraps a network so that a backward pass averages its gradients over the ranks; all ranks call it.
+
+    Every pass must use the same weights. Those that the first one does not use, such as an auxiliary head that is left
+    out, get no gradient. Running statistics stay each rank's own. State dicts are taken of the network itself.
+
+    Args:
+        network: On its device; compiled already if it is to be.
+    """
+    # Strides of dimensions of size 1 are compared as well, as those of depthwise convolutions.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view")
+    wrapped = DistributedDataParallel(network, gradient_as_bucket_view=True, static_graph=True)
+    wrapped.broadcast_buffers = False  # as an argument it is deprecated since torch 2.13, and had no successor before
+    return wrapped
 
 
 def count_touching(groups: Groups, ranks: Ranks) -> list[list[int]]:
