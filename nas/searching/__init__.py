@@ -2,8 +2,7 @@
 
 Modules:
     cell_files: Cells with figures from files: rewards known before, scores that a search begins with.
-    choice_shares: How often a controller chose what, and how likely its policy makes it.
-    diagnostics/: Whether a search is healthy: what every epoch is recorded by, and when a user is warned.
+    diagnostics/: The figures that record every epoch of a search, and the rules by which a user is warned.
     evaluators: The protocol of an evaluator, which rewards architectures, and of a reward function.
     finals: The best candidates of a search trained stand-alone before one of them is called found.
     random_cells: The cells of the random baseline.

@@ -10,7 +10,7 @@ import torch
 
 from nas.models.genotype_files import load_genotype
 from nas.searching.settings import WarmUpSettings
-from nas.searching.table_files import read_text
+from nas.searching.table_files import number, read_text
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
 
@@ -40,17 +40,17 @@ def read_cells(path: str | Path, space: SearchSpace) -> list[tuple[Genotype, dic
     rows = csv.DictReader(io.StringIO(read_text(file), newline=""))
     names = list(rows.fieldnames or [])
     found = []
-    for row in rows:
-        whole = {name: row[name] or "" for name in names}
-        try:
+    try:
+        for row in rows:
+            whole = {name: row[name] or "" for name in names}
             if ACTIONS in names:
                 genotype = space.decode([int(word) for word in whole[ACTIONS].split()])
             else:
                 genotype = load_genotype(whole[names[0]])
                 space.encode(genotype)  # only to check it
-        except (ValueError, FileNotFoundError) as error:
-            raise ValueError(f"{file}, line {rows.line_num}: {error}") from None
-        found.append((genotype, whole))
+            found.append((genotype, whole))
+    except (ValueError, FileNotFoundError) as error:
+        raise ValueError(f"{file}, line {rows.line_num}: {error}") from None
     if not found:
         raise ValueError(f"{file} holds no cells")
     return found
@@ -66,7 +66,7 @@ def read_values(path: str | Path, space: SearchSpace, *, column: str) -> dict[Ro
     cells = read_cells(path, space)
     if column not in cells[0][1]:
         raise ValueError(f"{path} has no column {column!r}; it has {', '.join(cells[0][1])}")
-    values = {space.encode(genotype): _number(row[column]) for genotype, row in cells}
+    values = {space.encode(genotype): number(row[column]) for genotype, row in cells}
     found = {actions: value for actions, value in values.items() if math.isfinite(value)}
     if not found:
         raise ValueError(f"the column {column!r} of {path} holds no number")
@@ -95,10 +95,3 @@ def first_cells(settings: WarmUpSettings, space: SearchSpace, *, seed: int) -> S
     for row in sorted(among, key=lambda row: -scores[row]):
         distinct.setdefault(space.canonical(space.decode(row)), row)
     return list(distinct.values())[: settings.cells]
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

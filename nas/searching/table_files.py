@@ -5,7 +5,7 @@ import gzip
 import io
 import math
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,13 +69,18 @@ class Table:
         rows = csv.reader(io.StringIO(read_text(file), newline=""), strict=True)
         try:
             names = next(rows, [])
+            if len(names) > MAX_COLUMNS:
+                raise ValueError(f": has {len(names)} columns, more than {MAX_COLUMNS}")
             if cost is not None and not isinstance(cost, str):
                 cost = next((name for name in cost if name in names), None)
             wanted = {"key": key, "reward": reward, "report": report, "cost": cost, "group": group}
-            places = _places(names, wanted, file)
-            columns = _read_rows(((rows.line_num, row) for row in rows), names=names, places=places, file=file)
-        except csv.Error as error:
-            raise ValueError(f"{file}, line {rows.line_num}: no valid CSV: {error}") from None
+            places = {role: _place(names, name, role) for role, name in wanted.items() if name is not None}
+            columns: dict[str, dict[str, float]] = {role: {} for role in places if role != "key"}
+            for row in filter(None, rows):  # some lines may be empty
+                _add_row(columns, row, names=names, places=places)
+        except (csv.Error, ValueError) as error:  # the place is put into words only here, since rows are many
+            rule = ": no valid CSV: " if isinstance(error, csv.Error) else ""
+            raise ValueError(f"{file}, line {max(1, rows.line_num)}{rule}{error}") from None
         if not columns["reward"]:
             raise ValueError(f"{file}: has no rows below its header")
         return cls(path=file, **columns)
@@ -128,36 +133,13 @@ def read_text(file: Path) -> str:
         raise ValueError(f"{file}, line {line}: is not text in UTF-8") from None
 
 
-def _places(names: Sequence[str], wanted: Mapping[str, str | None], file: Path) -> dict[str, int]:
-    """Returns the place of each wanted column by its role."""
-    if len(names) > MAX_COLUMNS:
-        raise ValueError(f"{file}, line 1: has {len(names)} columns, more than {MAX_COLUMNS}")
-    places = {}
-    for role, name in wanted.items():
-        if name is None:
-            continue
-        if names.count(name) != 1:
-            found = "has no column" if name not in names else "has more than one column"
-            known = f"it has {', '.join(names[:20])}; table.{role}=COLUMN names one"
-            known += "; a table of `nas tabulate` is read with table=cells" if names[:1] == ["cell"] else ""
-            raise ValueError(f"{file}, line 1: {found} {brief(name)} for the {role}; {known}")
-        places[role] = names.index(name)
-    return places
-
-
-def _read_rows(
-    rows: Iterable[tuple[int, list[str]]], *, names: Sequence[str], places: Mapping[str, int], file: Path
-) -> dict[str, dict[str, float]]:
-    """Returns the values of each role but the key, by key."""
-    columns: dict[str, dict[str, float]] = {role: {} for role in places if role != "key"}
-    for line, row in rows:
-        if not row:
-            continue  # an empty line
-        try:
-            _add_row(columns, row, names=names, places=places)
-        except ValueError as error:  # the place is put into words only here, since rows are many
-            raise ValueError(f"{file}, line {line}{error}") from None
-    return columns
+def _place(names: Sequence[str], name: str, role: str) -> int:
+    if names.count(name) != 1:
+        found = "has no column" if name not in names else "has more than one column"
+        known = f"it has {', '.join(names[:20])}; table.{role}=COLUMN names one"
+        known += "; a table of `nas tabulate` is read with table=cells" if names[:1] == ["cell"] else ""
+        raise ValueError(f": {found} {brief(name)} for the {role}; {known}")
+    return names.index(name)
 
 
 def _add_row(
@@ -174,13 +156,17 @@ def _add_row(
         raise ValueError(f": there are more than {MAX_ROWS} rows")
     for role, values in columns.items():
         text = row[places[role]]
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value) or "_" in text:  # Python takes 1_000 for a number, other readers do not
+        values[key] = number(text)
+        if not math.isfinite(values[key]):
             raise ValueError(f", column {names[places[role]]}: must be a finite number, got {brief(text)}")
-        values[key] = value
+
+
+def number(text: str) -> float:
+    """Returns the number that a text writes; nan if it writes none, and for 1_000, which other readers do not take."""
+    try:
+        return math.nan if "_" in text else float(text)
+    except ValueError:
+        return math.nan
 
 
 def brief(text: str) -> str:

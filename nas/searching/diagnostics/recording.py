@@ -1,18 +1,18 @@
-"""What every epoch of a search is recorded by: where the policy is unsure, what is new, how far the best is away.
+"""The figures by which every epoch of a search is recorded: how unsure the policy is, what is new, how far the best is.
 
 Nothing is known of a search space but its decisions and which genotypes compute the same, and nothing of a controller
 but the distributions that it drew from; a controller that has none is described by what it drew.
 """
 
 import math
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from controllers.protocol import Samples
-from nas.searching.choice_shares import choice_probabilities
+from search_spaces.genotype import Decision
 from search_spaces.space import SearchSpace
 
 SUMMARY = ("entropy_share", "unique", "repeats", "weight_free", "regret")
@@ -25,10 +25,13 @@ class Recorder:
     def __init__(self, space: SearchSpace, *, weight_free: Collection[str]) -> None:
         self.space = space
         self.num_choices = max(len(decision.choices) for decision in space.decisions)
-        self.weight_free = torch.zeros(len(space.decisions), self.num_choices)  # (T, K), 1 where an op has no weights
-        for number, decision in enumerate(space.decisions):
-            for choice, name in enumerate(decision.choices):
-                self.weight_free[number, choice] = decision.kind == "op" and name in weight_free
+        lacking = [
+            torch.tensor(
+                [decision.kind == "op" and name in weight_free for name in decision.choices], dtype=torch.float
+            )
+            for decision in space.decisions
+        ]
+        self.weight_free = nn.utils.rnn.pad_sequence(lacking, batch_first=True)  # (T, K), 1 where an op has no weights
         self.num_ops = sum(decision.kind == "op" for decision in space.decisions)
         self._actions: set[tuple[int, ...]] = set()  # seen; to be canonical takes longer
         self._seen: set[Hashable] = set()
@@ -108,3 +111,47 @@ class Recorder:
     def _weight_free_share(self, probabilities: Tensor) -> float:
         """Returns the probability of ops without weights, averaged over the decisions on ops; from (T, K)."""
         return (probabilities * self.weight_free).sum().item() / max(self.num_ops, 1)
+
+
+def choice_shares(decisions: Sequence[Decision], actions: Tensor) -> dict[str, float]:
+    """Returns how often each word of a vocabulary was chosen, as a share of the decisions of its kind.
+
+    Args:
+        decisions: T of them.
+        actions: (N, T).
+
+    Returns:
+        Shares by `kind.choice`, such as `op.conv_1x1`, of every kind but inputs; those of a kind sum to 1.
+    """
+    shares: dict[str, float] = {}
+    for kind, columns, choices in vocabularies(decisions):
+        counts = torch.bincount(actions[:, columns].flatten(), minlength=len(choices))
+        shares |= _by_choice(kind, choices, counts / counts.sum())
+    return shares
+
+
+def choice_probabilities(decisions: Sequence[Decision], probabilities: Tensor) -> dict[str, float]:
+    """Returns how likely each word of a vocabulary is, averaged over the decisions of its kind.
+
+    Args:
+        decisions: T of them.
+        probabilities: (T, K), of the choices of each decision.
+
+    Returns:
+        Probabilities by `kind.choice`, as `choice_shares` has them.
+    """
+    means: dict[str, float] = {}
+    for kind, columns, choices in vocabularies(decisions):
+        means |= _by_choice(kind, choices, probabilities[columns, : len(choices)].mean(dim=0))
+    return means
+
+
+def vocabularies(decisions: Sequence[Decision]) -> Iterator[tuple[str, list[int], tuple[str, ...]]]:
+    """Gives every kind of decision but inputs, the numbers of its decisions, and the choices that they share."""
+    for kind in dict.fromkeys(decision.kind for decision in decisions if decision.kind != "input"):
+        columns = [number for number, decision in enumerate(decisions) if decision.kind == kind]
+        yield kind, columns, decisions[columns[0]].choices
+
+
+def _by_choice(kind: str, choices: Sequence[str], values: Tensor) -> dict[str, float]:
+    return {f"{kind}.{choice}": value for choice, value in zip(choices, values.tolist(), strict=True)}

@@ -1,7 +1,7 @@
 """A watch over a search: records every epoch, says what it finds, and acts on it.
 
-All that it knows follows from its rows, its findings and the architectures rewarded,
-so that a resumed search finds what an uninterrupted one would have found.
+All that it knows follows from its rows, its findings and the architectures rewarded, so that a resumed search finds
+what an uninterrupted one would have found.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from controllers.protocol import Controller, Samples
-from nas.searching.diagnostics.collapse import CONVERGED, Bounds, Row, judge
+from nas.searching.diagnostics.collapse import CONVERGED, judge
 from nas.searching.diagnostics.recording import SUMMARY, Recorder
 from nas.searching.diagnostics.settings import GuardSettings
 from search_spaces.space import SearchSpace, size
@@ -60,7 +60,6 @@ class Watch:
     rows: list[dict[str, float]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     recorder: Recorder = field(init=False)
-    _current: list[Row] = field(default_factory=list, init=False)  # rows of the present controller
 
     def __post_init__(self) -> None:
         if self.settings.action == "restart" and self.renew is None:
@@ -74,7 +73,7 @@ class Watch:
 
     @property
     def restarts(self) -> list[int]:
-        """The epochs after which the controller was made anew."""
+        """The epochs after which there was a fresh controller."""
         return list(dict.fromkeys(finding.epoch for finding in self.findings if finding.action == "restart"))
 
     @property
@@ -83,7 +82,7 @@ class Watch:
         return [finding for finding in self.findings if finding.epoch == len(self.rows) - 1]
 
     def note(self, samples: Sequence[Samples], rewards: Tensor, *, best: float) -> dict[str, float]:
-        """Records an epoch; returns what is worth logging beside its rewards.
+        """Records an epoch; returns what is worth logging next to its rewards.
 
         Args:
             samples: Draws of N architectures in all.
@@ -91,26 +90,32 @@ class Watch:
             best: The highest reward so far.
         """
         row = self.recorder.row(samples, rewards, epoch=len(self.rows), best=best)
-        if len(self.rows) >= self.first_epoch:
-            self._current.append(row)
         self.rows.append(row)
         return {key: row[key] for key in SUMMARY if key in row}
 
     def act(self, controller: Controller) -> Controller:
-        """Looks at the epochs recorded; returns the controller to go on with, the given one or a fresh one.
+        """Looks at the epochs recorded; returns the controller to continue with, the given one or a fresh one.
 
-        Each kind of finding is reported once for each controller. A controller is not made anew where what is left of
+        Each kind of finding is reported once for each controller. There is no fresh controller where what is left of
         the search is shorter than what a policy needs to converge.
         """
-        if not self._current:
+        began = self.restarts[-1] + 1 if self.restarts else self.first_epoch
+        if began >= len(self.rows):
             return controller
-        found = judge(self._current, self.settings, self._bounds)
-        known = {finding.kind for finding in self.findings if finding.epoch >= len(self.rows) - len(self._current)}
+        found = judge(
+            self.rows[began:],
+            self.settings,
+            num_epochs=self.num_epochs - began,
+            num_genotypes=size(self.space),
+            weight_free=self.settings.weight_free(self.space.decisions),
+            chance=self.recorder.chance,
+        )
+        known = {finding.kind for finding in self.findings if finding.epoch >= began}
         if known & {CONVERGED, "collapsed"}:
             known.add("repeats")  # goes without saying
+        if not controller.state_dict():
+            known.add("no_gain")  # what keeps no state is not meant to learn
         found = {kind: message for kind, message in found.items() if kind not in known}
-        if "no_gain" in found and not controller.state_dict():
-            del found["no_gain"]  # what keeps no state is not meant to learn
         action, left = self.settings.action, self.num_epochs - len(self.rows)
         too_late = left < max(1, self.settings.earliest * self.num_epochs)
         if action == "restart" and (too_late or len(self.restarts) >= self.settings.max_restarts):
@@ -121,17 +126,7 @@ class Watch:
         if action != "restart" or set(found) <= {CONVERGED}:
             return controller
         assert self.renew is not None
-        self._current = []
         return self.renew(len(self.restarts))
-
-    @property
-    def _bounds(self) -> Bounds:
-        return Bounds(
-            num_epochs=self.num_epochs - (len(self.rows) - len(self._current)),
-            num_genotypes=size(self.space),
-            weight_free=self.settings.weight_free(self.space.decisions),
-            chance=self.recorder.chance,
-        )
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the rows and the findings."""
@@ -141,5 +136,4 @@ class Watch:
         """Restores what `state_dict` returned, given all rewarded architectures with `actions` as text."""
         self.rows = state["rows"]
         self.findings = [Finding(**finding) for finding in state["findings"]]
-        self._current = [*self.rows[self.restarts[-1] + 1 if self.restarts else self.first_epoch :]]
         self.recorder.take([int(word) for word in row["actions"].split()] for row in scored)
