@@ -12,18 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from search_spaces.kronecker import (
+from search_spaces.mixers import Mixer
+from search_spaces.permutations import (
     gather_channels,
     greedy_indices,
     kronecker_shuffle,
     mix_groups,
     nearly_square_factors,
     orthogonality_penalty,
+    permutation_matrix,
     straight_through,
     without_autocast,
 )
-from search_spaces.mixers import Mixer
-from search_spaces.permutations import permutation_matrix
 
 START_DIAGONAL = 0.9
 """Diagonal of the small matrices at the start: the identity clearly dominates, and the softmax is not yet saturated."""

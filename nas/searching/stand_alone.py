@@ -27,8 +27,7 @@ from nas.runs.seeds import seed_cpu
 from nas.searching.evaluators import Evaluation, RewardFunction, WithoutWeights, finite_reward
 from nas.training.epoch_totals import DivergedError
 from nas.training.evaluation import Score
-from nas.training.member import Member
-from nas.training.retraining import final_accuracy, train_member
+from nas.training.member import Member, final_accuracy, train_member
 from nas.training.settings import RetrainSettings
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace

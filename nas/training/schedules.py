@@ -1,15 +1,7 @@
-"""Schedules of the learning rate."""
+"""Schedules of the learning rate; each tells it by the time in epochs."""
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
-
-
-class Annealing(Protocol):
-    """How the learning rate changes."""
-
-    def learning_rate(self, epoch: float) -> float:
-        """Returns the learning rate at a point in time, in epochs from 0; fractions are meant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from pydantic.dataclasses import dataclass
 
 from nas.settings import STRICT, BelowOne, Distinct, Fraction, Inside
-from nas.training.schedules import Annealing, CosineRestarts, OneCycle
+from nas.training.schedules import CosineRestarts, OneCycle
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -61,7 +61,7 @@ class TrainingSettings:
             raise ValueError(f"lr_min must be at most lr_max {self.lr_max}, got {self.lr_min}")
 
     @property
-    def annealing(self) -> Annealing:
+    def annealing(self) -> CosineRestarts | OneCycle:
         """The learning rate over the epochs."""
         return self.cosine_restarts
 
@@ -149,7 +149,7 @@ class RetrainSettings(TrainingSettings):
         return self.random_seeds
 
     @property
-    def annealing(self) -> Annealing:
+    def annealing(self) -> CosineRestarts | OneCycle:
         """The learning rate over the epochs."""
         if self.schedule == "one_cycle":
             return OneCycle(epochs=self.epochs, lr_max=self.lr_max, lr_min=self.lr_min, peak=self.peak)

@@ -1,4 +1,4 @@
-"""Training the weights of a network, one epoch at a time; what a step does is in `nas.training.step`.
+"""Training the weights of a network, shared or derived, one epoch at a time; a step is in `nas.training.step`.
 
 A step on the same path as before may be recorded and replayed, or compiled. Where all steps use the same weights,
 several ranks average gradients by `DistributedDataParallel`. In a search they do not: there a step has two halves, and
@@ -17,14 +17,17 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from nas.compute.cuda_graphs import Recorder, Repeated
-from nas.compute.distributed.batch_norms import average_running_statistics, synchronized
-from nas.compute.distributed.gradients import Bucket, data_parallel
+from nas.compute.device import Runtime
+from nas.compute.distributed.gradients import Bucket, average_running_statistics, data_parallel, synchronized
 from nas.compute.distributed.ranks import heard
 from nas.data.splits import Batches
 from nas.models.hardening import soft_mixers
 from nas.runs.console import note
 from nas.training.evaluation import Score
+from nas.training.settings import RetrainSettings, TrainingSettings
+from nas.training.sgd import make_sgd
 from nas.training.step import Cells, Dials, TrainedPath, TrainingStep
+from nas.training.weight_average import WeightAverage
 
 
 @dataclass(slots=True, kw_only=True)
@@ -218,3 +221,67 @@ def _move_together(step: TrainingStep, path: TrainedPath) -> None:
     assert path.bucket is not None
     path.bucket.average()
     step.move(path, totals=path.bucket.scores, num_images=path.bucket.num_images)
+
+
+def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
+    """Makes the optimizer of a network as the settings say."""
+    return make_sgd(
+        network,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        mixer_lr_scale=settings.mixer_lr_scale,
+    )
+
+
+def make_trainer(
+    network: nn.Module, settings: TrainingSettings, runtime: Runtime, *, recorder: Recorder | None, **further: Any
+) -> WeightTrainer:
+    """Makes a trainer of what searches and retrainings have in common.
+
+    Args:
+        network: Trained in place.
+        settings: Of the search or the retraining.
+        runtime: Number format and ranks.
+        recorder: Of the steps, where they are recorded.
+        further: Other arguments of the trainer.
+    """
+    return WeightTrainer(
+        network=network,
+        optimizer=make_optimizer(network, settings),
+        learning_rate=settings.annealing.learning_rate,
+        drop_prob=settings.drop_prob,
+        max_grad_norm=settings.max_grad_norm,
+        mixer_penalty=settings.penalty_weight,
+        mixer_lr_scale=settings.mixer_lr_scale,
+        max_bad_steps=settings.max_bad_steps,
+        autocast=runtime.autocast,
+        recorder=recorder,
+        ranks=runtime.ranks,
+        **further,
+    )
+
+
+def make_retrainer(
+    network: nn.Module,
+    settings: RetrainSettings,
+    runtime: Runtime,
+    *,
+    batches_per_epoch: int,
+    average: WeightAverage | None = None,
+) -> WeightTrainer:
+    """Makes the trainer of a derived model, compiled where that many steps are worth it.
+
+    With several ranks no step is recorded: a CUDA graph with messages in it needs NCCL's error handling switched off
+    (torch's notes on CUDA graphs), after which a rank that is lost, or that alone fails to record, hangs the others.
+    """
+    return make_trainer(
+        network,
+        settings,
+        runtime,
+        recorder=runtime.recorder() if runtime.ranks.alone else None,
+        one_path=True,
+        label_smoothing=settings.label_smoothing,
+        auxiliary_weight=settings.auxiliary_weight,
+        compile=runtime.compiles(steps=settings.epochs * batches_per_epoch),
+        average=average,
+    )

@@ -23,8 +23,7 @@ from nas.runs.listing import FINALS_FOLDER, progress_of
 from nas.searching.finals import by_stand_alone_reward, finals_data, finals_seed, finals_settings, outcome
 from nas.searching.search import Search
 from nas.searching.settings import SearchSettings
-from nas.training.member import Member
-from nas.training.retraining import train_member
+from nas.training.member import Member, train_member
 from search_spaces.genotype import Genotype
 from tests.commands import nas, started
 from tests.integration.test_jobs import TINY, config

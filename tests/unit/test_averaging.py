@@ -9,8 +9,7 @@ from nas.data.named import synthetic
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.training.autosave import Saves
 from nas.training.evaluation import evaluate
-from nas.training.member import Member
-from nas.training.retraining import train_member
+from nas.training.member import Member, train_member
 from nas.training.settings import RetrainSettings
 from nas.training.weight_average import WeightAverage
 from search_spaces.cells import genotype_candidates

@@ -1,17 +1,20 @@
-"""Mean gradients over the ranks: by torch where all steps use the same weights, and by one tensor in a search.
+"""Mean gradients over the ranks, and the statistics of batch norm: of all their images, or each rank's own, averaged.
 
-In a search the weights used differ from step to step and from rank to rank, for which `DistributedDataParallel` is not
+Where all steps use the same weights, torch averages the gradients. In a search the weights used differ from step to step and from rank to rank, for which `DistributedDataParallel` is not
 made. A path has some hundred weight tensors. To send each by itself would take as long as the step; end to end they
 are one message. With a cell of its own on every rank, a weight is stepped on all ranks if it is used on any.
 """
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nas.compute.distributed.ranks import Ranks
+from search_spaces.batch_norm import BatchNorm2d
 
 Groups = list[list[Tensor]]
 """Weights by group of the optimizer."""
@@ -108,3 +111,48 @@ class Bucket:
             torch._foreach_mul_(self.gradients, [1 / divisor for divisor in divisors])
         for weight, gradient in zip(self._every, self.gradients, strict=True):
             weight.grad = gradient
+
+
+def check_norms(network: nn.Module, ranks: Ranks) -> None:
+    """Raises ValueError if batch norm is to be synchronised and the network has one that cannot be."""
+    if ranks.normalizes_together and any(not isinstance(norm, BatchNorm2d) for norm in _norms(network)):
+        raise ValueError(
+            "distributed.batch_norm=sync needs search_spaces.batch_norm.BatchNorm2d throughout; "
+            "the network has a batch norm of another class"
+        )
+
+
+@contextlib.contextmanager
+def synchronized(network: nn.Module, ranks: Ranks) -> Iterator[None]:
+    """Within the context batch norm takes the statistics of all ranks' images, if that is wanted.
+
+    Only the training of weights goes on in it: there the ranks compute the same path at the same time.
+    """
+    norms = [norm for norm in _norms(network) if isinstance(norm, BatchNorm2d)] if ranks.normalizes_together else []
+    for norm in norms:
+        norm.group = ranks
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.group = None
+
+
+@torch.no_grad()
+def average_running_statistics(network: nn.Module, ranks: Ranks) -> None:
+    """Gives all ranks the mean of their running statistics, which they took from images of their own."""
+    if ranks.alone or ranks.normalizes_together:
+        return
+    norms = [norm for norm in _norms(network) if norm.running_mean is not None]
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        values: list[Tensor] = [getattr(norm, name) for norm in norms]
+        if not values:
+            return
+        flat = ranks.sum_(torch.cat([value.flatten() for value in values]))
+        flat = flat / ranks.size if flat.is_floating_point() else flat // ranks.size
+        for value, mean in zip(values, torch.split(flat, [value.numel() for value in values]), strict=True):
+            value.copy_(mean.view_as(value))
+
+
+def _norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]

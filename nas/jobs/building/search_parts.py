@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from controllers.protocol import Controller
 from nas.compute.device import Runtime
-from nas.compute.distributed.batch_norms import check_norms
+from nas.compute.distributed.gradients import check_norms
 from nas.compute.worker_pool import num_processes
 from nas.jobs.building.config import build, plain
 from nas.jobs.building.costs import SearchCosts, share_search_costs, table_costs
@@ -25,7 +25,7 @@ from nas.searching.shared_weights import SharedWeights
 from nas.searching.stand_alone import Protocol, StandAlone, check_accuracy_reward
 from nas.searching.supernet_scorer import SupernetScorer
 from nas.searching.table_lookup import TableEvaluator
-from nas.training.trainers import make_trainer
+from nas.training.weight_trainer import make_trainer
 from search_spaces.space import SearchSpace, WeightSharingSpace
 
 EvaluatorT = TypeVar("EvaluatorT", bound=Evaluator)
