@@ -1,10 +1,12 @@
 """Permutations as matrices, index vectors and Kronecker products: penalties, projection, rounding and application.
 
-Pure functions, some of them for permutations in the form of a Kronecker product, one a sample and group (the arithmetic
-of the dynamic shuffle, Gong et al. 2023, arXiv:2310.02776): a group of a · b channels, written as a matrix X (a, b),
-becomes A X Bᵀ, that is A ⊗ B applied to it without forming the product. A permutation is an index (n,), output i being input `index[i]`, or the matrix with M[i, index[i]] = 1,
+Pure functions. A permutation is an index (n,), output i being input `index[i]`, or the matrix with M[i, index[i]] = 1,
 so that M x and `x[index]` agree. Everything is computed in float32 at least, whatever the dtype of the matrix: sums of
 hundreds of entries near 1/n are beyond half precision.
+
+Kronecker products are the arithmetic of the dynamic shuffle (Gong et al. 2023, arXiv:2310.02776), one a sample and
+group: a group of a · b channels, written as a matrix X (a, b), becomes A X Bᵀ, that is A ⊗ B applied to it without
+forming the product.
 """
 
 import math

@@ -141,7 +141,8 @@ def _routed(sources: Sequence[int], first: int = 0) -> list[Layer]:
     upper_layers, lower_layers = _routed(inner[0], first), _routed(inner[1], first + half)
     # The upper network may be the shallower, and then sits in the middle.
     margin: list[Layer] = [[] for _ in range((len(lower_layers) - len(upper_layers)) // 2)]
-    inner_layers = zip_longest([*margin, *upper_layers], lower_layers, fillvalue=[])
+    no_switches: Layer = []
+    inner_layers = zip_longest([*margin, *upper_layers], lower_layers, fillvalue=no_switches)
     inputs = [(pair, not sent_lower[i]) for i, pair in enumerate(pairs)]
     outputs = [(pair, not lower[i]) for i, pair in enumerate(pairs)]
     return [inputs, *(above + below for above, below in inner_layers), outputs]

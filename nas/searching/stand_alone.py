@@ -247,14 +247,15 @@ class StandAlone(WithoutWeights):
 
     def score(self, genotypes: Sequence[Genotype]) -> list[dict[str, Any]]:
         """Returns what the trainings of genotypes came to."""
-        entries = []
-        for genotype, found in zip(genotypes, self.evaluate(genotypes, seed=0), strict=True):
-            figures = dict(found.figures)
-            accuracy = figures.pop("accuracy")
-            entries.append(
-                {"genotype": genotype.to_dict(), "stand_alone_accuracy": accuracy, "reward": found.reward, **figures}
-            )
-        return entries
+        return [
+            {
+                "genotype": genotype.to_dict(),
+                "stand_alone_accuracy": found.figures["accuracy"],
+                "reward": found.reward,
+                **{name: figure for name, figure in found.figures.items() if name != "accuracy"},
+            }
+            for genotype, found in zip(genotypes, self.evaluate(genotypes, seed=0), strict=True)
+        ]
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Learns from what was rewarded before which of the cells that compute the same was trained."""

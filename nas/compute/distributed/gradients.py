@@ -1,8 +1,9 @@
 """Mean gradients over the ranks, and the statistics of batch norm: of all their images, or each rank's own, averaged.
 
-Where all steps use the same weights, torch averages the gradients. In a search the weights used differ from step to step and from rank to rank, for which `DistributedDataParallel` is not
-made. A path has some hundred weight tensors. To send each by itself would take as long as the step; end to end they
-are one message. With a cell of its own on every rank, a weight is stepped on all ranks if it is used on any.
+Where all steps use the same weights, torch averages the gradients. In a search the weights used differ from step to
+step and from rank to rank, for which `DistributedDataParallel` is not made. A path has some hundred weight tensors. To
+send each by itself would take as long as the step; end to end they are one message. With a cell of its own on every
+rank, a weight is stepped on all ranks if it is used on any.
 """
 
 import contextlib

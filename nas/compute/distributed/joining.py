@@ -110,7 +110,7 @@ WORD = "mistake of the first rank"
 
 @contextlib.contextmanager
 def told_once(launch: Launch, *, mistakes: type[Exception]) -> Iterator[None]:
-    """Within the context, an error ends the process after it has been reported; without one, the others are parted from.
+    """Within the context, an error ends the process after it is reported; without one, the others are parted from.
 
     Args:
         launch: Which process this is.
