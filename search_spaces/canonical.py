@@ -49,10 +49,8 @@ def canonical_cell(cell: CellGenotype, *, strided: bool, merge: str = "sum") -> 
         ValueError: If an op is unknown.
     """
     terms = _Terms(cell, strided=strided)
-    if merge == "sum":
-        outputs = Counter([terms.sum((node, "identity") for node in cell.output_nodes)])
-    else:
-        outputs = Counter(terms.sum([(node, "identity")]) for node in cell.output_nodes)
+    merged = [cell.output_nodes] if merge == "sum" else [(node,) for node in cell.output_nodes]
+    outputs = Counter(terms.sum((node, "identity") for node in nodes) for nodes in merged)
     ops, graph = _graph(terms.terms, outputs)
     return strided, ops, canonical_certificate(graph)
 

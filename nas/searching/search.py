@@ -18,8 +18,7 @@ from controllers.uniform import Uniform
 from nas.costs.pareto import nondominated
 from nas.costs.settings import FIELDS
 from nas.runs.seeds import derive_seed, seed_cpu, seed_everything
-from nas.searching.diagnostics.recording import choice_shares
-from nas.searching.diagnostics.watch import Watch
+from nas.searching.diagnostics.watch import Watch, choice_shares
 from nas.searching.evaluators import Evaluator
 from nas.searching.random_cells import distinct, random_cells
 from nas.searching.settings import QuerySettings, SearchSettings

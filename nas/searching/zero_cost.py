@@ -102,9 +102,7 @@ def log_rank_sum(*scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
 class _Agreement(TorchFunctionMode):
     """Adds up over all rectifiers how many of their outputs are on, or off, for both of two images, (N, N)."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.kernel: Tensor | float = 0.0
+    kernel: Tensor | float = 0.0
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Any = None

@@ -32,7 +32,7 @@ def judge(
     """Applies all rules to the epochs of a controller.
 
     Args:
-        rows: As `nas.searching.diagnostics.recording` makes them, from the controller's start.
+        rows: As `nas.searching.diagnostics.watch` makes them, from the controller's start.
         settings: Thresholds.
         num_epochs: Epochs of the controller, from its start to the end of the search.
         num_genotypes: Genotypes in the space.
