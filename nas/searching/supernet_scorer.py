@@ -1,4 +1,10 @@
-"""Scores of architectures under the weights that they share in a supernet, on images that never train these."""
+"""Scores of architectures under the weights that they share in a supernet, on images that never train these.
+
+Under shared weights every path has the last layer of a network that was trained for all paths: the scale of its outputs
+and their bias to classes say more of the other paths than of the architecture. So losses can be taken after a simple
+readout of the outputs is fitted to the images themselves: a temperature and a bias for each class (vector scaling with
+one temperature, Guo et al. 2017, arXiv:1706.04599, §4.2).
+"""
 
 import copy
 import itertools
@@ -153,7 +159,7 @@ class SupernetScorer:
         calibration_batches: Batches of training images for `recalibrate`.
         max_images: Reward images that a cell is scored on, rounded up to whole batches; None takes all.
         seed: Draws these where not all are taken; None takes the first.
-        calibrate: Whether losses are those after calibration; see `nas.searching.supernet_scorer`.
+        calibrate: Whether losses are those after calibration; see `calibrated_losses`.
         autocast: Data type of the forward pass; None stays in float32.
         recorder: Records the forward pass of a path that is scored on many batches; a reward is of one batch, and to
             record that would cost as much as it does.

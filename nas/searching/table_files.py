@@ -1,4 +1,4 @@
-"""Tables of what somebody has trained before, read from CSV files: reward, report and cost of every cell."""
+"""Cells with figures from CSV files: tables of what somebody has trained before, an earlier search, `nas score`."""
 
 import csv
 import gzip

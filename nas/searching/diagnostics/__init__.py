@@ -2,7 +2,6 @@
 
 Modules:
     collapse: The rules by which a search goes wrong: a collapsed policy, a takeover by ops without weights, repeats.
-    recording: The figures by which every epoch of a search is recorded.
     settings: Settings of the guard, which warns of a search whose policy collapsed.
     watch: A watch over a search: records every epoch, says what it finds, and acts on it.
 """

@@ -1,7 +1,9 @@
 """A watch over a search: records every epoch, says what it finds, and acts on it.
 
-All that it knows follows from its rows, its findings and the architectures rewarded, so that a resumed search finds
-what an uninterrupted one would have found.
+An epoch is recorded by how unsure the policy is, what is new, and how far the best is. Nothing is known of a search
+space but its decisions and which genotypes compute the same, and nothing of a controller but the distributions that it
+drew from; a controller that has none is described by what it drew. All that the watch knows follows from its rows, its
+findings and the architectures rewarded, so that a resumed search finds what an uninterrupted one would have found.
 """
 
 import math
