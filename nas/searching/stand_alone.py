@@ -1,5 +1,10 @@
 """Cells trained from scratch for a short budget: the truth of a ranking, rewards of a search, and its finals.
 
+Shared weights tell good cells from poor ones, but hardly good ones from each other. So in the finals each of the best
+candidates is trained for a short time, all from the same seed, on the images that trained the shared weights, and the
+accuracy on the reward images decides. Test images have no part in it. DARTS chooses among the cells of four searches in
+this way (arXiv:1806.09055, architecture evaluation).
+
 A training is that of `nas retrain` with the same settings and seed: from scratch, on `data.full`, its accuracy the mean
 over the last epochs on `data.test`. For a ranking these are all training images and the test images; for a search,
 which must not look at test images, its train and reward images. A finished training is a file, named after all that
@@ -9,8 +14,9 @@ decides its result; so whoever needs the same training can take it over.
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,12 +29,12 @@ from nas.costs.counting import Cost, cost_fields
 from nas.data.named import ImageData
 from nas.runs.checkpoints import previous_checkpoint, write_json
 from nas.runs.console import note
-from nas.runs.seeds import seed_cpu
+from nas.runs.seeds import derive_seed, seed_cpu
 from nas.searching.evaluators import Evaluation, RewardFunction, WithoutWeights, finite_reward
-from nas.training.epoch_totals import DivergedError
-from nas.training.evaluation import Score
+from nas.searching.settings import SearchSettings
+from nas.training.evaluation import DivergedError, Score
 from nas.training.member import Member, final_accuracy, train_member
-from nas.training.settings import RetrainSettings
+from nas.training.settings import RetrainSettings, TrainingSettings
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
 
@@ -262,3 +268,60 @@ class StandAlone(WithoutWeights):
         for entry in state["scored"]:
             genotype = self.space.decode([int(action) for action in entry["actions"].split()])
             self._first.setdefault(self.space.canonical(genotype), genotype)
+
+
+def outcome(result: Mapping[str, Any], reward: RewardFunction) -> dict[str, Any]:
+    """Returns what the entry of a candidate says of its training.
+
+    Args:
+        result: The result of a training, from `CellTrainer`.
+        reward: What of the accuracy counts.
+
+    Returns:
+        `stand_alone_accuracy` on the reward images, in [0, 1], and `stand_alone_reward`; of a training that diverged
+        `diverged`, why.
+
+    Raises:
+        ValueError: If the reward function returns a number that is not finite.
+    """
+    if "diverged" in result:
+        return {"diverged": result["diverged"]}
+    accuracy = result["accuracy"]
+    value = stand_alone_reward(reward, accuracy, Genotype.from_dict(result["genotype"]))
+    return {"stand_alone_accuracy": accuracy, "stand_alone_reward": value}
+
+
+def epochs_of(result: Mapping[str, Any], *, label: str) -> list[dict[str, Any]]:
+    """Returns a training's rows with the candidate's label, and accuracies named after the images looked at."""
+    return [
+        {
+            re.sub("(?<!train_)accuracy", "reward_accuracy", key): math.nan if value is None else value
+            for key, value in {**row, "label": label}.items()
+        }
+        for row in result["rows"]
+    ]
+
+
+def finals_settings(settings: SearchSettings) -> RetrainSettings:
+    """Returns how finalists are trained: as the shared weights, but for one cosine over their own number of epochs."""
+    shared = {field.name: getattr(settings, field.name) for field in fields(TrainingSettings)}
+    epochs = settings.finalist_epochs
+    return RetrainSettings(**{**shared, "epochs": epochs, "first_cycle": epochs}, last_epochs=1, evaluate_every=0)
+
+
+def finals_data(data: ImageData) -> ImageData:
+    """Returns the search's images in the places where a training looks for them: test images cannot be reached."""
+    return replace(data, full=data.train, test=data.reward)
+
+
+def finals_seed(seed: int) -> int:
+    """Returns a seed apart from those of retrainings, to whose luck the choice is not to be fitted."""
+    return derive_seed(seed, "finals")
+
+
+def by_stand_alone_reward(candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the trained finalists, highest stand-alone reward first, the others as they stand, what diverged last."""
+    trained = [dict(entry) for entry in candidates if "stand_alone_reward" in entry]
+    diverged = [dict(entry) for entry in candidates if "diverged" in entry]
+    others = [dict(entry) for entry in candidates if not {"stand_alone_reward", "diverged"} & set(entry)]
+    return sorted(trained, key=lambda entry: -float(entry["stand_alone_reward"])) + others + diverged

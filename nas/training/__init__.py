@@ -2,8 +2,7 @@
 
 Modules:
     autosave: When a loop saves: now and then, at its end, and before it stops because somebody asked it to.
-    epoch_totals: What the steps of an epoch come to, added up on the device, and which of them were no use.
-    evaluation: Scoring a network without training it, and the statistics of its batch norms for that.
+    evaluation: Scores of a network without training it, and of the steps of an epoch.
     member: One training of one cell to its end: its state, its epochs and its checkpoints (arXiv:1812.02975, §IV-A).
     schedules: Schedules of the learning rate.
     settings: Settings of training: of weights in a search and afterwards, and of retraining.

@@ -13,7 +13,7 @@ from typing import Any, Self
 from nas.compute.distributed.ranks import ALONE, Ranks
 from nas.compute.stopping import Stopped, say, signals_to
 from nas.runs.checkpoints import save_checkpoint
-from nas.training.epoch_totals import DivergedError
+from nas.training.evaluation import DivergedError
 
 
 class Saves:

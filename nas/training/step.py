@@ -2,7 +2,7 @@
 
 Forward pass, loss, penalty of learned mixers, loss scale, backward pass; then clipping, the optimizer's step,
 projection of the mixers, and the mean of the weights. Nothing waits for the device, so that a step can be recorded as a
-CUDA graph. A step whose loss or gradients are not finite leaves the weights alone, see `nas.training.epoch_totals`.
+CUDA graph. A step whose loss or gradients are not finite leaves the weights alone, see `nas.training.evaluation`.
 
 In fp16 the loss is scaled (Micikevicius et al., arXiv:1710.03740, §3.2). A step that the scale made overflow is left
 out as well but is not a bad one: the next has half of the scale.
@@ -22,8 +22,7 @@ from torch.nn import functional as F
 from nas.compute.distributed.gradients import Bucket
 from nas.compute.distributed.ranks import ALONE, Ranks
 from nas.models.hardening import penalty
-from nas.training.epoch_totals import EpochTotals
-from nas.training.evaluation import autocasting, batch_totals
+from nas.training.evaluation import EpochTotals, autocasting, batch_totals
 from nas.training.sgd import clip_gradients, gradient_norms
 from nas.training.weight_average import WeightAverage
 from search_spaces.genotype import Genotype

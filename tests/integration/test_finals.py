@@ -20,9 +20,9 @@ from nas.models.genotype_files import load_genotype
 from nas.runs.checkpoints import load_checkpoint
 from nas.runs.comparison import compare_runs
 from nas.runs.listing import FINALS_FOLDER, progress_of
-from nas.searching.finals import by_stand_alone_reward, finals_data, finals_seed, finals_settings, outcome
 from nas.searching.search import Search
 from nas.searching.settings import SearchSettings
+from nas.searching.stand_alone import by_stand_alone_reward, finals_data, finals_seed, finals_settings, outcome
 from nas.training.member import Member, train_member
 from search_spaces.genotype import Genotype
 from tests.commands import nas, started

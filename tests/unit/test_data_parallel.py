@@ -15,7 +15,7 @@ from nas.data.named import synthetic
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.models.stacked_cells import StackedCells
 from nas.runs.checkpoints import load_checkpoint
-from nas.training.epoch_totals import DivergedError
+from nas.training.evaluation import DivergedError
 from nas.training.member import Member, train_member
 from nas.training.settings import RetrainSettings
 from nas.training.sgd import make_sgd

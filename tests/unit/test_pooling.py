@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from search_spaces import pooling
-from search_spaces.pooling import MaxPool, MinPool, pools_by_rows
+from search_spaces.ops import MaxPool, MinPool, pools_by_rows
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -17,11 +17,10 @@ from nas.jobs.building.parts import build_data, build_network
 from nas.jobs.watching import build_controller
 from nas.runs.seeds import derive_seed, seed_everything
 from nas.searching.evaluators import Evaluator
-from nas.searching.finals import finals_data
 from nas.searching.search import Search
 from nas.searching.settings import QuerySettings, SearchSettings, StandAloneSettings
 from nas.searching.shared_weights import SharedWeights
-from nas.searching.stand_alone import Protocol, StandAlone, check_accuracy_reward
+from nas.searching.stand_alone import Protocol, StandAlone, check_accuracy_reward, finals_data
 from nas.searching.supernet_scorer import SupernetScorer
 from nas.searching.table_files import first_cells, read_values
 from nas.searching.table_lookup import TableEvaluator
