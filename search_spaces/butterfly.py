@@ -80,7 +80,7 @@ def identity_twiddle(size: int, *, width: int = 1, dtype: torch.dtype | None = N
     Args:
         size: n. The butterflies have size m, the smallest power of 2 that is at least n; for expansion e, give e · n.
         width: w.
-        dtype: Of the twiddle.
+        dtype: The data type of the twiddle.
 
     Returns:
         (w, 2, log₂ m, m/2, 2, 2): 4wm log₂ m entries, the paper's count 4wne · log₂(ne) if ne is a power of 2. Each is

@@ -21,7 +21,7 @@ class CellSpace:
         output: `loose_ends` merges the nodes that no block reads, `all` merges every block.
 
     Attributes:
-        name: Of the space.
+        name: The name of the space.
         inputs: What each input of a cell is called.
         num_edges: Inputs, and ops, of a block.
         passes_inputs: Whether an input that no block reads is a loose end as well.

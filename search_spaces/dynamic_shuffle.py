@@ -28,7 +28,7 @@ from search_spaces.permutations import (
 START_DIAGONAL = 0.9
 """Diagonal of the small matrices at the start: the identity clearly dominates, and the softmax is not yet saturated."""
 START_STD = 0.01
-"""Of the generator's last weights: small beside the biases that set the diagonal; no gradient would pass 0."""
+"""Of the generator's last weights: small next to the biases that set the diagonal; no gradient would pass 0."""
 MIN_HIDDEN = 4
 """Hidden units at least; with one or two a dead ReLU would cut the generator off from its input."""
 

@@ -50,7 +50,7 @@ class SwitchShuffle(MatrixMixer):
 
     Args:
         channels: C.
-        groups: Of the channel shuffle at which it starts, a divisor of C.
+        groups: The groups of the channel shuffle at which it starts, a divisor of C.
         start_logit: How far the logits start from 0, on the side of that shuffle; None takes what leaves `START_SHARE`
             of every channel where the shuffle puts it.
 

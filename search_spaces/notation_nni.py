@@ -20,7 +20,7 @@ from search_spaces.notation_parts import (
     word_of_number,
 )
 
-MACRO_FIELDS = ("width", "depth")  # the hub exports them beside the cells; they are no part of a cell
+MACRO_FIELDS = ("width", "depth")  # the hub exports them next to the cells; they are no part of a cell
 NODES_OF_HUB_DARTS = 4
 OLD_OPS = {
     "maxpool": "max_pool_3x3",

@@ -166,7 +166,7 @@ class SeparableConv(nn.Sequential):
         channels: C, in and out.
         stride: 1 or 2.
         kernel_size: Odd side of the depthwise kernel.
-        dilation: Of the depthwise kernel.
+        dilation: The dilation of the depthwise kernel.
         repeats: How often the group of four is applied.
     """
 

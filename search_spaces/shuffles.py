@@ -25,7 +25,7 @@ def build_mixer(name: str, channels: int, groups: int = 2) -> nn.Module:
     Args:
         name: In the mixer table.
         channels: C.
-        groups: Of the channel shuffle whose place it takes; learned mixers start near that shuffle.
+        groups: The groups of the channel shuffle whose place it takes; learned mixers start near that shuffle.
 
     Raises:
         ValueError: If there is no such mixer, or it cannot have so many channels or groups.

@@ -21,12 +21,12 @@ TRIM_THRESHOLD, MMAP_MAX = -1, -4  # parameters of mallopt in <malloc.h>
 def keep_freed_memory() -> bool:
     """Tells the C library not to give freed memory back to the system.
 
-    By default glibc maps every tensor above 32 MB anew, and shrinks its heap whenever enough of it is free. A training
+    By default glibc maps every tensor above 32 MB afresh, and shrinks its heap whenever enough of it is free. A training
     step frees all its activations at its end, so the next one would wait for the system to clear the same pages again:
     a tenth to a third of a step on the CPU. What the process once needed it keeps until it ends.
 
     Returns:
-        Whether the C library is one that can be told so.
+        Whether the C library is one that can keep it.
     """
     if platform.system() != "Linux":
         return False
@@ -98,7 +98,7 @@ def num_cores() -> int:
 
 @contextmanager
 def threads_set(threads: int | None) -> Iterator[int]:
-    """Lets torch compute with so many threads while the context lasts, None as it stands; gives their number."""
+    """Lets torch compute with so many threads while the context lasts, None keeps their number; gives it."""
     before = torch.get_num_threads()
     torch.set_num_threads(before if threads is None else threads)
     try:

@@ -48,7 +48,7 @@ class Training:
 
     Attributes:
         genotype: The cell.
-        seed: Of the weights and of the order and augmentation of the images.
+        seed: The seed of the weights and of the order and augmentation of the images.
         file: Where its result is kept.
     """
 
@@ -63,7 +63,7 @@ class CellTrainer:
 
     Attributes:
         settings: The protocol of a training.
-        make_runtime: Chooses device and number format, and imports what a process must know beside.
+        make_runtime: Chooses device and number format, and imports what else a process must know.
         load_data: Loads the data set onto the device.
         make_network: Makes a member's model with its initial weights, for `data=` a data set.
     """
@@ -84,7 +84,7 @@ class CellTrainer:
         return self.load_data(self.runtime)
 
     def run(self, training: Training) -> dict[str, Any]:
-        """Trains a cell, or goes on where its checkpoint stands, and writes its result.
+        """Trains a cell, or resumes from its checkpoint, and writes its result.
 
         Returns:
             The result: `genotype`, `seed`, `accuracy` in [0, 1], `seconds` of training, and `rows`, one an epoch, as of
@@ -127,12 +127,12 @@ class CellTrainer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """All that decides the result of a training beside the cell and the seed.
+    """All that decides the result of a training next to the cell and the seed.
 
     Attributes:
         network: Config of the network.
         data: The data set's record.
-        settings: Of the training.
+        settings: Settings of the training.
     """
 
     network: Mapping[str, Any]
@@ -144,7 +144,7 @@ class Protocol:
 
         Args:
             cell: The cell, of types that JSON has.
-            seed: Of the training.
+            seed: The seed of the training.
         """
         settings = {key: value for key, value in asdict(self.settings).items() if key not in OF_OTHER_JOBS}
         text = json.dumps([cell, self.network, self.data, settings], sort_keys=True, default=list)
@@ -200,7 +200,7 @@ class StandAlone(WithoutWeights):
         protocol: Names the files of results.
         folder: Holds them. A search that is resumed takes them from there.
         space: Tells which cells compute the same function.
-        seed: Of all trainings.
+        seed: The seed of all trainings.
         reward: Makes a reward of an accuracy.
         costs: Recorded of every cell, by name.
     """
@@ -320,7 +320,7 @@ def finals_seed(seed: int) -> int:
 
 
 def by_stand_alone_reward(candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the trained finalists, highest stand-alone reward first, the others as they stand, what diverged last."""
+    """Returns the trained finalists, highest stand-alone reward first, the others in their order, what diverged last."""
     trained = [dict(entry) for entry in candidates if "stand_alone_reward" in entry]
     diverged = [dict(entry) for entry in candidates if "diverged" in entry]
     others = [dict(entry) for entry in candidates if not {"stand_alone_reward", "diverged"} & set(entry)]

@@ -49,7 +49,7 @@ def read_out(
     """Scores paths in the mode the network is in; the host waits once, at the end.
 
     Args:
-        network: Of all paths.
+        network: The network of all paths.
         paths: Each with its batches, at least one; all have as many images.
         autocast: Data type of the forward pass; None stays in float32.
     """
@@ -259,7 +259,7 @@ def _of_number(number: int, numbered: Iterator[tuple[int, Batch]]) -> Batch:
 
 
 def _endless(split: Split, *, batch_size: int, seed: int) -> "itertools.chain[Batch]":
-    """Full batches of a split, shuffled anew each time it has been gone through."""
+    """Full batches of a split, shuffled afresh each time it has been gone through."""
     return itertools.chain.from_iterable(
         split.batches(batch_size, seed=seed + turn, drop_last=True) for turn in itertools.count()
     )

@@ -191,7 +191,7 @@ def read_cells(path: str | Path, space: SearchSpace) -> list[tuple[Genotype, dic
     Args:
         path: The run folder of a search, or a CSV file, perhaps compressed (.gz). Cells are in its column `actions` or
             else in its first, there in any notation that `genotype=` takes.
-        space: Of the cells.
+        space: The space of the cells.
 
     Raises:
         FileNotFoundError: If there is no such file.

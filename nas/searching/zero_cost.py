@@ -1,7 +1,7 @@
 """Scores of untrained networks, from one batch of images: a second in the place of a training.
 
 They are compared in Abdelfattah et al. 2021, arXiv:2101.08134. Most lean to large networks, so that a count of
-parameters or multiply-adds stands beside them.
+parameters or multiply-adds stands next to them.
 """
 
 import copy

@@ -1,7 +1,7 @@
 """Weights move: one step, one epoch, one training.
 
 Modules:
-    autosave: When a loop saves: now and then, at its end, and before it stops because somebody asked it to.
+    autosave: Checkpoints of a loop: now and then, at its end, and before it stops because somebody asked it to.
     evaluation: Scores of a network without training it, and of the steps of an epoch.
     member: One training of one cell to its end: its state, its epochs and its checkpoints (arXiv:1812.02975, §IV-A).
     schedules: Schedules of the learning rate.

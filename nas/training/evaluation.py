@@ -204,7 +204,7 @@ class EpochTotals:
     """Sums over the steps of an epoch.
 
     Args:
-        device: Of the training.
+        device: The device of the training.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -43,7 +43,7 @@ class Member:
 
     Attributes:
         label: What the cell is, such as `found` or `random-0`.
-        seed: Of the weights and of the order and augmentation of the images.
+        seed: The seed of the weights and of the order and augmentation of the images.
         genotype: The cell; None for a network without choices.
     """
 
@@ -73,7 +73,7 @@ class MemberTraining:
         settings: The protocol.
         runtime: Number format.
         rows: What was logged, one an epoch.
-        trainer: Of the weights; another one from the epoch on that hardens learned mixers.
+        trainer: Trains the weights; another one from the epoch on that hardens learned mixers.
     """
 
     member: Member
@@ -233,7 +233,7 @@ class MemberTraining:
         return score.accuracy
 
     def _recalibrate(self, stream: str) -> None:
-        """Takes batch norm's running statistics anew, from training images chosen by a random stream of that name."""
+        """Takes fresh running statistics of batch norm, from training images chosen by a random stream of that name."""
         calibration = self.data.full.batches(self.settings.batch_size, seed=derive_seed(self.member.seed, stream))
         batches = itertools.islice(calibration, CALIBRATION_BATCHES)
         recalibrate_batch_norm(self.network, batches, self.member.genotype, autocast=self.runtime.autocast)
@@ -252,7 +252,7 @@ def train_member(
     checkpoint: Path,
     on_epoch: Callable[[dict[str, Any]], None],
 ) -> list[dict[str, Any]]:
-    """Trains a derived model on `data.full`, or goes on where its checkpoint stands.
+    """Trains a derived model on `data.full`, or resumes from its checkpoint.
 
     Args:
         member: What is trained.

@@ -240,9 +240,9 @@ def make_trainer(
 
     Args:
         network: Trained in place.
-        settings: Of the search or the retraining.
+        settings: Settings of the search or the retraining.
         runtime: Number format and ranks.
-        recorder: Of the steps, where they are recorded.
+        recorder: Records the steps; None where they are not recorded.
         further: Other arguments of the trainer.
     """
     return WeightTrainer(

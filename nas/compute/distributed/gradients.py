@@ -55,7 +55,7 @@ class Bucket:
     Args:
         groups: All weights of the optimizer, after a backward pass.
         ranks: Those who add up.
-        num_scores: Numbers sent beside the gradients.
+        num_scores: Numbers sent next to the gradients.
     """
 
     def __init__(self, groups: Groups, *, ranks: Ranks, num_scores: int) -> None:
@@ -127,7 +127,7 @@ def check_norms(network: nn.Module, ranks: Ranks) -> None:
 def synchronized(network: nn.Module, ranks: Ranks) -> Iterator[None]:
     """Within the context batch norm takes the statistics of all ranks' images, if that is wanted.
 
-    Only the training of weights goes on in it: there the ranks compute the same path at the same time.
+    Only weights are trained in it: there the ranks compute the same path at the same time.
     """
     norms = [norm for norm in _norms(network) if isinstance(norm, BatchNorm2d)] if ranks.normalizes_together else []
     for norm in norms:

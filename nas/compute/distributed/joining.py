@@ -70,7 +70,7 @@ def join(settings: DistributedSettings, *, device: str) -> Ranks:
 
     Args:
         settings: How the ranks share the work.
-        device: Of this process, from `own_device`.
+        device: The device of this process, from `own_device`.
 
     Raises:
         LostRankError: If the others do not come.
@@ -99,7 +99,7 @@ def join(settings: DistributedSettings, *, device: str) -> Ranks:
 
 
 def leave() -> None:
-    """Parts from the others, called by all ranks once nothing is to be done together; each goes on alone."""
+    """Parts from the others, called by all ranks once nothing is to be done together; each continues alone."""
     if joined.ranks is not None and not joined.ranks.alone:
         dist.destroy_process_group()
         joined.ranks = ALONE

@@ -22,7 +22,7 @@ from search_spaces.genotype import Decision
 from search_spaces.space import SearchSpace, size
 
 SUMMARY = ("entropy_share", "unique", "repeats", "weight_free", "regret")
-"""What of a row is worth a column beside the rewards; the other columns are one a decision."""
+"""What of a row is worth a column next to the rewards; the other columns are one a decision."""
 
 
 class Recorder:
@@ -62,7 +62,7 @@ class Recorder:
             `epoch`; `samples`, N; `rewarded`, the samples so far; `reward` and `reward_std`, mean and deviation;
             `best`; `regret`, best − reward; `unique`, different architectures so far, those that compute the same
             counted once; `repeats`, the share of samples seen before; `weight_free`, the probability of ops without
-            weights, averaged over the decisions on ops; `probability.KIND.CHOICE` likewise. If the controller has
+            weights, averaged over the decisions on ops; `probability.KIND.CHOICE` in the same way. If the controller has
             distributions also `entropy.DECISION` in nats, a mean over samples, `entropy_share.DECISION`, the same
             divided by the logarithm of the number of choices, and `entropy_share`, the mean of these.
         """
@@ -187,12 +187,12 @@ class Watch:
     Attributes:
         space: What is searched.
         settings: When to warn, and what to do.
-        num_epochs: Of the search.
+        num_epochs: Epochs of the search.
         first_epoch: Those before it do not count: the controller does not learn there, and what rewards do has other
             reasons.
         renew: Makes a fresh controller from its number, 1 for the first restart; needed for `action: restart` alone.
         rows: One an epoch.
-        findings: Of all epochs.
+        findings: The findings of all epochs.
 
     Raises:
         ValueError: If controllers are to be restarted and cannot.
