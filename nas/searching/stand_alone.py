@@ -320,7 +320,7 @@ def finals_seed(seed: int) -> int:
 
 
 def by_stand_alone_reward(candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the trained finalists, highest stand-alone reward first, the others in their order, what diverged last."""
+    """Returns the trained finalists, highest stand-alone reward first, then the others, what diverged last."""
     trained = [dict(entry) for entry in candidates if "stand_alone_reward" in entry]
     diverged = [dict(entry) for entry in candidates if "diverged" in entry]
     others = [dict(entry) for entry in candidates if not {"stand_alone_reward", "diverged"} & set(entry)]

@@ -164,9 +164,6 @@ class SupernetScorer:
         recorder: Records the forward pass of a path that is scored on many batches; a reward is of one batch, and to
             record that would cost as much as it does.
         ranks: Who reward together; each scores some of the cells.
-
-    Raises:
-        ValueError: If an argument is out of range.
     """
 
     network: nn.Module
@@ -181,12 +178,6 @@ class SupernetScorer:
     autocast: torch.dtype | None = None
     recorder: Recorder | None = None
     ranks: Ranks = ALONE
-
-    def __post_init__(self) -> None:
-        if self.bn not in BN_MODES:
-            raise ValueError(f"bn must be one of {', '.join(BN_MODES)}, got {self.bn!r}")
-        if self.calibration_batches < 1:
-            raise ValueError(f"calibration_batches must be at least 1, got {self.calibration_batches}")
 
     @property
     def reward_batch_size(self) -> int:
