@@ -78,19 +78,14 @@ def identity_twiddle(size: int, *, width: int = 1, dtype: torch.dtype | None = N
     """Returns the twiddle of a kaleidoscope matrix that is the identity.
 
     Args:
-        size: n. The butterflies have size m, the smallest power of 2 that is at least n; for expansion e, give e · n.
+        size: n ≥ 1. The butterflies have size m, the smallest power of 2 that is at least n; for expansion e, give e · n.
         width: w.
         dtype: The data type of the twiddle.
 
     Returns:
         (w, 2, log₂ m, m/2, 2, 2): 4wm log₂ m entries, the paper's count 4wne · log₂(ne) if ne is a power of 2. Each is
         one entry of a factor, so a complex one counts once.
-
-    Raises:
-        ValueError: If an argument is below 1.
     """
-    if min(size, width) < 1:
-        raise ValueError(f"size and width must be at least 1, got {size} and {width}")
     levels = (size - 1).bit_length()
     return torch.eye(2, dtype=dtype).repeat(width, 2, levels, 2**levels // 2, 1, 1)
 

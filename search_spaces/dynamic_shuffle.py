@@ -48,13 +48,13 @@ class DynamicShuffle(Mixer):
     Args:
         channels: C.
         groups: g, a divisor of C, with at least 2 channels a group.
-        reduction: r; the generator has C/r hidden units, and no fewer than `MIN_HIDDEN`.
+        reduction: r ≥ 1; the generator has C/r hidden units, and no fewer than `MIN_HIDDEN`.
         binary: The forward pass uses exact permutations, and the backward pass takes the gradients by these for the
             gradients by A and B (straight-through). If False it uses A and B, and `harden` changes the function until
             the penalty is 0.
 
     Raises:
-        ValueError: If g does not divide C, a group has a single channel, or `reduction` is below 1.
+        ValueError: If g does not divide C, or a group has a single channel.
     """
 
     rounds: bool = True
@@ -65,8 +65,6 @@ class DynamicShuffle(Mixer):
             raise ValueError(f"dynamic shuffle needs groups that divide {channels} channels, got {groups}")
         if channels == groups:
             raise ValueError(f"dynamic shuffle needs at least 2 channels a group, got {channels} in {groups} groups")
-        if reduction < 1:
-            raise ValueError(f"reduction must be at least 1, got {reduction}")
         self.binary = binary
         hidden = max(MIN_HIDDEN, channels // reduction)
         self.generator = MatrixGenerator(

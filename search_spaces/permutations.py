@@ -55,10 +55,8 @@ def project_doubly_stochastic(matrix: Tensor, *, iterations: int = 1) -> Tensor:
         uniform columns and rows.
 
     Raises:
-        ValueError: If `matrix` is not square or `iterations` is below 1.
+        ValueError: If `matrix` is not square.
     """
-    if iterations < 1:
-        raise ValueError(f"iterations must be at least 1, got {iterations}")
     values = _square(matrix).clamp(min=0)
     for _ in range(iterations):
         values = _normalize(_normalize(values, dim=-2), dim=-1)

@@ -20,14 +20,9 @@ class WeightAverage:
     Args:
         network: Whose parameters are averaged.
         decay: In (0, 1); about 1 / (1 − decay) steps are remembered.
-
-    Raises:
-        ValueError: If `decay` is out of range.
     """
 
     def __init__(self, network: nn.Module, *, decay: float) -> None:
-        if not 0 < decay < 1:
-            raise ValueError(f"decay must lie in (0, 1), got {decay}")
         self.network = network
         self.decay = decay
         self._weights = {name: weight.detach() for name, weight in network.named_parameters()}

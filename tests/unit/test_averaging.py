@@ -55,12 +55,6 @@ def test_means_of_weights_that_are_still_there_are_taken_over():
     assert torch.equal(average.state_dict()["bias"], network.bias)
 
 
-@pytest.mark.parametrize("decay", [0.0, 1.0, -0.1])
-def test_a_decay_out_of_range_is_refused(decay):
-    with pytest.raises(ValueError, match=r"decay must lie in \(0, 1\)"):
-        WeightAverage(nn.Linear(1, 1), decay=decay)
-
-
 def test_recorded_steps_average_as_steps_that_are_not():
     recorder = TapeRecorder()
     recorded, eager = trained(recorder, ema=0.9), trained(None, ema=0.9)

@@ -139,7 +139,6 @@ def test_gradients_agree_with_finite_differences(dtype):
     [
         (lambda: butterfly_multiply(torch.ones(2, 2, 2, 2), torch.ones(8)), "for n = 8, got the shape"),
         (lambda: kaleidoscope_multiply(torch.ones(1, 2, 2, 2, 2, 2), torch.ones(5)), "with m ≥ 5"),
-        (lambda: identity_twiddle(4, width=0), "at least 1, got 4 and 0"),
         (lambda: hadamard_kaleidoscope(6), "power of 2 as their size, got 6"),
         (lambda: dft_kaleidoscope(0), "power of 2 as their size, got 0"),
         (lambda: permutation_kaleidoscope(torch.tensor([0, 0])), "expected a permutation"),

@@ -423,7 +423,6 @@ def test_parameters_are_as_documented(channels, percent):
         ({"groups": 4}, "groups that divide 6 channels, got 4"),
         ({"groups": 0}, "groups that divide 6 channels, got 0"),
         ({"groups": 6}, "at least 2 channels a group, got 6 in 6 groups"),
-        ({"reduction": 0}, "reduction must be at least 1, got 0"),
     ],
 )
 @pytest.mark.parametrize("mixer_class", MIXERS)

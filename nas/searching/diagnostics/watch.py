@@ -63,8 +63,8 @@ class Recorder:
             `best`; `regret`, best − reward; `unique`, different architectures so far, those that compute the same
             counted once; `repeats`, the share of samples seen before; `weight_free`, the probability of ops without
             weights, averaged over the decisions on ops; `probability.KIND.CHOICE`, averaged over its kind's. If the
-            controller has distributions also `entropy.DECISION` in nats, a mean over samples, `entropy_share.DECISION`, the same
-            divided by the logarithm of the number of choices, and `entropy_share`, the mean of these.
+            controller has distributions also `entropy.DECISION` in nats, a mean over samples, `entropy_share.DECISION`,
+            the same divided by the logarithm of the number of choices, and `entropy_share`, the mean of these.
         """
         actions = torch.cat([draw.actions for draw in samples])
         known = [draw.probabilities.double() for draw in samples if draw.probabilities is not None]
