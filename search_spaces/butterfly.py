@@ -78,7 +78,7 @@ def identity_twiddle(size: int, *, width: int = 1, dtype: torch.dtype | None = N
     """Returns the twiddle of a kaleidoscope matrix that is the identity.
 
     Args:
-        size: n ≥ 1. The butterflies have size m, the smallest power of 2 that is at least n; for expansion e, give e · n.
+        size: n ≥ 1; for expansion e, e · n. The butterflies have size m, the smallest power of 2 that is at least n.
         width: w.
         dtype: The data type of the twiddle.
 
