@@ -35,8 +35,10 @@ def read_launch() -> Launch | None:
     """Returns what torchrun said; None in a process that it did not start."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return None
-    numbers = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"))
-    return Launch(*numbers, restarts=int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")))
+    rank, size, local_rank, local_size = (
+        int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    )
+    return Launch(rank, size, local_rank, local_size, int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")))
 
 
 def check_command(command: str, several: bool, *, named: bool) -> None:
