@@ -87,7 +87,7 @@ def evaluate_paths(
         sums, counts = ranks.sum_(sums.double()), ranks.sum_(torch.tensor(counts)).tolist()
     if 0 in counts:
         raise ValueError(NO_BATCHES)
-    return [Score(*(row / count).tolist()) for row, count in zip(sums, counts, strict=True)]
+    return [Score(*means) for means in (sums / torch.tensor(counts)[:, None]).tolist()]
 
 
 @dataclass(slots=True)
