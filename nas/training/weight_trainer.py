@@ -248,7 +248,7 @@ def make_trainer(
     return WeightTrainer(
         network=network,
         optimizer=make_optimizer(network, settings),
-        learning_rate=settings.annealing.learning_rate,
+        learning_rate=settings.learning_rate,
         drop_prob=settings.drop_prob,
         max_grad_norm=settings.max_grad_norm,
         mixer_penalty=settings.penalty_weight,

@@ -115,8 +115,8 @@ def test_finalists_are_trained_as_the_shared_weights_were_for_one_cosine():
     settings = finals_settings(given)
     assert (settings.epochs, settings.first_cycle, settings.last_epochs, settings.evaluate_every) == (7, 7, 1, 0)
     assert (settings.batch_size, settings.lr_max, settings.weight_decay, settings.drop_path) == (48, 0.07, 1e-3, 0.2)
-    assert settings.annealing.learning_rate(0) == 0.07
-    assert settings.annealing.learning_rate(6.999) == pytest.approx(given.lr_min, abs=1e-4)
+    assert settings.learning_rate(0) == 0.07
+    assert settings.learning_rate(6.999) == pytest.approx(given.lr_min, abs=1e-4)
     assert settings.warm_start is None
 
 

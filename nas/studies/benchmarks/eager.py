@@ -104,7 +104,7 @@ class EagerLoop:
         self.drop_prob = training.drop_prob(middle)
         self.optimizer = torch.optim.SGD(
             self.network.parameters(),
-            lr=training.annealing.learning_rate(middle),
+            lr=training.learning_rate(middle),
             momentum=training.momentum,
             nesterov=training.momentum > 0,
             weight_decay=training.weight_decay,
