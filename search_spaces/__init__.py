@@ -1,1 +1,1 @@
-"""WHAT can be chosen: decisions and genotypes as pure data, and the modules a choice becomes."""
+"""The search spaces: decisions and genotypes as pure data, and the modules that a choice becomes."""

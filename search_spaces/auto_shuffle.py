@@ -13,7 +13,6 @@ from search_spaces.permutations import (
     project_doubly_stochastic,
 )
 
-STARTS = ("near_shuffle", "near_identity", "perturbed_uniform")
 START_SHARE = 0.8
 """Share of the permutation in a start near one; the rest is the uniform matrix, so that every entry can still grow.
 
@@ -23,6 +22,8 @@ LR_SCALE = 0.1
 """The entries are about 1/C, and at the weights' own learning rate the loss drives rows onto one column."""
 LARGEST_STEP = 0.3
 """Of the penalty, in entries of the uniform matrix; at 1 rows collapse onto one column, see `AutoShuffle`."""
+START_NOISE = 0.5
+"""Of the uniform part of a start, relative to its entries; without it a uniform start would be a saddle."""
 START_ITERATIONS = 30
 """Normalisations of the start; with a share of a permutation in it each divides the error several times."""
 
@@ -35,28 +36,24 @@ class AutoShuffle(Mixer):
 
     The penalty's gradient is about 2 for every small entry, and those are about 1/C. So a step η, λ times the learning
     rate (over 1 − momentum), should stay below 0.3/C; at 1/C rows collapse onto one column and stay there. By the
-    penalty alone M is a permutation when the steps sum to 1 … 2 from `perturbed_uniform`, whatever C, but to less than
-    0.5/C from `near_shuffle`: there λ has to grow from 0 for the loss to have a say.
+    penalty alone M is a permutation when the steps sum to 1 … 2 from a perturbed uniform matrix, whatever C, but to
+    less than 0.5/C from near the shuffle, where it starts: so λ has to grow from 0 for the loss to have a say.
 
     Args:
         channels: C.
-        groups: g, of the channel shuffle whose place it takes; a divisor of C.
-        start: `near_shuffle` and `near_identity` are mostly that permutation, and the rest uniform; `perturbed_uniform`
-            leans to no permutation.
-        noise: In [0, 1], the uniform part's entries are drawn between (1 − noise) / C and (1 + noise) / C. Without it a
-            uniform start would be a saddle that the penalty cannot leave.
+        groups: g, the groups of the channel shuffle whose place it takes; a divisor of C.
 
     Raises:
-        ValueError: If g does not divide C, `start` is unknown, `noise` is out of range, or 0 for a uniform start.
+        ValueError: If g does not divide C.
     """
 
     rounds: bool = True
     lr_scale: float = LR_SCALE
 
-    def __init__(self, channels: int, *, groups: int = 2, start: str = "near_shuffle", noise: float = 0.5) -> None:
+    def __init__(self, channels: int, *, groups: int = 2) -> None:
         super().__init__(channels)
         self.largest_step = LARGEST_STEP / channels
-        self.matrix = nn.Parameter(start_matrix(channels, groups=groups, start=start, noise=noise))
+        self.matrix = nn.Parameter(start_matrix(channels, groups=groups))
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to the same shape and memory format, channels mixed."""
@@ -83,22 +80,19 @@ class AutoShuffle(Mixer):
 
 
 @torch.no_grad()
-def start_matrix(channels: int, *, groups: int, start: str, noise: float) -> Tensor:
-    """Returns a doubly stochastic matrix (C, C) to start from, as `AutoShuffle` describes.
+def start_matrix(channels: int, *, groups: int | None, noise: float = START_NOISE) -> Tensor:
+    """Returns a doubly stochastic matrix (C, C) to start from.
+
+    Args:
+        channels: C.
+        groups: The groups of the channel shuffle that it is mostly, the rest being uniform; None leans to no
+            permutation.
+        noise: In [0, 1]: the uniform part's entries are drawn between (1 − noise) / C and (1 + noise) / C.
 
     Raises:
-        ValueError: Under the conditions of `AutoShuffle`.
+        ValueError: If g does not divide C.
     """
-    shuffle = shuffle_index(channels, groups)
-    if start not in STARTS:
-        raise ValueError(f"start must be one of {', '.join(STARTS)}, got {start!r}")
-    if not 0 <= noise <= 1:
-        raise ValueError(f"noise must lie in [0, 1], got {noise}")
-    if start == "perturbed_uniform" and noise == 0:
-        raise ValueError("a uniform start needs noise above 0: without it the penalty has no direction to go")
-    uniform = (1 + noise * (2 * torch.rand(channels, channels) - 1)) / channels
-    if start == "perturbed_uniform":
-        return project_doubly_stochastic(uniform, iterations=START_ITERATIONS)
-    index = shuffle if start == "near_shuffle" else torch.arange(channels)
-    mixture = START_SHARE * permutation_matrix(index) + (1 - START_SHARE) * uniform
-    return project_doubly_stochastic(mixture, iterations=START_ITERATIONS)
+    start = (1 + noise * (2 * torch.rand(channels, channels) - 1)) / channels
+    if groups is not None:
+        start = START_SHARE * permutation_matrix(shuffle_index(channels, groups)) + (1 - START_SHARE) * start
+    return project_doubly_stochastic(start, iterations=START_ITERATIONS)

@@ -78,19 +78,14 @@ def identity_twiddle(size: int, *, width: int = 1, dtype: torch.dtype | None = N
     """Returns the twiddle of a kaleidoscope matrix that is the identity.
 
     Args:
-        size: n. The butterflies have size m, the smallest power of 2 that is at least n; for expansion e, give e · n.
+        size: n ≥ 1; for expansion e, e · n. The butterflies have size m, the smallest power of 2 that is at least n.
         width: w.
-        dtype: Of the twiddle.
+        dtype: The data type of the twiddle.
 
     Returns:
         (w, 2, log₂ m, m/2, 2, 2): 4wm log₂ m entries, the paper's count 4wne · log₂(ne) if ne is a power of 2. Each is
         one entry of a factor, so a complex one counts once.
-
-    Raises:
-        ValueError: If an argument is below 1.
     """
-    if min(size, width) < 1:
-        raise ValueError(f"size and width must be at least 1, got {size} and {width}")
     levels = (size - 1).bit_length()
     return torch.eye(2, dtype=dtype).repeat(width, 2, levels, 2**levels // 2, 1, 1)
 
@@ -110,32 +105,8 @@ def random_twiddle(
     return torch.randn(identity.shape, dtype=dtype, generator=generator) * math.sqrt(0.5)
 
 
-class ButterflyProduct(nn.Module):
-    """A learnable kaleidoscope matrix, (BB*)ʷ with w and the expansion as in its twiddle; linear, without bias.
-
-    Args:
-        twiddle: (w, 2, log₂ m, m/2, 2, 2), where it starts.
-        size: n ≤ m, features in and out; m by default.
-    """
-
-    def __init__(self, twiddle: Tensor, *, size: int | None = None) -> None:
-        super().__init__()
-        self.twiddle = nn.Parameter(twiddle)
-        self.size = 2 ** twiddle.shape[2] if size is None else size
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (..., n) to (..., n)."""
-        if x.shape[-1] != self.size:
-            raise ValueError(f"expected {self.size} features, got {x.shape[-1]}")
-        return kaleidoscope_multiply(self.twiddle, x)
-
-    def dense(self) -> Tensor:
-        """Returns the matrix (n, n)."""
-        return kaleidoscope_matrix(self.twiddle, self.size)
-
-
-def permutation_kaleidoscope(index: Tensor) -> ButterflyProduct:
-    """Returns a permutation exactly, in BB*, as a product of width 1 in float64.
+def permutation_kaleidoscope(index: Tensor) -> Tensor:
+    """Returns the twiddle of a permutation, which is exact, in BB*: a product of width 1 in float64.
 
     The layers of a Benes network are butterfly factors of swaps: those from its middle on have block sizes 2, 4 … n
     and make up M₁, those before it have n … 4 and make up M₂*.
@@ -155,33 +126,33 @@ def permutation_kaleidoscope(index: Tensor) -> ButterflyProduct:
         swapped = layer[~passes, 0]  # the upper position of each swapped pair
         half = 2**level
         twiddle[0, int(number < middle), level, swapped // (2 * half) * half + swapped % half] = swap
-    return ButterflyProduct(twiddle)
+    return twiddle
 
 
-def hadamard_kaleidoscope(n: int) -> ButterflyProduct:
+def hadamard_kaleidoscope(n: int) -> Tensor:
     """Returns the Hadamard transform (n, n) of Sylvester's order, a butterfly: every block is [[1, 1], [1, −1]].
 
     Returns:
-        The product of width 1 with M₂ = I, in float64; its matrix is symmetric with entries ±1, not normalised.
+        The twiddle of width 1 with M₂ = I, in float64; its matrix is symmetric with entries ±1, not normalised.
     """
     twiddle = identity_twiddle(_power_of_two(n), dtype=torch.float64)
     twiddle[0, 0] = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
-    return ButterflyProduct(twiddle)
+    return twiddle
 
 
-def dft_kaleidoscope(n: int) -> ButterflyProduct:
+def dft_kaleidoscope(n: int) -> Tensor:
     """Returns the Fourier transform (n, n), that of `torch.fft.fft`: a butterfly after the bit-reversal permutation.
 
     Returns:
-        The product of width 2, in complex128: the butterfly with M₂ = I, then bit reversal as BB*.
+        The twiddle of width 2, in complex128: the butterfly with M₂ = I, then bit reversal as BB*.
     """
     twiddle = identity_twiddle(_power_of_two(n), width=2, dtype=torch.complex128)
     twiddle[0, 0] = _fourier_butterfly(n)
-    twiddle[1] = permutation_kaleidoscope(_bit_reversal(n)).twiddle[0].detach()
-    return ButterflyProduct(twiddle)
+    twiddle[1] = permutation_kaleidoscope(_bit_reversal(n))[0]
+    return twiddle
 
 
-def convolution_kaleidoscope(kernel: Tensor) -> ButterflyProduct:
+def convolution_kaleidoscope(kernel: Tensor) -> Tensor:
     """Returns circular convolution with a kernel (n,): y[i] = Σⱼ kernel[j] · x[(i − j) mod n].
 
     It is F⁻¹ D F with D = diag(F kernel). With the Fourier butterfly B and bit reversal P, F = BP is symmetric, so it
@@ -189,7 +160,7 @@ def convolution_kaleidoscope(kernel: Tensor) -> ButterflyProduct:
     only scales the columns of the rightmost factor.
 
     Returns:
-        The product of width 1, in complex128; for real kernels and inputs the result is real up to rounding.
+        The twiddle of width 1, in complex128; for real kernels and inputs the result is real up to rounding.
 
     Raises:
         ValueError: If n is not a power of 2, or 1.
@@ -200,7 +171,7 @@ def convolution_kaleidoscope(kernel: Tensor) -> ButterflyProduct:
     spectrum = torch.fft.fft(kernel.to(torch.complex128))[_bit_reversal(n)] / n
     twiddle = _fourier_butterfly(n).conj().repeat(1, 2, 1, 1, 1, 1)
     twiddle[0, 0, 0] *= spectrum.view(n // 2, 1, 2)  # the columns of block i are the positions 2i and 2i + 1
-    return ButterflyProduct(twiddle)
+    return twiddle
 
 
 def _fourier_butterfly(n: int) -> Tensor:

@@ -6,7 +6,8 @@ value. The key tells how many different architectures were found. It is made in 
 certificate.
 """
 
-from collections.abc import Hashable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from search_spaces.genotype import IDENTITIES, NONE, CellGenotype
@@ -16,7 +17,8 @@ from search_spaces.ops import find_op
 Value = tuple[tuple[int, int], ...]
 """A sum: (number of a term, how often it is added), by number."""
 
-INPUT = ""  # the "op" of a term that is a cell input; op names are never empty
+Term = int | tuple[str, Value]
+"""The number of a cell input, or an op and the value that it reads."""
 
 
 @lru_cache(maxsize=100_000)
@@ -47,70 +49,51 @@ def canonical_cell(cell: CellGenotype, *, strided: bool, merge: str = "sum") -> 
         ValueError: If an op is unknown.
     """
     terms = _Terms(cell, strided=strided)
-    ops, graph = _graph(terms, terms.outputs(cell, merge=merge))
+    merged = [cell.output_nodes] if merge == "sum" else [(node,) for node in cell.output_nodes]
+    outputs = Counter(terms.sum((node, "identity") for node in nodes) for nodes in merged)
+    ops, graph = _graph(terms.terms, outputs)
     return strided, ops, canonical_certificate(graph)
 
 
 class _Terms:
-    """A cell written as sums of terms; equal sums have one number, equal weight-free terms too.
+    """A cell written as sums of terms; equal weight-free terms are one.
 
     Attributes:
-        terms: Of each term its op and the number of the value that it reads, or `INPUT` and the cell input.
-        values: The sums by number.
-        nodes: Numbers of the values of the cell's nodes.
+        terms: The terms, by number.
+        nodes: The values of the cell's nodes.
     """
 
     def __init__(self, cell: CellGenotype, *, strided: bool) -> None:
         self._reducing = cell.num_inputs if strided else 0  # nodes below it are read at stride 2
-        self._numbers: dict[Value, int] = {}
-        self._weight_free: dict[tuple[str, int], int] = {}
-        self.terms: list[tuple[str, int]] = [(INPUT, i) for i in range(cell.num_inputs)]
-        self.values: list[Value] = []
-        self.nodes = [self._number({i: 1}) for i in range(cell.num_inputs)]
+        self._weight_free: dict[Term, int] = {}
+        self.terms: list[Term] = [*range(cell.num_inputs)]
+        self.nodes: list[Value] = [((number, 1),) for number in range(cell.num_inputs)]
         for block in cell.blocks:
-            total: dict[int, int] = {}
-            for source, op in zip(block.inputs, block.ops, strict=True):
-                self._add(total, source, op)
-            self.nodes.append(self._number(total))
+            self.nodes.append(self.sum(zip(block.inputs, block.ops, strict=True)))
 
-    def outputs(self, cell: CellGenotype, *, merge: str) -> dict[int, int]:
-        """Returns the numbers of the values that are merged, each with how often it is; for a sum, of the sum."""
-        merged: dict[int, int] = {}
-        for node in cell.output_nodes:
-            # Only identities: as plain ones they hand on the node's value, as strided ones a reduced cell input.
-            passed: dict[int, int] = {}
-            self._add(passed, node, "identity")
-            added = passed if merge == "sum" else {self._number(passed): 1}
-            for number, count in added.items():
-                merged[number] = merged.get(number, 0) + count
-        return {self._number(merged): 1} if merge == "sum" else merged
+    def sum(self, edges: Iterable[tuple[int, str]]) -> Value:
+        """Returns the sum of what edges yield, each an op applied to a node."""
+        total: Counter[int] = Counter()
+        for source, op in edges:
+            total.update(dict(self._yielded(source, op)))
+        return tuple(sorted(total.items()))
 
-    def _add(self, total: dict[int, int], source: int, op: str) -> None:
-        """Adds what an edge yields, the op applied to node `source`."""
-        if op == NONE or not self.values[self.nodes[source]]:
-            return
+    def _yielded(self, source: int, op: str) -> Value:
+        read = self.nodes[source]
+        if op == NONE or not read:
+            return ()
         weight_free = find_op(op).weight_free
         if op in IDENTITIES:
             if source >= self._reducing:
-                for term, count in self.values[self.nodes[source]]:
-                    total[term] = total.get(term, 0) + count
-                return
+                return read
             weight_free = False  # a factorized reduction
-        read = (op, self.nodes[source])
-        term = self._weight_free.setdefault(read, len(self.terms)) if weight_free else len(self.terms)
+        term = self._weight_free.setdefault((op, read), len(self.terms)) if weight_free else len(self.terms)
         if term == len(self.terms):
-            self.terms.append(read)
-        total[term] = total.get(term, 0) + 1
-
-    def _number(self, total: dict[int, int]) -> int:
-        value = tuple(sorted(total.items()))
-        number = self._numbers.setdefault(value, len(self.values))
-        if number == len(self.values):
-            self.values.append(value)
-        return number
+            self.terms.append((op, read))
+        return ((term, 1),)
 
 
-def _graph(terms: _Terms, outputs: dict[int, int]) -> tuple[tuple[str, ...], LabelledGraph]:
+def _graph(terms: Sequence[Term], outputs: Mapping[Value, int]) -> tuple[tuple[str, ...], LabelledGraph]:
     """Returns the ops' names and the graph of what the outputs depend on.
 
     Its vertices are values, which have an arc for each bundle they hold, labelled by how often, and bundles, which have
@@ -118,40 +101,29 @@ def _graph(terms: _Terms, outputs: dict[int, int]) -> tuple[tuple[str, ...], Lab
     number of times in every value. Terms of one bundle can trade places, so keeping them apart would only add
     symmetries.
     """
-    live = _live_values(terms, outputs)
-    occurrences: dict[int, list[tuple[int, int]]] = {}
-    for number in live:
-        for term, count in terms.values[number]:
-            occurrences.setdefault(term, []).append((number, count))
-    bundles: dict[tuple[tuple[int, int], ...], list[tuple[str, int]]] = {}
-    for term, places in occurrences.items():
-        bundles.setdefault(tuple(places), []).append(terms.terms[term])
-    ops = tuple(sorted({terms.terms[term][0] for term in occurrences} - {INPUT}))
-    op_numbers = {op: number for number, op in enumerate(ops)}
-    vertices = {number: vertex for vertex, number in enumerate(live, start=len(bundles))}
+    live = [*outputs]
+    occurrences: defaultdict[int, list[tuple[Value, int]]] = defaultdict(list)
+    for value in live:  # to which the values on the way to the outputs are added
+        for number, count in value:
+            occurrences[number].append((value, count))
+            term = terms[number]
+            if not isinstance(term, int) and term[1] not in live:
+                live.append(term[1])
+    bundles: defaultdict[tuple[tuple[Value, int], ...], list[Term]] = defaultdict(list)
+    for number, places in occurrences.items():
+        bundles[tuple(places)].append(terms[number])
+    ops = tuple(sorted({term[0] for members in bundles.values() for term in members if not isinstance(term, int)}))
+    vertices = {value: vertex for vertex, value in enumerate(live, start=len(bundles))}
     labels: list[tuple[int, ...]] = []
     below: Arcs = [[] for _ in range(len(bundles) + len(live))]
     for vertex, (held_by, members) in enumerate(bundles.items()):
-        labels.append((0, *sorted(source for op, source in members if op == INPUT)))
-        below[vertex] = [(op_numbers[op], vertices[source]) for op, source in members if op != INPUT]
-        for number, count in held_by:
-            below[vertices[number]].append((count, vertex))
-    labels += [(1, outputs.get(number, 0)) for number in live]
+        labels.append((0, *sorted(term for term in members if isinstance(term, int))))
+        below[vertex] = [(ops.index(term[0]), vertices[term[1]]) for term in members if not isinstance(term, int)]
+        for value, count in held_by:
+            below[vertices[value]].append((count, vertex))
+    labels += [(1, outputs.get(value, 0)) for value in live]
     above: Arcs = [[] for _ in below]
     for vertex, arcs in enumerate(below):
         for label, end in arcs:
             above[end].append((label, vertex))
     return ops, LabelledGraph(labels, below, above)
-
-
-def _live_values(terms: _Terms, outputs: Iterable[int]) -> list[int]:
-    """Returns the numbers of the values that are merged or read on the way to the output, ascending."""
-    live = set(outputs)
-    pending = list(live)
-    while pending:
-        for term, _ in terms.values[pending.pop()]:
-            op, source = terms.terms[term]
-            if op != INPUT and source not in live:
-                live.add(source)
-                pending.append(source)
-    return sorted(live)

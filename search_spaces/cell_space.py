@@ -4,7 +4,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from search_spaces.canonical import canonical_cell
 from search_spaces.cells import CellCandidates
-from search_spaces.genotype import MAX_BLOCKS, Block, CellGenotype, Decision, Genotype
+from search_spaces.genotype import MAX_BLOCKS, Block, CellGenotype, Decision, Genotype, unread_nodes
 from search_spaces.ops import find_op
 from search_spaces.shuffles import check_mixer
 from search_spaces.space import CELLS, check_actions, index_of
@@ -21,7 +21,7 @@ class CellSpace:
         output: `loose_ends` merges the nodes that no block reads, `all` merges every block.
 
     Attributes:
-        name: Of the space.
+        name: The name of the space.
         inputs: What each input of a cell is called.
         num_edges: Inputs, and ops, of a block.
         passes_inputs: Whether an input that no block reads is a loose end as well.
@@ -98,10 +98,7 @@ class CellSpace:
         if self.output != "all" and not self.passes_inputs:
             return None
         nodes = range(len(self.inputs) + len(blocks))
-        if self.output == "all":
-            return tuple(nodes[len(self.inputs) :])
-        read = {source for block in blocks for source in block.inputs}
-        return tuple(node for node in nodes if node not in read)
+        return tuple(nodes[len(self.inputs) :]) if self.output == "all" else unread_nodes(blocks, nodes)
 
     def encode(self, genotype: Genotype) -> tuple[int, ...]:
         """Returns the actions that describe `genotype`."""

@@ -12,23 +12,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from search_spaces.kronecker import (
+from search_spaces.mixers import Mixer
+from search_spaces.permutations import (
     gather_channels,
     greedy_indices,
     kronecker_shuffle,
     mix_groups,
     nearly_square_factors,
     orthogonality_penalty,
+    permutation_matrix,
     straight_through,
     without_autocast,
 )
-from search_spaces.mixers import Mixer
-from search_spaces.permutations import permutation_matrix
 
 START_DIAGONAL = 0.9
 """Diagonal of the small matrices at the start: the identity clearly dominates, and the softmax is not yet saturated."""
 START_STD = 0.01
-"""Of the generator's last weights: small beside the biases that set the diagonal; no gradient would pass 0."""
+"""Of the generator's last weights: small next to the biases that set the diagonal; no gradient would pass 0."""
 MIN_HIDDEN = 4
 """Hidden units at least; with one or two a dead ReLU would cut the generator off from its input."""
 
@@ -48,13 +48,13 @@ class DynamicShuffle(Mixer):
     Args:
         channels: C.
         groups: g, a divisor of C, with at least 2 channels a group.
-        reduction: r; the generator has C/r hidden units, and no fewer than `MIN_HIDDEN`.
+        reduction: r ≥ 1; the generator has C/r hidden units, and no fewer than `MIN_HIDDEN`.
         binary: The forward pass uses exact permutations, and the backward pass takes the gradients by these for the
             gradients by A and B (straight-through). If False it uses A and B, and `harden` changes the function until
             the penalty is 0.
 
     Raises:
-        ValueError: If g does not divide C, a group has a single channel, or `reduction` is below 1.
+        ValueError: If g does not divide C, or a group has a single channel.
     """
 
     rounds: bool = True
@@ -65,8 +65,6 @@ class DynamicShuffle(Mixer):
             raise ValueError(f"dynamic shuffle needs groups that divide {channels} channels, got {groups}")
         if channels == groups:
             raise ValueError(f"dynamic shuffle needs at least 2 channels a group, got {channels} in {groups} groups")
-        if reduction < 1:
-            raise ValueError(f"reduction must be at least 1, got {reduction}")
         self.binary = binary
         hidden = max(MIN_HIDDEN, channels // reduction)
         self.generator = MatrixGenerator(

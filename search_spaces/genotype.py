@@ -6,6 +6,7 @@ devices. Everything here is frozen and hashable, checks itself on construction, 
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -147,9 +148,7 @@ class CellGenotype:
     @property
     def loose_ends(self) -> tuple[int, ...]:
         """Numbers of the blocks' nodes that no other block reads, in order."""
-        read = {source for block in self.blocks for source in block.inputs}
-        nodes = range(self.num_inputs, self.num_inputs + len(self.blocks))
-        return tuple(node for node in nodes if node not in read)
+        return unread_nodes(self.blocks, range(self.num_inputs, self.num_inputs + len(self.blocks)))
 
     @property
     def output_nodes(self) -> tuple[int, ...]:
@@ -176,26 +175,30 @@ class Genotype:
     @property
     def cells(self) -> dict[str, CellGenotype]:
         """The cells by name, in the order in which they are decided."""
-        cells = {"normal": self.normal}
-        if self.reduction is not None:
-            cells["reduction"] = self.reduction
-        return cells
+        cells = {"normal": self.normal, "reduction": self.reduction}
+        return {name: cell for name, cell in cells.items() if cell is not None}
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the genotype as JSON-ready data; `from_dict` is the inverse."""
-        return {"space": self.space, **{name: _cell_to_dict(cell) for name, cell in self.cells.items()}}
+        data: dict[str, Any] = _GENOTYPES.dump_python(self, mode="json", exclude_none=True)
+        for name, cell in self.cells.items():
+            if cell.num_inputs == 1:
+                del data[name]["num_inputs"]
+        return data
 
     def to_json(self) -> str:
         """Returns the genotype as JSON, one block a line."""
+        data = self.to_dict()
+        space = json.dumps(data.pop("space"))
         cells = [
             f'  "{name}": {{\n    "blocks": [\n'
             + ",\n".join(f"      {json.dumps(block)}" for block in cell.pop("blocks"))
             + "\n    ]"
             + "".join(f',\n    "{key}": {json.dumps(value)}' for key, value in cell.items())
             + "\n  }"
-            for name, cell in ((name, _cell_to_dict(cell)) for name, cell in self.cells.items())
+            for name, cell in data.items()
         ]
-        return "{\n" + ",\n".join([f'  "space": {json.dumps(self.space)}', *cells]) + "\n}\n"
+        return "{\n" + ",\n".join([f'  "space": {space}', *cells]) + "\n}\n"
 
     @classmethod
     def from_dict(cls, data: object) -> "Genotype":
@@ -223,6 +226,12 @@ class Genotype:
         return cls.from_dict(parse_json(text))
 
 
+def unread_nodes(blocks: Iterable[Block], nodes: Iterable[int]) -> tuple[int, ...]:
+    """Returns those of some nodes that none of the blocks reads."""
+    read = {source for block in blocks for source in block.inputs}
+    return tuple(node for node in nodes if node not in read)
+
+
 def json_line(genotype: Genotype) -> str:
     """Returns a genotype as JSON in one line, the key of its row in a table."""
     return json.dumps(genotype.to_dict())
@@ -237,24 +246,11 @@ def parse_json(text: str) -> object:
     if len(text) > MAX_JSON_BYTES:
         raise ValueError(f"the JSON text is {len(text)} characters long, more than {MAX_JSON_BYTES}")
     try:
-        data: object = json.loads(text)
+        return json.loads(text)
     except RecursionError:
         raise ValueError("the JSON text is nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"not valid JSON: {error}") from None
-    return data
-
-
-def _cell_to_dict(cell: CellGenotype) -> dict[str, Any]:
-    data: dict[str, Any] = {
-        "blocks": [{"inputs": list(block.inputs), "ops": list(block.ops)} for block in cell.blocks],
-        "mixer": cell.mixer,
-    }
-    if cell.num_inputs != 1:
-        data["num_inputs"] = cell.num_inputs
-    if cell.outputs is not None:
-        data["outputs"] = list(cell.outputs)
-    return data
 
 
 _GENOTYPES = TypeAdapter(Genotype)

@@ -6,12 +6,12 @@ arXiv:1301.1493, §2: individualisation and refinement, with pruning by automorp
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 
 Arcs = list[list[tuple[int, int]]]
 """For each vertex of the graph its arcs as (label, other end)."""
-
-View = tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]
-"""What a vertex sees: (label, colour of the other end) of its arcs below and of those above, each sorted."""
 
 Certificate = tuple[tuple[tuple[int, ...], tuple[tuple[int, int], ...]], ...]
 """For each vertex, in canonical order, its label and its arcs as (label, place of the other end)."""
@@ -19,8 +19,10 @@ Certificate = tuple[tuple[tuple[int, ...], tuple[tuple[int, int], ...]], ...]
 
 def canonical_certificate(graph: "LabelledGraph") -> Certificate:
     """Returns the certificate that exactly the graphs isomorphic to this one share."""
+    vertices = range(len(graph.labels))
+    partition = _Partition(graph, [0 for _ in vertices], {0: [*vertices]})
+    partition.refine(vertices)
     search = _Search(graph)
-    partition = _Partition.of_labels(graph)
     search.visit(partition, (), (partition.shape,))
     assert search.best is not None
     return search.best[1]
@@ -31,7 +33,7 @@ class LabelledGraph:
     """A directed graph with labels at its vertices and arcs.
 
     Attributes:
-        labels: Of each vertex.
+        labels: The label of each vertex.
         below: The arcs from each vertex.
         above: The same arcs, listed at the vertex where they end.
     """
@@ -40,13 +42,24 @@ class LabelledGraph:
     below: Arcs
     above: Arcs
 
-    def certificate(self, places: Sequence[int]) -> Certificate:
-        """Returns the whole graph as data, its vertices numbered by `places`."""
-        certificate: list[tuple[tuple[int, ...], tuple[tuple[int, int], ...]]] = [((), ())] * len(places)
-        for vertex, place in enumerate(places):
-            arcs = sorted([(label, places[end]) for label, end in self.below[vertex]])
-            certificate[place] = (self.labels[vertex], tuple(arcs))
-        return tuple(certificate)
+    def certificate(self, order: Sequence[int], places: Sequence[int]) -> Certificate:
+        """Returns the whole graph as data, its vertices in an order, in which each has its place."""
+        return tuple(
+            (self.labels[vertex], tuple(sorted([(label, places[end]) for label, end in self.below[vertex]])))
+            for vertex in order
+        )
+
+    def view(self, vertex: int, colours: Sequence[int]) -> Any:
+        """Returns what a vertex sees: its label, and the labels of its arcs with the colours of their other ends."""
+        return (
+            self.labels[vertex],
+            sorted([(label, colours[end]) for label, end in self.below[vertex]]),
+            sorted([(label, colours[end]) for label, end in self.above[vertex]]),
+        )
+
+    def neighbours(self, vertices: Iterable[int]) -> set[int]:
+        """Returns the other ends of the arcs of some vertices."""
+        return {end for vertex in vertices for arcs in (self.below[vertex], self.above[vertex]) for _, end in arcs}
 
 
 @dataclass(slots=True)
@@ -54,53 +67,32 @@ class _Partition:
     """An ordered partition of a graph's vertices.
 
     Attributes:
-        colours: Of each vertex the place of its class's first member, so that a discrete partition is an order.
+        graph: The graph.
+        colours: For each vertex the place of its class's first member, so that a discrete partition is an order.
         classes: The members of each colour's class.
     """
 
+    graph: LabelledGraph
     colours: list[int]
-    classes: dict[int, list[int]] = field(default_factory=dict)
-
-    @classmethod
-    def of_labels(cls, graph: LabelledGraph) -> "_Partition":
-        """Returns the coarsest equitable partition that sorts the vertices by label."""
-        partition = cls([0] * len(graph.labels), {0: list(range(len(graph.labels)))})
-        by_label: dict[tuple[int, ...], list[int]] = {}
-        for vertex, label in enumerate(graph.labels):
-            by_label.setdefault(label, []).append(vertex)
-        partition._split(0, [by_label[label] for label in sorted(by_label)])
-        partition._refine(graph, range(len(graph.labels)))
-        return partition
+    classes: dict[int, list[int]]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The colours in use, which tell the sizes of the classes."""
         return tuple(sorted(self.classes))
 
-    def individualised(self, graph: LabelledGraph, vertex: int) -> "_Partition":
+    def individualised(self, vertex: int) -> "_Partition":
         """Returns the coarsest equitable refinement with `vertex` alone in a class, put after the rest of its own."""
-        finer = _Partition(self.colours.copy(), self.classes.copy())
+        finer = _Partition(self.graph, self.colours.copy(), self.classes.copy())
         colour = self.colours[vertex]
         finer._split(colour, [[other for other in self.classes[colour] if other != vertex], [vertex]])
-        finer._refine(graph, _neighbours(graph, [vertex]))
+        finer.refine(self.graph.neighbours([vertex]))
         return finer
 
-    def _split(self, colour: int, parts: list[list[int]]) -> list[int]:
-        """Replaces a class by its parts in order; returns the vertices whose colour changed."""
-        self.classes[colour] = parts[0]
-        start = colour + len(parts[0])
-        for part in parts[1:]:
-            self.classes[start] = part
-            for vertex in part:
-                self.colours[vertex] = start
-            start += len(part)
-        return [vertex for part in parts[1:] for vertex in part]
-
-    def _refine(self, graph: LabelledGraph, affected: Iterable[int]) -> None:
-        """Splits classes until the members of each see the same colours.
+    def refine(self, affected: Iterable[int]) -> None:
+        """Splits classes until the members of each see the same.
 
         Args:
-            graph: The graph that is seen.
             affected: Vertices that may see other colours than before; all others of one class see the same.
         """
         while affected:
@@ -111,33 +103,32 @@ class _Partition:
             splits = [
                 (colour, parts)
                 for colour, members in by_colour.items()
-                if len(self.classes[colour]) > 1 and len(parts := self._parts(graph, colour, members)) > 1
+                if len(self.classes[colour]) > 1 and len(parts := self._parts(colour, members)) > 1
             ]
-            affected = _neighbours(graph, [vertex for colour, parts in splits for vertex in self._split(colour, parts)])
+            affected = self.graph.neighbours(
+                [vertex for colour, parts in splits for vertex in self._split(colour, parts)]
+            )
 
-    def _parts(self, graph: LabelledGraph, colour: int, affected: list[int]) -> list[list[int]]:
+    def _split(self, colour: int, parts: list[list[int]]) -> list[int]:
+        """Replaces a class by its parts in order; returns the vertices whose colour changed."""
+        for part in parts:
+            self.classes[colour] = part
+            for vertex in part:
+                self.colours[vertex] = colour
+            colour += len(part)
+        return [vertex for part in parts[1:] for vertex in part]
+
+    def _parts(self, colour: int, affected: list[int]) -> list[list[int]]:
         """Returns a class's members by what they see, in order; the members not `affected` all see the same."""
-        by_view: dict[View, list[int]] = {}
-        for vertex in affected:
-            by_view.setdefault(self._view(graph, vertex), []).append(vertex)
-        if len(affected) < len(self.classes[colour]):
-            excluded = set(affected)
-            rest = [vertex for vertex in self.classes[colour] if vertex not in excluded]
-            by_view.setdefault(self._view(graph, rest[0]), []).extend(rest)
-        return [by_view[view] for view in sorted(by_view)]
-
-    def _view(self, graph: LabelledGraph, vertex: int) -> View:
-        colours = self.colours
-        return (
-            tuple(sorted([(label, colours[end]) for label, end in graph.below[vertex]])),
-            tuple(sorted([(label, colours[end]) for label, end in graph.above[vertex]])),
-        )
+        seen = [(self.graph.view(vertex, self.colours), [vertex]) for vertex in affected]
+        rest = [*set(self.classes[colour]).difference(affected)]
+        if rest:
+            seen.append((self.graph.view(rest[0], self.colours), rest))
+        seen.sort(key=itemgetter(0))
+        return [[vertex for _, members in alike for vertex in members] for _, alike in groupby(seen, key=itemgetter(0))]
 
 
-def _neighbours(graph: LabelledGraph, vertices: Iterable[int]) -> set[int]:
-    return {end for vertex in vertices for arcs in (graph.below[vertex], graph.above[vertex]) for _, end in arcs}
-
-
+@dataclass(slots=True)
 class _Search:
     """The search tree over the ways to break ties, and the smallest certificate at its leaves.
 
@@ -146,74 +137,56 @@ class _Search:
     compared by them alone.
 
     Attributes:
+        graph: The graph.
         best: The least (shapes of the partitions on the path, certificate) so far.
+        leaves: By certificate the path to its first leaf, and the vertices in the order found there.
+        automorphisms: The automorphisms found so far, each by the vertices that it moves.
     """
 
-    def __init__(self, graph: LabelledGraph) -> None:
-        self.best: tuple[tuple[tuple[int, ...], ...], Certificate] | None = None
-        self._graph = graph
-        self._leaves: dict[Certificate, tuple[tuple[int, ...], list[int]]] = {}
-        self._automorphisms: list[dict[int, int]] = []
+    graph: LabelledGraph
+    best: tuple[tuple[tuple[int, ...], ...], Certificate] | None = None
+    leaves: dict[Certificate, tuple[tuple[int, ...], list[int]]] = field(default_factory=dict)
+    automorphisms: list[dict[int, int]] = field(default_factory=list)
 
     def visit(self, partition: _Partition, path: tuple[int, ...], shapes: tuple[tuple[int, ...], ...]) -> int:
-        """Searches the subtree at `path`; returns the length of the path to go on at, a shorter one."""
+        """Searches the subtree at `path`; returns the length of the path to continue at, a shorter one."""
         if self.best is not None and shapes > self.best[0][: len(shapes)]:
             return len(path) - 1
         if len(partition.classes) == len(partition.colours):
             return self._leaf(partition, path, shapes)
         _, colour = min((len(members), colour) for colour, members in partition.classes.items() if len(members) > 1)
-        orbits = _Orbits(path, self._automorphisms)
         visited: list[int] = []
+        covered: set[int] = set()
         for vertex in partition.classes[colour]:
-            if visited and orbits.meets(vertex, visited):
-                continue
-            finer = partition.individualised(self._graph, vertex)
-            resume = self.visit(finer, (*path, vertex), (*shapes, finer.shape))
-            if resume < len(path):
-                return resume
-            visited.append(vertex)
+            if vertex not in covered:
+                finer = partition.individualised(vertex)
+                resume = self.visit(finer, (*path, vertex), (*shapes, finer.shape))
+                if resume < len(path):
+                    return resume
+                visited.append(vertex)
+                covered = self._orbits(visited, path)
         return len(path) - 1
 
     def _leaf(self, partition: _Partition, path: tuple[int, ...], shapes: tuple[tuple[int, ...], ...]) -> int:
-        certificate = self._graph.certificate(partition.colours)
         order = [partition.classes[place][0] for place in range(len(partition.colours))]
-        if certificate in self._leaves:
-            earlier_path, earlier_order = self._leaves[certificate]
-            self._automorphisms.append({a: b for a, b in zip(earlier_order, order, strict=True) if a != b})
+        certificate = self.graph.certificate(order, partition.colours)
+        if certificate in self.leaves:
+            earlier_path, earlier_order = self.leaves[certificate]
+            self.automorphisms.append({a: b for a, b in zip(earlier_order, order, strict=True) if a != b})
             # It maps the sibling at which the paths part to this one, so the rest of this subtree holds nothing new.
             return next(depth for depth, (a, b) in enumerate(zip(earlier_path, path, strict=False)) if a != b)
-        self._leaves[certificate] = path, order
+        self.leaves[certificate] = path, order
         if self.best is None or (shapes, certificate) < self.best:
             self.best = shapes, certificate
         return len(path) - 1
 
-
-class _Orbits:
-    """The orbits of vertices under those automorphisms found so far, and later, that fix a path.
-
-    Args:
-        path: The vertices to be fixed.
-        automorphisms: Of each the vertices that it moves; may grow.
-    """
-
-    def __init__(self, path: tuple[int, ...], automorphisms: list[dict[int, int]]) -> None:
-        self._fixed = set(path)
-        self._automorphisms = automorphisms
-        self._num_seen = 0
-        self._parents: dict[int, int] = {}
-
-    def meets(self, vertex: int, others: Iterable[int]) -> bool:
-        """Whether a known automorphism, or several in turn, maps one of `others` to `vertex`."""
-        for automorphism in self._automorphisms[self._num_seen :]:
-            if self._fixed.isdisjoint(automorphism):
-                for source, image in automorphism.items():
-                    self._parents[self._root(source)] = self._root(image)
-        self._num_seen = len(self._automorphisms)
-        root = self._root(vertex)
-        return any(self._root(other) == root for other in others)
-
-    def _root(self, vertex: int) -> int:
-        while (parent := self._parents.get(vertex, vertex)) != vertex:
-            self._parents[vertex] = self._parents.get(parent, parent)  # halves the way for the next time
-            vertex = parent
-        return vertex
+    def _orbits(self, vertices: Sequence[int], path: Sequence[int]) -> set[int]:
+        """Returns what the automorphisms that fix a path, one or several in turn, make of some vertices."""
+        fixing = [moved for moved in self.automorphisms if moved.keys().isdisjoint(path)]
+        reached, pending = set(vertices), [*vertices]
+        while pending:
+            vertex = pending.pop()
+            images = {moved[vertex] for moved in fixing if vertex in moved} - reached
+            reached |= images
+            pending += images
+        return reached

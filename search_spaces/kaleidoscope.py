@@ -50,12 +50,12 @@ class SwitchShuffle(MatrixMixer):
 
     Args:
         channels: C.
-        groups: Of the channel shuffle at which it starts, a divisor of C.
+        groups: The groups of the channel shuffle at which it starts, a divisor of C.
         start_logit: How far the logits start from 0, on the side of that shuffle; None takes what leaves `START_SHARE`
             of every channel where the shuffle puts it.
 
     Raises:
-        ValueError: If `groups` does not divide `channels`, or `start_logit` is not above 0.
+        ValueError: If `groups` does not divide `channels`.
     """
 
     rounds: bool = True
@@ -70,8 +70,6 @@ class SwitchShuffle(MatrixMixer):
         if start_logit is None:
             passing = START_SHARE ** (1 / max(1, len(tables.partner)))  # the share that every layer leaves
             start_logit = math.log(passing / (1 - passing))
-        if not start_logit > 0:
-            raise ValueError(f"start_logit must be above 0, got {start_logit}")
         self.register_buffer("partner", tables.partner, persistent=False)
         self.register_buffer("switch", tables.switch, persistent=False)
         settings = route(shuffle_index(channels, groups))
@@ -128,8 +126,7 @@ class Kaleidoscope(MatrixMixer):
         super().__init__(channels)
         padded = 2 ** (channels - 1).bit_length()
         index = torch.cat([shuffle_index(channels, groups), torch.arange(channels, padded)])
-        start = permutation_kaleidoscope(index).twiddle.detach()
-        self.twiddle = nn.Parameter(start.float())  # (1, 2, log₂ m, m/2, 2, 2)
+        self.twiddle = nn.Parameter(permutation_kaleidoscope(index).float())  # (1, 2, log₂ m, m/2, 2, 2)
 
     def matrix(self) -> Tensor:
         """Returns the matrix (C, C), in float32 at least."""

@@ -1,4 +1,4 @@
-"""What a mixer is: the module that mixes the channels after a layer, and the table of mixers by name.
+"""Mixers: the interface of modules that mix the channels after a layer, and the table of mixers by name.
 
 A mixer maps (N, C, H, W) to the same shape. Fixed ones do nothing else. A learned one is soft while it trains: its
 penalty drives it to a permutation, `project` keeps it feasible after every step of the optimizer, and `harden` turns
@@ -15,6 +15,7 @@ MixerBuilder = Callable[[int, int], nn.Module]
 """Makes a mixer from C and the number of groups of the channel shuffle whose place it takes."""
 
 MIXERS: dict[str, MixerBuilder] = {}
+"""The mixers by name; `search_spaces.shuffles` enters those that come with the project."""
 
 
 class Mixer(nn.Module):
@@ -93,19 +94,3 @@ def shuffle_index(channels: int, groups: int) -> Tensor:
     if groups < 1 or channels % groups:
         raise ValueError(f"channel shuffle needs groups that divide {channels} channels, got {groups}")
     return torch.arange(channels).view(groups, channels // groups).t().reshape(-1)
-
-
-def register_mixer(name: str) -> Callable[[MixerBuilder], MixerBuilder]:
-    """Enters the decorated builder `(channels, groups) -> nn.Module` into the mixer table under `name`.
-
-    Raises:
-        ValueError: If the name is taken.
-    """
-
-    def enter(build: MixerBuilder) -> MixerBuilder:
-        if name in MIXERS:
-            raise ValueError(f"the mixer {name!r} is registered twice")
-        MIXERS[name] = build
-        return build
-
-    return enter

@@ -9,19 +9,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from search_spaces.genotype import CellGenotype, Genotype
-from search_spaces.notation_cells import (
+from search_spaces.notation_parts import (
     EDGES_PER_BLOCK,
     NUM_INPUTS,
     SPACE,
     Edge,
     cell_of_edges,
-    is_integer,
+    read_literal,
     shown,
     word_of_number,
 )
-from search_spaces.notation_literals import read_literal
 
-MACRO_FIELDS = ("width", "depth")  # the hub exports them beside the cells; they are no part of a cell
+MACRO_FIELDS = ("width", "depth")  # the hub exports them next to the cells; they are no part of a cell
 NODES_OF_HUB_DARTS = 4
 OLD_OPS = {
     "maxpool": "max_pool_3x3",
@@ -110,7 +109,7 @@ def _old_edges(fields: Mapping[str, object], cell: str, *, known: set[str]) -> l
         names = {f"{cell}_n{node}_p{source}": source for source in range(node)}
         known.update(names)
         for choice in chosen:
-            source = choice if is_integer(choice) else names.get(str(choice))
+            source = choice if isinstance(choice, int) else names.get(str(choice))
             if source is None or not 0 <= source < node:
                 raise ValueError(f"{switch} must choose of {', '.join(names)} or their numbers, got {shown(choice)}")
             name = f"{cell}_n{node}_p{source}"
@@ -119,5 +118,5 @@ def _old_edges(fields: Mapping[str, object], cell: str, *, known: set[str]) -> l
 
 
 def _old_word(value: object, *, where: str) -> object:
-    word = word_of_number(value, words=tuple(OLD_OPS), where=where) if is_integer(value) else value
+    word = word_of_number(value, words=tuple(OLD_OPS), where=where) if isinstance(value, int) else value
     return OLD_OPS.get(word, word) if isinstance(word, str) else word

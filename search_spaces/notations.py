@@ -6,25 +6,26 @@ characters, and raises ValueError for whatever it does not understand. `parse_nn
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from search_spaces.genotype import CellGenotype, Genotype
+from search_spaces.genotype import CellGenotype, Genotype, unread_nodes
 from search_spaces.nasbench201 import parse_arch_string
-from search_spaces.notation_cells import (
+from search_spaces.notation_nni import parse_nni
+from search_spaces.notation_parts import (
     EDGES_PER_BLOCK,
+    GENOTYPE_FIELDS,
     KNOWN_OPS,
     NUM_INPUTS,
     SKIP,
     SPACE,
-    Edge,
+    Literal,
     cell_of_edges,
     check_length,
+    read_literal,
     shown,
     word_of_number,
 )
-from search_spaces.notation_literals import GENOTYPE_FIELDS, Literal, read_literal
-from search_spaces.notation_nni import parse_nni
 
 __all__ = ["darts_notation", "parse_enas", "parse_naslib", "parse_nni", "read_notation"]
 
@@ -37,6 +38,8 @@ NASLIB_OPS = (
 NASLIB_CONCATS = {"normal_concat": [2, 3, 4, 5, 6], "reduce_concat": [4, 5, 6]}
 NASLIB_EDGES = 8
 ASSIGNMENT = re.compile(r"\A\s*[A-Za-z_]\w{0,63}\s*=\s*(?=Genotype\b)", re.ASCII)
+CELLS = ("normal", "reduce")
+INNERMOST_LIST = r"\[[^\[\]]*\]"
 
 
 def read_notation(text: str) -> Genotype:
@@ -47,16 +50,9 @@ def read_notation(text: str) -> Genotype:
     """
     check_length(text)
     start = text.strip()
-    if start.startswith("{"):
-        return parse_nni(text)
-    if start.startswith("|"):
-        return parse_arch_string(text)
-    if "Genotype" in text:
-        return parse_naslib(text)
-    if re.match(r"(?:[\[(]\s*){3}", start):
-        return parse_naslib(text)
-    if re.match(r"[\[(\s]*[0-9]", start):
-        return parse_enas(text)
+    for pattern, read in READERS.items():
+        if re.match(pattern, start, re.DOTALL):
+            return read(text)
     raise ValueError(
         "no known notation: DARTS and NASLib write Genotype(normal=[('sep_conv_3x3', 1), …), NNI a dictionary, "
         "ENAS numbers such as 0 2 0 0 …, NASLib also ((0, 3), …), NAS-Bench-201 |op~0|+…; "
@@ -82,18 +78,12 @@ def parse_naslib(text: str) -> Genotype:
     """
     if "Genotype" in text:
         fields = _genotype_fields(text)
-        edges = [fields.get(name) for name in ("normal", "reduce")]
-        if all(isinstance(entries, list) and len(entries) == NASLIB_EDGES for entries in edges) and all(
-            fields.get(name) == concat for name, concat in NASLIB_CONCATS.items()
-        ):
+        pairs = {name: _pairs(fields[name], where=name) for name in CELLS}
+        if all(len(pairs[name]) == NASLIB_EDGES for name in CELLS) and fields.items() >= NASLIB_CONCATS.items():
             fields |= {name: [2, 3, 4, 5] for name in NASLIB_CONCATS}
         normal, reduction = (
-            cell_of_edges(
-                _pairs(fields[name], where=name),
-                where=name,
-                outputs=_outputs(fields[f"{name}_concat"], where=f"{name}_concat"),
-            )
-            for name in ("normal", "reduce")
+            cell_of_edges(pairs[name], where=name, outputs=_outputs(fields[f"{name}_concat"], where=f"{name}_concat"))
+            for name in CELLS
         )
     else:
         cells = read_literal(text)
@@ -101,7 +91,7 @@ def parse_naslib(text: str) -> Genotype:
             raise ValueError("NASLib's compact form is a pair of cells, each ((input, op), …)")
         normal, reduction = (
             _numbered_cell(_pairs(entries, where=where), words=NASLIB_OPS, where=where)
-            for entries, where in zip(cells, ("normal", "reduce"), strict=True)
+            for entries, where in zip(cells, CELLS, strict=True)
         )
     return Genotype(space=SPACE, normal=normal, reduction=reduction)
 
@@ -127,11 +117,11 @@ def parse_enas(text: str) -> Genotype:
             "ENAS writes two cells of four numbers a block, in one sequence or two lists; got "
             f"{len(groups)} of {', '.join(str(len(group)) for group in groups[:4])} numbers"
         )
-    return Genotype(
-        space=SPACE,
-        normal=_enas_cell(groups[0], where="normal"),
-        reduction=_enas_cell(groups[1], where="reduce"),
+    normal, reduction = (
+        _numbered_cell([*zip(numbers[::2], numbers[1::2], strict=True)], words=ENAS_OPS, where=where)
+        for numbers, where in zip(groups, CELLS, strict=True)
     )
+    return Genotype(space=SPACE, normal=_with_unread(normal), reduction=_with_unread(reduction))
 
 
 def darts_notation(genotype: Genotype) -> str:
@@ -178,14 +168,13 @@ def _outputs(nodes: Literal, *, where: str) -> list[int]:
 def _number_groups(text: str) -> list[str]:
     """The innermost lists; without brackets, the lines that are not empty."""
     text = text.translate(str.maketrans("()", "[]"))
-    innermost = r"\[[^\[\]]*\]"
-    groups = [found[1:-1] for found in re.findall(innermost, text)]
+    groups = re.findall(INNERMOST_LIST, text)
     if not groups:
         return [line for line in text.splitlines() if line.strip()]
-    rest = re.sub(r"[\s,]", "", re.sub(innermost, "", text))
+    rest = re.sub(r"[\s,]", "", re.sub(INNERMOST_LIST, "", text))
     if rest not in ("", "[]"):
         raise ValueError(f"unexpected {shown(rest)} beside ENAS's lists of numbers")
-    return groups
+    return [group[1:-1] for group in groups]
 
 
 def _numbers(group: str) -> list[int]:
@@ -196,19 +185,16 @@ def _numbers(group: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def _numbered_cell(pairs: Iterable[tuple[object, object]], *, words: Sequence[str], where: str) -> CellGenotype:
+def _numbered_cell(pairs: Sequence[tuple[object, object]], *, words: Sequence[str], where: str) -> CellGenotype:
     """Builds a cell of pairs of an input and the number of an op."""
-    edges: list[Edge] = [
-        (word_of_number(number, words=words, where=f"{where}[{index}]"), source)
-        for index, (source, number) in enumerate(pairs)
-    ]
+    numbered = enumerate(pairs)
+    edges = [(word_of_number(op, words=words, where=f"{where}[{index}]"), source) for index, (source, op) in numbered]
     return cell_of_edges(edges, where=where)
 
 
-def _enas_cell(numbers: Sequence[int], *, where: str) -> CellGenotype:
-    cell = _numbered_cell(zip(numbers[::2], numbers[1::2], strict=True), words=ENAS_OPS, where=where)
-    read = {source for block in cell.blocks for source in block.inputs}
-    return replace(cell, outputs=tuple(i for i in range(NUM_INPUTS + len(cell.blocks)) if i not in read))
+def _with_unread(cell: CellGenotype) -> CellGenotype:
+    """Returns the cell with every node that no block reads as its output, inputs included."""
+    return replace(cell, outputs=unread_nodes(cell.blocks, range(NUM_INPUTS + len(cell.blocks))))
 
 
 def _darts_edges(cell: CellGenotype, *, where: str) -> list[tuple[str, int]]:
@@ -226,3 +212,13 @@ def _darts_edges(cell: CellGenotype, *, where: str) -> list[tuple[str, int]]:
                 raise ValueError(f"{where}: DARTS's notation has no word for the op {shown(op)} of block {index}")
             edges.append((SKIP if op == "identity" else op, source))
     return edges
+
+
+READERS: dict[str, Callable[[str], Genotype]] = {
+    r"\{": parse_nni,
+    r"\|": parse_arch_string,
+    r".*Genotype": parse_naslib,
+    r"(?:[\[(]\s*){3}": parse_naslib,
+    r"[\[(\s]*[0-9]": parse_enas,
+}
+"""The readers by how a text in their notation begins; the first that fits reads it."""

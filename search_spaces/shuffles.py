@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from search_spaces.auto_shuffle import AutoShuffle
 from search_spaces.dynamic_shuffle import DynamicShuffle, StaticDynamicShuffle
 from search_spaces.kaleidoscope import Kaleidoscope, OrthogonalKaleidoscope, SwitchShuffle
-from search_spaces.mixers import MIXERS, Mixer, MixerBuilder, register_mixer, shuffle_index
+from search_spaces.mixers import MIXERS, Mixer, MixerBuilder, shuffle_index
 from search_spaces.permutations import permutation_matrix
 
 
@@ -25,7 +25,7 @@ def build_mixer(name: str, channels: int, groups: int = 2) -> nn.Module:
     Args:
         name: In the mixer table.
         channels: C.
-        groups: Of the channel shuffle whose place it takes; learned mixers start near that shuffle.
+        groups: The groups of the channel shuffle whose place it takes; learned mixers start near that shuffle.
 
     Raises:
         ValueError: If there is no such mixer, or it cannot have so many channels or groups.
@@ -83,12 +83,16 @@ def _in_groups(mixer: Callable[..., Mixer]) -> MixerBuilder:
     return lambda channels, groups: mixer(channels, groups=groups)
 
 
-register_mixer("channel_shuffle")(_in_groups(ChannelShuffle))
-register_mixer("identity")(lambda channels, groups: IdentityMixer(channels))  # noqa: ARG005
-register_mixer("auto_shuffle")(_in_groups(AutoShuffle))
-register_mixer("dynamic_shuffle")(_in_groups(DynamicShuffle))
-register_mixer("static_dynamic_shuffle")(_in_groups(StaticDynamicShuffle))
-register_mixer("kaleidoscope")(_in_groups(SwitchShuffle))
-register_mixer("kaleidoscope_bb")(_in_groups(Kaleidoscope))
-register_mixer("kaleidoscope_odo")(_in_groups(OrthogonalKaleidoscope))
-register_mixer("conv1x1")(_in_groups(DenseMixer))
+MIXERS.update(
+    {
+        "channel_shuffle": _in_groups(ChannelShuffle),
+        "identity": lambda channels, groups: IdentityMixer(channels),  # noqa: ARG005
+        "auto_shuffle": _in_groups(AutoShuffle),
+        "dynamic_shuffle": _in_groups(DynamicShuffle),
+        "static_dynamic_shuffle": _in_groups(StaticDynamicShuffle),
+        "kaleidoscope": _in_groups(SwitchShuffle),
+        "kaleidoscope_bb": _in_groups(Kaleidoscope),
+        "kaleidoscope_odo": _in_groups(OrthogonalKaleidoscope),
+        "conv1x1": _in_groups(DenseMixer),
+    }
+)

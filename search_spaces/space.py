@@ -1,4 +1,4 @@
-"""What every search space offers: a list of decisions, and the way from answers to a genotype and back."""
+"""The interface of every search space: a list of decisions, and the way from answers to a genotype and back."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence

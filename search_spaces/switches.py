@@ -11,12 +11,13 @@ again. It has 2⌈log₂ n⌉ − 1 layers. We keep the switch that theirs saves
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
 
-Item = TypeVar("Item")
+Layer = list[tuple[tuple[int, int], bool]]
+"""The switches of a layer: the two positions, the lower one first, and whether they pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def switch_layers(n: int) -> tuple[Tensor, ...]:
     """
     if n < 1:
         raise ValueError(f"a switch network needs at least 1 position, got {n}")
-    return tuple(torch.tensor(layer) for layer in _pair_layers(0, n))
+    return tuple(torch.tensor([pair for pair, _ in layer]) for layer in _routed(range(n)))
 
 
 def by_layer(settings: Tensor, n: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -114,37 +115,37 @@ def route(index: Tensor) -> Tensor:
     sources: list[int] = index.tolist()
     if not sources or sorted(sources) != list(range(len(sources))):
         raise ValueError(f"expected a permutation of 0 … {len(sources) - 1}, got {sources}")
-    return torch.tensor([passes for layer in _route_layers(sources) for passes in layer], dtype=torch.bool)
+    return torch.tensor([passes for layer in _routed(sources) for _, passes in layer], dtype=torch.bool)
 
 
-def _pair_layers(first: int, n: int) -> list[list[tuple[int, int]]]:
-    """Returns the pairs, by layer, of the network on the positions `first` … `first` + n − 1."""
-    if n == 1:
-        return []
-    half = n // 2
-    outer = [(first + i, first + i + half) for i in range(half)]
-    if n == 2:
-        return [outer]
-    return [outer, *_merge(_pair_layers(first, half), _pair_layers(first + half, n - half)), outer]
+def _routed(sources: Sequence[int], first: int = 0) -> list[Layer]:
+    """Returns the network that applies a permutation, by layer.
 
-
-def _route_layers(sources: Sequence[int]) -> list[list[bool]]:
-    """Returns the settings, by layer, in the order of `_pair_layers`."""
+    Args:
+        sources: For each output its input, both counted within the network.
+        first: The position at which the network begins.
+    """
     n = len(sources)
     if n == 1:
         return []
-    if n == 2:
-        return [[sources[0] == 0]]
     half = n // 2
+    pairs = [(first + i, first + i + half) for i in range(half)]
+    if n == 2:
+        return [[(pairs[0], sources[0] == 0)]]
     lower = _color(sources)
     sent_lower = dict(zip(sources, lower, strict=True))
-    upper_sources, lower_sources = [0] * half, [0] * (n - half)
+    inner = [0] * half, [0] * (n - half)
     for output, source in enumerate(sources):
         place, came_from = (value - half if value >= half else value for value in (output, source))
-        (lower_sources if lower[output] else upper_sources)[place] = came_from
-    inputs = [not sent_lower[i] for i in range(half)]
-    outputs = [not lower[i] for i in range(half)]
-    return [inputs, *_merge(_route_layers(upper_sources), _route_layers(lower_sources)), outputs]
+        inner[lower[output]][place] = came_from
+    upper_layers, lower_layers = _routed(inner[0], first), _routed(inner[1], first + half)
+    # The upper network may be the shallower, and then sits in the middle.
+    margin: list[Layer] = [[] for _ in range((len(lower_layers) - len(upper_layers)) // 2)]
+    no_switches: Layer = []
+    inner_layers = zip_longest([*margin, *upper_layers], lower_layers, fillvalue=no_switches)
+    inputs = [(pair, not sent_lower[i]) for i, pair in enumerate(pairs)]
+    outputs = [(pair, not lower[i]) for i, pair in enumerate(pairs)]
+    return [inputs, *(above + below for above, below in inner_layers), outputs]
 
 
 def _color(sources: Sequence[int]) -> list[bool]:
@@ -165,19 +166,7 @@ def _color(sources: Sequence[int]) -> list[bool]:
             source = sources[output]
             if source == 2 * half:  # the last of an odd number has no partner: the path ends
                 break
-            rival = reader[_partner(source, half)]
+            rival = reader[(source + half) % (2 * half)]
             lower[rival] = False
-            output = _partner(rival, half)
+            output = (rival + half) % (2 * half)
     return [lower[output] for output in range(n)]
-
-
-def _partner(position: int, half: int) -> int:
-    return position + half if position < half else position - half
-
-
-def _merge(upper: list[list[Item]], lower: list[list[Item]]) -> list[list[Item]]:
-    """Joins the layers of the inner networks; the upper one may be the shallower, and then sits in the middle."""
-    margin = (len(lower) - len(upper)) // 2
-    padded: list[list[Item]] = [[] for _ in range(margin)] + upper
-    padded += [[] for _ in range(len(lower) - len(padded))]
-    return [above + below for above, below in zip(padded, lower, strict=True)]

@@ -23,7 +23,7 @@ OPTIONAL = ("onnx", "onnxscript", "onnxruntime")
 
 for name in (*LIBRARIES, "torch.utils.flop_counter", *filter(find_spec, OPTIONAL)):
     import_module(name)
-for name in ("tests.figures", "nas.compute.distributed.failures", *(f"nas.jobs.{command}" for command in COMMANDS)):
+for name in ("tests.figures", "nas.compute.distributed.joining", *(f"nas.jobs.{command}" for command in COMMANDS)):
     import_module(name)
 Plugins.instance()
 gc.freeze()

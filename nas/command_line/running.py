@@ -64,7 +64,7 @@ def run_job(command: str, cfg: DictConfig, words: Words, *, failed: list[str]) -
         launch = read_launch()
         if launch is None:
             return _run_alone(command, cfg, words)
-        from nas.compute.distributed.failures import told_once  # imports torch
+        from nas.compute.distributed.joining import told_once  # imports torch
 
         with told_once(launch, mistakes=MistakeError):
             return _run_alone(command, cfg, words)

@@ -1,7 +1,6 @@
 """The machine: device and number format, CUDA graphs, several processes, clocks.
 
 Modules:
-    allocator: Keeping the memory that a training step frees for the next one.
     cuda_graphs: Work recorded once and replayed.
     device: The machine a run happens on: device, threads and number format.
     distributed/: Processes that train one network together, as torchrun starts them.

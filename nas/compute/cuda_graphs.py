@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nas.runs.console import note
 
-WARMUP = 3  # times the work is done as it stands first: libraries choose their algorithms then, compilers compile
+WARMUP = 3  # times the work is done eagerly first: libraries choose their algorithms then, compilers compile
 
 
 class Recorder(Protocol):
@@ -45,7 +45,7 @@ class CudaGraphs:
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """Records the work in a graph with memory of its own, which is freed with the function returned."""
         graph = torch.cuda.CUDAGraph()
-        # Other threads, such as one that pins the memory of a loader's batches, may go on.
+        # Other threads, such as one that pins the memory of a loader's batches, may continue.
         with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
             work()
         replay: Callable[[], None] = graph.replay
@@ -53,7 +53,7 @@ class CudaGraphs:
 
 
 class Repeated:
-    """Work on a batch, done again and again: at first as it stands, then recorded and replayed.
+    """Work on a batch, done again and again: at first eagerly, then recorded and replayed.
 
     Args:
         work: Takes tensors and returns nothing; what it finds out it leaves in tensors that outlive it. It must launch
@@ -75,7 +75,7 @@ class Repeated:
         return self._replay is not None
 
     def __call__(self, *tensors: Tensor) -> None:
-        """Does the work on tensors; those of other shapes than at first it does as it stands."""
+        """Does the work on tensors; those of other shapes than at first it does eagerly."""
         shapes = [tensor.shape for tensor in tensors]
         if self._done == 0:
             self._shapes = shapes

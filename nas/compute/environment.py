@@ -1,4 +1,4 @@
-"""A record of what a run happened in: machine, versions, code. What differs between two may change results."""
+"""A record of a run's environment: machine, versions, code. Results may change with what differs between two."""
 
 import functools
 import hashlib
@@ -14,7 +14,6 @@ import torch
 
 from nas import __version__
 from nas.compute.device import Runtime
-from nas.compute.distributed.ranks import Ranks
 
 PACKAGES = (
     *("torch", "torchvision", "numpy", "scipy", "scikit-learn", "hydra-core", "omegaconf", "wandb"),
@@ -30,6 +29,7 @@ RESULTS_DEPEND_ON = (
 def environment(runtime: Runtime, *, seed: int) -> dict[str, Any]:
     """Returns what one needs to know to repeat a run: versions, device, seed, commit, command."""
     cuda = runtime.device.type == "cuda"
+    ranks, sharing = runtime.ranks, runtime.ranks.settings
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "seed": seed,
@@ -40,25 +40,19 @@ def environment(runtime: Runtime, *, seed: int) -> dict[str, Any]:
         "graphs": runtime.graphs,
         "compile": runtime.compile,
         "threads": torch.get_num_threads(),
-        "distributed": _described(runtime.ranks),
+        "distributed": None
+        if ranks.alone
+        else f"{ranks.size} ranks, sampling {sharing.sampling}, average {sharing.average}, bn {sharing.batch_norm}",
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cuda": torch.version.cuda if cuda else None,
         "packages": {"shufflenas": __version__}
-        | {name: _version(name) for name in PACKAGES}
+        | {name: next((one.version for one in metadata.distributions(name=name)), None) for name in PACKAGES}
         | {"torch": torch.__version__},
         "git_commit": _git_commit(),
         "code_sha256": code_digest(),
     }
-
-
-def _described(ranks: Ranks) -> str | None:
-    """Returns in words how several processes share the work; None for one alone."""
-    settings = ranks.settings
-    if ranks.alone:
-        return None
-    return f"{ranks.size} ranks, sampling {settings.sampling}, average {settings.average}, bn {settings.batch_norm}"
 
 
 def environment_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -79,7 +73,7 @@ def environment_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> l
 
 @functools.cache
 def code_digest() -> str:
-    """Returns a digest of this package's own source and settings, which a commit does not tell of changed files."""
+    """Returns a digest of this package's own source and settings; a commit says nothing of changed files."""
     root, digest = Path(__file__).parents[2], hashlib.sha256()
     for path in sorted(path for top in SOURCES for path in (root / top).rglob("*") if path.suffix in (".py", ".yaml")):
         digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
@@ -87,18 +81,9 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 

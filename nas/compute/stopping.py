@@ -19,7 +19,7 @@ class Stopped(KeyboardInterrupt):
     """The process was asked to stop.
 
     Args:
-        number: Of the signal.
+        number: The number of the signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -28,7 +28,7 @@ class Stopped(KeyboardInterrupt):
         self.exit_code = 128 + number
 
     def __reduce__(self) -> tuple[type[Self], tuple[int]]:
-        return type(self), (self.number,)  # made anew from its number where it comes from another process
+        return type(self), (self.number,)  # made afresh from its number where it comes from another process
 
 
 def stop_at_once(number: int) -> None:

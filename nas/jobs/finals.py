@@ -19,10 +19,19 @@ from nas.runs.checkpoints import load_json, write_csv, write_json
 from nas.runs.console import Column, Table, header, note, progress
 from nas.runs.listing import FINALS_FOLDER
 from nas.runs.seeds import derive_seed
-from nas.searching.finals import by_stand_alone_reward, epochs_of, finals_data, finals_seed, finals_settings, outcome
 from nas.searching.search import Search
 from nas.searching.shared_weights import SharedWeights
-from nas.searching.stand_alone import Protocol, Training, read_results
+from nas.searching.stand_alone import (
+    Protocol,
+    Training,
+    by_stand_alone_reward,
+    epochs_of,
+    finals_data,
+    finals_seed,
+    finals_settings,
+    outcome,
+    read_results,
+)
 from nas.searching.zero_cost import log_rank_sum
 from search_spaces.genotype import Genotype
 

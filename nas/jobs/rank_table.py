@@ -17,7 +17,7 @@ from nas.jobs.building.run_folder import keep_data, write_report
 from nas.models.genotype_files import load_genotype, load_genotypes
 from nas.runs.checkpoints import write_csv, write_text
 from nas.runs.console import Column, Table, header, note, progress, result, shown
-from nas.searching.readouts import Readout
+from nas.searching.supernet_scorer import Readout
 from nas.studies.ranking.ordering import Array, Estimates
 from nas.studies.ranking.plots import ordering_plot
 from nas.studies.ranking.settings import TableRankSettings

@@ -29,8 +29,7 @@ from nas.reporting.trackers import FilesOnly, Tracker
 from nas.runs.checkpoints import save_weights, write_csv, write_json, write_text
 from nas.runs.console import Column, Table, header, next_command, note, progress, result, shown
 from nas.runs.intervals import spread, verdict
-from nas.training.member import Member
-from nas.training.retraining import final_accuracy, train_member
+from nas.training.member import Member, final_accuracy, train_member
 from nas.training.settings import RetrainSettings
 from search_spaces.genotype import Genotype
 

@@ -10,7 +10,7 @@ import yaml
 from nas.runs.old_names import current_name
 from search_spaces import nasbench201
 from search_spaces.genotype import MAX_JSON_BYTES, Genotype, parse_json
-from search_spaces.notation_literals import named_genotypes
+from search_spaces.notation_parts import named_genotypes
 from search_spaces.notations import read_notation
 from search_spaces.published import PUBLISHED, published_names
 

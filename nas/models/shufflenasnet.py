@@ -21,9 +21,8 @@ from nas.models.macro import (
     make_dropout,
     reduction_cell,
 )
-from search_spaces.cells import Cell, CellCandidates
+from search_spaces.cells import Cell, CellCandidates, with_dense_gradient
 from search_spaces.genotype import Genotype
-from search_spaces.gradients import with_dense_gradient
 from search_spaces.ops import FactorizedReduction, SeparableConv, relu_conv_bn
 
 CellBuilder = Callable[..., Cell]

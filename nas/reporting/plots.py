@@ -58,7 +58,7 @@ def diagnostics_plot(rows: Sequence[Mapping[str, float]], path: str | Path, *, m
     """Draws repeats and regret, the entropy of every decision and the probability of every op and mixer.
 
     Args:
-        rows: Rows of `nas.searching.diagnostics.recording`, one an epoch.
+        rows: Rows of `nas.searching.diagnostics.watch`, one an epoch.
         path: Where the SVG goes.
         marks: Epochs in which something was found, drawn as dashed lines.
 

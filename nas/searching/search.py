@@ -18,8 +18,7 @@ from controllers.uniform import Uniform
 from nas.costs.pareto import nondominated
 from nas.costs.settings import FIELDS
 from nas.runs.seeds import derive_seed, seed_cpu, seed_everything
-from nas.searching.choice_shares import choice_shares
-from nas.searching.diagnostics.watch import Watch
+from nas.searching.diagnostics.watch import Watch, choice_shares
 from nas.searching.evaluators import Evaluator
 from nas.searching.random_cells import distinct, random_cells
 from nas.searching.settings import QuerySettings, SearchSettings
@@ -61,10 +60,10 @@ class Search(Generic[EvaluatorT]):
         best: The index in `scored` of the highest reward, the first of equal ones; -1 before there is one.
         first: Actions of cells that it begins with, see `nas.searching.settings.WarmUpSettings`.
         known: Rewards known before, by actions; the controller learns from them.
-        renew: Makes the controller anew where the guard wants it; see `nas.searching.diagnostics.watch.Watch`.
+        renew: Makes a fresh controller where the guard wants it; see `nas.searching.diagnostics.watch.Watch`.
         asking: Asks the controller; where rewards are exact, for nothing that is known.
         watch: Records how the policy moved, and looks out for its collapse.
-        classes: Of the space, where the warm-up draws them; None where it draws genotypes.
+        classes: The classes of the space, where the warm-up draws them; None where it draws genotypes.
     """
 
     settings: SearchSettings | QuerySettings
@@ -123,9 +122,14 @@ class Search(Generic[EvaluatorT]):
         rewards = torch.tensor([entry["reward"] for entry in rewarded], dtype=torch.float64)
         best = self.incumbent["reward"]
         costs = (FIELDS[name] for name in self.evaluator.costs)
+        queries = {  # what to log of an epoch in which nothing trained
+            "queries": len(self.scored),
+            "proposals": sum(draw.proposals for draw in step.draws),
+            "own": sum(draw.own for draw in step.draws),
+        }
         row = {
             "epoch": step.epoch,
-            **(step.trained or self._queries(step.draws)),
+            **(step.trained or queries),
             "reward": rewards.mean().item(),
             "reward_max": rewards.max().item(),
             **({"report": self.incumbent["report"]} if "report" in self.incumbent else {}),
@@ -165,14 +169,6 @@ class Search(Generic[EvaluatorT]):
             draws.append(draw)
         return Step(epoch, trained, draws, learned)
 
-    def _queries(self, draws: Sequence[Draw]) -> dict[str, float]:
-        """Returns what to log of an epoch in which nothing trained."""
-        return {
-            "queries": len(self.scored),
-            "proposals": sum(draw.proposals for draw in draws),
-            "own": sum(draw.own for draw in draws),
-        }
-
     def _propose(self, epoch: int, count: int) -> list[Genotype]:
         """Returns cells whose weights are to be trained, drawn uniformly while the search warms up."""
         warm = epoch >= self.settings.warmup_epochs
@@ -193,7 +189,7 @@ class Search(Generic[EvaluatorT]):
     def candidates(self) -> list[dict[str, Any]]:
         """Returns the best cells, highest reward first, each function once.
 
-        With `settings.final_samples` they are sampled from the controller and scored anew, since rewards were those of
+        With `settings.final_samples` they are sampled from the controller and scored again, since rewards were those of
         earlier weights on a batch each; otherwise they are those with the highest rewards of the search.
         """
         if not self.settings.final_samples:
@@ -229,7 +225,7 @@ class Search(Generic[EvaluatorT]):
         """Draws the cells of the random baseline and scores them like the candidates.
 
         Args:
-            parameters: Of the found cell; theirs are about as many if `settings.random_parameters` says so.
+            parameters: Parameters of the found cell; theirs are about as many if `settings.random_parameters` says so.
 
         Returns:
             `settings.random_cells` entries, fewer if cells of that size are too rare, which is said then.
@@ -255,7 +251,7 @@ class Search(Generic[EvaluatorT]):
         return [self.space.decode(row) for row in actions.tolist()]
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns everything a resumed search needs; random streams need nothing, they start anew every epoch."""
+        """Returns everything a resumed search needs; random streams need nothing, they start afresh every epoch."""
         return {
             "rows": self.rows,
             "scored": self.scored,

@@ -18,7 +18,7 @@ from nas.searching.evaluators import Evaluation, Propose, RewardFunction, finite
 from nas.searching.settings import SearchSettings
 from nas.searching.supernet_scorer import SupernetScorer
 from nas.training.evaluation import Score
-from nas.training.trained_path import Cells
+from nas.training.step import Cells
 from nas.training.weight_trainer import WeightTrainer
 from search_spaces.genotype import Genotype
 

@@ -1,5 +1,10 @@
 """Cells trained from scratch for a short budget: the truth of a ranking, rewards of a search, and its finals.
 
+Shared weights tell good cells from poor ones, but hardly good ones from each other. So in the finals each of the best
+candidates is trained for a short time, all from the same seed, on the images that trained the shared weights, and the
+accuracy on the reward images decides. Test images have no part in it. DARTS chooses among the cells of four searches in
+this way (arXiv:1806.09055, architecture evaluation).
+
 A training is that of `nas retrain` with the same settings and seed: from scratch, on `data.full`, its accuracy the mean
 over the last epochs on `data.test`. For a ranking these are all training images and the test images; for a search,
 which must not look at test images, its train and reward images. A finished training is a file, named after all that
@@ -9,8 +14,9 @@ decides its result; so whoever needs the same training can take it over.
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,13 +29,12 @@ from nas.costs.counting import Cost, cost_fields
 from nas.data.named import ImageData
 from nas.runs.checkpoints import previous_checkpoint, write_json
 from nas.runs.console import note
-from nas.runs.seeds import seed_cpu
+from nas.runs.seeds import derive_seed, seed_cpu
 from nas.searching.evaluators import Evaluation, RewardFunction, WithoutWeights, finite_reward
-from nas.training.epoch_totals import DivergedError
-from nas.training.evaluation import Score
-from nas.training.member import Member
-from nas.training.retraining import final_accuracy, train_member
-from nas.training.settings import RetrainSettings
+from nas.searching.settings import SearchSettings
+from nas.training.evaluation import DivergedError, Score
+from nas.training.member import Member, final_accuracy, train_member
+from nas.training.settings import RetrainSettings, TrainingSettings
 from search_spaces.genotype import Genotype
 from search_spaces.space import SearchSpace
 
@@ -43,7 +48,7 @@ class Training:
 
     Attributes:
         genotype: The cell.
-        seed: Of the weights and of the order and augmentation of the images.
+        seed: The seed of the weights and of the order and augmentation of the images.
         file: Where its result is kept.
     """
 
@@ -58,7 +63,7 @@ class CellTrainer:
 
     Attributes:
         settings: The protocol of a training.
-        make_runtime: Chooses device and number format, and imports what a process must know beside.
+        make_runtime: Chooses device and number format, and imports what else a process must know.
         load_data: Loads the data set onto the device.
         make_network: Makes a member's model with its initial weights, for `data=` a data set.
     """
@@ -79,7 +84,7 @@ class CellTrainer:
         return self.load_data(self.runtime)
 
     def run(self, training: Training) -> dict[str, Any]:
-        """Trains a cell, or goes on where its checkpoint stands, and writes its result.
+        """Trains a cell, or resumes from its checkpoint, and writes its result.
 
         Returns:
             The result: `genotype`, `seed`, `accuracy` in [0, 1], `seconds` of training, and `rows`, one an epoch, as of
@@ -122,12 +127,12 @@ class CellTrainer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """All that decides the result of a training beside the cell and the seed.
+    """All that decides the result of a training next to the cell and the seed.
 
     Attributes:
         network: Config of the network.
         data: The data set's record.
-        settings: Of the training.
+        settings: Settings of the training.
     """
 
     network: Mapping[str, Any]
@@ -139,7 +144,7 @@ class Protocol:
 
         Args:
             cell: The cell, of types that JSON has.
-            seed: Of the training.
+            seed: The seed of the training.
         """
         settings = {key: value for key, value in asdict(self.settings).items() if key not in OF_OTHER_JOBS}
         text = json.dumps([cell, self.network, self.data, settings], sort_keys=True, default=list)
@@ -195,7 +200,7 @@ class StandAlone(WithoutWeights):
         protocol: Names the files of results.
         folder: Holds them. A search that is resumed takes them from there.
         space: Tells which cells compute the same function.
-        seed: Of all trainings.
+        seed: The seed of all trainings.
         reward: Makes a reward of an accuracy.
         costs: Recorded of every cell, by name.
     """
@@ -248,17 +253,75 @@ class StandAlone(WithoutWeights):
 
     def score(self, genotypes: Sequence[Genotype]) -> list[dict[str, Any]]:
         """Returns what the trainings of genotypes came to."""
-        entries = []
-        for genotype, found in zip(genotypes, self.evaluate(genotypes, seed=0), strict=True):
-            figures = dict(found.figures)
-            accuracy = figures.pop("accuracy")
-            entries.append(
-                {"genotype": genotype.to_dict(), "stand_alone_accuracy": accuracy, "reward": found.reward, **figures}
-            )
-        return entries
+        return [
+            {
+                "genotype": genotype.to_dict(),
+                "stand_alone_accuracy": found.figures["accuracy"],
+                "reward": found.reward,
+                **{name: figure for name, figure in found.figures.items() if name != "accuracy"},
+            }
+            for genotype, found in zip(genotypes, self.evaluate(genotypes, seed=0), strict=True)
+        ]
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Learns from what was rewarded before which of the cells that compute the same was trained."""
         for entry in state["scored"]:
             genotype = self.space.decode([int(action) for action in entry["actions"].split()])
             self._first.setdefault(self.space.canonical(genotype), genotype)
+
+
+def outcome(result: Mapping[str, Any], reward: RewardFunction) -> dict[str, Any]:
+    """Returns what the entry of a candidate says of its training.
+
+    Args:
+        result: The result of a training, from `CellTrainer`.
+        reward: What of the accuracy counts.
+
+    Returns:
+        `stand_alone_accuracy` on the reward images, in [0, 1], and `stand_alone_reward`; of a training that diverged
+        `diverged`, why.
+
+    Raises:
+        ValueError: If the reward function returns a number that is not finite.
+    """
+    if "diverged" in result:
+        return {"diverged": result["diverged"]}
+    accuracy = result["accuracy"]
+    value = stand_alone_reward(reward, accuracy, Genotype.from_dict(result["genotype"]))
+    return {"stand_alone_accuracy": accuracy, "stand_alone_reward": value}
+
+
+def epochs_of(result: Mapping[str, Any], *, label: str) -> list[dict[str, Any]]:
+    """Returns a training's rows with the candidate's label, and accuracies named after the images looked at."""
+    return [
+        {
+            re.sub("(?<!train_)accuracy", "reward_accuracy", key): math.nan if value is None else value
+            for key, value in {**row, "label": label}.items()
+        }
+        for row in result["rows"]
+    ]
+
+
+def finals_settings(settings: SearchSettings) -> RetrainSettings:
+    """Returns how finalists are trained: as the shared weights, but for one cosine over their own number of epochs."""
+    shared = {field.name: getattr(settings, field.name) for field in fields(TrainingSettings)}
+    epochs = settings.finalist_epochs
+    return RetrainSettings(**{**shared, "epochs": epochs, "first_cycle": epochs}, last_epochs=1, evaluate_every=0)
+
+
+def finals_data(data: ImageData) -> ImageData:
+    """Returns the search's images in the places where a training looks for them: test images cannot be reached."""
+    return replace(data, full=data.train, test=data.reward)
+
+
+def finals_seed(seed: int) -> int:
+    """Returns a seed apart from those of retrainings, to whose luck the choice is not to be fitted."""
+    return derive_seed(seed, "finals")
+
+
+def by_stand_alone_reward(candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the trained finalists, highest stand-alone reward first, then the others, what diverged last."""
+    trained = [dict(entry) for entry in candidates if "stand_alone_reward" in entry]
+    diverged = [dict(entry) for entry in candidates if "diverged" in entry]
+    others = [dict(entry) for entry in candidates if not {"stand_alone_reward", "diverged"} & set(entry)]
+    return sorted(trained, key=lambda entry: -float(entry["stand_alone_reward"])) + others + diverged

@@ -1,16 +1,22 @@
-"""Tables of what somebody has trained before, read from CSV files: reward, report and cost of every cell."""
+"""Cells with figures from CSV files: tables of what somebody has trained before, an earlier search, `nas score`."""
 
 import csv
 import gzip
 import io
 import math
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from nas.models.genotype_files import load_genotype
 from nas.runs.checkpoints import file_digest
+from nas.searching.settings import WarmUpSettings
+from search_spaces.genotype import Genotype
+from search_spaces.space import SearchSpace
 
 MAX_BYTES = 256 * 2**20
 MAX_ROWS = 1_000_000
@@ -69,13 +75,18 @@ class Table:
         rows = csv.reader(io.StringIO(read_text(file), newline=""), strict=True)
         try:
             names = next(rows, [])
+            if len(names) > MAX_COLUMNS:
+                raise ValueError(f": has {len(names)} columns, more than {MAX_COLUMNS}")
             if cost is not None and not isinstance(cost, str):
                 cost = next((name for name in cost if name in names), None)
             wanted = {"key": key, "reward": reward, "report": report, "cost": cost, "group": group}
-            places = _places(names, wanted, file)
-            columns = _read_rows(((rows.line_num, row) for row in rows), names=names, places=places, file=file)
-        except csv.Error as error:
-            raise ValueError(f"{file}, line {rows.line_num}: no valid CSV: {error}") from None
+            places = {role: _place(names, name, role) for role, name in wanted.items() if name is not None}
+            columns: dict[str, dict[str, float]] = {role: {} for role in places if role != "key"}
+            for row in filter(None, rows):  # some lines may be empty
+                _add_row(columns, row, names=names, places=places)
+        except (csv.Error, ValueError) as error:  # the place is put into words only here, since rows are many
+            rule = ": no valid CSV: " if isinstance(error, csv.Error) else ""
+            raise ValueError(f"{file}, line {max(1, rows.line_num)}{rule}{error}") from None
         if not columns["reward"]:
             raise ValueError(f"{file}: has no rows below its header")
         return cls(path=file, **columns)
@@ -128,36 +139,13 @@ def read_text(file: Path) -> str:
         raise ValueError(f"{file}, line {line}: is not text in UTF-8") from None
 
 
-def _places(names: Sequence[str], wanted: Mapping[str, str | None], file: Path) -> dict[str, int]:
-    """Returns the place of each wanted column by its role."""
-    if len(names) > MAX_COLUMNS:
-        raise ValueError(f"{file}, line 1: has {len(names)} columns, more than {MAX_COLUMNS}")
-    places = {}
-    for role, name in wanted.items():
-        if name is None:
-            continue
-        if names.count(name) != 1:
-            found = "has no column" if name not in names else "has more than one column"
-            known = f"it has {', '.join(names[:20])}; table.{role}=COLUMN names one"
-            known += "; a table of `nas tabulate` is read with table=cells" if names[:1] == ["cell"] else ""
-            raise ValueError(f"{file}, line 1: {found} {brief(name)} for the {role}; {known}")
-        places[role] = names.index(name)
-    return places
-
-
-def _read_rows(
-    rows: Iterable[tuple[int, list[str]]], *, names: Sequence[str], places: Mapping[str, int], file: Path
-) -> dict[str, dict[str, float]]:
-    """Returns the values of each role but the key, by key."""
-    columns: dict[str, dict[str, float]] = {role: {} for role in places if role != "key"}
-    for line, row in rows:
-        if not row:
-            continue  # an empty line
-        try:
-            _add_row(columns, row, names=names, places=places)
-        except ValueError as error:  # the place is put into words only here, since rows are many
-            raise ValueError(f"{file}, line {line}{error}") from None
-    return columns
+def _place(names: Sequence[str], name: str, role: str) -> int:
+    if names.count(name) != 1:
+        found = "has no column" if name not in names else "has more than one column"
+        known = f"it has {', '.join(names[:20])}; table.{role}=COLUMN names one"
+        known += "; a table of `nas tabulate` is read with table=cells" if names[:1] == ["cell"] else ""
+        raise ValueError(f": {found} {brief(name)} for the {role}; {known}")
+    return names.index(name)
 
 
 def _add_row(
@@ -174,15 +162,102 @@ def _add_row(
         raise ValueError(f": there are more than {MAX_ROWS} rows")
     for role, values in columns.items():
         text = row[places[role]]
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value) or "_" in text:  # Python takes 1_000 for a number, other readers do not
+        values[key] = number(text)
+        if not math.isfinite(values[key]):
             raise ValueError(f", column {names[places[role]]}: must be a finite number, got {brief(text)}")
-        values[key] = value
+
+
+def number(text: str) -> float:
+    """Returns the number that a text writes; nan if it writes none, and for 1_000, which other readers do not take."""
+    try:
+        return math.nan if "_" in text else float(text)
+    except ValueError:
+        return math.nan
 
 
 def brief(text: str) -> str:
     """Returns a text for a message: in quotes, and no longer than can be read."""
     return repr(text if len(text) <= SHOWN_LENGTH else text[:SHOWN_LENGTH] + "…")
+
+
+SCORED = "scored.csv"
+ACTIONS = "actions"
+Row = tuple[int, ...]
+
+
+def read_cells(path: str | Path, space: SearchSpace) -> list[tuple[Genotype, dict[str, str]]]:
+    """Returns the cells of a file, each with its row by the names of the columns.
+
+    Args:
+        path: The run folder of a search, or a CSV file, perhaps compressed (.gz). Cells are in its column `actions` or
+            else in its first, there in any notation that `genotype=` takes.
+        space: The space of the cells.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds no rows, or a row is no cell of the space.
+    """
+    file = Path(path).expanduser()
+    file = file / SCORED if file.is_dir() else file
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"no cells at {file}: name a search's run folder, or a CSV file like that of `nas score`"
+        )
+    rows = csv.DictReader(io.StringIO(read_text(file), newline=""))
+    names = list(rows.fieldnames or [])
+    found = []
+    try:
+        for row in rows:
+            whole = {name: row[name] or "" for name in names}
+            if ACTIONS in names:
+                genotype = space.decode([int(word) for word in whole[ACTIONS].split()])
+            else:
+                genotype = load_genotype(whole[names[0]])
+                space.encode(genotype)  # only to check it
+            found.append((genotype, whole))
+    except (ValueError, FileNotFoundError) as error:
+        raise ValueError(f"{file}, line {rows.line_num}: {error}") from None
+    if not found:
+        raise ValueError(f"{file} holds no cells")
+    return found
+
+
+def read_values(path: str | Path, space: SearchSpace, *, column: str) -> dict[Row, float]:
+    """Returns the values of a column by the cells' actions; cells without a finite value are left out.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If there is no such column, or it holds no finite number.
+    """
+    cells = read_cells(path, space)
+    if column not in cells[0][1]:
+        raise ValueError(f"{path} has no column {column!r}; it has {', '.join(cells[0][1])}")
+    values = {space.encode(genotype): number(row[column]) for genotype, row in cells}
+    found = {actions: value for actions, value in values.items() if math.isfinite(value)}
+    if not found:
+        raise ValueError(f"the column {column!r} of {path} holds no number")
+    return found
+
+
+def rows_by_function(path: str | Path, space: SearchSpace) -> Mapping[Hashable, dict[str, str]]:
+    """Returns the rows of a file by what their cells compute, of several that compute the same the last."""
+    return {space.canonical(genotype): row for genotype, row in read_cells(path, space)}
+
+
+def first_cells(settings: WarmUpSettings, space: SearchSpace, *, seed: int) -> Sequence[Row]:
+    """Returns the cells with which a search begins: the best by a score among some drawn from a file, best first.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If there is no such column.
+    """
+    if settings.file is None:
+        return ()
+    scores = read_values(settings.file, space, column=settings.by)
+    cells = list(scores)
+    drawn = torch.randperm(len(cells), generator=torch.Generator().manual_seed(seed)).tolist()
+    among = [cells[number] for number in drawn[: settings.among]]
+    distinct: dict[Hashable, Row] = {}
+    for row in sorted(among, key=lambda row: -scores[row]):
+        distinct.setdefault(space.canonical(space.decode(row)), row)
+    return list(distinct.values())[: settings.cells]

@@ -1,4 +1,4 @@
-"""Evaluation by looking up: what somebody has trained before stands in a table instead of being trained.
+"""Evaluation by looking up: results that somebody has trained before are read from a table.
 
 A table makes a search a matter of seconds, so that controllers can be compared over many seeds (NAS-Bench-201,
 arXiv:2001.00326). The search sees the reward; what is reported of the cell that it finds is another column, such as
@@ -49,7 +49,7 @@ class TableLookup:
         return self.reward_scale * self._look_up("reward", genotype)
 
     def report(self, genotype: Genotype) -> float:
-        """Returns what counts in the end, as it stands in the table; a search must not look at it.
+        """Returns what counts in the end, unscaled; a search must not look at it.
 
         Raises:
             ValueError: If the genotype is not in the table, or there is no such column.
@@ -57,7 +57,7 @@ class TableLookup:
         return self._look_up("report", genotype)
 
     def cost(self, genotype: Genotype) -> float:
-        """Returns the cost, as it stands in the table.
+        """Returns the cost, unscaled.
 
         Raises:
             ValueError: If the genotype is not in the table, or there is no such column.
@@ -131,21 +131,22 @@ class TableEvaluator(WithoutWeights):
 
     def _evaluation(self, genotype: Genotype) -> Evaluation:
         accuracy = self.lookup.accuracy(genotype)
-        figures = {"accuracy": accuracy}
-        if self.lookup.table.report is not None:
-            figures["report"] = self.lookup.report(genotype)
-        if self.cost is not None:
-            figures[FIELDS[self.cost.name]] = self.cost(genotype)
+        report = {} if self.lookup.table.report is None else {"report": self.lookup.report(genotype)}
+        costs = {FIELDS[name]: cost(genotype) for name, cost in self.costs.items()}
+        figures = {"accuracy": accuracy, **report, **costs}
         return Evaluation(finite_reward(self.reward, Score(loss=math.nan, accuracy=accuracy), genotype), figures)
 
     def score(self, genotypes: Sequence[Genotype]) -> list[dict[str, Any]]:
         """Returns what the table says of genotypes, with their keys."""
-        entries = []
-        for genotype in genotypes:
-            found = self._evaluation(genotype)
-            key = self.lookup.key_of(genotype)
-            entries.append({"genotype": genotype.to_dict(), "key": key, "reward": found.reward, **found.figures})
-        return entries
+        return [
+            {
+                "genotype": genotype.to_dict(),
+                "key": self.lookup.key_of(genotype),
+                "reward": found.reward,
+                **found.figures,
+            }
+            for genotype, found in zip(genotypes, map(self._evaluation, genotypes), strict=True)
+        ]
 
 
 def open_table(

@@ -1,7 +1,7 @@
 """Scores of untrained networks, from one batch of images: a second in the place of a training.
 
 They are compared in Abdelfattah et al. 2021, arXiv:2101.08134. Most lean to large networks, so that a count of
-parameters or multiply-adds stands beside them.
+parameters or multiply-adds stands next to them.
 """
 
 import copy
@@ -102,9 +102,7 @@ def log_rank_sum(*scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
 class _Agreement(TorchFunctionMode):
     """Adds up over all rectifiers how many of their outputs are on, or off, for both of two images, (N, N)."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.kernel: Tensor | float = 0.0
+    kernel: Tensor | float = 0.0
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Any = None

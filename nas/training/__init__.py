@@ -1,18 +1,13 @@
 """Weights move: one step, one epoch, one training.
 
 Modules:
-    autosave: When a loop saves: now and then, at its end, and before it stops because somebody asked it to.
-    dials: What changes from one training step to the next.
-    epoch_totals: What the steps of an epoch come to, added up on the device, and which of them were no use.
-    evaluation: Scoring a network as it stands, and the statistics of its batch norms for that.
-    member: One training of one cell, epoch by epoch: its state and its steps (arXiv:1812.02975, §IV-A).
-    retraining: Training one derived model to its end, with checkpoints on the way.
+    autosave: Checkpoints of a loop: now and then, at its end, and before it stops because somebody asked it to.
+    evaluation: Scores of a network without training it, and of the steps of an epoch.
+    member: One training of one cell to its end: its state, its epochs and its checkpoints (arXiv:1812.02975, §IV-A).
     schedules: Schedules of the learning rate.
     settings: Settings of training: of weights in a search and afterwards, and of retraining.
     sgd: SGD as ENAS has it: Nesterov momentum, gradients clipped tensor by tensor.
     step: One step of training, to be read from top to bottom.
-    trained_path: What one step of a training touches: a path through the network, and the weights on it.
-    trainers: The trainers of shared weights and of derived models.
     weight_average: The mean of a network's weights along a training, exponentially weighted, kept on the device.
-    weight_trainer: Training the weights of a network, one epoch at a time.
+    weight_trainer: Training the weights of a network, one epoch at a time: shared weights and derived models.
 """

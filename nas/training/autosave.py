@@ -1,7 +1,7 @@
-"""When a loop saves: now and then, at its end, and before it stops because somebody asked it to.
+"""Checkpoints of a loop: now and then, at its end, and before it stops because somebody asked it to.
 
-A signal (Ctrl-C, or SIGTERM from a scheduler) does not interrupt a step: the loop goes on to its next boundary, saves
-there, and stops. A second signal stops it at once, and the run goes on from the checkpoint before.
+A signal (Ctrl-C, or SIGTERM from a scheduler) does not interrupt a step: the loop continues to its next boundary, saves
+there, and stops. A second signal stops it at once, and the run resumes from the checkpoint before.
 """
 
 import time
@@ -13,13 +13,13 @@ from typing import Any, Self
 from nas.compute.distributed.ranks import ALONE, Ranks
 from nas.compute.stopping import Stopped, say, signals_to
 from nas.runs.checkpoints import save_checkpoint
-from nas.training.epoch_totals import DivergedError
+from nas.training.evaluation import DivergedError
 
 
 class Saves:
     """The checkpoints of a loop; a context, within which signals wait for the loop's next boundary.
 
-    A training that diverges leaves its state beside the checkpoint, as `NAME.diverged.pt`, to be looked at.
+    A training that diverges leaves its state next to the checkpoint, as `NAME.diverged.pt`, to be looked at.
 
     Args:
         path: The checkpoint.

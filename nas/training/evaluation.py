@@ -1,6 +1,12 @@
-"""Scoring a network as it stands, and the statistics of its batch norms for that."""
+"""Scores: of a network without training it, with its batch norms set for that, and of the steps of an epoch.
+
+A training step whose loss or gradients are not finite is skipped: the optimizer leaves weights and momentum alone, and
+the scores of its images are not counted. The host learns of it when it reads the totals, at the end of the epoch; until
+then nothing waits for the device, and a recorded step does the same whatever it meets.
+"""
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -74,11 +80,14 @@ def evaluate_paths(
                 num_images += len(labels)
             totals.append(torch.zeros(2, device=device) if scorer.totals is None else scorer.totals)
             counts.append(num_images)
-        on_host: Iterable[Tensor] = torch.stack(totals).cpu() if totals else []
-        if not ranks.alone and totals:
-            on_host = ranks.sum_(torch.stack([*on_host]).double())
-            counts = ranks.sum_(torch.tensor(counts)).tolist()
-        return [read_score(row, count) for row, count in zip(on_host, counts, strict=True)]
+        if not totals:
+            return []
+        sums = torch.stack(totals).cpu()
+    if not ranks.alone:
+        sums, counts = ranks.sum_(sums.double()), ranks.sum_(torch.tensor(counts)).tolist()
+    if 0 in counts:
+        raise ValueError(NO_BATCHES)
+    return [Score(*means) for means in (sums / torch.tensor(counts)[:, None]).tolist()]
 
 
 @dataclass(slots=True)
@@ -130,18 +139,14 @@ def batch_statistics(network: nn.Module) -> Iterator[None]:
 
     ENAS rewards a path this way: the running statistics of a supernet are a mixture over all its paths.
     """
-    training = network.training
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    network.eval()
-    for norm in norms:
-        norm.train()
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
+    with _only_norms_training(network) as norms:
         for norm in norms:
-            norm.track_running_stats = True
-        network.train(training)
+            norm.track_running_stats = False
+        try:
+            yield
+        finally:
+            for norm in norms:
+                norm.track_running_stats = True
 
 
 @torch.no_grad()
@@ -149,21 +154,31 @@ def recalibrate_batch_norm(
     network: nn.Module, batches: Batches, genotype: Genotype | None, *, autocast: torch.dtype | None = None
 ) -> None:
     """Sets the path's running statistics to the mean over the batches (of training images), weights untouched."""
+    with _only_norms_training(network) as norms:
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+        for number, (images, _) in enumerate(batches, start=1):
+            for norm in norms:
+                norm.momentum = 1 / number  # a cumulative average; torch's own would wait for the device at every norm
+            with autocasting(images, autocast):
+                network(images, genotype)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+@contextlib.contextmanager
+def _only_norms_training(network: nn.Module) -> Iterator[list[nn.BatchNorm2d]]:
+    """Within the context batch norm is in training mode and all else evaluates; gives the batch norms."""
     training = network.training
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
     network.eval()
     for norm in norms:
-        norm.reset_running_stats()
         norm.train()
-    for number, (images, _) in enumerate(batches, start=1):
-        for norm in norms:
-            norm.momentum = 1 / number  # a cumulative average; torch's own would wait for the device at every norm
-        with autocasting(images, autocast):
-            network(images, genotype)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.train(training)
+    try:
+        yield norms
+    finally:
+        network.train(training)
 
 
 def autocasting(images: Tensor, dtype: torch.dtype | None) -> torch.autocast:
@@ -181,13 +196,69 @@ def batch_totals(mean_loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([mean_loss * len(labels), right.to(mean_loss.dtype)])
 
 
-def read_score(totals: Tensor | None, num_images: int) -> Score:
-    """Reads summed totals back, which waits for the device.
+class DivergedError(ValueError):
+    """More steps of an epoch than allowed had a loss or gradients that are not finite."""
 
-    Raises:
-        ValueError: If there were no images.
+
+class EpochTotals:
+    """Sums over the steps of an epoch.
+
+    Args:
+        device: The device of the training.
     """
-    if totals is None or not num_images:
-        raise ValueError(NO_BATCHES)
-    loss, right = (totals / num_images).tolist()
-    return Score(loss=loss, accuracy=right)
+
+    def __init__(self, device: torch.device) -> None:
+        self.skipped_steps = 0
+        self._scores = torch.zeros(2, device=device)  # summed loss and number right
+        self._steps = torch.zeros(4, device=device)  # images skipped, steps skipped, steps, the last one skipped
+
+    def clear(self) -> None:
+        """Begins an epoch."""
+        self._scores.zero_()
+        self._steps.zero_()
+
+    def add(self, totals: Tensor, bad: Tensor, *, num_images: int) -> None:
+        """Adds a step.
+
+        Args:
+            totals: Summed loss and number right, (2,).
+            bad: 1.0 if the step was skipped, else 0.0, ().
+            num_images: Images in the batch.
+        """
+        self._scores += totals.masked_fill(bad > 0, 0.0)
+        images, skipped, steps, last = self._steps.unbind()
+        images.add_(bad, alpha=num_images)
+        skipped.add_(bad)
+        steps.add_(1)
+        last.copy_(torch.maximum(last, steps * bad))
+
+    def wait(self) -> None:
+        """Waits for the device."""
+        self._scores.tolist()
+
+    def read(self, *, num_images: int, epoch: int, max_bad_steps: int) -> Score:
+        """Returns the means over the images of the steps that were taken, which waits for the device.
+
+        Args:
+            num_images: Images of the epoch, those of skipped steps included.
+            epoch: For messages.
+            max_bad_steps: Steps that may have been skipped.
+
+        Raises:
+            ValueError: If there were no images.
+            DivergedError: If more steps were skipped, or all; the message names the last one.
+        """
+        if not num_images:
+            raise ValueError(NO_BATCHES)
+        loss, right, images, skipped, steps, last = torch.cat([self._scores, self._steps]).tolist()
+        self.skipped_steps = int(skipped)
+        if skipped:
+            found = f"epoch {epoch}: loss or gradients not finite in {skipped:.0f} of {steps:.0f} steps"
+            found += f", the last of these step {last:.0f}"
+            if skipped > max_bad_steps:
+                raise DivergedError(f"{found}; more than max_bad_steps={max_bad_steps}; a lower lr_max may help")
+            if skipped == steps:
+                raise DivergedError(f"{found}, that is in all; a lower lr_max may help")
+            note(f"warning: {found}; they were skipped")
+        taken = num_images - int(images)
+        return Score(loss / taken, right / taken) if taken else Score(loss=math.nan, accuracy=0.0)

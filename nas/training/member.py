@@ -1,32 +1,36 @@
-"""One training of one cell, epoch by epoch: its state and its steps (arXiv:1812.02975, §IV-A).
+"""One training of one cell to its end: its state, its epochs and its checkpoints (arXiv:1812.02975, §IV-A).
 
 Images, augmentation and random streams of an epoch follow from the member's seed and the number of the epoch alone, so
-that a training goes on from its state as if it had never stopped.
+that a training resumes from its state as if it had never stopped.
 """
 
 import contextlib
 import itertools
 import math
+import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from nas.compute.cuda_graphs import Recorder
 from nas.compute.device import Runtime
+from nas.compute.distributed.gradients import check_norms
 from nas.data.augmentation import cut_and_mixed
-from nas.data.named import ImageData
+from nas.data.named import ImageData, check_batches
 from nas.data.splits import Batches
 from nas.models.hardening import harden_mixers, largest_distance, soft_mixers
+from nas.runs.checkpoints import load_checkpoint
 from nas.runs.console import note
 from nas.runs.seeds import derive_seed, seed_everything
+from nas.training.autosave import Saves
 from nas.training.evaluation import evaluate, recalibrate_batch_norm
 from nas.training.settings import RetrainSettings
-from nas.training.trainers import make_retrainer
 from nas.training.weight_average import WeightAverage
-from nas.training.weight_trainer import WeightTrainer
+from nas.training.weight_trainer import WeightTrainer, make_retrainer
 from search_spaces.genotype import Genotype
 
 CALIBRATION_BATCHES = 8
@@ -39,7 +43,7 @@ class Member:
 
     Attributes:
         label: What the cell is, such as `found` or `random-0`.
-        seed: Of the weights and of the order and augmentation of the images.
+        seed: The seed of the weights and of the order and augmentation of the images.
         genotype: The cell; None for a network without choices.
     """
 
@@ -69,7 +73,7 @@ class MemberTraining:
         settings: The protocol.
         runtime: Number format.
         rows: What was logged, one an epoch.
-        trainer: Of the weights; another one from the epoch on that hardens learned mixers.
+        trainer: Trains the weights; another one from the epoch on that hardens learned mixers.
     """
 
     member: Member
@@ -229,7 +233,67 @@ class MemberTraining:
         return score.accuracy
 
     def _recalibrate(self, stream: str) -> None:
-        """Takes batch norm's running statistics anew, from training images chosen by a random stream of that name."""
+        """Takes fresh running statistics of batch norm, from training images chosen by a random stream of that name."""
         calibration = self.data.full.batches(self.settings.batch_size, seed=derive_seed(self.member.seed, stream))
         batches = itertools.islice(calibration, CALIBRATION_BATCHES)
         recalibrate_batch_norm(self.network, batches, self.member.genotype, autocast=self.runtime.autocast)
+
+
+TIMES = ("seconds", "compile_seconds")  # of a row, each rank having its own
+
+
+def train_member(
+    member: Member,
+    network: nn.Module,
+    *,
+    data: ImageData,
+    settings: RetrainSettings,
+    runtime: Runtime,
+    checkpoint: Path,
+    on_epoch: Callable[[dict[str, Any]], None],
+) -> list[dict[str, Any]]:
+    """Trains a derived model on `data.full`, or resumes from its checkpoint.
+
+    Args:
+        member: What is trained.
+        network: Its model with initial weights, trained in place; with `settings.ema` it ends with the means of them,
+            which are also what is tested.
+        data: Trained on `full`; `test` is only looked at.
+        settings: The protocol.
+        runtime: Number format.
+        checkpoint: File of the state in between.
+        on_epoch: Called with each epoch's row.
+
+    Raises:
+        ValueError: If a setting does not fit the images, the checkpoint is of another cell, or the training diverged.
+        Stopped: If the process was asked to stop; the state is saved.
+
+    Returns:
+        One row an epoch: label, seed, epoch, learning rate, loss, train and test accuracy in [0, 1], seconds. With
+        learned mixers also their distance from permutations and, in the epoch that begins with hardening them, the test
+        accuracy just before and after it; in an epoch that compiled the network, how many seconds that took; in one
+        that skipped steps, how many.
+    """
+    check_batches(data, split="full", where="retrain", batch_size=settings.batch_size, cutout=settings.cutout)
+    ranks = runtime.ranks
+    check_norms(network, ranks)
+    ranks.copy_first(network)
+    training = MemberTraining(member=member, network=network, data=data, settings=settings, runtime=runtime)
+    state = ranks.from_first(lambda: load_checkpoint(checkpoint))
+    if state is not None:
+        if state["genotype"] != member.record:
+            raise ValueError(f"{checkpoint} is of another cell than {member.label} now; choose another run name")
+        training.load_state_dict(state)
+    with Saves(checkpoint, training.state_dict, seconds=settings.checkpoint_seconds, ranks=ranks) as saves:
+        while not training.finished:
+            row = training.epoch()
+            ranks.check_agreement({**row, **dict.fromkeys(TIMES)}, on=f"epoch {row['epoch']}")
+            on_epoch(row)
+            saves.reached(last=training.finished)
+    training.finish()
+    return training.rows
+
+
+def final_accuracy(rows: Sequence[dict[str, Any]], *, last_epochs: int) -> float:
+    """Returns the test accuracy in the paper's way: the mean over the last epochs (§IV-B)."""
+    return statistics.fmean(row["test_accuracy"] for row in rows[-last_epochs:])

@@ -1,64 +1,40 @@
-"""Schedules of the learning rate."""
+"""Schedules: the learning rate at a point in time, in epochs from 0; fractions are meant."""
 
 import math
-from dataclasses import dataclass
-from typing import Protocol
 
 
-class Annealing(Protocol):
-    """How the learning rate changes."""
+def cosine_restarts(epoch: float, *, lr_max: float, lr_min: float, first_cycle: float, cycle_factor: float) -> float:
+    """Returns the learning rate of SGDR, cosine annealing with warm restarts (arXiv:1608.03983, eq. 5).
 
-    def learning_rate(self, epoch: float) -> float:
-        """Returns the learning rate at a point in time, in epochs from 0; fractions are meant."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CosineRestarts:
-    """SGDR: cosine annealing with warm restarts (Loshchilov & Hutter, arXiv:1608.03983, eq. 5).
-
-    Attributes:
-        lr_max: At the start of every cycle.
-        lr_min: Approached at the end of every cycle.
+    Args:
+        epoch: The time.
+        lr_max: The learning rate at the start of every cycle.
+        lr_min: The learning rate that is approached at the end of every cycle.
         first_cycle: T0, epochs of the first cycle.
         cycle_factor: Tmul, growth of the cycles.
     """
-
-    lr_max: float = 0.05
-    lr_min: float = 0.0001
-    first_cycle: float = 10
-    cycle_factor: float = 2
-
-    def learning_rate(self, epoch: float) -> float:
-        """Returns the learning rate at a point in time, in epochs from 0; fractions are meant."""
-        start, length = 0.0, float(self.first_cycle)
-        while epoch >= start + length:
-            start, length = start + length, length * self.cycle_factor
-        wave = 0.5 * (1 + math.cos(math.pi * (epoch - start) / length))
-        return self.lr_min + (self.lr_max - self.lr_min) * wave
+    start, length = 0.0, float(first_cycle)
+    while epoch >= start + length:
+        start, length = start + length, length * cycle_factor
+    wave = 0.5 * (1 + math.cos(math.pi * (epoch - start) / length))
+    return lr_min + (lr_max - lr_min) * wave
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OneCycle:
-    """One rise and one fall (Smith & Topin, arXiv:1708.07120): linear up to `lr_max`, a cosine down to `lr_min`.
+def one_cycle(epoch: float, *, epochs: float, lr_max: float, lr_min: float, peak: float) -> float:
+    """Returns the learning rate of one rise and one fall (Smith & Topin, arXiv:1708.07120); it begins with lr_max / 25.
 
-    The paper falls linearly, and lowers the momentum while the learning rate rises; here the momentum stays.
+    It is linear up to `lr_max`, and a cosine down to `lr_min`. The paper falls linearly, and lowers the momentum while
+    the learning rate rises; here the momentum stays.
 
-    Attributes:
+    Args:
+        epoch: The time.
         epochs: Length of the training.
-        lr_max: At the peak.
-        lr_min: At the end.
-        peak: When the peak comes, as a share of the epochs, in (0, 1).
+        lr_max: The learning rate at the peak.
+        lr_min: The learning rate at the end.
+        peak: The time of the peak, as a share of the epochs, in (0, 1).
     """
-
-    epochs: float
-    lr_max: float
-    lr_min: float
-    peak: float
-
-    def learning_rate(self, epoch: float) -> float:
-        """Returns the learning rate at a point in time, in epochs from 0; it begins with lr_max / 25."""
-        top = self.peak * self.epochs
-        if epoch < top:
-            return self.lr_max * (1 + 24 * epoch / top) / 25
-        fallen = min((epoch - top) / (self.epochs - top), 1.0)
-        return self.lr_min + (self.lr_max - self.lr_min) * 0.5 * (1 + math.cos(math.pi * fallen))
+    top = peak * epochs
+    if epoch < top:
+        return lr_max * (1 + 24 * epoch / top) / 25
+    fallen = min((epoch - top) / (epochs - top), 1.0)
+    return lr_min + (lr_max - lr_min) * 0.5 * (1 + math.cos(math.pi * fallen))

@@ -7,7 +7,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from pydantic.dataclasses import dataclass
 
 from nas.settings import STRICT, BelowOne, Distinct, Fraction, Inside
-from nas.training.schedules import Annealing, CosineRestarts, OneCycle
+from nas.training.schedules import cosine_restarts, one_cycle
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -60,15 +60,10 @@ class TrainingSettings:
         if self.lr_min > self.lr_max:
             raise ValueError(f"lr_min must be at most lr_max {self.lr_max}, got {self.lr_min}")
 
-    @property
-    def annealing(self) -> Annealing:
-        """The learning rate over the epochs."""
-        return self.cosine_restarts
-
-    @property
-    def cosine_restarts(self) -> CosineRestarts:
-        """The learning rate over the epochs as SGDR has it."""
-        return CosineRestarts(
+    def learning_rate(self, epoch: float) -> float:
+        """Returns the learning rate at a point in time, in epochs from 0."""
+        return cosine_restarts(
+            epoch,
             lr_max=self.lr_max,
             lr_min=self.lr_min,
             first_cycle=self.first_cycle,
@@ -148,12 +143,11 @@ class RetrainSettings(TrainingSettings):
             return (self.seeds[cell % len(self.seeds)],)
         return self.random_seeds
 
-    @property
-    def annealing(self) -> Annealing:
-        """The learning rate over the epochs."""
+    def learning_rate(self, epoch: float) -> float:
+        """Returns the learning rate at a point in time, in epochs from 0, as the schedule says."""
         if self.schedule == "one_cycle":
-            return OneCycle(epochs=self.epochs, lr_max=self.lr_max, lr_min=self.lr_min, peak=self.peak)
-        return self.cosine_restarts
+            return one_cycle(epoch, epochs=self.epochs, lr_max=self.lr_max, lr_min=self.lr_min, peak=self.peak)
+        return TrainingSettings.learning_rate(self, epoch)
 
     @property
     def hardening(self) -> int:

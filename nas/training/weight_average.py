@@ -2,7 +2,7 @@
 
 Averaging the last part of a training's path does what lowering the learning rate does (Polyak & Juditsky 1992; for
 networks arXiv:1803.05407). Batch norm's running statistics are of the weights that were trained: those of the means
-are taken anew wherever the means are used (arXiv:1803.05407, §3.2).
+are taken afresh wherever the means are used (arXiv:1803.05407, §3.2).
 """
 
 import contextlib
@@ -13,21 +13,16 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """mean ← decay · mean + (1 − decay) · weight after every step, beginning with the weights as they stand.
+    """mean ← decay · mean + (1 − decay) · weight after every step, beginning with the present weights.
 
     Weights and means are only ever written in place, so that a recorded step finds them where they were.
 
     Args:
         network: Whose parameters are averaged.
         decay: In (0, 1); about 1 / (1 − decay) steps are remembered.
-
-    Raises:
-        ValueError: If `decay` is out of range.
     """
 
     def __init__(self, network: nn.Module, *, decay: float) -> None:
-        if not 0 < decay < 1:
-            raise ValueError(f"decay must lie in (0, 1), got {decay}")
         self.network = network
         self.decay = decay
         self._weights = {name: weight.detach() for name, weight in network.named_parameters()}

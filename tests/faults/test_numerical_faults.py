@@ -13,10 +13,8 @@ from nas.models.shufflenasnet import ShuffleNASNet
 from nas.runs.checkpoints import load_checkpoint
 from nas.searching.evaluators import finite_reward
 from nas.searching.supernet_scorer import SupernetScorer
-from nas.training.epoch_totals import DivergedError
-from nas.training.evaluation import Score, batch_statistics, evaluate
-from nas.training.member import Member
-from nas.training.retraining import train_member
+from nas.training.evaluation import DivergedError, Score, batch_statistics, evaluate
+from nas.training.member import Member, train_member
 from nas.training.settings import RetrainSettings
 from nas.training.sgd import make_sgd
 from nas.training.weight_trainer import WeightTrainer

@@ -22,7 +22,7 @@ from nas.jobs.building.run_folder import opened_run
 from nas.runs.checkpoints import load_checkpoint
 from nas.runs.comparison import compare_runs
 from nas.training.autosave import Saves
-from nas.training.epoch_totals import DivergedError
+from nas.training.evaluation import DivergedError
 from search_spaces.genotype import Genotype
 from tests.conftest import make_cell
 from tests.faults.campaign import RETRAIN, SMALL

@@ -262,7 +262,7 @@ def test_the_name_of_a_model_does_not_become_code_of_its_export():
     ("target", "modules", "trusted"),
     [
         ("nas.models.shufflenasnet.ShuffleNASNet", (), True),
-        ("nas.training.retraining.RetrainSettings", (), True),
+        ("nas.training.member.RetrainSettings", (), True),
         ("nas.training.settings.RetrainSettings", (), True),
         ("search_spaces.nasbench201.arch_string", (), True),
         ("nas.__main__.FilesOnly", (), False),

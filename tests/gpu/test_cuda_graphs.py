@@ -134,7 +134,7 @@ def test_an_epoch_waits_for_the_device_only_at_its_end(graphs):
             trainer.train_epoch(prepared, itertools.repeat(some_genotype()), epoch=2, num_batches=STEPS)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert trainer._totals._scores[0] > 0
+    assert trainer.totals._scores[0] > 0
 
 
 def test_a_replayed_evaluation_scores_as_an_eager_one():

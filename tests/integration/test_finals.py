@@ -20,11 +20,10 @@ from nas.models.genotype_files import load_genotype
 from nas.runs.checkpoints import load_checkpoint
 from nas.runs.comparison import compare_runs
 from nas.runs.listing import FINALS_FOLDER, progress_of
-from nas.searching.finals import by_stand_alone_reward, finals_data, finals_seed, finals_settings, outcome
 from nas.searching.search import Search
 from nas.searching.settings import SearchSettings
-from nas.training.member import Member
-from nas.training.retraining import train_member
+from nas.searching.stand_alone import by_stand_alone_reward, finals_data, finals_seed, finals_settings, outcome
+from nas.training.member import Member, train_member
 from search_spaces.genotype import Genotype
 from tests.commands import nas, started
 from tests.integration.test_jobs import TINY, config
@@ -116,8 +115,8 @@ def test_finalists_are_trained_as_the_shared_weights_were_for_one_cosine():
     settings = finals_settings(given)
     assert (settings.epochs, settings.first_cycle, settings.last_epochs, settings.evaluate_every) == (7, 7, 1, 0)
     assert (settings.batch_size, settings.lr_max, settings.weight_decay, settings.drop_path) == (48, 0.07, 1e-3, 0.2)
-    assert settings.annealing.learning_rate(0) == 0.07
-    assert settings.annealing.learning_rate(6.999) == pytest.approx(given.lr_min, abs=1e-4)
+    assert settings.learning_rate(0) == 0.07
+    assert settings.learning_rate(6.999) == pytest.approx(given.lr_min, abs=1e-4)
     assert settings.warm_start is None
 
 

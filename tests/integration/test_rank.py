@@ -19,7 +19,7 @@ from nas.models.genotype_files import load_genotype
 from nas.runs.listing import state_of
 from nas.searching import stand_alone
 from nas.studies.ranking.shared_scores import log_probs, policy_cells, scoring_modes
-from nas.training.epoch_totals import DivergedError
+from nas.training.evaluation import DivergedError
 from search_spaces.genotype import Genotype
 
 SEARCH = (

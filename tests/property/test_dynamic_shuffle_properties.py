@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search_spaces.dynamic_shuffle import DynamicShuffle, StaticDynamicShuffle
-from search_spaces.kronecker import orthogonality_penalty
-from search_spaces.permutations import permutation_matrix
+from search_spaces.permutations import orthogonality_penalty, permutation_matrix
 
 FORMATS = st.sampled_from([torch.contiguous_format, torch.channels_last])
 

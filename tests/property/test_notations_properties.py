@@ -4,7 +4,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from search_spaces.genotype import Block, CellGenotype, Genotype
-from search_spaces.notation_cells import KNOWN_OPS
+from search_spaces.notation_parts import KNOWN_OPS
 from search_spaces.notations import (
     ENAS_OPS,
     darts_notation,

@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from nas.compute.allocator import keep_freed_memory
+from nas.compute.device import keep_freed_memory
 
 STEPS = """
 import resource, torch
-from nas.compute.allocator import keep_freed_memory
+from nas.compute.device import keep_freed_memory
 if {keep}:
     assert keep_freed_memory()
 def faults():

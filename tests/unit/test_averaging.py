@@ -9,8 +9,7 @@ from nas.data.named import synthetic
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.training.autosave import Saves
 from nas.training.evaluation import evaluate
-from nas.training.member import Member
-from nas.training.retraining import train_member
+from nas.training.member import Member, train_member
 from nas.training.settings import RetrainSettings
 from nas.training.weight_average import WeightAverage
 from search_spaces.cells import genotype_candidates
@@ -54,12 +53,6 @@ def test_means_of_weights_that_are_still_there_are_taken_over():
     average.take_over({"weight": torch.full((2, 2), 3.0), "bias": torch.ones(5), "gone": torch.ones(1)})
     assert torch.equal(average.state_dict()["weight"], torch.full((2, 2), 3.0))
     assert torch.equal(average.state_dict()["bias"], network.bias)
-
-
-@pytest.mark.parametrize("decay", [0.0, 1.0, -0.1])
-def test_a_decay_out_of_range_is_refused(decay):
-    with pytest.raises(ValueError, match=r"decay must lie in \(0, 1\)"):
-        WeightAverage(nn.Linear(1, 1), decay=decay)
 
 
 def test_recorded_steps_average_as_steps_that_are_not():

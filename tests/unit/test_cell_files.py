@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from nas.searching.cell_files import first_cells, read_cells, read_values, rows_by_function
 from nas.searching.settings import WarmUpSettings
+from nas.searching.table_files import first_cells, read_cells, read_values, rows_by_function
 from search_spaces.genotype import json_line
 from search_spaces.nasbench201 import NASBench201Space, arch_string
 

@@ -15,14 +15,12 @@ from nas.data.named import synthetic
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.models.stacked_cells import StackedCells
 from nas.runs.checkpoints import load_checkpoint
-from nas.training.epoch_totals import DivergedError
-from nas.training.member import Member
-from nas.training.retraining import train_member
+from nas.training.evaluation import DivergedError
+from nas.training.member import Member, train_member
 from nas.training.settings import RetrainSettings
 from nas.training.sgd import make_sgd
-from nas.training.trainers import make_retrainer
 from nas.training.weight_average import WeightAverage
-from nas.training.weight_trainer import WeightTrainer
+from nas.training.weight_trainer import WeightTrainer, make_retrainer
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.nasnet import NASNetSpace

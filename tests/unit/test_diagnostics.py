@@ -12,8 +12,8 @@ from controllers.lstm import LSTMPolicy
 from controllers.protocol import Samples
 from controllers.uniform import Uniform
 from nas.reporting.plots import diagnostics_plot
-from nas.searching.diagnostics.recording import SUMMARY, Recorder
 from nas.searching.diagnostics.settings import GuardSettings
+from nas.searching.diagnostics.watch import SUMMARY, Recorder
 from search_spaces.genotype import Decision
 from search_spaces.nasbench201 import NASBench201Space
 from search_spaces.shufflenas import ShuffleNASSpace

@@ -12,7 +12,7 @@ from controllers.uniform import Uniform
 from nas.compute.distributed.gradients import Bucket
 from nas.compute.distributed.ranks import ALONE, Ranks
 from nas.models.shufflenasnet import ShuffleNASNet
-from nas.training.epoch_totals import DivergedError
+from nas.training.evaluation import DivergedError
 from nas.training.sgd import make_sgd
 from nas.training.weight_trainer import WeightTrainer
 from search_spaces.genotype import Genotype

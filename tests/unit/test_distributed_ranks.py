@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nas.compute.distributed import joining
-from nas.compute.distributed.batch_norms import average_running_statistics
+from nas.compute.distributed.gradients import average_running_statistics
 from nas.compute.distributed.launch import Launch, check_command, own_place, read_launch
 from nas.compute.distributed.ranks import ALONE, LostRankError, Ranks, digest
 from nas.compute.distributed.settings import DistributedSettings

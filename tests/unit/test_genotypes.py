@@ -8,7 +8,7 @@ import pytest
 from nas.jobs import retrain
 from nas.models.genotype_files import load_genotype, network_group
 from search_spaces.nasbench201 import parse_arch_string
-from search_spaces.notation_literals import named_genotypes
+from search_spaces.notation_parts import named_genotypes
 from search_spaces.notations import darts_notation
 from search_spaces.published import PUBLISHED, published_names
 from tests.integration.test_jobs import config

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from search_spaces.gradients import with_dense_gradient
+from search_spaces.cells import with_dense_gradient
 
 
 @pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])

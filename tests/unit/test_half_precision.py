@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.amp import GradScaler
 
-from nas.training.epoch_totals import DivergedError
+from nas.training.evaluation import DivergedError
 from tests.faults.test_numerical_faults import STEPS, batches, small_network, trainer_of
 from tests.taping import TapeRecorder
 from tests.unit.test_graphs import some_genotype

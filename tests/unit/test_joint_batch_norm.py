@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from nas.compute.distributed.batch_norms import check_norms, synchronized
+from nas.compute.distributed.gradients import check_norms, synchronized
 from nas.compute.distributed.ranks import Ranks
 from nas.compute.distributed.settings import DistributedSettings
 from search_spaces.batch_norm import BatchNorm2d, remove_scale_and_shift

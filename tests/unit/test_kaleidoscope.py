@@ -230,11 +230,6 @@ def test_groups_must_divide_the_channels(kind):
         kind(7)
 
 
-def test_start_logit_must_point_to_the_shuffle():
-    with pytest.raises(ValueError, match="above 0, got 0"):
-        SwitchShuffle(4, start_logit=0)
-
-
 @pytest.mark.parametrize("kind", MIXERS)
 def test_state_dict_holds_the_parameters_alone_and_restores_the_map(kind):
     mixer, fresh = make(kind, 10, scale=1), make(kind, 10)

@@ -14,7 +14,7 @@ from nas.models.nasbench201 import NASBench201Network
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.models.stacked_cells import StackedCells
 from nas.training.settings import RetrainSettings
-from nas.training.trainers import make_optimizer
+from nas.training.weight_trainer import make_optimizer
 from search_spaces.cells import Cell, genotype_candidates
 from search_spaces.genotype import Block, CellGenotype, Genotype
 from search_spaces.nasbench201 import NASBench201Space, parse_arch_string

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from search_spaces.ops import OPS, FactorizedReduction, find_op, register_op
-from search_spaces.pooling import MinPool
+from search_spaces.ops import OPS, FactorizedReduction, MinPool, find_op, register_op
 from search_spaces.shufflenas import PAPER_OPS
 
 

@@ -112,11 +112,6 @@ def test_projection_gradient_is_finite_at_empty_columns_and_rows(rows):
     assert matrix.grad.abs().sum() > 0
 
 
-def test_projection_needs_an_iteration():
-    with pytest.raises(ValueError, match="iterations must be at least 1, got 0"):
-        project_doubly_stochastic(torch.rand(2, 2), iterations=0)
-
-
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6])
 def test_nearest_permutation_is_the_best_of_all(n):
     for _ in range(5):

@@ -4,14 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from search_spaces import pooling
-from search_spaces.pooling import MaxPool, MinPool, pools_by_rows
+from search_spaces import ops
+from search_spaces.ops import MaxPool, MinPool, pools_by_rows
 
 
 @pytest.fixture(autouse=True, scope="module")
 def whatever_the_size():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pooling, "WORTH_ROWS", 0)
+        patch.setattr(ops, "WORTH_ROWS", 0)
         yield
 
 

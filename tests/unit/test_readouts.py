@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from torch.nn import functional as F
 
-from nas.searching.readouts import PRIOR, calibrated_losses
+from nas.searching.supernet_scorer import PRIOR, calibrated_losses
 
 
 def _outputs(seed: int, *, networks: int = 3, images: int = 60, classes: int = 4) -> tuple[torch.Tensor, torch.Tensor]:

@@ -57,14 +57,6 @@ def test_every_genotype_gets_a_batch_of_its_own_until_they_are_used_up(network):
     assert scores != [score.loss for score in scorer(network).batch_scores(cells, seed=4)]
 
 
-@pytest.mark.parametrize(
-    ("option", "message"), [({"bn": "none"}, "bn must be"), ({"calibration_batches": 0}, "least 1")]
-)
-def test_options_out_of_range_are_refused(network, option, message):
-    with pytest.raises(ValueError, match=message):
-        scorer(network, **option)
-
-
 def test_all_readouts_of_a_spoilt_network_are_finite_and_worst(network):
     (sound,) = scorer(network).read_out([GENOTYPE])
     network.classifier.weight.data.fill_(float("nan"))

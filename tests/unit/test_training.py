@@ -7,7 +7,7 @@ from torch import nn
 
 from nas.models.shufflenasnet import ShuffleNASNet
 from nas.training.evaluation import batch_statistics, evaluate, recalibrate_batch_norm
-from nas.training.schedules import CosineRestarts, OneCycle
+from nas.training.schedules import cosine_restarts, one_cycle
 from nas.training.settings import RetrainSettings
 from nas.training.sgd import clip_gradients, make_sgd
 from nas.training.weight_trainer import WeightTrainer
@@ -40,13 +40,13 @@ class Logits(nn.Module):
     [(0, 1.1), (5, 0.6), (10 - 1e-9, 0.1), (10, 1.1), (20, 0.6), (30, 1.1), (70, 1.1), (110, 0.6), (310, 1.1)],
 )
 def test_cosine_restarts_after_10_30_70_epochs(epoch, expected):
-    schedule = CosineRestarts(lr_max=1.1, lr_min=0.1, first_cycle=10, cycle_factor=2)
-    assert schedule.learning_rate(epoch) == pytest.approx(expected)
+    found = cosine_restarts(epoch, lr_max=1.1, lr_min=0.1, first_cycle=10, cycle_factor=2)
+    assert found == pytest.approx(expected)
 
 
 def test_six_cycles_are_the_papers_630_epochs():
-    schedule = CosineRestarts()
-    restarts = [epoch for epoch in range(1, 631) if schedule.learning_rate(epoch) == schedule.lr_max]
+    settings = {"lr_max": 0.05, "lr_min": 0.0001, "first_cycle": 10, "cycle_factor": 2}
+    restarts = [epoch for epoch in range(1, 631) if cosine_restarts(epoch, **settings) == 0.05]
     assert restarts == [10, 30, 70, 150, 310, 630]
 
 
@@ -54,8 +54,7 @@ def test_six_cycles_are_the_papers_630_epochs():
     ("epoch", "expected"), [(0, 0.02), (2, 0.26), (4, 0.5), (12, 0.3), (20 - 1e-9, 0.1), (20, 0.1), (21, 0.1)]
 )
 def test_one_cycle_rises_in_a_line_and_falls_along_a_cosine(epoch, expected):
-    schedule = OneCycle(epochs=20, lr_max=0.5, lr_min=0.1, peak=0.2)
-    assert schedule.learning_rate(epoch) == pytest.approx(expected)
+    assert one_cycle(epoch, epochs=20, lr_max=0.5, lr_min=0.1, peak=0.2) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -68,10 +67,11 @@ def test_random_cells_take_their_own_seeds_or_turns_with_those_of_the_found_cell
 
 
 def test_a_retraining_has_the_schedule_it_asks_for():
-    given = {"epochs": 20, "lr_max": 0.5, "lr_min": 0.1, "first_cycle": 5, "peak": 0.2}
-    assert RetrainSettings(**given).annealing == CosineRestarts(lr_max=0.5, lr_min=0.1, first_cycle=5)
-    one_cycle = RetrainSettings(schedule="one_cycle", **given)
-    assert one_cycle.annealing == OneCycle(epochs=20, lr_max=0.5, lr_min=0.1, peak=0.2)
+    given = {"lr_max": 0.5, "lr_min": 0.1}
+    cosine = RetrainSettings(epochs=20, first_cycle=5, peak=0.2, **given)
+    assert cosine.learning_rate(6) == cosine_restarts(6, first_cycle=5, cycle_factor=2, **given)
+    rising = RetrainSettings(epochs=20, first_cycle=5, peak=0.2, schedule="one_cycle", **given)
+    assert rising.learning_rate(6) == one_cycle(6, epochs=20, peak=0.2, **given)
 
 
 def test_sgd_is_torchs_with_nesterov_momentum():

@@ -1,13 +1,10 @@
 """Processes that train one network together, as torchrun starts them.
 
 Modules:
-    batch_norms: Batch norm on several ranks.
-    failures: How a failure of one of several processes ends them all, and is told once.
-    gradients: One tensor for all that the ranks tell one another in a step of a search.
-    joining: Joining the other processes that torchrun started, on a device of one's own, and leaving them.
-    launch: What torchrun tells the processes that it starts.
+    gradients: Mean gradients over the ranks, and the statistics of batch norm.
+    joining: Joining the other processes that torchrun started, leaving them, and failing with them.
+    launch: The variables that torchrun gives the processes it starts.
     ranks: The processes of a job as each of them sees the others: who it is, and what they tell one another.
     settings: How the processes of one job share its work; without torchrun there is one, and none of this matters.
-    shares: Which part of every batch a process takes, where several train or score together.
-    steps: A training step of several ranks.
+    shares: The part of every batch that a process takes, where several train or score together.
 """

@@ -1,17 +1,40 @@
-"""One tensor for all that the ranks tell one another in a step: the gradients of a path, and the scores of its images.
+"""Mean gradients over the ranks, and the statistics of batch norm: of all their images, or each rank's own, averaged.
 
-For a search: the weights used differ from step to step and from rank to rank, for which `DistributedDataParallel` is
-not made. A path has some hundred weight tensors. To send each by itself would take as long as the step; end to end they
-are one message. With a cell of its own on every rank, a weight is stepped on all ranks if it is used on any.
+Where all steps use the same weights, torch averages the gradients. In a search the weights used differ from step to
+step and from rank to rank, for which `DistributedDataParallel` is not made. A path has some hundred weight tensors. To
+send each by itself would take as long as the step; end to end they are one message. With a cell of its own on every
+rank, a weight is stepped on all ranks if it is used on any.
 """
 
+import contextlib
+import warnings
+from collections.abc import Iterator
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from nas.compute.distributed.ranks import Ranks
+from search_spaces.batch_norm import BatchNorm2d
 
 Groups = list[list[Tensor]]
 """Weights by group of the optimizer."""
+
+
+def data_parallel(network: nn.Module) -> nn.Module:
+    """Wraps a network so that a backward pass averages its gradients over the ranks; all ranks call it.
+
+    Every pass must use the same weights. Those that the first one does not use, such as an auxiliary head that is left
+    out, get no gradient. Running statistics stay each rank's own. State dicts are taken of the network itself.
+
+    Args:
+        network: On its device; compiled already if it is to be.
+    """
+    # Strides of dimensions of size 1 are compared as well, as those of depthwise convolutions.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view")
+    wrapped = DistributedDataParallel(network, gradient_as_bucket_view=True, static_graph=True)
+    wrapped.broadcast_buffers = False  # as an argument it is deprecated since torch 2.13, and had no successor before
+    return wrapped
 
 
 def count_touching(groups: Groups, ranks: Ranks) -> list[list[int]]:
@@ -32,7 +55,7 @@ class Bucket:
     Args:
         groups: All weights of the optimizer, after a backward pass.
         ranks: Those who add up.
-        num_scores: Numbers sent beside the gradients.
+        num_scores: Numbers sent next to the gradients.
     """
 
     def __init__(self, groups: Groups, *, ranks: Ranks, num_scores: int) -> None:
@@ -89,3 +112,48 @@ class Bucket:
             torch._foreach_mul_(self.gradients, [1 / divisor for divisor in divisors])
         for weight, gradient in zip(self._every, self.gradients, strict=True):
             weight.grad = gradient
+
+
+def check_norms(network: nn.Module, ranks: Ranks) -> None:
+    """Raises ValueError if batch norm is to be synchronised and the network has one that cannot be."""
+    if ranks.normalizes_together and any(not isinstance(norm, BatchNorm2d) for norm in _norms(network)):
+        raise ValueError(
+            "distributed.batch_norm=sync needs search_spaces.batch_norm.BatchNorm2d throughout; "
+            "the network has a batch norm of another class"
+        )
+
+
+@contextlib.contextmanager
+def synchronized(network: nn.Module, ranks: Ranks) -> Iterator[None]:
+    """Within the context batch norm takes the statistics of all ranks' images, if that is wanted.
+
+    Only weights are trained in it: there the ranks compute the same path at the same time.
+    """
+    norms = [norm for norm in _norms(network) if isinstance(norm, BatchNorm2d)] if ranks.normalizes_together else []
+    for norm in norms:
+        norm.group = ranks
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.group = None
+
+
+@torch.no_grad()
+def average_running_statistics(network: nn.Module, ranks: Ranks) -> None:
+    """Gives all ranks the mean of their running statistics, which they took from images of their own."""
+    if ranks.alone or ranks.normalizes_together:
+        return
+    norms = [norm for norm in _norms(network) if norm.running_mean is not None]
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        values: list[Tensor] = [getattr(norm, name) for norm in norms]
+        if not values:
+            return
+        flat = ranks.sum_(torch.cat([value.flatten() for value in values]))
+        flat = flat / ranks.size if flat.is_floating_point() else flat // ranks.size
+        for value, mean in zip(values, torch.split(flat, [value.numel() for value in values]), strict=True):
+            value.copy_(mean.view_as(value))
+
+
+def _norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]

@@ -1,4 +1,4 @@
-"""What torchrun tells the processes that it starts. Nothing heavy is imported: every command asks."""
+"""The variables that torchrun gives the processes it starts. Nothing heavy is imported: every command reads them."""
 
 import contextlib
 import io
@@ -21,7 +21,7 @@ class Launch:
         size: How many these are.
         local_rank: Among those of this machine.
         local_size: How many those are.
-        restarts: How often all of them have been started anew.
+        restarts: How often all of them have been restarted.
     """
 
     rank: int

@@ -98,7 +98,7 @@ class Ranks:
 
         Raises:
             ValueError: If it raised one there.
-            OSError: Likewise.
+            OSError: If it raised one there.
         """
         if self.alone:
             return make()

@@ -1,4 +1,4 @@
-"""Which part of every batch a process takes, where several train or score together."""
+"""The part of every batch that a process takes, where several train or score together."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,7 +12,7 @@ class Part(NamedTuple):
 
     Attributes:
         rows: (N,) int64, their places in the batch, on the images' device.
-        num_images: Of the whole batch.
+        num_images: Images of the whole batch.
     """
 
     rows: Tensor
@@ -24,7 +24,7 @@ class Share:
     """Which part of every batch is wanted, where several processes train or score together.
 
     Attributes:
-        number: Of the part, from 0.
+        number: The number of the part, from 0.
         of: Parts that a batch is cut into, whose sizes differ by one at most; a part may be empty.
     """
 

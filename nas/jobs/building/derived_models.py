@@ -17,8 +17,7 @@ from nas.models.derived import copy_shared_weights
 from nas.runs.checkpoints import load_checkpoint
 from nas.runs.console import note, progress, shown
 from nas.runs.seeds import derive_seed, seed_everything
-from nas.searching.finals import finals_data
-from nas.searching.stand_alone import CellTrainer, Training, read_results
+from nas.searching.stand_alone import CellTrainer, Training, finals_data, read_results
 from nas.training.member import Member
 from nas.training.settings import RetrainSettings
 

@@ -8,22 +8,21 @@ from omegaconf import DictConfig, OmegaConf
 
 from controllers.protocol import Controller
 from nas.compute.device import Runtime
-from nas.compute.distributed.batch_norms import check_norms
+from nas.compute.distributed.gradients import check_norms
 from nas.compute.worker_pool import num_processes
 from nas.jobs.building.config import build, plain
 from nas.jobs.building.costs import SearchCosts, share_search_costs, table_costs
 from nas.jobs.building.derived_models import derived_network_config, training_pool
 from nas.jobs.building.parts import build_data, build_network
 from nas.runs.seeds import derive_seed, seed_everything
-from nas.searching.cell_files import first_cells, read_values
-from nas.searching.finals import finals_data
 from nas.searching.search import Search
 from nas.searching.settings import QuerySettings, SearchSettings, StandAloneSettings
 from nas.searching.shared_weights import SharedWeights
-from nas.searching.stand_alone import Protocol, StandAlone, check_accuracy_reward
+from nas.searching.stand_alone import Protocol, StandAlone, check_accuracy_reward, finals_data
 from nas.searching.supernet_scorer import SupernetScorer
+from nas.searching.table_files import first_cells, read_values
 from nas.searching.table_lookup import TableEvaluator
-from nas.training.trainers import make_trainer
+from nas.training.weight_trainer import make_trainer
 from search_spaces.space import SearchSpace, WeightSharingSpace
 
 TRAININGS_FOLDER = "trainings"

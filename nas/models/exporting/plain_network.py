@@ -17,8 +17,7 @@ from search_spaces.batch_norm import BatchNorm2d
 from search_spaces.dynamic_shuffle import HardDynamicShuffle, StaticDynamicShuffle
 from search_spaces.genotype import Genotype
 from search_spaces.kaleidoscope import FixedLinear
-from search_spaces.ops import PointwiseConv
-from search_spaces.pooling import MaxPool
+from search_spaces.ops import MaxPool, PointwiseConv
 from search_spaces.shuffles import DenseMixer, IdentityMixer
 
 

@@ -18,9 +18,8 @@ from search_spaces.cells import Cell
 from search_spaces.genotype import IDENTITIES, CellGenotype, Edge
 from search_spaces.kaleidoscope import FixedLinear
 from search_spaces.mixers import Permutation
-from search_spaces.ops import FactorizedReduction, PointwiseConv
+from search_spaces.ops import FactorizedReduction, MaxPool, MinPool, PointwiseConv
 from search_spaces.permutations import inverse_permutation
-from search_spaces.pooling import MaxPool, MinPool
 from search_spaces.shuffles import DenseMixer, IdentityMixer
 
 CHANNELWISE = (*BATCH_NORMS, nn.ReLU, nn.Identity, nn.MaxPool2d, nn.AvgPool2d, MaxPool, MinPool, IdentityMixer)

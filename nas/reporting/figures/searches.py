@@ -164,7 +164,7 @@ def diagnostic_charts(rows: Rows, key: str = "", *, marks: Sequence[float] = ())
     """Draws how settled the policy is, the entropy of every decision and the probability of every choice.
 
     Args:
-        rows: Rows of `nas.searching.diagnostics.recording`, one an epoch.
+        rows: Rows of `nas.searching.diagnostics.watch`, one an epoch.
         key: The run's part of the keys.
         marks: Epochs in which something was found.
     """

@@ -99,7 +99,7 @@ class EagerLoop:
         training = settings.training
         self.optimizer = torch.optim.SGD(
             self.network.parameters(),
-            lr=training.annealing.learning_rate(training.epochs // 2),
+            lr=training.learning_rate(training.epochs // 2),
             momentum=training.momentum,
             nesterov=training.momentum > 0,
             weight_decay=training.weight_decay,

@@ -18,8 +18,7 @@ from nas.searching.search import Search
 from nas.searching.shared_weights import SharedWeights
 from nas.studies.benchmarks.settings import BenchSettings
 from nas.training.settings import RetrainSettings
-from nas.training.trainers import make_optimizer, make_retrainer
-from nas.training.weight_trainer import WeightTrainer
+from nas.training.weight_trainer import WeightTrainer, make_optimizer, make_retrainer
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype
 from search_spaces.space import WeightSharingSpace

@@ -17,10 +17,10 @@ from controllers.protocol import Controller
 from nas.costs.pareto import Point, hypervolume, nondominated
 from nas.costs.settings import FIELDS
 from nas.runs.seeds import derive_seed, seed_everything
-from nas.searching.cell_files import first_cells
 from nas.searching.evaluators import RewardFunction
 from nas.searching.search import Search
 from nas.searching.settings import QuerySettings
+from nas.searching.table_files import first_cells
 from nas.searching.table_lookup import TableEvaluator, TableLookup, TabularCost
 from nas.studies.controller_comparison.settings import ComparisonSettings
 from search_spaces.genotype import Decision

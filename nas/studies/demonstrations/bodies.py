@@ -22,8 +22,7 @@ from nas.runs.intervals import mean_interval, spread
 from nas.runs.seeds import derive_seed, seed_everything
 from nas.studies.demonstrations.rows import Row, Rows, demonstration
 from nas.studies.demonstrations.settings import BodiesSettings
-from nas.training.member import Member
-from nas.training.retraining import final_accuracy, train_member
+from nas.training.member import Member, final_accuracy, train_member
 from nas.training.settings import RetrainSettings
 from search_spaces.cells import genotype_candidates
 from search_spaces.genotype import Genotype

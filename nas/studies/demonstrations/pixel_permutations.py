@@ -118,7 +118,7 @@ def learn_auto_shuffle(moments: Tensor, *, settings: PermutedImagesSettings, see
     laplacian = grid_laplacian(round(n**0.5))
     kernel = smoothness_kernel(laplacian, shift=0.6)
     with seeded(seed):
-        starts = [start_matrix(n, groups=1, start="perturbed_uniform", noise=0.3) for _ in range(settings.restarts)]
+        starts = [start_matrix(n, groups=None, noise=0.3) for _ in range(settings.restarts)]
         found: dict[float, Learned] = {}  # by total variation: equal ones are symmetric to one another
         weights, steps, matrices = (-0.6, 0.2), settings.steps, torch.stack(starts)
         for _ in range(1 + settings.rounds):

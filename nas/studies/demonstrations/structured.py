@@ -21,7 +21,6 @@ from nas.studies.demonstrations.relaxation import adam
 from nas.studies.demonstrations.rows import Row, Rows, demonstration
 from nas.studies.demonstrations.settings import StructuredSettings
 from search_spaces.butterfly import (
-    ButterflyProduct,
     butterfly_matrix,
     convolution_kaleidoscope,
     dft_kaleidoscope,
@@ -76,18 +75,18 @@ def construct(transform: str, n: int, *, generator: torch.Generator) -> Row:
         `transform`, `n`, `width` w of (BB*)ʷ, `max_error` of an entry, `parameters` and `multiply_adds`, and the same
         two of the dense matrix.
     """
-    product, target = expressible(transform, n, generator=generator)
+    twiddle, target = expressible(transform, n, generator=generator)
     counts = {
         f"{prefix}{name}": values.numel() * (complex_cost if values.is_complex() else 1)
-        for prefix, values in (("", product.twiddle), ("dense_", target))
+        for prefix, values in (("", twiddle), ("dense_", target))
         for name, complex_cost in (("parameters", 2), ("multiply_adds", 4))
     }
-    error = (product.dense() - target).abs().max().item()
-    return {"transform": transform, "n": n, "width": len(product.twiddle), "max_error": error, **counts}
+    error = (kaleidoscope_matrix(twiddle, n) - target).abs().max().item()
+    return {"transform": transform, "n": n, "width": len(twiddle), "max_error": error, **counts}
 
 
-def expressible(transform: str, n: int, *, generator: torch.Generator) -> tuple[ButterflyProduct, Tensor]:
-    """Returns a transform twice: as a kaleidoscope product, and dense (n, n) by its definition, in double precision.
+def expressible(transform: str, n: int, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Returns a transform twice, in double precision: as a kaleidoscope twiddle, and dense (n, n) by definition.
 
     The dense matrices share no code with the products that they check. Permutations are drawn uniformly, the
     kernels of convolutions from the normal distribution.
@@ -121,10 +120,10 @@ def learnable(transform: str, n: int, *, generator: torch.Generator) -> tuple[Te
     """
     if transform == LEARNED[-1]:
         # The butterfly of the Fourier product alone; the permutation is its second, rightmost pair.
-        target, width = butterfly_matrix(dft_kaleidoscope(n).twiddle.detach()[0, 0]), 1
+        target, width = butterfly_matrix(dft_kaleidoscope(n)[0, 0]), 1
     else:
-        product, dense = expressible(transform, n, generator=generator)
-        target, width = dense.to(product.twiddle.dtype), len(product.twiddle)
+        twiddle, dense = expressible(transform, n, generator=generator)
+        target, width = dense.to(twiddle.dtype), len(twiddle)
     return target * math.sqrt(n) / torch.linalg.matrix_norm(target), width
 
 

@@ -16,8 +16,7 @@ import numpy as np
 
 from nas.costs.counting import Cost
 from nas.models.genotype_files import load_genotype
-from nas.searching.cell_files import rows_by_function
-from nas.searching.table_files import brief
+from nas.searching.table_files import brief, rows_by_function
 from nas.searching.table_lookup import TableLookup
 from nas.studies.ranking.ordering import Array, Estimates, Integers, Truth, ordering
 from search_spaces.genotype import Genotype
