@@ -113,7 +113,7 @@ def _run_hydra(command: str, words: Words, arguments: Sequence[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from nas.command_line.running import MistakeError, raise_errors, run_job, wants_traceback
+    from nas.command_line.running import MistakeError, errors_raised, run_job, wants_traceback
     from nas.jobs.failures import explained
 
     begun: list[bool] = []
@@ -123,8 +123,7 @@ def _run_hydra(command: str, words: Words, arguments: Sequence[str]) -> None:
         begun.append(True)
         return run_job(command, cfg, words, failed=failed)
 
-    raise_errors()
-    with own_place(read_launch()) as place:
+    with own_place(read_launch()) as place, errors_raised():
         sys.argv = [f"nas {command}", *arguments, *place]
         try:
             hydra.main(version_base="1.3", config_path="pkg://conf", config_name=command)(task)()

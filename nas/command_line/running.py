@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -36,10 +36,20 @@ class MistakeError(Exception):
     """A user's mistake, reported in a line or two without a traceback."""
 
 
-def raise_errors() -> None:
-    """Has Hydra raise errors instead of printing them, also in processes that its launchers start."""
-    os.environ.setdefault(TRACEBACKS, os.environ.get("HYDRA_FULL_ERROR", "0"))
+@contextlib.contextmanager
+def errors_raised() -> Iterator[None]:
+    """Within the context Hydra raises errors instead of printing them, also in processes that its launchers start."""
+    before = {name: os.environ.get(name) for name in (TRACEBACKS, "HYDRA_FULL_ERROR")}
+    os.environ[TRACEBACKS] = before[TRACEBACKS] or before["HYDRA_FULL_ERROR"] or "0"
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def wants_traceback() -> bool:
