@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -125,7 +125,11 @@ def model_text(genotype: Genotype | None, network: object) -> str:
 
 def versions() -> dict[str, str]:
     """Returns the versions of the packages that an exported model depends on, those that are there."""
-    return {"shufflenas": __version__, **{name: metadata.version(name) for name in PACKAGES if find_spec(name)}}
+    found = {"shufflenas": __version__}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):  # of another name too: onnxruntime-gpu holds onnxruntime
+            found[name] = metadata.version(name)
+    return found
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

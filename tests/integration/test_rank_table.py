@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from nas.jobs import rank, search
 from nas.jobs.building.parts import build_runtime
 from nas.jobs.building.ranked_runs import read_runs
-from nas.reporting.figures.studies import ranking_blocks
+from nas.reporting.figures.studies import ranking_blocks, ranking_clouds
 from nas.reporting.page.records import RunRecord
 from search_spaces.shufflenas import ShuffleNASSpace
 
@@ -74,7 +74,8 @@ def test_every_cell_is_scored_once_and_held_against_the_table(overrides, tmp_pat
     (score,) = replace(scorer, max_images=16, seed=0).score([decoded(rows[5]["cell"])])
     assert score.loss == pytest.approx(float(rows[5]["loss"]), rel=1e-6)
 
-    chart, table = ranking_blocks(RunRecord(folder=tmp_path, name="rank", key="rank"))
+    ranked = RunRecord(folder=tmp_path, name="rank", key="rank")
+    (chart,), (table,) = ranking_clouds(ranked), ranking_blocks(ranked)
     assert [len(series.x) for series in chart.series] == [36, 36]
     assert min(chart.series[0].x) > 0  # nats
     assert [row["scored by"] for row in table.rows] == list(report["ordering"])
