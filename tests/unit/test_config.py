@@ -1,4 +1,6 @@
 import re
+from fractions import Fraction
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
@@ -40,6 +42,23 @@ def test_build_calls_the_target_with_its_keys():
 def test_mistakes_name_key_and_rule(keys, message):
     with pytest.raises(ValueError, match=message):
         build(node(SPACE, **keys), "search_space")
+
+
+def test_targets_in_lists_and_in_other_dicts_are_built_too():
+    part = {"_target_": "fractions.Fraction", "numerator": 1, "denominator": 3}
+    made = build(node("types.SimpleNamespace", parts=[part, 2], by_name={"one": part}), "x")
+    assert made == SimpleNamespace(parts=[Fraction(1, 3), 2], by_name={"one": Fraction(1, 3)})
+
+
+def test_a_node_without_a_target_and_an_error_without_a_text_are_answered():
+    with pytest.raises(ValueError, match="^x has no _target_ to build"):
+        build(node(None), "x")
+    with pytest.raises(ValueError, match="^x: does not fit into memory: MemoryError"):
+        build(node(f"{__name__}.out_of_memory"), "x")
+
+
+def out_of_memory():
+    raise MemoryError
 
 
 def test_nested_targets_are_checked_too():

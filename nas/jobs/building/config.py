@@ -48,7 +48,7 @@ def build(node: DictConfig, where: str, *arguments: Any, **given: Any) -> Any:
 
 
 def _built(node: Mapping[str, Any], where: str, *positional: Any, **given: Any) -> Any:
-    if "_target_" not in node:
+    if node.get("_target_") is None:
         raise ValueError(f"{where} has no _target_ to build")
     try:
         target = get_object(node["_target_"])
@@ -58,7 +58,7 @@ def _built(node: Mapping[str, Any], where: str, *positional: Any, **given: Any) 
     nested = [key for key, value in values.items() if isinstance(value, dict) and "_target_" in value]
     is_partial = bool(node.get("_partial_"))
     _check(target, values, where, num_positional=len(positional) + is_partial, unchecked=nested)
-    values |= {key: _built(values[key], f"{where}.{key}") for key in nested} | given
+    values = {key: _with_parts(value, f"{where}.{key}") for key, value in values.items()} | given
     if is_partial:
         return functools.partial(target, *positional, **values)
     try:
@@ -70,7 +70,19 @@ def _built(node: Mapping[str, Any], where: str, *positional: Any, **given: Any) 
     except (MemoryError, RuntimeError, OverflowError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error) and "overflow" not in str(error):
             raise
-        raise ValueError(f"{where}: does not fit into memory: {str(error).splitlines()[0]}") from error
+        first, *_ = str(error).splitlines() or [type(error).__name__]
+        raise ValueError(f"{where}: does not fit into memory: {first}") from error
+
+
+def _with_parts(value: Any, where: str) -> Any:
+    """Returns the value of a key, in which nodes have been built, those in lists and in other dicts too."""
+    if isinstance(value, list):
+        return [_with_parts(one, f"{where}[{number}]") for number, one in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    if "_target_" in value:
+        return _built(value, where)
+    return {key: _with_parts(one, f"{where}.{key}") for key, one in value.items()}
 
 
 def _placed(message: str, where: str, node: Mapping[str, Any]) -> str:
