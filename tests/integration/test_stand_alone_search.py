@@ -198,7 +198,7 @@ def test_a_pipeline_that_could_not_end_does_not_begin(arguments, said, tmp_path)
     [
         (
             (*ALONE, "search.epochs=3"),
-            "search.epochs is unknown; it takes random_cells, queries",
+            "search.epochs is unknown; it takes samples_per_update, ",
         ),
         ((*ALONE, "evaluator.workers=0"), "evaluator.workers must be greater than 0, got 0"),
         ((*ALONE, "evaluator.training.epochs=0"), "evaluator.training.epochs must be greater than 0, got 0"),

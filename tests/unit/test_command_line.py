@@ -78,7 +78,9 @@ def test_options_keep_their_values():
     assert words.several
     assert words.overrides == ("x=1", "y=2", "~z")
     assert words.values == {"x": "1", "y": "2"}
-    assert read_words("runs", ["--compare", "a b", "c"]).overrides == ("compare=['a b',c]",)
+    assert read_words("runs", ["--compare", "a b", "c"]).overrides == (
+        "compare=[a b,c]",
+    )  # which Hydra reads as two names
 
 
 @pytest.mark.parametrize(

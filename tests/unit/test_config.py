@@ -51,9 +51,9 @@ def test_targets_in_lists_and_in_other_dicts_are_built_too():
 
 
 def test_a_node_without_a_target_and_an_error_without_a_text_are_answered():
-    with pytest.raises(ValueError, match="^x has no _target_ to build"):
+    with pytest.raises(ValueError, match=r"^x has no _target_ to build"):
         build(node(None), "x")
-    with pytest.raises(ValueError, match="^x: does not fit into memory: MemoryError"):
+    with pytest.raises(ValueError, match=r"^x: does not fit into memory: MemoryError"):
         build(node(f"{__name__}.out_of_memory"), "x")
 
 
