@@ -19,9 +19,7 @@ Certificate = tuple[tuple[tuple[int, ...], tuple[tuple[int, int], ...]], ...]
 
 def canonical_certificate(graph: "LabelledGraph") -> Certificate:
     """Returns the certificate that exactly the graphs isomorphic to this one share."""
-    vertices = range(len(graph.labels))
-    partition = _Partition(graph, [0 for _ in vertices], {0: [*vertices]})
-    partition.refine(vertices)
+    partition = _Partition.of_labels(graph)
     search = _Search(graph)
     search.visit(partition, (), (partition.shape,))
     assert search.best is not None
@@ -50,9 +48,8 @@ class LabelledGraph:
         )
 
     def view(self, vertex: int, colours: Sequence[int]) -> Any:
-        """Returns what a vertex sees: its label, and the labels of its arcs with the colours of their other ends."""
+        """Returns what a vertex sees: the labels of its arcs with the colours of their other ends."""
         return (
-            self.labels[vertex],
             sorted([(label, colours[end]) for label, end in self.below[vertex]]),
             sorted([(label, colours[end]) for label, end in self.above[vertex]]),
         )
@@ -75,6 +72,15 @@ class _Partition:
     graph: LabelledGraph
     colours: list[int]
     classes: dict[int, list[int]]
+
+    @classmethod
+    def of_labels(cls, graph: LabelledGraph) -> "_Partition":
+        """Returns the coarsest equitable partition that sorts the vertices by label."""
+        vertices = sorted(range(len(graph.labels)), key=graph.labels.__getitem__)
+        partition = cls(graph, [0 for _ in vertices], {})
+        partition._split(0, [[*alike] for _, alike in groupby(vertices, key=graph.labels.__getitem__)])
+        partition.refine(vertices)
+        return partition
 
     @property
     def shape(self) -> tuple[int, ...]:
