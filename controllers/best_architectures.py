@@ -41,7 +41,13 @@ class References:
             raise ValueError(f"decay must lie in (0, 1], got {self.decay}")
 
     def observe(self, actions: Tensor, rewards: Tensor) -> None:
-        """Takes in architectures (N, T) and their rewards (N,)."""
+        """Takes in architectures (N, T) and their rewards (N,).
+
+        Raises:
+            ValueError: If a reward is NaN.
+        """
+        if rewards.isnan().any():
+            raise ValueError("a reward is NaN, which cannot be compared")
         self.known += len(actions)
         for row, reward in zip(map(tuple, actions.tolist()), rewards.tolist(), strict=True):
             if all(row != other for _, other in self.best):

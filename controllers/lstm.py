@@ -109,8 +109,8 @@ class LSTMPolicy(DecisionPolicy):
         Raises:
             ValueError: If `actions` is not of shape (N, T).
         """
-        if self._references is None:
-            return super().evaluate(actions)
+        if self._references is None or actions.ndim != 2 or actions.shape[1] != len(self.decisions):
+            return super().evaluate(actions)  # which refuses other shapes
         references, probabilities = self._references
         (num, known), weights = (len(actions), len(references)), probabilities.to(self.start)
         _, log_probs, entropies, _ = self._unroll(
