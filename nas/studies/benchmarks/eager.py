@@ -3,7 +3,7 @@
 torch's DataLoader, PIL images transformed one by one by torchvision, contiguous float32 weights, ordinary SGD, and a
 loss read back at every step. What it lacks is what the real loop has: images on the device, augmented together, and
 whatever `nas.compute.device` switches on. It has no Cutout and no label smoothing. What `nas` sets for its own process,
-such as to keep freed memory (`nas.compute.allocator`), does not hold there.
+such as to keep freed memory (`nas.compute.device`), does not hold there.
 """
 
 import pickle

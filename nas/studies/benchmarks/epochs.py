@@ -218,7 +218,7 @@ def retrain_minutes(
     """
     settings, every = bench.retraining, bench.retraining.evaluate_every
     looks = set(range(every - 1, settings.epochs, every)) if every else set()  # epochs that end with the test images
-    looks |= set(range(settings.epochs - settings.last_epochs, settings.epochs))
+    looks |= set(range(max(0, settings.epochs - settings.last_epochs), settings.epochs))
     batches = -(-bench.settings.test_images // settings.batch_size)
     minutes = {
         "setup": setup_ms / 60_000,
