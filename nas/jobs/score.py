@@ -71,6 +71,8 @@ def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
             "device": str(runtime.device),
         },
     )
+    if cfg.run is not None:
+        note(f"search space, network and data are those of {cfg.run}, whatever the command says of them")
     known = {row["cell"]: row for row in _read(out / SCORES)}
     rows = [known[json_line(cell)] for cell in itertools.takewhile(lambda cell: json_line(cell) in known, cells)]
     with progress("scoring cells", total=len(cells), done=len(rows)) as bar:
