@@ -133,7 +133,8 @@ def _run_hydra(command: str, words: Words, arguments: Sequence[str]) -> None:
             raise
         except Exception as error:
             if wants_traceback():
-                raise
+                traceback.print_exc()
+                sys.exit(1)
             if not begun:
                 let_first_speak()
             if isinstance(error, MistakeError) or (
