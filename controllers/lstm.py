@@ -95,7 +95,7 @@ class LSTMPolicy(DecisionPolicy):
         """Makes the policy edit one of K architectures from now on, a mixture of K distributions.
 
         Each sample is drawn from one of these: its log-probability and entropy are that one's. `evaluate` returns the
-        mixture's log-probability and the mean entropy; greedy samples edit the first, and `evaluate_decisions` reads it.
+        mixture's log-probability and the mean entropy; greedy samples and `evaluate_decisions` read the first.
 
         Args:
             actions: (K, T), the architectures.
