@@ -117,7 +117,7 @@ class CellGenotype:
             last = self.num_inputs + len(self.blocks) - 1
             if not self.outputs or len(set(self.outputs)) != len(self.outputs):
                 raise ValueError(f"outputs must name at least one node, each once, got {self.outputs}")
-            if any(not 0 <= node <= last for node in self.outputs):
+            if min(self.outputs) < 0 or max(self.outputs) > last:
                 raise ValueError(f"outputs must lie in 0 … {last}, got {self.outputs}")
 
     @property

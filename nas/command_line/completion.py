@@ -29,7 +29,18 @@ complete -c nas -f -a '(COMP_LINE=(commandline -cp | string collect) nas -sc que
 SCRIPTS["zsh"] = (
     "autoload -U +X compinit && compinit -u\nautoload -U +X bashcompinit && bashcompinit\n" + SCRIPTS["bash"]
 )
-PATHS = ("genotype", "run", "runs", "random_cells", "cells", "images", "data.root", "data.path", "table.path")
+PATHS = (
+    "genotype",
+    "run",
+    "runs",
+    "random_cells",
+    "random_search",
+    "cells",
+    "images",
+    "data.root",
+    "data.path",
+    "table.path",
+)
 """Keys whose values are files or folders."""
 
 

@@ -45,6 +45,7 @@ FILES = {
     **dict.fromkeys(("run", "runs"), "`nas runs` lists the runs there are"),
     "cells": "it is the run folder of an earlier nas rank",
     "random_cells": "`nas search` writes random.json into its run folder",
+    "random_search": "`nas search search.random_search=true` writes random_search.json into its run folder",
     "retrain.warm_start": "it is the run folder of a search",
     "table.path": "it is the table's FILE.csv or FILE.csv.gz",
 }

@@ -16,7 +16,20 @@ WITH_VALUE = {
     "--experimental-rerun",
 }
 TEXTS = {
-    *("name", "genotype", "run", "random_cells", "cells", "images", "out", "svg", "png", "json", "folder"),
+    *(
+        "name",
+        "genotype",
+        "run",
+        "random_cells",
+        "random_search",
+        "cells",
+        "images",
+        "out",
+        "svg",
+        "png",
+        "json",
+        "folder",
+    ),
     *("runs", "models", "root"),
     *("data.root", "data.path", "table.path", "retrain.warm_start"),
     *("search.warm_start", "search.warm_up.file", "compare.warm_up.file", "rank.beside"),

@@ -1,30 +1,38 @@
-"""The finals of a search: its best candidates trained stand-alone, each resumable, then put in order by that."""
+"""The finals of a search: its best candidates trained stand-alone, in one rung or by successive halving.
+
+Beside them, if asked for, random cells that pass through the same rungs for the same core-seconds.
+"""
 
 import itertools
 import shutil
+import statistics
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 
 from nas.compute.device import Runtime
 from nas.compute.distributed.ranks import Ranks
 from nas.compute.worker_pool import WorkerPool, num_processes
+from nas.data.named import ImageData
 from nas.jobs.building.config import plain
-from nas.jobs.building.derived_models import training_pool
+from nas.jobs.building.derived_models import initial_network, training_pool
 from nas.jobs.score import untrained_scores
 from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import load_json, write_csv, write_json
 from nas.runs.console import Column, Table, header, note, progress
 from nas.runs.listing import FINALS_FOLDER
-from nas.runs.seeds import derive_seed
+from nas.runs.seeds import derive_seed, seed_everything
+from nas.searching.random_cells import evenly_by_size, random_stream
 from nas.searching.search import Search
 from nas.searching.shared_weights import SharedWeights
 from nas.searching.stand_alone import (
     Protocol,
     Training,
-    by_stand_alone_reward,
     epochs_of,
     finals_data,
     finals_seed,
@@ -32,12 +40,17 @@ from nas.searching.stand_alone import (
     outcome,
     read_results,
 )
+from nas.searching.successive_halving import Rung, cost, fitting, in_order, largest_plan, parse_budget, plan
 from nas.searching.zero_cost import log_rank_sum
+from nas.training.member import Member, MemberTraining
+from nas.training.settings import RetrainSettings
 from search_spaces.genotype import Genotype
 
 UNTRAINED_IMAGES = 64  # of a batch on which untrained networks are scored
+TIMED = 3  # candidates whose steps are timed for a plan
 COLUMNS = (
     Column("label", "candidate", "s"),
+    Column("epochs", "epochs", "d"),
     Column("parameters", "parameters", ",d"),
     Column("shared_accuracy", "shared %", ".2f", 100),
     Column("stand_alone_accuracy", "stand-alone %", ".2f", 100),
@@ -45,73 +58,231 @@ COLUMNS = (
 )
 
 
+@dataclass(slots=True, kw_only=True)
+class Trainer:
+    """Trains the entries of cells in the rungs of finals, and keeps count of the seconds.
+
+    Attributes:
+        pool: Trains cells, several side by side.
+        protocol: Names the files of results.
+        folder: Holds them.
+        seed: Of the search.
+        search: Whose reward counts.
+        seconds: Core-seconds of all trainings so far.
+        epochs: Epochs of all trainings so far.
+    """
+
+    pool: WorkerPool[Training]
+    protocol: Protocol
+    folder: Path
+    search: Search[SharedWeights]
+    seconds: float = 0.0
+    epochs: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def train(self, entries: Sequence[dict[str, Any]], *, rung: int, epochs: int) -> Iterator[dict[str, Any]]:
+        """Trains cells, each for some epochs, and adds to their entries what came of it; yields the results."""
+        seed = finals_seed(self.search.seed, rung)
+        trainings = [
+            Training(
+                Genotype.from_dict(entry["genotype"]),
+                seed,
+                self.folder / self.protocol.file_name([entry["genotype"], epochs], seed=seed),
+                epochs,
+            )
+            for entry in entries
+        ]
+        for entry, result in zip(entries, _trained(self.pool, trainings, self.search.evaluator.ranks), strict=True):
+            for key in ("stand_alone_accuracy", "stand_alone_reward"):
+                entry.pop(key, None)
+            entry |= {"rung": rung, **outcome(result, self.search.evaluator.reward)}
+            if "stand_alone_reward" in entry:
+                entry["rung_rewards"] = [*entry.get("rung_rewards", []), entry["stand_alone_reward"]]
+            else:
+                note(f"warning: {entry['label']} diverged, and counts as the last: {result['diverged']}")
+            self.seconds += result["seconds"]
+            self.epochs += epochs
+            self.rows += [{**row, "rung": rung} for row in epochs_of(result, label=entry["label"])]
+            yield result
+
+    @property
+    def each(self) -> float:
+        """Seconds of an epoch, the mean so far."""
+        return self.seconds / self.epochs
+
+
 def run(
     search: Search[SharedWeights], cfg: DictConfig, out: Path, runtime: Runtime, *, tracker: Tracker
 ) -> list[dict[str, Any]]:
     """Trains the finalists, several side by side, or resumes those not done; writes their epochs to `finals.csv`.
 
-    Several ranks train one finalist after the other, each of them together.
-
-    The candidates are scored once: a search that is resumed elsewhere has the same finalists, though another machine
-    might have put them in another order.
+    Several ranks train one finalist after the other, each of them together. The candidates are scored, and the rungs
+    planned, once: a search that is resumed elsewhere has the same finalists, though another machine might have put them
+    in another order.
 
     Returns:
         All candidates, the finalists first.
+
+    Raises:
+        ValueError: If the budget is less than the finals of two cells take.
     """
-    ranks, settings = search.evaluator.ranks, finals_settings(search.evaluator.settings)
-    file = out / FINALS_FOLDER / "candidates.json"
-    if not ranks.from_first(file.exists):
-        found = search.candidates()  # scored by all ranks
-        ranks.from_first(lambda: write_json(file, _shortlisted(found, search, cfg, runtime)))
+    ranks, settings = search.evaluator.ranks, search.evaluator.settings
+    folder = out / FINALS_FOLDER
+    scored, effort = folder / "candidates.json", out / "effort.json"
+    if not ranks.from_first(scored.exists):
+        started = time.perf_counter()
+        found = _shortlisted(search.candidates(), search, cfg, runtime)  # scored by all ranks
+        seconds = (time.perf_counter() - started) * torch.get_num_threads()
+        known: dict[str, Any] = {"search_seconds": search_seconds(search), "scoring_seconds": seconds}
+        ranks.from_first(lambda: write_json(effort, known))
+        ranks.from_first(lambda: write_json(scored, found))
     cure = ", remove its folder to begin the finals again"
-    candidates: list[dict[str, Any]] = ranks.from_first(lambda: load_json(file, cure=cure))
-    count = min(search.settings.finalists, len(candidates))
-    if count < 2:
+    candidates: list[dict[str, Any]] = ranks.from_first(lambda: load_json(scored, cure=cure))
+    if min(settings.finalists, len(candidates)) < 2:
         note("the candidates are one and the same cell: there is nothing to choose in finals")
         return candidates
-    data, seed = finals_data(search.evaluator.data), finals_seed(search.seed)
+    data = finals_data(search.evaluator.data)
+    training = finals_settings(settings, run=out if settings.finals_start == "shared" else None)
+    wanted = settings.finals_workers if ranks.alone else 1
+    workers = num_processes(min(settings.finalists, len(candidates)), workers=wanted, device=runtime.device.type)
+    known = ranks.from_first(lambda: load_json(effort, cure=cure))
+    if "rungs" not in known:
+        rungs, each = planned(candidates, search, cfg, training, data, runtime, workers=workers)
+        known |= {"rungs": [[rung.cells, rung.epochs] for rung in rungs], "epoch_seconds": each}
+        ranks.from_first(lambda: write_json(effort, known))
+    rungs = [Rung(*rung) for rung in known["rungs"]]
+    _describe(rungs, candidates, data, budget=settings.finals_budget, start=settings.finals_start)
+    for number, candidate in enumerate(candidates[: rungs[0].cells]):
+        candidate["label"] = f"candidate-{number}"
+    protocol = Protocol(network=plain(cfg.network, "network"), data=data.record, settings=training)
+    table = Table(COLUMNS)
+    with (
+        training_pool(cfg, training, data, runtime, workers=workers) as pool,
+        progress("training finalists", total=sum(rung.cells for rung in rungs)) as bar,
+    ):
+        trainer = Trainer(pool=pool, protocol=protocol, folder=folder, search=search)
+        entering = candidates[: rungs[0].cells]
+        for number, rung in enumerate(rungs):
+            entering = entering[: _allowed(rungs, number, trainer, settings.finals_budget, workers=workers)]
+            if not entering:
+                note(f"the time for the finals is up: the best of {rungs[number - 1].epochs} epochs is found")
+                break
+            results = trainer.train(entering, rung=number, epochs=rung.epochs)
+            for entry, result in zip(entering, results, strict=True):
+                for row in trainer.rows[len(trainer.rows) - len(result["rows"]) :]:
+                    tracker.log(row, step=trainer.epochs - rung.epochs + row["epoch"], section="finals")
+                if trainer.rows:
+                    write_csv(out / "finals.csv", trainer.rows)
+                table.row({"stand_alone_accuracy": float("nan"), **entry, **rung_row(rung, result)})
+                bar.advance()
+            entering = [entry for entry in _reordered(entering) if "diverged" not in entry]
+    ranks.from_first(lambda: write_json(effort, {**known, "finals_seconds": trainer.seconds}))
+    return in_order(candidates)
+
+
+def rung_row(rung: Rung, result: dict[str, Any]) -> dict[str, Any]:
+    """Returns what the console says of a training next to what is in the candidate's entry."""
+    return {"epochs": rung.epochs, "seconds": result["seconds"]}
+
+
+def _reordered(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the same entries, not copies, in the order of `in_order`."""
+    by_label = {entry["label"]: entry for entry in entries}
+    return [by_label[entry["label"]] for entry in in_order(entries)]
+
+
+def _allowed(rungs: Sequence[Rung], number: int, trainer: Trainer, budget: str | None, *, workers: int) -> int:
+    """Returns how many cells enter a rung: those that were planned, fewer where the time left would not do."""
+    seconds = None if budget is None else parse_budget(budget).seconds
+    if seconds is None or number == 0:
+        return rungs[number].cells
+    left = seconds - trainer.seconds / workers
+    return fitting(rungs[number], seconds=left / (len(rungs) - number), each=trainer.each, workers=workers)
+
+
+def planned(
+    candidates: Sequence[dict[str, Any]],
+    search: Search[SharedWeights],
+    cfg: DictConfig,
+    training: RetrainSettings,
+    data: ImageData,
+    runtime: Runtime,
+    *,
+    workers: int,
+) -> tuple[list[Rung], float | None]:
+    """Plans the rungs: as many cells as the budget allows, where there is one.
+
+    Returns:
+        The rungs, and the seconds of an epoch if they were measured for it.
+
+    Raises:
+        ValueError: If the budget is less than the finals of two cells take.
+    """
+    settings = search.evaluator.settings
+    most = min(settings.finalists, len(candidates))
+    if settings.finals_budget is None:
+        return plan(most, settings.rungs), None
+    budget = parse_budget(settings.finals_budget)
+    each = None
+    if budget.epochs is None:
+        assert budget.seconds is not None
+        by_size = sorted(candidates[:most], key=lambda entry: float(entry.get("parameters", 0)))
+        timed = [by_size[round(place * (most - 1) / (TIMED - 1))] for place in range(TIMED)]
+        mean = statistics.fmean(_epoch_seconds(entry, cfg, training, data, runtime) for entry in timed)
+        each = float(search.evaluator.ranks.from_first(lambda: mean))
+        budget_epochs = budget.seconds * workers / each
+    else:
+        budget_epochs = budget.epochs
+    return largest_plan(most, settings.rungs, budget=budget_epochs), each
+
+
+def _epoch_seconds(
+    entry: dict[str, Any], cfg: DictConfig, settings: RetrainSettings, data: ImageData, runtime: Runtime
+) -> float:
+    """Returns the seconds that an epoch of a cell's training takes, from the time of some steps."""
+    member = Member(label="timed", seed=0, genotype=Genotype.from_dict(entry["genotype"]))
+    network = runtime.place(initial_network(member, cfg, data, settings, ranks=runtime.ranks))
+    return MemberTraining(member=member, network=network, data=data, settings=settings, runtime=runtime).epoch_seconds()
+
+
+def _describe(
+    rungs: Sequence[Rung], candidates: Sequence[dict[str, Any]], data: ImageData, *, budget: str | None, start: str
+) -> None:
+    where = "from scratch" if start == "scratch" else "from the shared weights"
+    first = f"the best {rungs[0].cells} of {len(candidates)} candidates, {rungs[0].epochs} epochs each {where}"
     header(
         "finals",
         {
-            "cells": f"the best {count} of {len(candidates)} candidates, {settings.epochs} epochs each from scratch",
+            "cells": "; ".join([first, *(f"the best {rung.cells} of them for {rung.epochs}" for rung in rungs[1:])]),
+            "cost": f"{cost(rungs)} epochs" + (f", of {budget}" if budget else ""),
             "data": f"{data.name}: {len(data.full)} train, {len(data.test)} reward images",
         },
     )
-    protocol = Protocol(network=plain(cfg.network, "network"), data=data.record, settings=settings)
-    trainings = [
-        Training(Genotype.from_dict(cell), seed, file.with_name(protocol.file_name(cell, seed=seed)))
-        for cell in (candidate["genotype"] for candidate in candidates[:count])
-    ]
-
-    finished = ranks.from_first(lambda: len(read_results(trainings)))
-    wanted = search.evaluator.settings.finals_workers if ranks.alone else 1
-    workers = num_processes(count - finished, workers=wanted, device=runtime.device.type)
-    epochs: list[dict[str, Any]] = []
-    table = Table(COLUMNS)
-    with (
-        training_pool(cfg, settings, data, runtime, workers=workers) as pool,
-        progress("training finalists", total=count) as bar,
-    ):
-        for number, result in enumerate(_trained(pool, trainings, ranks)):
-            candidate = candidates[number]
-            candidate |= {"label": f"candidate-{number}", **outcome(result, search.evaluator.reward)}
-            rows = epochs_of(result, label=candidate["label"])
-            for row in rows:
-                tracker.log(row, step=number * settings.epochs + row["epoch"], section="finals")
-            epochs += rows
-            if epochs:
-                write_csv(out / "finals.csv", epochs)
-            table.row({**candidate, "seconds": result["seconds"]})
-            if "diverged" in result:
-                note(f"warning: {candidate['label']} diverged, and counts as the last: {result['diverged']}")
-            bar.advance()
-    return by_stand_alone_reward(candidates)
 
 
 def _shortlisted(
     candidates: Sequence[dict[str, Any]], search: Search[SharedWeights], cfg: DictConfig, runtime: Runtime
 ) -> list[dict[str, Any]]:
-    """Returns the candidates in the order of `search.shortlist`."""
+    """Returns the candidates in the order of `search.shortlist`, and among the first `search.random_finalists`."""
+    settings = search.evaluator.settings
+    ranked = _ranked(candidates, search, cfg, runtime)
+    count = round(settings.random_finalists * settings.finalists)
+    if not count:
+        return ranked
+    seed_everything(derive_seed(search.seed, "random finalists"))
+    drawn = evenly_by_size(search.space, count, parameters=search.evaluator.costs["parameters"])
+    known = {search.space.canonical(Genotype.from_dict(entry["genotype"])) for entry in ranked}
+    drawn = [genotype for genotype in drawn if search.space.canonical(genotype) not in known]
+    entries = [{**entry, "drawn": True} for entry in search.evaluator.score(drawn)]
+    every = settings.finalists / max(1, len(entries))
+    for number, entry in enumerate(entries):  # spread, so that fewer finalists have as large a share of them
+        ranked.insert(min(len(ranked), round((number + 1) * every) - 1), entry)
+    return ranked
+
+
+def _ranked(
+    candidates: Sequence[dict[str, Any]], search: Search[SharedWeights], cfg: DictConfig, runtime: Runtime
+) -> list[dict[str, Any]]:
     by, data = search.evaluator.settings.shortlist, search.evaluator.data
     if by == "shared":
         return list(candidates)
@@ -139,6 +310,54 @@ def _trained(pool: WorkerPool[Training], trainings: Sequence[Training], ranks: R
         ready = list(itertools.takewhile(bool, ranks.from_first(results)[shown:]))
         yield from ready
         shown += len(ready)
+
+
+def search_seconds(search: Search[SharedWeights]) -> float:
+    """Returns the core-seconds of a search's epochs."""
+    return sum(row["seconds"] for row in search.rows) * torch.get_num_threads()
+
+
+def random_search(search: Search[SharedWeights], cfg: DictConfig, out: Path, runtime: Runtime) -> list[dict[str, Any]]:
+    """Lets random cells pass through the rungs of the finals for the core-seconds of search, scoring and finals.
+
+    Every rung gets the same share of them: new cells enter the first, and the best of a rung the next, until its time
+    is spent. Which cells it ends with depends on the machine's speed; a resumed run repeats what was measured.
+
+    Returns:
+        The entries of all cells, the best first.
+    """
+    settings, ranks = search.evaluator.settings, search.evaluator.ranks
+    effort = ranks.from_first(lambda: load_json(out / "effort.json"))
+    total = sum(effort.get(f"{part}_seconds", 0.0) for part in ("search", "scoring", "finals"))
+    data, training = finals_data(search.evaluator.data), finals_settings(settings)
+    protocol = Protocol(network=plain(cfg.network, "network"), data=data.record, settings=training)
+    workers = num_processes(2**20, workers=settings.finals_workers if ranks.alone else 1, device=runtime.device.type)
+    header("random cells through the same finals", {"core-seconds": f"{total:.1f}, as search and finals"})
+    entries: list[dict[str, Any]] = []
+    with training_pool(cfg, training, data, runtime, workers=workers) as pool:
+        trainer = Trainer(pool=pool, protocol=protocol, folder=out / FINALS_FOLDER, search=search)
+        cells: Iterator[dict[str, Any]] = (
+            {"label": f"drawn-{number}", "genotype": cell.to_dict()}
+            for number, cell in enumerate(random_stream(search.space, seed=derive_seed(search.seed, "random search")))
+        )
+        counts = []
+        for number, epochs in enumerate(settings.rungs):
+            share = trainer.seconds + (total - trainer.seconds) / (len(settings.rungs) - number)
+            entered: list[dict[str, Any]] = []
+            while not entered or trainer.seconds + trainer.each * epochs / 2 < share:
+                several = list(itertools.islice(cells, workers if entered else 1))
+                if not several:
+                    break
+                entered += several
+                for _ in trainer.train(several, rung=number, epochs=epochs):
+                    pass
+            entries += entered if number == 0 else []
+            counts.append(len(entered))
+            cells = iter([entry for entry in _reordered(entered) if "diverged" not in entry])
+    note(f"{' → '.join(map(str, counts))} random cells in {trainer.seconds:.1f} core-seconds")
+    known = {**effort, "random_search_seconds": trainer.seconds, "random_search_cells": counts}
+    ranks.from_first(lambda: write_json(out / "effort.json", known))
+    return in_order(entries)
 
 
 def remove_checkpoints(out: Path) -> None:

@@ -12,11 +12,15 @@ from nas.jobs import latency, retrain, search
 from nas.jobs.building.config import build, merged
 from nas.jobs.building.derived_models import derived_network_config, search_state
 from nas.jobs.building.parts import build_network, build_runtime
+from nas.jobs.search_results import RANDOM_SEARCH
 from nas.reporting.page.report import write_report
 from nas.reporting.trackers import FilesOnly, Tracker
 from nas.runs.console import note, shown
 from nas.training.settings import RetrainSettings
 
+SAME_SIZE, SAME_COST = "random_same_size", "random_same_cost"
+TOLERANCE = 0.05
+"""Relative difference of parameters up to which cells are of the same size."""
 ANY_IMAGES = ImageKind((3, 1024, 1024), 2)  # large enough for every network, where only settings are checked
 
 
@@ -31,6 +35,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         FileNotFoundError: If the data set is not there.
     """
     tracker = tracker or FilesOnly()
+    cfg = with_baseline(cfg)
     settings = _checked_settings(cfg)
     found = search.run(cfg, out, tracker=tracker)
     joined = _with_genotype(cfg, out)
@@ -70,9 +75,31 @@ def _checked_settings(cfg: DictConfig) -> RetrainSettings:
     return settings
 
 
+def with_baseline(cfg: DictConfig) -> DictConfig:
+    """Returns the config with the settings of the search that `cfg.baseline` stands for.
+
+    Raises:
+        ValueError: If an entry is unknown or does not go with the search's evaluator.
+    """
+    asked = set(OmegaConf.select(cfg, "baseline") or ())
+    if unknown := asked - {SAME_SIZE, SAME_COST}:
+        raise ValueError(f"baseline has {SAME_SIZE} and {SAME_COST} to choose from, got {', '.join(sorted(unknown))}")
+    changed: dict[str, Any] = {}
+    if SAME_SIZE in asked:
+        tolerance = cfg.search.random_parameters
+        changed["random_parameters"] = TOLERANCE if tolerance is None else tolerance
+    if SAME_COST in asked:
+        if OmegaConf.select(cfg, "evaluator") is not None:
+            raise ValueError(f"baseline={SAME_COST} needs evaluator=shared_weights")
+        changed["random_search"] = True
+    return merged(cfg, {"search": changed})
+
+
 def _with_genotype(cfg: DictConfig, out: Path) -> DictConfig:
     """Returns the config with the found genotype and the random cells as inputs of the next jobs."""
     found: dict[str, Any] = {"genotype": str(out / "genotype.json")}
+    if OmegaConf.select(cfg, "search.random_search"):
+        found["random_search"] = str(out / RANDOM_SEARCH)
     if cfg.search.random_cells:
         found["random_cells"] = str(out / "random.json")
     if cfg.retrain.warm_start == "search":

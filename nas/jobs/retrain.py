@@ -120,13 +120,23 @@ def _members(cfg: DictConfig, settings: RetrainSettings, ranks: Ranks) -> list[M
     """Returns what is trained: the found cell with each of its seeds, then every random cell with its own."""
     genotype = ranks.from_first(lambda: read_genotype(cfg))
     random_cells = ranks.from_first(lambda: [] if cfg.random_cells is None else load_genotypes(str(cfg.random_cells)))
-    if genotype is None and random_cells:
-        raise ValueError("random_cells needs a network made of cells: network=shufflenasnet, enas or darts")
-    return [Member(label="found", seed=cfg.seed + seed, genotype=genotype) for seed in settings.seeds] + [
+    searched = ranks.from_first(lambda: _best_of_random_search(cfg.get("random_search")))
+    if genotype is None and [*random_cells, *searched]:
+        raise ValueError("random_cells and random_search need a network made of cells, such as shufflenasnet")
+    members = [Member(label="found", seed=cfg.seed + seed, genotype=genotype) for seed in settings.seeds] + [
         Member(label=f"random-{i}", seed=cfg.seed + seed, genotype=cell)
         for i, cell in enumerate(random_cells)
         for seed in settings.seeds_of_random(i)
     ]
+    return members + [
+        Member(label="random_search", seed=cfg.seed + seed, genotype=cell)
+        for cell in searched
+        for seed in settings.seeds
+    ]
+
+
+def _best_of_random_search(file: str | None) -> list[Genotype]:
+    return [] if file is None else load_genotypes(file)[:1]
 
 
 def _keep_genotype(genotype: Genotype, out: Path, *, merge: str) -> None:
@@ -160,7 +170,8 @@ def summarise(
     about this cell; what a search is worth shows over several of them (`nas.reporting.sweeps.summary.aggregate`).
     """
     found = [entry["test_accuracy"] for entry in results if entry["label"] == "found"]
-    labels = list(dict.fromkeys(entry["label"] for entry in results if entry["label"] != "found"))
+    searched = [entry["test_accuracy"] for entry in results if entry["label"] == "random_search"]
+    labels = list(dict.fromkeys(entry["label"] for entry in results if entry["label"].startswith("random-")))
     cells = [spread([entry["test_accuracy"] for entry in results if entry["label"] == label]).mean for label in labels]
     metrics: dict[str, Any] = {
         "data": data.name,
@@ -173,6 +184,11 @@ def summarise(
     if cells:
         metrics["random"] = {"test_accuracy": asdict(spread(cells)), "cells": len(cells)}
         metrics["comparison"] = verdict(found, cells, names=("the found cell", "the average random cell"))
+    if searched:
+        metrics["random_search"] = {"test_accuracy": asdict(spread(searched)), **sizes["random_search"]}
+        metrics["comparison_at_equal_cost"] = verdict(
+            found, searched, names=("the found cell", "that of random search")
+        )
     return metrics
 
 
@@ -204,6 +220,13 @@ def _conclude(metrics: dict[str, Any], settings: RetrainSettings, out: Path) -> 
         random = spread(metrics["random"]["test_accuracy"]["values"])
         result(f"random cells: test accuracy {random.percent()}, one value a cell")
         result(f"comparison:   {metrics['comparison']}")
+    if "random_search" in metrics:
+        best = spread(metrics["random_search"]["test_accuracy"]["values"])
+        parameters = metrics["random_search"]["parameters"]
+        result(
+            f"equal cost:   the best of random cells in the same finals: {best.percent()}, {parameters:,} parameters"
+        )
+        result(f"comparison:   {metrics['comparison_at_equal_cost']}")
     note(f"weights in {shown(out / 'weights.safetensors')}, figures in {shown(out / 'metrics.json')}")
     derived = [f"network.{name}={value}" for name, value in derived_sizes(settings).items()]
     cell = [f"genotype={shown(out)}"] if (out / "genotype.json").exists() else []

@@ -1,12 +1,14 @@
 """What a search writes down and prints at its end: the best cells, the Pareto front, the warnings of its watch."""
 
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from omegaconf import DictConfig
 
 from nas.compute.device import Runtime
@@ -30,6 +32,8 @@ from search_spaces.genotype import Genotype
 
 ENOUGH_CELLS = 20
 """Finalists from which on a rank correlation is worth its name."""
+RANDOM_SEARCH = "random_search.json"
+"""Random cells that passed through the finals for the same core-seconds, the best first."""
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -46,7 +50,15 @@ def conclude(
         if settings.finalists:
             candidates = finals.run(search, cfg, out, runtime, tracker=tracker)
         else:
+            started = time.perf_counter()
             candidates = search.candidates()
+            seconds = (time.perf_counter() - started) * torch.get_num_threads()
+            if settings.random_search:
+                effort = {"search_seconds": finals.search_seconds(search), "scoring_seconds": seconds}
+                ranks.from_first(lambda: write_json(out / "effort.json", effort))
+        if settings.random_search:
+            opponents = finals.random_search(search, cfg, out, runtime)
+            ranks.from_first(lambda: write_json(out / RANDOM_SEARCH, opponents))
         random_cells = search.random_cells(parameters=candidates[0].get("parameters", 0))
         if ranks.first:
             write_front(out, search, candidates=candidates, random_cells=random_cells, costs=costs)
@@ -161,7 +173,8 @@ def trust(candidates: Sequence[Mapping[str, Any]], out: Path) -> str:
     compared = f"trust in shared scores, {len(trained)} finalists"
     if len(trained) < ENOUGH_CELLS:
         return f"{compared}: too few to tell, at least {ENOUGH_CELLS} are needed"
-    shared, alone = (np.array([entry[key] for entry in trained]) for key in ("reward", "stand_alone_reward"))
+    shared = np.array([entry["reward"] for entry in trained])
+    alone = np.array([(entry.get("rung_rewards") or [entry["stand_alone_reward"]])[0] for entry in trained])
     tau = ordering(shared, Truth(values=alone, groups={}, classes=np.arange(len(alone))), resamples=1000)["tau"]
     verdict = "they order cells" if tau["low"] > 0 else "they are not shown to order cells"
     return f"{compared}: Kendall's tau {tau['value']:.2f} ({tau['low']:.2f} … {tau['high']:.2f}), {verdict}"

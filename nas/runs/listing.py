@@ -163,10 +163,9 @@ def progress_of(folder: Path) -> str:
         return f"rank {len(list((folder / 'stand_alone').glob('*.json')))}/{len(own)}"
     searches = job_of(folder) in ("search", "pipeline") and not (folder / "candidates.json").exists()
     if searches and (total := _search_epochs(config)):
-        if isinstance(candidates := read_json(folder / FINALS_FOLDER / "candidates.json"), list):
-            epochs = min(_count(config, "search", "finalists"), len(candidates))
-            epochs *= _count(config, "search", "finalist_epochs")
-            return f"finals {count_rows(folder / 'finals.csv')}/{epochs}"
+        if (folder / FINALS_FOLDER / "candidates.json").exists():
+            rungs = _at(read_json(folder / "effort.json"), "rungs") or []
+            return f"finals {count_rows(folder / 'finals.csv')}/{sum(cells * epochs for cells, epochs in rungs)}"
         return f"search {count_rows(folder / 'search.csv')}/{total}"
     epochs, seeds = _at(config, "retrain", "epochs"), _at(config, "retrain", "seeds")
     if not isinstance(epochs, int) or not isinstance(seeds, list):

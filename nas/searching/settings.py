@@ -1,15 +1,17 @@
 """Settings of searches: with shared weights, whose training they say too, and with rewards that need none."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from nas.costs.settings import CostName, PredictorSettings
 from nas.searching.diagnostics.settings import GuardSettings
-from nas.settings import STRICT, BelowOne
+from nas.searching.successive_halving import checked_budget
+from nas.settings import STRICT, BelowOne, Fraction, Rising
 from nas.training.settings import RetrainSettings, TrainingSettings
 
 
@@ -31,7 +33,7 @@ class LoopSettings:
 
     samples_per_update: PositiveInt = 5
     top_k: PositiveInt = 10
-    random_cells: NonNegativeInt = 3
+    random_cells: NonNegativeInt = 5
     random_parameters: NonNegativeFloat | None = None
     cost: CostName | None = None
     latency: PredictorSettings = field(default_factory=PredictorSettings)
@@ -61,11 +63,18 @@ class SearchSettings(LoopSettings, TrainingSettings):
             (arXiv:2008.03064, §6.1); 0, or more than the epochs: the last weights alone score.
         scoring_images: Reward images that a cell is scored on at the end, with each kept copy other ones; null: all.
         final_samples: Cells sampled at the end, duplicates dropped.
-        finalists: Best candidates trained stand-alone before one is called found; 0: shared weights decide.
+        finalists: Candidates trained stand-alone before one is called found; 0: shared weights decide.
+        finalist_epochs: Of such a training, on the train images, in one cosine, all else as the shared weights were
+            trained; the accuracy on the reward images decides. A list, such as [2,6,18], is successive halving
+            (arXiv:1502.07943): with 27 finalists the best 9 are trained for 6 epochs, and the best 3 for 18.
+        finals_budget: What finals may cost: `300 epochs`, or 10m of wall time; there are as many finalists then as it
+            allows, at most search.finalists; null: no bound.
+        finals_start: Where finalists start from: scratch, or shared, their shared weights.
+        random_finalists: Share of the finalists that are drawn uniformly, from all sizes alike, whatever the shortlist.
+        random_search: Let random cells pass through the finals, too, for the core-seconds of search and finals
+            together; baseline=[random_same_cost] does.
         shortlist: What chooses the finalists among the candidates: the shared reward; zero_cost, the ranks by
             multiply-adds and jacob_cov of untrained networks; or both, all three ranks.
-        finalist_epochs: Of such a training, one cosine on the train images, all else as the shared weights were
-            trained; the accuracy on the reward images decides.
         finals_workers: Processes that train finalists side by side; null: one per core on a CPU, one on a GPU.
     """
 
@@ -88,13 +97,24 @@ class SearchSettings(LoopSettings, TrainingSettings):
     final_samples: PositiveInt = 40
     finalists: NonNegativeInt = 0
     shortlist: Literal["shared", "zero_cost", "both"] = "shared"
-    finalist_epochs: PositiveInt = 10
+    finalist_epochs: PositiveInt | Rising = 10
+    finals_budget: Annotated[str, AfterValidator(checked_budget)] | None = None
+    finals_start: Literal["scratch", "shared"] = "scratch"
+    random_finalists: Fraction = 0.0
+    random_search: bool = False
     finals_workers: PositiveInt | None = None
 
     def __post_init__(self) -> None:
         TrainingSettings.__post_init__(self)
+        if self.random_search and self.finals_start == "shared":
+            raise ValueError("random_search trains from scratch: finals_start must be scratch")
         if self.finalists == 1:
             raise ValueError("finalists must be 0, or at least 2 to choose from, got 1")
+
+    @property
+    def rungs(self) -> Sequence[int]:
+        """Epochs of a training in each rung of the finals."""
+        return (self.finalist_epochs,) if isinstance(self.finalist_epochs, int) else self.finalist_epochs
 
     @property
     def queries(self) -> int:
@@ -141,6 +161,7 @@ class QuerySettings(LoopSettings):
     warm_up: WarmUpSettings = field(default_factory=WarmUpSettings)
     warmup_epochs: ClassVar[int] = 0
     final_samples: ClassVar[int] = 0
+    random_search: ClassVar[bool] = False
     finalists: ClassVar[int] = 0
     anneal_controller: ClassVar[bool] = False
     sampling: ClassVar[str] = "strings"

@@ -50,11 +50,13 @@ class Training:
         genotype: The cell.
         seed: The seed of the weights and of the order and augmentation of the images.
         file: Where its result is kept.
+        epochs: Those of one cosine, if not the trainer's own.
     """
 
     genotype: Genotype
     seed: int
     file: Path
+    epochs: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,7 @@ class CellTrainer:
             Stopped: If the process was asked to stop; the state is saved.
         """
         member = Member(label="stand-alone", seed=training.seed, genotype=training.genotype)
+        settings = of_length(self.settings, training.epochs) if training.epochs else self.settings
         checkpoint = training.file.with_suffix(".pt")
         rows: list[dict[str, Any]] = []
         outcome: dict[str, Any]
@@ -103,12 +106,12 @@ class CellTrainer:
                 member,
                 self.runtime.place(self.make_network(member, data=self.data)),
                 data=self.data,
-                settings=self.settings,
+                settings=settings,
                 runtime=self.runtime,
                 checkpoint=checkpoint,
                 on_epoch=rows.append,
             )
-            outcome = {"accuracy": final_accuracy(rows, last_epochs=self.settings.last_epochs)}
+            outcome = {"accuracy": final_accuracy(rows, last_epochs=settings.last_epochs)}
         except DivergedError as error:
             outcome = {"accuracy": 0.0, "diverged": str(error)}
         result = {
@@ -302,11 +305,22 @@ def epochs_of(result: Mapping[str, Any], *, label: str) -> list[dict[str, Any]]:
     ]
 
 
-def finals_settings(settings: SearchSettings) -> RetrainSettings:
-    """Returns how finalists are trained: as the shared weights, but for one cosine over their own number of epochs."""
+def of_length(settings: RetrainSettings, epochs: int) -> RetrainSettings:
+    """Returns the settings of a training of other epochs, in one cosine."""
+    return replace(settings, epochs=epochs, first_cycle=epochs)
+
+
+def finals_settings(settings: SearchSettings, *, run: Path | None = None) -> RetrainSettings:
+    """Returns how finalists are trained in the first rung: as the shared weights, but for a cosine of their own.
+
+    Args:
+        settings: Of the search.
+        run: The folder of the search, from whose shared weights they start; None: from scratch.
+    """
     shared = {field.name: getattr(settings, field.name) for field in fields(TrainingSettings)}
-    epochs = settings.finalist_epochs
-    return RetrainSettings(**{**shared, "epochs": epochs, "first_cycle": epochs}, last_epochs=1, evaluate_every=0)
+    start = None if run is None else str(run)
+    made = RetrainSettings(**shared, last_epochs=1, evaluate_every=0, warm_start=start)
+    return of_length(made, settings.rungs[0])
 
 
 def finals_data(data: ImageData) -> ImageData:
@@ -314,14 +328,6 @@ def finals_data(data: ImageData) -> ImageData:
     return replace(data, full=data.train, test=data.reward)
 
 
-def finals_seed(seed: int) -> int:
-    """Returns a seed apart from those of retrainings, to whose luck the choice is not to be fitted."""
-    return derive_seed(seed, "finals")
-
-
-def by_stand_alone_reward(candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the trained finalists, highest stand-alone reward first, then the others, what diverged last."""
-    trained = [dict(entry) for entry in candidates if "stand_alone_reward" in entry]
-    diverged = [dict(entry) for entry in candidates if "diverged" in entry]
-    others = [dict(entry) for entry in candidates if not {"stand_alone_reward", "diverged"} & set(entry)]
-    return sorted(trained, key=lambda entry: -float(entry["stand_alone_reward"])) + others + diverged
+def finals_seed(seed: int, rung: int = 0) -> int:
+    """Returns a rung's seed, apart from those of retrainings, to whose luck the choice is not to be fitted."""
+    return derive_seed(seed, "finals", *([rung] if rung else []))

@@ -106,6 +106,18 @@ class MemberTraining:
         self.rows.append(row)
         return row
 
+    def epoch_seconds(self, steps: int = 3) -> float:
+        """Returns how long an epoch takes, from the time of a few steps, which train the network."""
+        for _ in range(2):  # the first warms up
+            started = time.perf_counter()
+            self.trainer.train_epoch(
+                itertools.islice(self._training_batches(0), steps),
+                itertools.repeat(self.member.genotype),
+                epoch=0,
+                num_batches=self._batches_per_epoch,
+            )
+        return (time.perf_counter() - started) * self._batches_per_epoch / steps
+
     def finish(self) -> None:
         """Leaves the network with the means of its weights, if such are kept."""
         if self.trainer.average is not None:

@@ -13,7 +13,7 @@ import pytest
 from nas.compute.device import make_runtime
 from nas.compute.settings import RuntimeSettings
 from nas.data.named import synthetic
-from nas.jobs import search, search_results
+from nas.jobs import finals, search, search_results
 from nas.jobs.building.derived_models import initial_network
 from nas.jobs.building.run_folder import opened_run
 from nas.models.genotype_files import load_genotype
@@ -22,7 +22,8 @@ from nas.runs.comparison import compare_runs
 from nas.runs.listing import FINALS_FOLDER, progress_of
 from nas.searching.search import Search
 from nas.searching.settings import SearchSettings
-from nas.searching.stand_alone import by_stand_alone_reward, finals_data, finals_seed, finals_settings, outcome
+from nas.searching.stand_alone import finals_data, finals_seed, finals_settings, outcome
+from nas.searching.successive_halving import in_order
 from nas.training.member import Member, train_member
 from search_spaces.genotype import Genotype
 from tests.commands import nas, started
@@ -247,7 +248,7 @@ def test_the_reward_function_decides(genotype):
     entries = [{"cell": 0, "stand_alone_reward": 0.3, "stand_alone_accuracy": 0.9}, {"cell": 1}]
     entries.insert(1, {"cell": 2, "stand_alone_reward": 0.4, "stand_alone_accuracy": 0.5})
     entries.insert(0, {"cell": 3, "diverged": "why"})
-    assert [entry["cell"] for entry in by_stand_alone_reward(entries)] == [2, 0, 1, 3]
+    assert [entry["cell"] for entry in in_order(entries)] == [2, 0, 1, 3]
 
 
 def loss_reward(score, genotype):
@@ -332,3 +333,112 @@ def test_a_search_says_how_far_its_shared_scores_can_be_trusted(number, noise, s
     order = [(7 * place) % 24 for place in range(24)]
     entries = [{"reward": place, "stand_alone_reward": place + noise * order[place]} for place in range(number)]
     assert said in search_results.trust([{"reward": 1.0}, *entries], tmp_path)
+
+
+HALVING = ("search.finalists=4", "search.finalist_epochs=[1,2]", "search.final_samples=8")
+
+
+def test_the_best_of_a_rung_enter_the_next_and_the_last_rung_decides(tmp_path):
+    entries = searched(tmp_path, *HALVING)
+    finalists = [entry for entry in entries if "rung" in entry]
+    assert [entry["rung"] for entry in finalists] == [1, 1, 0, 0]
+    assert [len(entry["rung_rewards"]) for entry in finalists] == [2, 2, 1, 1]
+    assert min(entry["rung_rewards"][0] for entry in finalists[:2]) >= finalists[2]["rung_rewards"][0]
+    assert finalists[0]["stand_alone_reward"] == finalists[0]["rung_rewards"][1]
+    assert finalists[0]["stand_alone_reward"] >= finalists[1]["stand_alone_reward"]
+    with (tmp_path / "finals.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["rung"], row["epoch"]) for row in rows] == [("0", "0")] * 4 + [("1", "0"), ("1", "1")] * 2
+    effort = json.loads((tmp_path / "effort.json").read_text())
+    assert effort["rungs"] == [[4, 1], [2, 2]]
+    assert effort["finals_seconds"] == pytest.approx(sum(float(row["seconds"]) for row in rows), rel=1e-4)
+
+
+@pytest.mark.parametrize("rung", [0, 1])
+def test_halving_that_is_cut_off_goes_on_to_the_same_end(rung, tmp_path, monkeypatch):
+    whole = searched(tmp_path / "whole", *HALVING)
+    train = finals.Trainer.train
+
+    def cut(trainer, entries, *, rung, epochs, at=rung):
+        for number, result in enumerate(train(trainer, entries, rung=rung, epochs=epochs)):
+            yield result
+            if (rung, number) == (at, 0):
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(finals.Trainer, "train", cut)
+    with pytest.raises(KeyboardInterrupt):
+        searched(tmp_path / "cut", *HALVING)
+    monkeypatch.undo()
+    assert searched(tmp_path / "cut", *HALVING) == whole
+    assert [one for one in compare_runs(tmp_path / "whole", tmp_path / "cut") if one.difference is not None] == []
+
+
+def test_a_budget_of_epochs_takes_fewer_finalists(tmp_path):
+    entries = searched(tmp_path, *HALVING, "search.finals_budget=7 epochs")
+    assert json.loads((tmp_path / "effort.json").read_text())["rungs"] == [[3, 1], [2, 2]]
+    assert sum("rung" in entry for entry in entries) == 3
+    with pytest.raises(ValueError, match="the finals of two cells take 4"):
+        searched(tmp_path / "less", *HALVING, "search.finals_budget=3 epochs")
+
+
+def test_a_budget_of_time_is_planned_from_measured_steps_and_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("nas.jobs.finals._epoch_seconds", lambda *args: 2.0)
+    entries = searched(tmp_path, *HALVING, "search.finals_budget=14s")  # 7 epochs of 2 seconds
+    assert json.loads((tmp_path / "effort.json").read_text())["rungs"] == [[3, 1], [2, 2]]
+    assert sum("rung" in entry for entry in entries) == 3
+    assert "7 epochs, of 14s" in capsys.readouterr().err
+
+
+def test_where_the_first_rung_was_slower_than_planned_the_finals_end_in_time(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("nas.jobs.finals._epoch_seconds", lambda *args: 1e-9)
+    entries = searched(tmp_path, *HALVING, "search.finals_budget=0.01s")
+    assert {entry["rung"] for entry in entries if "rung" in entry} == {0}
+    assert "the time for the finals is up" in capsys.readouterr().err
+
+
+def test_the_measured_epoch_is_that_of_a_training(tmp_path):
+    entries = searched(tmp_path, *HALVING, "search.finals_budget=1h")
+    effort = json.loads((tmp_path / "effort.json").read_text())
+    each = effort["finals_seconds"] / 8
+    assert 0.05 * each < effort["epoch_seconds"] < 20 * each
+    assert sum("rung" in entry for entry in entries) == 4
+
+
+def test_a_part_of_the_finalists_is_drawn_from_all_sizes(tmp_path):
+    entries = searched(tmp_path, *HALVING, "search.random_finalists=0.5", "search.finalist_epochs=1")
+    trained = [entry for entry in entries if "rung" in entry]
+    assert len(trained) == 4
+    assert 1 <= sum(entry.get("drawn", False) for entry in trained) <= 2
+    assert all("shared_accuracy" in entry for entry in trained)
+
+
+def test_finalists_may_start_from_the_shared_weights(tmp_path):
+    scratch, warm = (searched(tmp_path / start, f"search.finals_start={start}") for start in ("scratch", "shared"))
+    by_cell = [dict(zip(cells(entries), entries, strict=True)) for entries in (scratch, warm)]
+    trained = [cell for cell, entry in by_cell[0].items() if "rung" in entry]
+    losses = []
+    for start in ("scratch", "shared"):
+        with (tmp_path / start / "finals.csv").open() as file:
+            losses.append([float(row["loss"]) for row in csv.DictReader(file) if row["epoch"] == "0"])
+    assert len(trained) == len(losses[0]) == 3
+    assert losses[0] != losses[1]
+
+
+def test_random_cells_pass_through_the_same_finals_for_the_same_core_seconds(tmp_path, monkeypatch):
+    monkeypatch.setattr("nas.jobs.finals.search_seconds", lambda search: 2.0)
+    searched(tmp_path, *HALVING, "search.random_search=true")
+    effort = json.loads((tmp_path / "effort.json").read_text())
+    total = sum(effort[f"{part}_seconds"] for part in ("search", "scoring", "finals"))
+    assert effort["random_search_seconds"] == pytest.approx(total, rel=0.25)
+    opponents = json.loads((tmp_path / "random_search.json").read_text())
+    assert len(opponents) == effort["random_search_cells"][0]
+    assert sum(entry["rung"] == 1 for entry in opponents) == effort["random_search_cells"][1] >= 1
+    best = max((entry for entry in opponents if entry["rung"] == 1), key=lambda entry: entry["stand_alone_reward"])
+    assert opponents[0] == best
+    space = config("search", *SETTINGS)
+    assert len({json.dumps(entry["genotype"]) for entry in opponents}) == len(opponents)
+
+
+def test_random_search_from_shared_weights_is_refused():
+    with pytest.raises(ValueError, match="finals_start must be scratch"):
+        SearchSettings(random_search=True, finals_start="shared")

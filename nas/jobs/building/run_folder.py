@@ -114,7 +114,7 @@ def _write_environment(file: Path, found: dict[str, object]) -> None:
 def _input_digests(cfg: DictConfig) -> dict[str, str]:
     """Returns digests of the files that a config names as genotypes."""
     digests: dict[str, str] = {}
-    for key in ("genotype", "random_cells"):
+    for key in ("genotype", "random_cells", "random_search"):
         given = OmegaConf.select(cfg, key)
         if isinstance(given, str) and not is_genotype_itself(given):
             path = split_reference(given)[0]
