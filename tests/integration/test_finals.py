@@ -435,7 +435,6 @@ def test_random_cells_pass_through_the_same_finals_for_the_same_core_seconds(tmp
     assert sum(entry["rung"] == 1 for entry in opponents) == effort["random_search_cells"][1] >= 1
     best = max((entry for entry in opponents if entry["rung"] == 1), key=lambda entry: entry["stand_alone_reward"])
     assert opponents[0] == best
-    space = config("search", *SETTINGS)
     assert len({json.dumps(entry["genotype"]) for entry in opponents}) == len(opponents)
 
 
