@@ -34,6 +34,7 @@ def summary_table(rows: Sequence[Mapping[str, Any]]) -> DataTable:
     """Lists the runs, with the columns of which at least one run has a value."""
     elsewhere = {
         "comparison": len(rows) <= MAX_VERDICTS,  # in sentences below the table
+        "equal_cost_comparison": len(rows) <= MAX_VERDICTS,
         "device": len({row.get("device") for row in rows}) == 1,  # in the line below the title
     }
     known = {key for row in rows for key in row}
@@ -56,6 +57,10 @@ def lead(rows: Sequence[Mapping[str, Any]], best: int) -> list[Paragraph]:
     if "random_accuracy" in row:
         text += f", random cells of the same space, trained alike, {_percent('random_accuracy')(row)} %"
         text += f" ({row['comparison']})" if "comparison" in row else ""
+        if "equal_cost_accuracy" in row:
+            text += ", and the best of random cells that passed through the same finals at the same cost"
+            text += f" {_percent('equal_cost_accuracy')(row)} %"
+            text += f" ({row['equal_cost_comparison']})" if "equal_cost_comparison" in row else ""
     costs = [f"has {row['parameters']:,.0f} parameters"] if "parameters" in row else []
     costs += [f"takes {row['latency_ms']:.2f} ms for one image"] if "latency_ms" in row else []
     return [Paragraph(text + (f"; its network {' and '.join(costs)}" if costs else "") + ".", "lead")]
@@ -80,9 +85,13 @@ def failures(run: RunRecord) -> Iterator[Paragraph]:
 
 def verdicts(run: RunRecord) -> Iterator[Paragraph]:
     """Says whether the found cell of a run is shown to differ from random ones."""
-    comparison = run.record("metrics.json").get("comparison")
-    if isinstance(comparison, str):
-        yield Paragraph(f"{run.name}, found cell against random cells: {comparison}.")
+    metrics = run.record("metrics.json")
+    for key, others in (
+        ("comparison", "random cells"),
+        ("comparison_at_equal_cost", "the best of random cells in the same finals at the same cost"),
+    ):
+        if isinstance(metrics.get(key), str):
+            yield Paragraph(f"{run.name}, found cell against {others}: {metrics[key]}.")
 
 
 def duration(seconds: float) -> str:
@@ -123,11 +132,17 @@ def _candidate(run: RunRecord) -> dict[str, Any]:
 
 def _metrics(run: RunRecord) -> dict[str, Any]:
     metrics = run.record("metrics.json")
-    found, random = metrics.get("found") or {}, metrics.get("random") or {}
+    found, random, searched = (metrics.get(key) or {} for key in ("found", "random", "random_search"))
     row: dict[str, Any] = {key: number(found.get(key)) for key in ("parameters", "multiply_adds")}
-    if isinstance(metrics.get("comparison"), str):
-        row["comparison"] = metrics["comparison"].partition(" (")[0]
-    for kind, record in (("test_accuracy", found), ("random_accuracy", random)):
+    for key in ("comparison", "equal_cost_comparison"):
+        sentence = metrics.get("comparison_at_equal_cost" if key != "comparison" else key)
+        if isinstance(sentence, str):
+            row[key] = sentence.partition(" (")[0]
+    for kind, record in (
+        ("test_accuracy", found),
+        ("random_accuracy", random),
+        ("equal_cost_accuracy", searched),
+    ):
         if "test_accuracy" in record:
             spread = record["test_accuracy"]
             row |= {kind: float(spread["mean"]), f"{kind}_std": number(spread.get("std")), f"{kind}_n": spread["n"]}
@@ -164,6 +179,8 @@ COLUMNS = (
     TableColumn("test_accuracy", "test accuracy (%)", _percent("test_accuracy")),
     TableColumn("random_accuracy", "random cells (%)", _percent("random_accuracy")),
     TableColumn("comparison", "verdict"),
+    TableColumn("equal_cost_accuracy", "random search (%)", _percent("equal_cost_accuracy")),
+    TableColumn("equal_cost_comparison", "verdict at equal cost"),
     TableColumn("parameters", "parameters", ",.0f"),
     TableColumn("multiply_adds", "multiply-adds (M)", lambda row: f"{row['multiply_adds'] / 1e6:.2f}"),
     TableColumn("latency_ms", "latency (ms)", ".2f"),
@@ -176,6 +193,7 @@ CAPTIONS = {
     "stand_alone_accuracy": "Stand-alone: of that cell in the search's finals, trained from scratch, on reward images.",
     "test_accuracy": "Test accuracy: of the found cell trained from scratch, mean ± standard deviation over seeds.",
     "random_accuracy": "Random cells: uniformly drawn, with the same training, mean ± standard deviation over cells.",
+    "equal_cost_accuracy": "Random search: the best of random cells in the same finals, for the search's core-seconds.",
     "latency_ms": "Latency: median at batch size 1.",
 }
 ACCURACY_CAPTION = (

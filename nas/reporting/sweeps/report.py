@@ -34,6 +34,9 @@ DECADES = 100.0
 """An axis is logarithmic if its ends are so many times apart."""
 
 
+EQUAL_COST = Column("equal_cost_accuracy", "equal cost (%)", ".2f", 100)
+
+
 def report(sweep: Path, members: Sequence[Record]) -> None:
     """Writes and prints what the members of a sweep come to.
 
@@ -135,6 +138,7 @@ def _print_table(rows: Sequence[Record], keys: Sequence[str]) -> None:
             Column("test", "test accuracy (%)", ""),
             Column("test_accuracy_n", "n", "d"),
             Column("random_accuracy", "random cells (%)", ".2f", 100),
+            *([EQUAL_COST] if any("equal_cost_accuracy" in row for row in rows) else []),
             *FIGURES[1:],
         ]
     )
@@ -150,11 +154,13 @@ def _print_table(rows: Sequence[Record], keys: Sequence[str]) -> None:
 def _print_gains(rows: Sequence[Record], keys: Sequence[str]) -> None:
     """Says of every combination how much the found cells are above random ones, and whether that is shown."""
     for row in rows:
-        if "gain" in row:
-            where = " ".join(f"{key}={row[key]}" for key in keys)
-            searches = f"{row['gain_n']} searches" if row["gain_n"] > 1 else "1 search"
-            gain = f"{100 * row['gain']:+.2f} points, {searches}: {row['comparison']}"
-            result("found above random" + (f", {where}" if where else "") + f": {gain}")
+        where = " ".join(f"{key}={row[key]}" for key in keys)
+        for prefix, other in (("", "random"), ("equal_cost_", "random search at equal cost")):
+            if f"{prefix}gain" in row:
+                number = row[f"{prefix}gain_n"]
+                searches = f"{number} searches" if number > 1 else "1 search"
+                gain = f"{100 * row[f'{prefix}gain']:+.2f} points, {searches}: {row[f'{prefix}comparison']}"
+                result(f"found above {other}" + (f", {where}" if where else "") + f": {gain}")
 
 
 def _print_best(finished: Sequence[Record], rows: Sequence[Record], keys: Sequence[str]) -> None:

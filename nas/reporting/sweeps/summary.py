@@ -23,8 +23,14 @@ FIGURES = (
     Column("search_seconds", "search (s)", ".1f"),
 )
 """Of a member, with their units."""
-FURTHER = ("random_accuracy", "gain", "shared_accuracy", "stand_alone_accuracy", "retrain_seconds")
-"""Figures that tables of numbers have as well; `gain` is how much the found cell is above its search's random ones."""
+FURTHER = (
+    *("random_accuracy", "gain", "equal_cost_accuracy", "equal_cost_gain"),
+    *("shared_accuracy", "stand_alone_accuracy", "retrain_seconds"),
+)
+"""Figures that tables of numbers have as well: `gain` is how much the found cell is above its search's random ones,
+`equal_cost_gain` how much above the best of random cells that passed through the same finals at the same cost."""
+OPPONENTS = {"": "the average random cell", "equal_cost_": "the cell of random search"}
+"""By prefix of `gain` and `comparison`, what found cells are held against."""
 
 
 def read_members(sweep: Path) -> list[Record]:
@@ -61,7 +67,8 @@ def aggregate(members: Sequence[Record]) -> list[Record]:
         its mean, `KEY_std` (None for a single value) and `KEY_n`. An accuracy is the mean over searches, of which each
         counts with the mean of its trainings. If only one search is finished its trainings are taken; `over` says
         which. `comparison` says whether found cells are shown to be better than the random ones of their searches:
-        paired by search, or of a single search between its trainings and its random cells.
+        paired by search, or of a single search between its trainings and its random cells; `equal_cost_comparison`
+        the same of the random cells that passed through the same finals.
     """
     keys = swept_keys(members)
     groups: dict[tuple[Value | None, ...], list[Record]] = {}
@@ -123,14 +130,22 @@ def _record(folder: Path) -> Record:
 def _measured(folder: Path) -> Record:
     metrics, latency = read_json(folder / "metrics.json"), read_json(folder / "latency.json")
     found = metrics["found"]
-    random = metrics["random"]["test_accuracy"]["mean"] if "random" in metrics else None
+    reached = found["test_accuracy"]["mean"]
+    others = {
+        prefix: metrics[key]["test_accuracy"]["mean"] if key in metrics else None
+        for prefix, key in (("random_", "random"), ("equal_cost_", "random_search"))
+    }
     candidate = read_json(folder / "candidates.json")[0]
     return {
-        "test_accuracy": found["test_accuracy"]["mean"],
+        "test_accuracy": reached,
         "test_accuracies": found["test_accuracy"]["values"],
-        "random_accuracy": random,
-        "gain": None if random is None else found["test_accuracy"]["mean"] - random,
+        **{f"{prefix}accuracy": mean for prefix, mean in others.items()},
+        **{
+            f"{prefix.removeprefix('random_')}gain": None if mean is None else reached - mean
+            for prefix, mean in others.items()
+        },
         "comparison": metrics.get("comparison"),
+        "equal_cost_comparison": metrics.get("comparison_at_equal_cost"),
         "shared_accuracy": candidate.get("shared_accuracy"),
         "stand_alone_accuracy": candidate.get("stand_alone_accuracy"),
         "parameters": found["parameters"],
@@ -160,10 +175,12 @@ def _figures(members: Sequence[Record]) -> Record:
         if values:
             summary = spread(values)
             row |= {key: summary.mean, f"{key}_std": summary.std if summary.n > 1 else None, f"{key}_n": summary.n}
-    compared = [one for one in finished if one["gain"] is not None]
-    if compared:
-        names, gains = ("the found cell", "the average random cell"), [one["gain"] for one in compared]
-        row["comparison"] = paired_verdict(gains, names=names) if len(gains) > 1 else compared[0]["comparison"]
+    for prefix, other in OPPONENTS.items():
+        compared = [one for one in finished if one.get(f"{prefix}gain") is not None]
+        if compared:
+            names, gains = ("the found cell", other), [one[f"{prefix}gain"] for one in compared]
+            single = compared[0][f"{prefix}comparison"]
+            row[f"{prefix}comparison"] = paired_verdict(gains, names=names) if len(gains) > 1 else single
     return row
 
 
