@@ -316,3 +316,37 @@ def test_mistakes_about_later_jobs_show_before_the_search(override, message, tmp
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         pipeline.run(config("pipeline", *TINY, override), tmp_path)
     assert not (tmp_path / "search.csv").exists()
+
+
+def test_a_pipeline_holds_its_cell_against_random_cells_of_its_size_and_of_equal_cost(tmp_path):
+    more = ("search.finalists=2", "search.finalist_epochs=1", "search.finals_workers=1", "search.random_cells=2")
+    tiny = [one for one in TINY if not one.startswith(("search.random_cells", "retrain.seeds"))]
+    both = "baseline=[random_same_size,random_same_cost]"
+    cfg = config("pipeline", *tiny, *more, "retrain.seeds=[0,1]", both, "retrain.random_turns=true")
+    metrics = pipeline.run(cfg, tmp_path)["retrain"]
+    sizes = [member["parameters"] for member in metrics["members"] if member["label"].startswith("random-")]
+    assert sizes
+    assert all(abs(size / metrics["found"]["parameters"] - 1) <= 0.05 for size in sizes)
+    best = json.loads((tmp_path / "random_search.json").read_text())[0]
+    trained = [member for member in metrics["members"] if member["label"] == "random_search"]
+    assert [member["seed"] for member in trained] == [0, 1]
+    assert metrics["random_search"]["parameters"] == trained[0]["parameters"]
+    assert load_genotypes(str(tmp_path / "random_search.json"))[0] == Genotype.from_dict(best["genotype"])
+    assert metrics["random_search"]["test_accuracy"]["mean"] == pytest.approx(
+        sum(member["test_accuracy"] for member in trained) / 2
+    )
+    assert "comparison_at_equal_cost" in metrics
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("baseline=[random]",), "baseline has random_same_size and random_same_cost to choose from, got random"),
+        (("evaluator=stand_alone", "baseline=[random_same_cost]"), "needs evaluator=shared_weights"),
+    ],
+)
+def test_a_baseline_that_cannot_be_is_refused_before_the_search(overrides, said, tmp_path):
+    tiny = [one for one in TINY if not one.startswith("search.")]
+    with pytest.raises(ValueError, match=said):
+        pipeline.run(config("pipeline", *tiny, *overrides), tmp_path)
+    assert not list(tmp_path.iterdir())

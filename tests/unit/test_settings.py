@@ -35,7 +35,7 @@ FREE = {
     *("RetrainSettings.cells_per_stage", "RetrainSettings.random_seeds", "RetrainSettings.seeds"),
     "RetrainSettings.warm_start",
     *("QuerySettings.warm_start", "WarmUpSettings.by", "WarmUpSettings.file"),
-    "TableRankSettings.beside",
+    *("SearchSettings.finals_budget", "TableRankSettings.beside"),
 }
 """Numbers of any size and texts of any letters: names and seeds, or checked where they are used."""
 

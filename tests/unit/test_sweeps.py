@@ -301,3 +301,27 @@ def test_nothing_finished_is_nothing_to_draw(tmp_path):
     rows = aggregate([{"member": "bad", "state": "failed", "settings": {"blocks": 2}}])
     with pytest.raises(ValueError, match="nothing to draw"):
         sweep_plot(rows, ["blocks"], tmp_path / "a.svg", batch_size=1)
+
+
+def test_found_cells_are_held_against_random_search_pair_by_pair():
+    gains = [0.01, 0.02, 0.03, 0.015, 0.025, 0.02]
+    members = [
+        finished({"seed": seed}, 0.6, equal_cost_accuracy=0.6 - gain, equal_cost_gain=gain, equal_cost_comparison="one")
+        for seed, gain in enumerate(gains)
+    ]
+    (row,) = aggregate(members)
+    assert row["equal_cost_gain"] == pytest.approx(0.02)
+    assert row["equal_cost_gain_n"] == 6
+    assert row["equal_cost_comparison"].startswith("the found cell is better (p = 0.031")
+    assert aggregate(members[:1])[0]["equal_cost_comparison"] == "one"
+    assert "equal_cost_gain" not in aggregate([finished({"seed": 0}, 0.6), finished({"seed": 1}, 0.6)])[0]
+
+
+def test_the_cost_of_a_member_with_random_search_is_read(tmp_path):
+    folder = put_member(tmp_path, seed="0")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics |= {"random_search": {"test_accuracy": {"mean": 0.55}}, "comparison_at_equal_cost": "too few"}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (record,) = read_members(tmp_path)
+    assert record["equal_cost_gain"] == pytest.approx(0.05)
+    assert (record["equal_cost_comparison"], record["gain"]) == ("too few", None)
