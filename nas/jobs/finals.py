@@ -60,16 +60,16 @@ COLUMNS = (
 
 @dataclass(slots=True, kw_only=True)
 class Trainer:
-    """Trains the entries of cells in the rungs of finals, and keeps count of the seconds.
+    """Trains the cells of entries in the rungs of finals, and keeps count of the time.
 
     Attributes:
         pool: Trains cells, several side by side.
         protocol: Names the files of results.
         folder: Holds them.
-        seed: Of the search.
-        search: Whose reward counts.
+        search: Its seed and its reward count.
         seconds: Core-seconds of all trainings so far.
         epochs: Epochs of all trainings so far.
+        rows: Their epochs, as `finals.csv` has them.
     """
 
     pool: WorkerPool[Training]
@@ -165,7 +165,8 @@ def run(
         for number, rung in enumerate(rungs):
             entering = entering[: _allowed(rungs, number, trainer, settings.finals_budget, workers=workers)]
             if not entering:
-                note(f"the time for the finals is up: the best of {rungs[number - 1].epochs} epochs is found")
+                reason = "all finalists diverged" if settings.finals_budget is None else "the time for them is up"
+                note(f"the finals end after {rungs[number - 1].epochs} epochs: {reason}")
                 break
             results = trainer.train(entering, rung=number, epochs=rung.epochs)
             for entry, result in zip(entering, results, strict=True):
@@ -173,16 +174,12 @@ def run(
                     tracker.log(row, step=trainer.epochs - rung.epochs + row["epoch"], section="finals")
                 if trainer.rows:
                     write_csv(out / "finals.csv", trainer.rows)
-                table.row({"stand_alone_accuracy": float("nan"), **entry, **rung_row(rung, result)})
+                taken = {"epochs": rung.epochs, "seconds": result["seconds"]}
+                table.row({"stand_alone_accuracy": float("nan"), **entry, **taken})
                 bar.advance()
             entering = [entry for entry in _reordered(entering) if "diverged" not in entry]
     ranks.from_first(lambda: write_json(effort, {**known, "finals_seconds": trainer.seconds}))
     return in_order(candidates)
-
-
-def rung_row(rung: Rung, result: dict[str, Any]) -> dict[str, Any]:
-    """Returns what the console says of a training next to what is in the candidate's entry."""
-    return {"epochs": rung.epochs, "seconds": result["seconds"]}
 
 
 def _reordered(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

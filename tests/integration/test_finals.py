@@ -393,7 +393,7 @@ def test_where_the_first_rung_was_slower_than_planned_the_finals_end_in_time(tmp
     monkeypatch.setattr("nas.jobs.finals._epoch_seconds", lambda *args: 1e-9)
     entries = searched(tmp_path, *HALVING, "search.finals_budget=0.01s")
     assert {entry["rung"] for entry in entries if "rung" in entry} == {0}
-    assert "the time for the finals is up" in capsys.readouterr().err
+    assert "the finals end after 1 epochs: the time for them is up" in capsys.readouterr().err
 
 
 def test_the_measured_epoch_is_that_of_a_training(tmp_path):

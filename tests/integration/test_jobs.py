@@ -48,6 +48,7 @@ TINY = (
     "search.samples_per_update=2",
     "search.final_samples=2",
     "search.random_cells=1",
+    "search.finalists=0",
     "retrain.epochs=1",
     "retrain.batch_size=16",
     "retrain.seeds=[0]",
