@@ -41,8 +41,8 @@ class Budget:
 
 
 def plan(cells: int, epochs: Sequence[int]) -> list[Rung]:
-    """Returns the rungs of some cells, for rising numbers of epochs; at least one cell enters each."""
-    return [Rung(max(1, round(cells * epochs[0] / of)), of) for of in epochs]
+    """Returns the rungs of at least two cells, for rising numbers of epochs; two enter each, at least, to choose from."""
+    return [Rung(max(2, round(cells * epochs[0] / of)), of) for of in epochs]
 
 
 def largest_plan(most: int, epochs: Sequence[int], *, budget: float) -> list[Rung]:

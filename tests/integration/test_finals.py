@@ -377,7 +377,7 @@ def test_a_budget_of_epochs_takes_fewer_finalists(tmp_path):
     entries = searched(tmp_path, *HALVING, "search.finals_budget=7 epochs")
     assert json.loads((tmp_path / "effort.json").read_text())["rungs"] == [[3, 1], [2, 2]]
     assert sum("rung" in entry for entry in entries) == 3
-    with pytest.raises(ValueError, match="the finals of two cells take 4"):
+    with pytest.raises(ValueError, match="the finals of two cells take 6"):
         searched(tmp_path / "less", *HALVING, "search.finals_budget=3 epochs")
 
 

@@ -20,15 +20,15 @@ def test_every_rung_of_27_cells_costs_the_same():
     assert plan(27, [2, 6, 18]) == [Rung(27, 2), Rung(9, 6), Rung(3, 18)]
     assert [rung.cost for rung in plan(27, [2, 6, 18])] == [54, 54, 54]
     assert plan(6, [4]) == [Rung(6, 4)]
-    assert plan(2, [1, 10]) == [Rung(2, 1), Rung(1, 10)]
+    assert plan(2, [1, 10]) == [Rung(2, 1), Rung(2, 10)]  # of one there is nothing to choose
 
 
 def test_the_largest_plan_within_a_budget_by_hand():
-    # of [1, 3]: 2 cells cost 2 + 3, 5 cells 5 + 2·3, 6 cells 6 + 2·3, 7 cells 7 + 2·3
+    # of [1, 3]: 2 cells cost 2 + 2·3, 5 cells 5 + 2·3, 6 cells 6 + 2·3, 7 cells 7 + 2·3
     assert largest_plan(30, [1, 3], budget=12) == [Rung(6, 1), Rung(2, 3)]
     assert largest_plan(30, [1, 3], budget=11.9) == [Rung(5, 1), Rung(2, 3)]
     assert largest_plan(4, [1, 3], budget=1000) == plan(4, [1, 3])
-    with pytest.raises(ValueError, match="the finals of two cells take 5"):
+    with pytest.raises(ValueError, match="the finals of two cells take 8"):
         largest_plan(30, [1, 3], budget=4)
 
 
