@@ -41,7 +41,7 @@ class Budget:
 
 
 def plan(cells: int, epochs: Sequence[int]) -> list[Rung]:
-    """Returns the rungs of at least two cells, for rising numbers of epochs; two enter each, at least, to choose from."""
+    """Returns the rungs of at least two cells, for rising numbers of epochs; at least two enter each."""
     return [Rung(max(2, round(cells * epochs[0] / of)), of) for of in epochs]
 
 

@@ -11,6 +11,7 @@ from nas.reporting.figures.series import dots
 from nas.reporting.page.records import RunRecord, number
 from nas.runs.intervals import plus_minus
 
+SAME_SIZE = 0.05  # relative difference of parameters up to which a page calls cells of one size
 MAX_VERDICTS = 3  # runs whose verdicts are sentences
 
 
@@ -55,7 +56,8 @@ def lead(rows: Sequence[Mapping[str, Any]], best: int) -> list[Paragraph]:
     )
     text += f" classifies {_percent('test_accuracy')(row)} % of the test images correctly"
     if "random_accuracy" in row:
-        text += f", random cells of the same space, trained alike, {_percent('random_accuracy')(row)} %"
+        which = "of as many parameters" if row.get("same_size") else "of the same space"
+        text += f", random cells {which}, trained alike, {_percent('random_accuracy')(row)} %"
         text += f" ({row['comparison']})" if "comparison" in row else ""
         if "equal_cost_accuracy" in row:
             text += ", and the best of random cells that passed through the same finals at the same cost"
@@ -134,6 +136,8 @@ def _metrics(run: RunRecord) -> dict[str, Any]:
     metrics = run.record("metrics.json")
     found, random, searched = (metrics.get(key) or {} for key in ("found", "random", "random_search"))
     row: dict[str, Any] = {key: number(found.get(key)) for key in ("parameters", "multiply_adds")}
+    sizes = [member["parameters"] for member in metrics.get("members", ()) if member["label"].startswith("random-")]
+    row["same_size"] = bool(sizes) and all(abs(size / found["parameters"] - 1) <= SAME_SIZE for size in sizes)
     for key in ("comparison", "equal_cost_comparison"):
         sentence = metrics.get("comparison_at_equal_cost" if key != "comparison" else key)
         if isinstance(sentence, str):
