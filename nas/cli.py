@@ -78,7 +78,8 @@ def hydra_overrides(command: str, words: Words) -> list[str]:
     """
     from nas.command_line.following import followed
 
-    quoted = [quote(one, several=command == "sweep" or words.several) for one in words.overrides]
+    typed = ["~experiment" if one == "experiment=null" else one for one in words.overrides]
+    quoted = [quote(one, several=command == "sweep" or words.several) for one in typed]
     return [*followed(command, words), *quoted]
 
 

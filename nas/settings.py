@@ -107,10 +107,11 @@ def problem(error: ValidationError, where: str = "", *, settings: object = None,
     key = ".".join(filter(None, (where, field, inner)))
     if first["type"] in SAID:
         return f"{key} {SAID[first['type']]}"
-    if first["type"] == "value_error":
-        ours = str(first["ctx"]["error"])  # a sentence that names the setting where it is about several
-        return f"{key} {ours}" if field else f"{where}.{ours}".lstrip(".")
     same = [first, *(one for one in others if of_value or one["loc"][:1] == first["loc"][:1])]  # of a union, one a type
+    for one in same:
+        if one["type"] == "value_error":
+            ours = str(one["ctx"]["error"])  # a sentence that names the setting where it is about several
+            return f"{key} {ours}" if field else f"{where}.{ours}".lstrip(".")
     said = [_plain_words(one["msg"]) for one in same]
     wanted = dict.fromkeys(re.sub(r"^\w+ should (be )?", "", one) for one in said)
     verb = "must be" if "should be" in said[0] else "must"

@@ -81,7 +81,8 @@ def with_baseline(cfg: DictConfig) -> DictConfig:
     Raises:
         ValueError: If an entry is unknown or does not go with the search's evaluator.
     """
-    asked = set(OmegaConf.select(cfg, "baseline") or ())
+    given = OmegaConf.select(cfg, "baseline") or ()
+    asked = {given} if isinstance(given, str) else set(given)
     if unknown := asked - {SAME_SIZE, SAME_COST}:
         raise ValueError(f"baseline has {SAME_SIZE} and {SAME_COST} to choose from, got {', '.join(sorted(unknown))}")
     changed: dict[str, Any] = {}

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from nas.costs.settings import CostName, PredictorSettings
 from nas.searching.diagnostics.settings import GuardSettings
-from nas.searching.successive_halving import checked_budget
+from nas.searching.successive_halving import check_budget, checked_budget
 from nas.settings import STRICT, BelowOne, Fraction, Rising
 from nas.training.settings import RetrainSettings, TrainingSettings
 
@@ -98,7 +98,7 @@ class SearchSettings(LoopSettings, TrainingSettings):
     finalists: NonNegativeInt = 0
     shortlist: Literal["shared", "zero_cost", "both"] = "shared"
     finalist_epochs: PositiveInt | Rising = 10
-    finals_budget: Annotated[str, AfterValidator(checked_budget)] | None = None
+    finals_budget: Annotated[str, BeforeValidator(checked_budget)] | None = None
     finals_start: Literal["scratch", "shared"] = "scratch"
     random_finalists: Fraction = 0.0
     random_search: bool = False
@@ -106,6 +106,8 @@ class SearchSettings(LoopSettings, TrainingSettings):
 
     def __post_init__(self) -> None:
         TrainingSettings.__post_init__(self)
+        if self.finals_budget is not None:
+            check_budget(self.rungs, self.finals_budget)
         if self.random_search and self.finals_start == "shared":
             raise ValueError("random_search trains from scratch: finals_start must be scratch")
         if self.finalists == 1:

@@ -56,7 +56,7 @@ def largest_plan(most: int, epochs: Sequence[int], *, budget: float) -> list[Run
         if cost(rungs) <= budget:
             return rungs
     least = cost(plan(2, epochs))
-    raise ValueError(f"the budget is {budget:.4g} epochs, and the finals of two cells take {least}")
+    raise ValueError(f"finals_budget is {budget:.4g} epochs, and the finals of two cells take {least}")
 
 
 def cost(rungs: Sequence[Rung]) -> int:
@@ -78,10 +78,18 @@ def parse_budget(text: str) -> Budget:
     return Budget(amount, None) if match[2] == "epochs" else Budget(None, amount * SECONDS[match[2]])
 
 
-def checked_budget(text: str) -> str:
-    """Returns the text of a budget; raises ValueError as `parse_budget`."""
-    parse_budget(text)
+def checked_budget(text: object) -> object:
+    """Returns the text of a budget, or None; raises ValueError as `parse_budget`."""
+    if text is not None:
+        parse_budget(str(text))
     return text
+
+
+def check_budget(epochs: Sequence[int], text: str) -> None:
+    """Raises ValueError if a budget of epochs is less than what two cells take."""
+    budget = parse_budget(text)
+    if budget.epochs is not None:
+        largest_plan(2, epochs, budget=budget.epochs)
 
 
 def in_order(trained: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

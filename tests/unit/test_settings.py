@@ -194,3 +194,22 @@ def test_a_problem_is_a_line_that_begins_with_the_key(cls, value, where, said):
     assert line.startswith(said[0])
     assert all(part in line for part in said)
     assert "\n" not in line
+
+
+def test_of_a_union_the_sentence_of_our_own_is_said():
+    with pytest.raises(ValidationError) as raised:
+        SearchSettings(finalist_epochs=[3, 1])
+    assert problem(raised.value, "search") == "search.finalist_epochs must list numbers in rising order, got [3, 1]"
+
+
+@pytest.mark.parametrize("budget", [10, "ten", "3m3"])
+def test_a_budget_that_is_none_is_refused(budget):
+    with pytest.raises(ValidationError) as raised:
+        SearchSettings(finalists=4, finals_budget=budget)
+    assert problem(raised.value, "search").startswith("search.finals_budget expected a budget such as '300 epochs', 90s")
+
+
+def test_a_budget_too_small_for_finals_is_refused_before_the_search():
+    with pytest.raises(ValidationError) as raised:
+        SearchSettings(finalists=4, finals_budget="7 epochs", finalist_epochs=[1, 3])
+    assert "7 epochs, and the finals of two cells take 8" in problem(raised.value, "search")
