@@ -1,4 +1,4 @@
-"""Overrides that follow from others: from a genotype the network its cells are made for and the sizes of its run.
+"""Overrides that follow from a genotype: the network its cells are made for, and the sizes of its run.
 
 These overrides are composed before those of the command line, so that everything typed wins; `--cfg job` shows them,
 and a line says so.
@@ -10,13 +10,12 @@ from pathlib import Path
 
 from nas.command_line.words import Words
 
-SHARED = "shared_weights"
 IMAGES_OF = {"show": "", "latency": "latency."}
 """Commands that take sizes and images from the run of a genotype, and the group in which theirs of the images are."""
 
 
 def followed(command: str, words: Words) -> list[str]:
-    """Returns the overrides that follow from what a command names, and prints a line about those of a genotype.
+    """Returns the overrides that follow from the genotype a command names, and prints a line about them.
 
     Raises:
         ValueError: If several genotypes of one multirun are made for different networks, or one is not valid.
@@ -24,8 +23,6 @@ def followed(command: str, words: Words) -> list[str]:
     """
     from nas.runs.console import note
 
-    if command in ("pipeline", "sweep") and words.values.get("evaluator", SHARED) != SHARED:
-        return [] if "experiment" in words.values else ["~experiment"]  # the default one is of shared weights
     references = _references(words)
     if not references or command not in ("show", "latency", "retrain", "export", "score"):
         return []

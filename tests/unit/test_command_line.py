@@ -453,14 +453,5 @@ for line in json.loads(sys.argv[1]):
     assert not list((tmp_path / "results").rglob("*.yaml"))
 
 
-@pytest.mark.parametrize(
-    ("typed", "composed"),
-    [
-        (("experiment=null",), ["~experiment"]),
-        (("evaluator=stand_alone",), ["~experiment", "evaluator=stand_alone"]),
-        (("evaluator=stand_alone", "experiment=toy"), ["evaluator=stand_alone", "experiment=toy"]),
-        (("evaluator=shared_weights",), ["evaluator=shared_weights"]),
-    ],
-)
-def test_the_main_jobs_experiment_is_left_out_where_it_does_not_fit(typed, composed):
-    assert hydra_overrides("pipeline", read_words("pipeline", typed)) == composed
+def test_no_experiment_is_typed_as_null():
+    assert hydra_overrides("pipeline", read_words("pipeline", ["experiment=null"])) == ["~experiment"]
