@@ -59,7 +59,7 @@ def _main(arguments: Sequence[str]) -> None:
 
             sys.stdout.write(command_help(command, words))
         else:
-            _start(command, words)
+            start(command, words)
     except (ValueError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             raise
@@ -83,7 +83,7 @@ def hydra_overrides(command: str, words: Words) -> list[str]:
     return [*followed(command, words), *quoted]
 
 
-def _start(command: str, words: Words) -> None:
+def start(command: str, words: Words) -> None:
     """Has Hydra compose the config and run the job, or answer a question about it."""
     if read_launch() is not None:
         check_command(command, words.several, named="name" in words.values)

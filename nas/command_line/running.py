@@ -94,9 +94,7 @@ def _run_alone(command: str, cfg: DictConfig, words: Words) -> Any:
     if is_multirun() and command not in WITHOUT_RUN_FOLDER:
         out = out / current_member().name
     try:
-        _leave_out_weights(cfg, words)
-        check(command, cfg, words)
-        summary = _run_job(command, cfg, out)
+        summary = run_composed(command, cfg, words, out)
         return objective(summary, figure) if (figure := OmegaConf.select(cfg, "objective")) else summary
     except KeyboardInterrupt as stopped:
         sys.stderr.write(f"\nstopped; to go on: {_again(command, cfg, words.overrides)}\n")
@@ -111,6 +109,18 @@ def _run_alone(command: str, cfg: DictConfig, words: Words) -> Any:
         if command not in WITHOUT_RUN_FOLDER:
             with contextlib.suppress(OSError):  # something is in it, or another process has just removed it
                 out.rmdir()  # Hydra made it, and nothing came of it
+
+
+def run_composed(command: str, cfg: DictConfig, words: Words, out: Path) -> Any:
+    """Runs a job in the folder `out`, after a check of its config; returns what the job does.
+
+    Raises:
+        ValueError: If a setting or what it names is at fault.
+        OSError: If a file is not there or cannot be written.
+    """
+    _leave_out_weights(cfg, words)
+    check(command, cfg, words)
+    return _run_job(command, cfg, out)
 
 
 def _leave_out_weights(cfg: DictConfig, words: Words) -> None:
