@@ -24,12 +24,16 @@ from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import load_json, write_csv, write_json, write_text
 from nas.runs.console import next_command, note, result, shown
 from nas.searching.diagnostics.collapse import CONVERGED
+from nas.searching.diagnostics.insight import Insight, find_insight
 from nas.searching.diagnostics.watch import Watch
 from nas.searching.search import Search
+from nas.searching.shared_weights import SharedWeights
 from nas.searching.table_lookup import TableEvaluator
 from nas.studies.ranking.ordering import Truth, ordering
 from search_spaces.genotype import Genotype
 
+INSIGHT_FILE = "insight.json"
+"""What the search has learned."""
 ENOUGH_CELLS = 20
 """Finalists from which on a rank correlation is worth its name."""
 RANDOM_SEARCH = "random_search.json"
@@ -64,9 +68,18 @@ def conclude(
             write_front(out, search, candidates=candidates, random_cells=random_cells, costs=costs)
             if settings.random_cells:
                 write_json(out / "random.json", random_cells)
-            _write_down(search, candidates[: max(settings.top_k, settings.finalists)], out, merge=merge_name(cfg))
+            kept = candidates[: max(settings.top_k, settings.finalists)]
+            write_json(out / INSIGHT_FILE, _insight(search, kept).record())
+            _write_down(search, kept, out, merge=merge_name(cfg))
     finals.remove_checkpoints(out)
     return ranks.from_first(lambda: report(search, cfg, out))
+
+
+def _insight(search: Search[Any], candidates: Rows) -> Insight:
+    """Returns what the search has learned; of shared weights a reward is of a batch, else of all reward images."""
+    evaluator = search.evaluator
+    images = evaluator.settings.batch_size if isinstance(evaluator, SharedWeights) else None
+    return find_insight(search.space.decisions, search.scored, candidates, images=images)
 
 
 def _write_down(search: Search[Any], candidates: Rows, out: Path, *, merge: str) -> None:
@@ -155,6 +168,11 @@ def report(search: Search[Any], cfg: DictConfig, out: Path) -> dict[str, Any]:
     if search.rows and "proposals" in search.rows[0]:  # rewards are exact
         own, proposals = (sum(int(row[key]) for row in search.rows) for key in ("own", "proposals"))
         note(f"{len(search.scored)} cells, each function once: {own} of {proposals} that the controller proposed")
+    insight = load_json(out / INSIGHT_FILE) if (out / INSIGHT_FILE).exists() else {"findings": {}, "advice": []}
+    for sentence in insight["findings"].values():
+        note(f"insight: {sentence}")
+    for sentence in insight["advice"]:
+        note(f"advice: {sentence}")
     if len(candidates) > 1:
         note(f"{len(candidates)} candidates in {shown(out / 'candidates.json')}, the others as candidates.json#1 …")
     if isinstance(search.evaluator, TableEvaluator):

@@ -351,3 +351,14 @@ def test_a_baseline_that_cannot_be_is_refused_before_the_search(overrides, said,
     with pytest.raises(ValueError, match=said):
         pipeline.run(config("pipeline", *tiny, *overrides), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_search_says_what_it_has_learned(tmp_path, capsys):
+    tiny = [one for one in TINY if not one.startswith(("retrain", "latency", "search.epochs", "search.controller_s"))]
+    search.run(config("search", *tiny, "search.epochs=3", "search.controller_samples=20"), tmp_path)
+    insight = json.loads((tmp_path / "insight.json").read_text())
+    assert {row["name"] for row in insight["ops"]} <= set(ShuffleNASSpace(blocks=2).ops)
+    assert 0 < insight["noise"] <= 1
+    said = capsys.readouterr().err
+    assert all(f"insight: {sentence}" in said for sentence in insight["findings"].values())
+    assert {"no_signal", "decisions", "harmful_op"} & set(insight["findings"])

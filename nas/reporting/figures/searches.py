@@ -11,6 +11,11 @@ from nas.reporting.figures.figures import Axis, Block, Chart, Figure, HeatMap, P
 from nas.reporting.figures.series import MAX_CURVE, TEMPO, Rows, curve, joined, search_axis, smoothed, tempo, thinned
 from nas.reporting.page.records import RunRecord, number
 
+MAX_DECISIONS = 12  # that a figure shows
+INSIGHT = (
+    "How much of the variance of an epoch's rewards the choices of a decision explain, chance taken off, the most "
+    "important above; lines are 95 % intervals. One whose line begins at 0 is not shown to matter."
+)
 COLOURS = {"found cell": BLUE, "random cells": GREY}
 JUMPS = (
     "On the training images, an epoch of one sampled cell (or one a batch) each: cells differ, so it jumps from epoch "
@@ -183,6 +188,20 @@ def warnings_of(run: RunRecord) -> Iterator[Block]:
     for finding in run.record("warnings.json").get("findings", []):
         text = f"Epoch {finding['epoch']}: {finding['message']}."
         yield Paragraph(text, "said" if finding.get("action") == "none" else "loud")
+
+
+def insight_blocks(run: RunRecord) -> Iterator[Block]:
+    """Yields what a search has learned: sentences, and which decisions explain its rewards."""
+    insight = run.record("insight.json")
+    sentences = [*insight.get("findings", {}).values(), *insight.get("advice", [])]
+    if sentences:
+        yield Paragraph(" ".join(f"{one[:1].upper()}{one[1:]}." for one in sentences))
+    rows = insight.get("decisions", [])[:MAX_DECISIONS]
+    known = {key: [100 * number(row[key]) for row in rows] for key in ("value", "low", "high")}
+    names = [str(row["name"]) for row in rows]
+    series = Series(x=known["value"], y=names, low=known["low"], high=known["high"], mark="dots", colour=BLUE)
+    x, y = Axis("variance of rewards explained (%)"), Axis("decision")
+    yield Chart(f"{run.key}-insight", "Which decisions mattered", INSIGHT, x, y, [series] if rows else [])
 
 
 def choice_charts(rows: Rows, key: str = "", *, exact: bool = False, marks: Sequence[float] = ()) -> list[Chart]:

@@ -12,6 +12,7 @@ from nas.reporting.figures.figures import Block, Cells, Chart, Code, Paragraph, 
 from nas.reporting.figures.mixing import WEIGHTS, distance_charts, permutation_images
 from nas.reporting.figures.searches import (
     diagnostic_charts,
+    insight_blocks,
     overlaid_charts,
     policy_charts,
     retrain_charts,
@@ -57,7 +58,7 @@ def report_sections(runs: Sequence[RunRecord], rows: Sequence[dict[str, Any]]) -
     for index, run in enumerate(runs):
         cells = [] if index == best else _made([run], CELLS)
         shown = _made([run], CURVES) if full else [hint]
-        blocks = [*cells, *_made([run], WARNINGS), *shown, *_made([run], ORIGIN)]
+        blocks = [*cells, *_made([run], WARNINGS), *_made([run], INSIGHT), *shown, *_made([run], ORIGIN)]
         sections.append(Section(f"run-{run.key}", run.name, blocks, folded=len(runs) > OPEN_RUNS))
     known = [
         replace(section, blocks=[block for block in section.blocks if not (isinstance(block, Chart) and block.empty)])
@@ -117,6 +118,7 @@ CURVES: list[Part] = [
     ("retrain.csv", distance_charts),
     (WEIGHTS, permutation_images),
 ]
+INSIGHT: list[Part] = [("insight.json", insight_blocks)]
 ORIGIN: list[Part] = [(".hydra/overrides.yaml", origin)]
 
 
