@@ -71,6 +71,9 @@ def test_pure_noise_is_said_to_be_noise():
         insight = find_insight(DECISIONS, scored, candidates, images=images)
         noise.append(insight.noise)
         alarms += "no_signal" not in insight.findings
+    assert insight.advice == ["let finals decide (search.finalists), or take evaluator=stand_alone"]
+    trained = [{**one, "stand_alone_reward": 0.5} for one in candidates]
+    assert find_insight(DECISIONS, scored, trained, images=images).advice == []
     assert np.mean(noise) == pytest.approx(1.0, abs=0.1)
     assert alarms <= 4  # decisions and ops are two families at 5 % each
 

@@ -19,6 +19,8 @@ LEVEL = 0.05
 RESAMPLES = 200
 LEAST_CELLS = 20
 """Rewarded cells below which nothing is said of choices."""
+MUCH_NOISE = 0.5
+"""Share of the rewards' variance above which something better than rewards is to decide."""
 ONE_SIZE = 0.05
 """Relative difference of parameters up to which cells are of one size."""
 
@@ -118,8 +120,9 @@ def find_insight(
         findings["noise"] = (
             f"{100 * noise:.0f} % of the spread of an epoch's rewards is the choice of its {images} images"
         )
-    if noise is not None and (noise > 0.5 or "no_signal" in findings):
-        advice.append("let finals decide (search.finalists), or take evaluator=stand_alone")
+    if noise is not None and (noise > MUCH_NOISE or "no_signal" in findings):
+        if not any("stand_alone_reward" in one for one in candidates):
+            advice.append("let finals decide (search.finalists), or take evaluator=stand_alone")
     elif "no_signal" in findings:
         advice.append("reward more cells: search.epochs, search.controller_samples or search.queries")
     return Insight(decisions=important, ops=ops, noise=noise, findings=findings, advice=advice)
