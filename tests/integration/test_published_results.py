@@ -24,7 +24,7 @@ def command_lines(text: str) -> list[list[str]]:
 
 def first_values(overrides: list[str]) -> list[str]:
     """The overrides of a sweep's first member; others as they are."""
-    found = [re.sub(r"=([^\[(,]+),.*", r"=\1", one) for one in overrides]
+    found = [re.sub(r"=(?:range\(([^\[(,]+)|([^\[(,]+)),.*", r"=\1\2", one) for one in overrides]
     return [one for one in found if one not in ("-m", "…", "...") and not one.startswith("hydra/")]
 
 
