@@ -246,7 +246,8 @@ def _describe(
     rungs: Sequence[Rung], candidates: Sequence[dict[str, Any]], data: ImageData, *, budget: str | None, start: str
 ) -> None:
     where = "from scratch" if start == "scratch" else "from the shared weights"
-    first = f"the best {rungs[0].cells} of {len(candidates)} candidates, {rungs[0].epochs} epoch{'s'[: rungs[0].epochs > 1]} each {where}"
+    length = f"{rungs[0].epochs} epoch{'s'[: rungs[0].epochs > 1]} each {where}"
+    first = f"the best {rungs[0].cells} of {len(candidates)} candidates, {length}"
     header(
         "finals",
         {
