@@ -48,7 +48,7 @@ def test_a_search_in_a_table_leaves_every_file(tmp_path):
     best = search.run(search_config("search.top_k=4"), tmp_path)
     files = {"search.csv", "search.svg", "choices.svg", "scored.csv", "checkpoint.pt", "genotype.json", "cells.svg"}
     files |= {"candidates.json", "pareto.json", "diagnostics.csv", "diagnostics.svg", "warnings.json", "data.json"}
-    files |= {"cost.json", "pareto.svg"}
+    files |= {"cost.json", "pareto.svg", "insight.json"}
     assert files == {path.name for path in tmp_path.iterdir()}
     assert json.loads((tmp_path / "warnings.json").read_text())["settings"]["action"] == "warn"
     last, noted = (read_csv(tmp_path / name)[-1] for name in ("search.csv", "diagnostics.csv"))

@@ -80,7 +80,7 @@ def test_it_is_repeated_and_compared(folder):
 
 def test_its_command_again_changes_nothing_of_what_is_done(folder):
     before = (folder / "results/runs/old/candidates.json").read_bytes()
-    settings = ("experiment=toy", "network.stages=2", "search_space.blocks=2", "name=old")
+    settings = ("experiment=toy", "network.stages=2", "search_space.blocks=2", "baseline=[]", "name=old")
     assert run_nas("pipeline", *settings, cwd=folder).returncode == 0
     assert (folder / "results/runs/old/candidates.json").read_bytes() == before
 

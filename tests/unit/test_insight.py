@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nas.searching.diagnostics.insight import _importance, _slope, find_insight
+from nas.searching.diagnostics.insight import _importance, _op_effects, find_insight
 from search_spaces.genotype import Decision
 
 OPS = ("conv", "pool", "identity")
@@ -37,11 +37,28 @@ def test_omega_squared_of_a_hand_computed_table():
     assert found.p == pytest.approx(0.1835, abs=1e-3)  # F = 4 with 1 and 2 degrees of freedom
 
 
-def test_the_slope_of_an_op_by_hand():
-    found = _slope("conv", np.array([-1.0, 0.0, 1.0, 0.0] * 8), np.array([-2.0, 0.1, 2.0, -0.1] * 8), 30)
-    assert found.value == pytest.approx(2.0)
-    assert found.low <= 2.0 <= found.high
-    assert found.p < 1e-9
+def test_the_effects_of_ops_by_hand():
+    # each cell has two ops; the rewards are those of the op's own, 0, 3 and 6, summed: beside the average op -3, 0, 3
+    pairs = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)] * 4
+    uses = np.array([[pair.count(op) for op in range(3)] for pair in pairs], dtype=float)
+    random = np.random.default_rng(0)
+    rewards = uses @ np.array([0.0, 3.0, 6.0]) + 0.01 * random.normal(size=len(pairs))
+    columns = {name: uses[:, place] - uses[:, place].mean() for place, name in enumerate("abc")}
+    found = _op_effects(columns, rewards - rewards.mean(), len(pairs) - 1)
+    assert [one.name for one in found] == ["a", "b", "c"]
+    assert [one.value for one in found] == pytest.approx([-3.0, 0.0, 3.0], abs=0.02)
+    assert all(one.low < one.value < one.high for one in found)
+    assert found[0].p < 1e-9
+
+
+def test_one_good_op_makes_no_other_harmful():
+    alarms = 0
+    for seed in range(20):
+        scored, candidates = search(
+            lambda ops, actions, random: 0.5 + 0.05 * ops.count("conv") + 0.02 * random.normal(), seed=seed
+        )
+        alarms += "harmful_op" in find_insight(DECISIONS, scored, candidates).findings
+    assert alarms <= 1
 
 
 def test_a_dead_op_is_named_with_what_it_costs():
@@ -49,8 +66,10 @@ def test_a_dead_op_is_named_with_what_it_costs():
     insight = find_insight(DECISIONS, scored, candidates, images=100_000)
     worst = insight.ops[0]
     assert worst.name == "pool"
-    assert worst.low < -0.05 < worst.high
-    assert insight.findings["harmful_op"].startswith(f"each pool lowers the reward by {-worst.value:.4f} (")
+    assert worst.low < -0.05 * 2 / 3 < worst.high  # beside the mean of pool and two others
+    assert insight.findings["harmful_op"].startswith(
+        f"each pool in place of the average op lowers the reward by {-worst.value:.4f} ("
+    )
     assert "leave pool out of search_space.ops" in insight.advice
 
 
@@ -81,7 +100,7 @@ def test_pure_noise_is_said_to_be_noise():
 def test_candidates_of_one_size_are_named():
     scored, candidates = search(lambda ops, actions, random: random.normal(), sizes=(1000, 1010, 1049))
     assert (
-        "all 3 candidates are of one size, 1,000 to 1,049"
+        "all 3 candidates have about as many parameters, 1,000 to 1,049"
         in find_insight(DECISIONS, scored, candidates).findings["one_size"]
     )
     scored, candidates = search(lambda ops, actions, random: random.normal(), sizes=(1000, 1010, 1051))

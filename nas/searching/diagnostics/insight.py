@@ -1,8 +1,8 @@
 """What a finished search has learned, in words: which choices mattered, how noisy rewards are, what to do next.
 
-Rewards are compared within an epoch, since those of an epoch rest on the same weights. A choice is said to matter only
-if an F-test rejects at 5 % divided by the number of choices tested (Bonferroni): of a search without anything to find,
-one in twenty says so.
+Rewards are compared within an epoch, since those of an epoch rest on the same weights. A decision is said to matter
+only if an F-test rejects at 5 % divided by the number of decisions tested (Bonferroni), and an op to be harmful only if
+it is as clearly worse than the second worst: of searches without anything to find, one in twenty says either.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from search_spaces.genotype import Decision
 
@@ -34,10 +33,10 @@ class Importance:
     Attributes:
         name: The decision, such as `normal.0.op`, or the op.
         value: Of a decision ω², the share of the rewards' variance within epochs that its choices explain, chance taken
-            off (Hays 1963); of an op the change of the reward for each more use of it.
-        low: Lower end of a 95 % interval, a bootstrap over cells.
+            off (Hays 1963); of an op the change of the reward where it stands in place of the average op.
+        low: Lower end of a 95 % interval: of a decision a bootstrap over cells, of an op Student's.
         high: Upper end.
-        p: Of the F-test that it explains nothing.
+        p: Of a decision, that it explains nothing (F-test); of an op, that it is as good as the next better (t-test).
     """
 
     name: str
@@ -97,28 +96,28 @@ def find_insight(
 
     varied = [(place, one) for place, one in enumerate(decisions) if len(set(actions[:, place])) > 1]
     important = [_importance(one.name, actions[:, place], rewards, epochs) for place, one in varied]
-    uses = _uses(decisions, actions)
-    ops = [_slope(op, _within(counts, epochs), rewards, freedom) for op, counts in uses.items()]
     important.sort(key=lambda one: -one.value)
-    ops.sort(key=lambda one: one.value)
+    uses = {op: _within(counts, epochs) for op, counts in _uses(decisions, actions).items()}
+    ops = _op_effects(uses, rewards, freedom) if len(uses) > 1 else []
 
     shown = [one for one in important if one.p * len(important) <= LEVEL]
     if shown:
         named = ", ".join(f"{one.name} ({100 * one.value:.0f} %)" for one in shown[:3])
         findings["decisions"] = f"the decisions that explain most of the rewards' variance: {named}"
-    harmful = [one for one in ops if one.value < 0 and one.p * len(ops) <= LEVEL]
-    if harmful:
-        worst = harmful[0]
+    if ops and ops[0].value < 0 and ops[0].p * len(ops) <= LEVEL:
+        worst = ops[0]
         findings["harmful_op"] = (
-            f"each {worst.name} lowers the reward by {-worst.value:.4f} ({-worst.high:.4f} … {-worst.low:.4f})"
+            f"each {worst.name} in place of the average op lowers the reward by {-worst.value:.4f} "
+            f"({-worst.high:.4f} … {-worst.low:.4f})"
         )
         advice.append(f"leave {worst.name} out of search_space.ops")
-    if not shown and not harmful:
+    if not shown and "harmful_op" not in findings:
         findings["no_signal"] = "rewards are not shown to depend on any one choice"
     noise = _noise(scored, rewards, epochs, images) if images else None
     if noise is not None:
         findings["noise"] = (
-            f"{100 * noise:.0f} % of the spread of an epoch's rewards is the choice of its {images} images"
+            f"{100 * noise:.0f} % of the variance of rewards within an epoch comes from the draw of {images} images, "
+            "not from the cells"
         )
     if noise is not None and (noise > MUCH_NOISE or "no_signal" in findings):
         if not any("stand_alone_reward" in one for one in candidates):
@@ -133,8 +132,9 @@ def _one_size(candidates: Sequence[Mapping[str, Any]]) -> tuple[dict[str, str], 
     sizes = [float(one["parameters"]) for one in candidates if "parameters" in one]
     if len(sizes) < 3 or max(sizes) > (1 + ONE_SIZE) * min(sizes):
         return {}, []
-    said = f"all {len(sizes)} candidates are of one size, {min(sizes):,.0f} to {max(sizes):,.0f} parameters"
-    return {"one_size": said}, ["search.random_finalists=0.25 has the finals look at other sizes"]
+    said = f"all {len(sizes)} candidates have about as many parameters, {min(sizes):,.0f} to {max(sizes):,.0f}"
+    finals = "" if any("stand_alone_reward" in one for one in candidates) else "search.finalists=10 "
+    return {"one_size": said}, [f"{finals}search.random_finalists=0.25 trains cells of other sizes, too"]
 
 
 def _within(values: Floats, groups: NDArray[np.int64]) -> Floats:
@@ -146,6 +146,8 @@ def _within(values: Floats, groups: NDArray[np.int64]) -> Floats:
 
 def _importance(name: str, choices: NDArray[np.int64], rewards: Floats, epochs: NDArray[np.int64]) -> Importance:
     """Returns ω², at least 0, of a decision's choices, as they and the rewards differ within epochs."""
+    from scipy.special import fdtrc
+
     marks = np.stack([_within((choices == one).astype(float), epochs) for one in np.unique(choices)[1:]], axis=1)
     freedom = len(rewards) - len(np.unique(epochs)) - marks.shape[1]
 
@@ -157,27 +159,34 @@ def _importance(name: str, choices: NDArray[np.int64], rewards: Floats, epochs: 
         if error <= 0:
             return float(between > 0), float(between == 0)
         explained = max(0.0, (between - ways * error) / (total + error))
-        return explained, float(stats.f.sf(between / ways / error, ways, freedom))
+        return explained, float(fdtrc(ways, freedom, between / ways / error))
 
     value, p = analysis(np.arange(len(rewards)))
     low, high = _interval(len(rewards), lambda drawn: analysis(drawn)[0])
     return Importance(name, value, low, high, p)
 
 
-def _slope(name: str, uses: Floats, rewards: Floats, freedom: int) -> Importance:
-    """Returns the change of the reward for each more use of an op, by least squares."""
+def _op_effects(uses: Mapping[str, Floats], rewards: Floats, freedom: int) -> list[Importance]:
+    """Returns what each op changes beside the average op, by least squares over the uses of all; the worst first."""
+    from scipy.special import stdtr, stdtrit
 
-    def slope(drawn: NDArray[np.int64]) -> float:
-        spread = float(uses[drawn] @ uses[drawn])
-        return float(uses[drawn] @ rewards[drawn]) / spread if spread else 0.0
-
-    value = slope(np.arange(len(rewards)))
-    explained = value * float(uses @ rewards)
-    error = (float(rewards @ rewards) - explained) / (freedom - 1)
-    low, high = _interval(len(rewards), slope)
-    return Importance(
-        name, value, low, high, float(stats.f.sf(explained / error, 1, freedom - 1)) if error > 0 else 0.0
-    )
+    counts = np.stack(list(uses.values()), axis=1)
+    among = np.eye(len(uses)) - 1 / len(uses)  # each beside their mean: uses of all ops often sum to a constant
+    inverse = among @ np.linalg.pinv(counts.T @ counts) @ among
+    effects = inverse @ counts.T @ rewards
+    left = rewards - counts @ np.linalg.lstsq(counts, rewards, rcond=None)[0]
+    freedom -= int(np.linalg.matrix_rank(counts))
+    variance = float(left @ left) / freedom * inverse
+    reach = float(stdtrit(freedom, 1 - LEVEL / 2))
+    order, names, ops = np.argsort(effects), list(uses), []
+    for place, worse in enumerate(order):
+        better = order[min(place + 1, len(order) - 1)]
+        gap = max(0.0, variance[worse, worse] + variance[better, better] - 2 * variance[worse, better]) ** 0.5
+        far = float(effects[better] - effects[worse])
+        p = 2 * float(stdtr(freedom, -far / gap)) if gap else float(far == 0)
+        spread = reach * max(0.0, variance[worse, worse]) ** 0.5
+        ops.append(Importance(names[worse], effects[worse], effects[worse] - spread, effects[worse] + spread, p))
+    return ops
 
 
 def _interval(count: int, figure: Any) -> tuple[float, float]:
