@@ -96,6 +96,11 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def busy_cores(device: torch.device) -> int:
+    """Returns the cores that torch keeps busy in this process: its threads on a CPU, one beside another device."""
+    return torch.get_num_threads() if device.type == "cpu" else 1
+
+
 @contextmanager
 def threads_set(threads: int | None) -> Iterator[int]:
     """Lets torch compute with so many threads while the context lasts, None keeps their number; gives it."""

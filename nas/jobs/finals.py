@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
-from nas.compute.device import Runtime
+from nas.compute.device import Runtime, busy_cores, threads_set
 from nas.compute.distributed.ranks import Ranks
 from nas.compute.worker_pool import WorkerPool, num_processes
 from nas.data.named import ImageData
@@ -29,6 +28,7 @@ from nas.runs.listing import FINALS_FOLDER
 from nas.runs.seeds import derive_seed, seed_everything
 from nas.searching.random_cells import evenly_by_size, random_stream
 from nas.searching.search import Search
+from nas.searching.settings import SearchSettings
 from nas.searching.shared_weights import SharedWeights
 from nas.searching.stand_alone import (
     Protocol,
@@ -48,6 +48,11 @@ from search_spaces.genotype import Genotype
 
 UNTRAINED_IMAGES = 64  # of a batch on which untrained networks are scored
 TIMED = 3  # candidates whose steps are timed for a plan
+SHORTLISTS = {
+    "shared": "shared reward",
+    "zero_cost": "multiply-adds and jacob_cov",
+    "both": "shared reward, multiply-adds and jacob_cov",
+}
 COLUMNS = (
     Column("label", "candidate", "s"),
     Column("epochs", "epochs", "d"),
@@ -122,18 +127,18 @@ def run(
 
     Returns:
         All candidates, the finalists first.
-
-    Raises:
-        ValueError: If the budget is less than the finals of two cells take.
     """
     ranks, settings = search.evaluator.ranks, search.evaluator.settings
     folder = out / FINALS_FOLDER
     scored, effort = folder / "candidates.json", out / "effort.json"
-    if not ranks.from_first(scored.exists):
+    if not ranks.from_first(lambda: scored.exists() and effort.exists()):
         started = time.perf_counter()
         found = _shortlisted(search.candidates(), search, cfg, runtime)  # scored by all ranks
-        seconds = (time.perf_counter() - started) * torch.get_num_threads()
-        known: dict[str, Any] = {"search_seconds": search_seconds(search), "scoring_seconds": seconds}
+        cores = busy_cores(runtime.device)
+        known: dict[str, Any] = {
+            "search_seconds": cores * sum(row["seconds"] for row in search.rows),
+            "scoring_seconds": cores * (time.perf_counter() - started),
+        }
         ranks.from_first(lambda: write_json(effort, known))
         ranks.from_first(lambda: write_json(scored, found))
     cure = ", remove its folder to begin the finals again"
@@ -151,7 +156,7 @@ def run(
         known |= {"rungs": [[rung.cells, rung.epochs] for rung in rungs], "epoch_seconds": each}
         ranks.from_first(lambda: write_json(effort, known))
     rungs = [Rung(*rung) for rung in known["rungs"]]
-    _describe(rungs, candidates, data, budget=settings.finals_budget, start=settings.finals_start)
+    _describe(rungs, candidates, data, settings)
     for number, candidate in enumerate(candidates[: rungs[0].cells]):
         candidate["label"] = f"candidate-{number}"
     protocol = Protocol(network=plain(cfg.network, "network"), data=data.record, settings=training)
@@ -163,10 +168,10 @@ def run(
         trainer = Trainer(pool=pool, protocol=protocol, folder=folder, search=search)
         entering = candidates[: rungs[0].cells]
         for number, rung in enumerate(rungs):
+            reason = "the time for them is up" if entering else "all finalists diverged"
             entering = entering[: _allowed(rungs, number, trainer, settings.finals_budget, workers=workers)]
             if not entering:
-                reason = "all finalists diverged" if settings.finals_budget is None else "the time for them is up"
-                note(f"the finals end after {rungs[number - 1].epochs} epochs: {reason}")
+                note(f"the finals end with the rung of {epochs_text(rungs[number - 1].epochs)}: {reason}")
                 break
             results = trainer.train(entering, rung=number, epochs=rung.epochs)
             for entry, result in zip(entering, results, strict=True):
@@ -207,13 +212,10 @@ def planned(
     *,
     workers: int,
 ) -> tuple[list[Rung], float | None]:
-    """Plans the rungs: as many cells as the budget allows, where there is one.
+    """Plans the rungs: as many cells as the budget allows, where there is one, and two at least.
 
     Returns:
         The rungs, and the seconds of an epoch if they were measured for it.
-
-    Raises:
-        ValueError: If the budget is less than the finals of two cells take.
     """
     settings = search.evaluator.settings
     most = min(settings.finalists, len(candidates))
@@ -225,12 +227,17 @@ def planned(
         assert budget.seconds is not None
         by_size = sorted(candidates[:most], key=lambda entry: float(entry.get("parameters", 0)))
         timed = [by_size[round(place * (most - 1) / (TIMED - 1))] for place in range(TIMED)]
-        mean = statistics.fmean(_epoch_seconds(entry, cfg, training, data, runtime) for entry in timed)
+        with threads_set(1 if runtime.device.type == "cpu" else None):  # as in the pool
+            mean = statistics.fmean(_epoch_seconds(entry, cfg, training, data, runtime) for entry in timed)
         each = float(search.evaluator.ranks.from_first(lambda: mean))
         budget_epochs = budget.seconds * workers / each
     else:
         budget_epochs = budget.epochs
-    return largest_plan(most, settings.rungs, budget=budget_epochs), each
+    try:
+        return largest_plan(most, settings.rungs, budget=budget_epochs), each
+    except ValueError as error:  # the search is done, and not to be lost for that
+        note(f"warning: {error}; those two are trained, as far as the time allows")
+        return plan(2, settings.rungs), each
 
 
 def _epoch_seconds(
@@ -242,17 +249,26 @@ def _epoch_seconds(
     return MemberTraining(member=member, network=network, data=data, settings=settings, runtime=runtime).epoch_seconds()
 
 
+def epochs_text(count: int) -> str:
+    """Returns `1 epoch` or `2 epochs`."""
+    return f"{count} epoch{'s'[: count != 1]}"
+
+
 def _describe(
-    rungs: Sequence[Rung], candidates: Sequence[dict[str, Any]], data: ImageData, *, budget: str | None, start: str
+    rungs: Sequence[Rung], candidates: Sequence[dict[str, Any]], data: ImageData, settings: SearchSettings
 ) -> None:
-    where = "from scratch" if start == "scratch" else "from the shared weights"
-    length = f"{rungs[0].epochs} epoch{'s'[: rungs[0].epochs > 1]} each {where}"
-    first = f"the best {rungs[0].cells} of {len(candidates)} candidates, {length}"
+    budget = settings.finals_budget
+    where = "from scratch" if settings.finals_start == "scratch" else "from the shared weights"
+    length = f"{epochs_text(rungs[0].epochs)} each {where}"
+    drawn = sum("drawn" in entry for entry in candidates[: rungs[0].cells])
+    total = sum("drawn" not in entry for entry in candidates)
+    first = f"the best {rungs[0].cells - drawn} of {total} candidates by {SHORTLISTS[settings.shortlist]}"
+    first += f" and {drawn} drawn ones, {length}" if drawn else f", {length}"
     header(
         "finals",
         {
             "cells": "; ".join([first, *(f"the best {rung.cells} of them for {rung.epochs}" for rung in rungs[1:])]),
-            "cost": f"{cost(rungs)} epochs" + (f", of {budget}" if budget else ""),
+            "cost": epochs_text(cost(rungs)) + (f", of {budget}" if budget else ""),
             "data": f"{data.name}: {len(data.full)} train, {len(data.test)} reward images",
         },
     )
@@ -308,11 +324,6 @@ def _trained(pool: WorkerPool[Training], trainings: Sequence[Training], ranks: R
         ready = list(itertools.takewhile(bool, ranks.from_first(results)[shown:]))
         yield from ready
         shown += len(ready)
-
-
-def search_seconds(search: Search[SharedWeights]) -> float:
-    """Returns the core-seconds of a search's epochs."""
-    return sum(row["seconds"] for row in search.rows) * torch.get_num_threads()
 
 
 def random_search(search: Search[SharedWeights], cfg: DictConfig, out: Path, runtime: Runtime) -> list[dict[str, Any]]:

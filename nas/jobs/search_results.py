@@ -1,15 +1,13 @@
 """What a search writes down and prints at its end: the best cells, the Pareto front, the warnings of its watch."""
 
 import shlex
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from nas.compute.device import Runtime
 from nas.compute.distributed.ranks import Ranks
@@ -54,12 +52,7 @@ def conclude(
         if settings.finalists:
             candidates = finals.run(search, cfg, out, runtime, tracker=tracker)
         else:
-            started = time.perf_counter()
             candidates = search.candidates()
-            seconds = (time.perf_counter() - started) * torch.get_num_threads()
-            if settings.random_search:
-                effort = {"search_seconds": finals.search_seconds(search), "scoring_seconds": seconds}
-                ranks.from_first(lambda: write_json(out / "effort.json", effort))
         if settings.random_search:
             opponents = finals.random_search(search, cfg, out, runtime)
             ranks.from_first(lambda: write_json(out / RANDOM_SEARCH, opponents))
@@ -164,7 +157,7 @@ def report(search: Search[Any], cfg: DictConfig, out: Path) -> dict[str, Any]:
     else:
         result(f"found {shown(out / 'genotype.json')}: {', '.join(_measured(best))}")
     if "shared_accuracy" in best:
-        note(trust(candidates, out))
+        note(trust(candidates, out, warm=OmegaConf.select(cfg, "search.finals_start") == "shared"))
     if search.rows and "proposals" in search.rows[0]:  # rewards are exact
         own, proposals = (sum(int(row[key]) for row in search.rows) for key in ("own", "proposals"))
         note(f"{len(search.scored)} cells, each function once: {own} of {proposals} that the controller proposed")
@@ -183,10 +176,16 @@ def report(search: Search[Any], cfg: DictConfig, out: Path) -> dict[str, Any]:
     return best
 
 
-def trust(candidates: Sequence[Mapping[str, Any]], out: Path) -> str:
-    """Returns how far shared scores can be trusted: whether they order the finalists as stand-alone training does."""
+def trust(candidates: Sequence[Mapping[str, Any]], out: Path, *, warm: bool = False) -> str:
+    """Returns how far shared scores can be trusted: whether they order the finalists as stand-alone training does.
+
+    Args:
+        candidates: Of the search.
+        out: Its run folder.
+        warm: Whether finalists started from the shared weights, so that they tell nothing of these.
+    """
     trained = [entry for entry in candidates if "stand_alone_reward" in entry]
-    if not trained:
+    if not trained or warm:
         return f"trust in shared scores: not measured; `nas rank run={shown(out)}` trains cells to measure it"
     compared = f"trust in shared scores, {len(trained)} finalists"
     if len(trained) < ENOUGH_CELLS:

@@ -164,8 +164,11 @@ def progress_of(folder: Path) -> str:
     searches = job_of(folder) in ("search", "pipeline") and not (folder / "candidates.json").exists()
     if searches and (total := _search_epochs(config)):
         if (folder / FINALS_FOLDER / "candidates.json").exists():
-            rungs = _at(read_json(folder / "effort.json"), "rungs") or []
-            return f"finals {count_rows(folder / 'finals.csv')}/{sum(cells * epochs for cells, epochs in rungs)}"
+            effort = read_json(folder / "effort.json")
+            if _at(effort, "finals_seconds") is not None and _at(config, "search", "random_search"):
+                return "random search"
+            planned = sum(cells * epochs for cells, epochs in _at(effort, "rungs") or ())
+            return f"finals {count_rows(folder / 'finals.csv')}/{planned}" if planned else "finals"
         return f"search {count_rows(folder / 'search.csv')}/{total}"
     epochs, seeds = _at(config, "retrain", "epochs"), _at(config, "retrain", "seeds")
     if not isinstance(epochs, int) or not isinstance(seeds, list):

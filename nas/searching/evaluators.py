@@ -123,8 +123,9 @@ def likelihood_reward(score: Score, genotype: Genotype) -> float:  # noqa: ARG00
     """Geometric mean of the right classes' probabilities, exp(−loss) in (0, 1]: orders cells as their loss does.
 
     Under shared weights the loss tells close cells apart better than the accuracy (Ning et al. 2021, arXiv:2008.03064).
+    Of a cell trained alone only the accuracy is known, in finals or with evaluator=stand_alone: then it is the reward.
     """
-    return math.exp(-score.loss)
+    return score.accuracy if math.isnan(score.loss) else math.exp(-score.loss)
 
 
 def finite_reward(reward: RewardFunction, score: Score, genotype: Genotype) -> float:

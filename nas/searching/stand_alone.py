@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 import re
+import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
@@ -101,6 +102,7 @@ class CellTrainer:
         checkpoint = training.file.with_suffix(".pt")
         rows: list[dict[str, Any]] = []
         outcome: dict[str, Any]
+        started = time.perf_counter()
         try:
             rows = train_member(
                 member,
@@ -111,14 +113,14 @@ class CellTrainer:
                 checkpoint=checkpoint,
                 on_epoch=rows.append,
             )
-            outcome = {"accuracy": final_accuracy(rows, last_epochs=settings.last_epochs)}
+            seconds = sum(row["seconds"] for row in rows)
+            outcome = {"accuracy": final_accuracy(rows, last_epochs=settings.last_epochs), "seconds": seconds}
         except DivergedError as error:
-            outcome = {"accuracy": 0.0, "diverged": str(error)}
+            outcome = {"accuracy": 0.0, "diverged": str(error), "seconds": time.perf_counter() - started}
         result = {
             "genotype": training.genotype.to_dict(),
             "seed": training.seed,
             **outcome,
-            "seconds": sum(row["seconds"] for row in rows),
             "rows": [{key.replace("test_accuracy", "accuracy"): row[key] for key in row} for row in rows],
         }
         if self.runtime.ranks.first:

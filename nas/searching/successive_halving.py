@@ -65,17 +65,21 @@ def cost(rungs: Sequence[Rung]) -> int:
 
 
 def fitting(rung: Rung, *, seconds: float, each: float, workers: int) -> int:
-    """Returns how many of a rung's cells some workers can train in some seconds, at `each` seconds an epoch."""
-    return min(rung.cells, workers * max(0, math.floor(seconds / (each * rung.epochs))))
+    """Returns how many of a rung's cells some workers can train in some seconds, at `each` seconds an epoch.
+
+    One alone, of which there is nothing to choose, is none.
+    """
+    cells = min(rung.cells, workers * max(0, math.floor(seconds / (each * rung.epochs))))
+    return cells if cells > 1 else 0
 
 
 def parse_budget(text: str) -> Budget:
     """Reads `300 epochs` or a time such as `90s`, `10m`, `1.5h`; raises ValueError for anything else."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(epochs|[smh])", text)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(epochs?|[smh])", text.strip())
     if match is None or not float(match[1]):
-        raise ValueError(f"expected a budget such as '300 epochs', 90s, 10m or 1.5h, got {text!r}")
+        raise ValueError(f"must be a budget such as '300 epochs', 90s, 10m or 1.5h, got {text!r}")
     amount = float(match[1])
-    return Budget(amount, None) if match[2] == "epochs" else Budget(None, amount * SECONDS[match[2]])
+    return Budget(amount, None) if match[2] not in SECONDS else Budget(None, amount * SECONDS[match[2]])
 
 
 def checked_budget(text: object) -> object:

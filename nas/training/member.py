@@ -108,6 +108,7 @@ class MemberTraining:
 
     def epoch_seconds(self, steps: int = 3) -> float:
         """Returns how long an epoch takes, from the time of a few steps, which train the network."""
+        steps = min(steps, self._batches_per_epoch)
         for _ in range(2):  # the first warms up
             started = time.perf_counter()
             self.trainer.train_epoch(

@@ -213,6 +213,12 @@ def test_damaged_candidates_are_named(cut_off):
     assert "stand_alone_accuracy" in searched(cut_off[0])[0]
 
 
+def test_finals_whose_effort_is_not_known_begin_anew(cut_off, whole):
+    out, _ = cut_off
+    (out / "effort.json").unlink()
+    assert cells(searched(out)) == cells(whole[1])
+
+
 def diverged(file: Path) -> None:
     changed(file, accuracy=0.0, diverged="the loss is not finite", rows=[])
 
@@ -333,6 +339,7 @@ def test_a_search_says_how_far_its_shared_scores_can_be_trusted(number, noise, s
     order = [(7 * place) % 24 for place in range(24)]
     entries = [{"reward": place, "stand_alone_reward": place + noise * order[place]} for place in range(number)]
     assert said in search_results.trust([{"reward": 1.0}, *entries], tmp_path)
+    assert "not measured" in search_results.trust([{"reward": 1.0}, *entries], tmp_path, warm=True)
 
 
 HALVING = ("search.finalists=4", "search.finalist_epochs=[1,2]", "search.final_samples=8")
@@ -393,7 +400,15 @@ def test_where_the_first_rung_was_slower_than_planned_the_finals_end_in_time(tmp
     monkeypatch.setattr("nas.jobs.finals._epoch_seconds", lambda *args: 1e-9)
     entries = searched(tmp_path, *HALVING, "search.finals_budget=0.01s")
     assert {entry["rung"] for entry in entries if "rung" in entry} == {0}
-    assert "the finals end after 1 epochs: the time for them is up" in capsys.readouterr().err
+    assert "the finals end with the rung of 1 epoch: the time for them is up" in capsys.readouterr().err
+
+
+def test_a_time_too_short_for_two_cells_does_not_lose_the_search(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("nas.jobs.finals._epoch_seconds", lambda *args: 10.0)
+    entries = searched(tmp_path, *HALVING, "search.finals_budget=5s")
+    assert json.loads((tmp_path / "effort.json").read_text())["rungs"] == [[2, 1], [2, 2]]
+    assert sum("rung" in entry for entry in entries) == 2
+    assert "the finals of two cells take 6" in capsys.readouterr().err
 
 
 def test_the_measured_epoch_is_that_of_a_training(tmp_path):
@@ -425,7 +440,7 @@ def test_finalists_may_start_from_the_shared_weights(tmp_path):
 
 
 def test_random_cells_pass_through_the_same_finals_for_the_same_core_seconds(tmp_path, monkeypatch):
-    monkeypatch.setattr("nas.jobs.finals.search_seconds", lambda search: 2.0)
+    monkeypatch.setattr("nas.jobs.finals.busy_cores", lambda device: 30)
     searched(tmp_path, *HALVING, "search.random_search=true")
     effort = json.loads((tmp_path / "effort.json").read_text())
     total = sum(effort[f"{part}_seconds"] for part in ("search", "scoring", "finals"))
@@ -438,6 +453,25 @@ def test_random_cells_pass_through_the_same_finals_for_the_same_core_seconds(tmp
     assert len({json.dumps(entry["genotype"]) for entry in opponents}) == len(opponents)
 
 
+def test_random_search_ends_where_every_cell_diverges(tmp_path, monkeypatch):
+    def train(training):
+        return {"genotype": training.genotype.to_dict(), "accuracy": 0.0, "diverged": "why", "seconds": 0.2, "rows": []}
+
+    monkeypatch.setattr("nas.jobs.finals._trained", lambda pool, trainings, ranks: map(train, trainings))
+    entries = searched(tmp_path, *HALVING, "search.random_search=true")
+    assert sum("diverged" in entry for entry in entries) == 4
+    assert all("diverged" in entry for entry in json.loads((tmp_path / "random_search.json").read_text()))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"finals_budget": "10m"}, {"random_finalists": 0.5}, {"finals_start": "shared"}, {"random_search": True}],
+)
+def test_a_setting_of_finals_without_finals_is_refused(setting):
+    with pytest.raises(ValueError, match=f"{next(iter(setting))} is of finals, and there are none"):
+        SearchSettings(**setting)
+
+
 def test_random_search_from_shared_weights_is_refused():
     with pytest.raises(ValueError, match="finals_start must be scratch"):
-        SearchSettings(random_search=True, finals_start="shared")
+        SearchSettings(random_search=True, finals_start="shared", finalists=2)

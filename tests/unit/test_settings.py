@@ -206,9 +206,7 @@ def test_of_a_union_the_sentence_of_our_own_is_said():
 def test_a_budget_that_is_none_is_refused(budget):
     with pytest.raises(ValidationError) as raised:
         SearchSettings(finalists=4, finals_budget=budget)
-    assert problem(raised.value, "search").startswith(
-        "search.finals_budget expected a budget such as '300 epochs', 90s"
-    )
+    assert problem(raised.value, "search").startswith("search.finals_budget must be a budget such as '300 epochs', 90s")
 
 
 def test_a_budget_too_small_for_finals_is_refused_before_the_search():

@@ -53,6 +53,7 @@ def test_a_rung_takes_as_many_cells_as_fit_the_time():
     assert fitting(Rung(9, 6), seconds=100, each=20.0, workers=1) == 0
     assert fitting(Rung(9, 6), seconds=100, each=5.0, workers=2) == 6  # three turns of two
     assert fitting(Rung(9, 6), seconds=-1, each=5.0, workers=2) == 0
+    assert fitting(Rung(9, 6), seconds=20, each=2.0, workers=1) == 0  # of one there is nothing to choose
     assert fitting(Rung(3, 6), seconds=1e6, each=5.0, workers=2) == 3
 
 
@@ -61,6 +62,8 @@ def test_a_rung_takes_as_many_cells_as_fit_the_time():
     [
         ("300 epochs", Budget(300, None)),
         ("12epochs", Budget(12, None)),
+        (" 1 epoch ", Budget(1, None)),
+        ("10 m", Budget(None, 600)),
         ("90s", Budget(None, 90)),
         ("1.5h", Budget(None, 5400)),
         ("10m", Budget(None, 600)),
@@ -72,7 +75,7 @@ def test_a_budget_is_read(text, budget):
 
 @pytest.mark.parametrize("text", ["", "10", "0m", "-3m", "ten minutes", "10 m 5", "nanm", "10ms", "1e3s"])
 def test_what_is_no_budget_is_refused(text):
-    with pytest.raises(ValueError, match="expected a budget such as '300 epochs'"):
+    with pytest.raises(ValueError, match="must be a budget such as '300 epochs'"):
         parse_budget(text)
 
 

@@ -16,7 +16,9 @@ INSIGHT = (
     "How much of the variance of an epoch's rewards the choices of a decision explain, chance taken off, the most "
     "important above; lines are 95 % intervals. One whose line begins at 0 is not shown to matter."
 )
-COLOURS = {"found cell": BLUE, "random cells": GREY}
+COLOURS = {"found cell": BLUE, "random cells": GREY, "random search": ORANGE}
+KINDS = {"found": "found cell", "random_search": "random search"}
+"""How the charts call the cells of a label."""
 JUMPS = (
     "On the training images, an epoch of one sampled cell (or one a batch) each: cells differ, so it jumps from epoch "
     "to epoch."
@@ -94,7 +96,7 @@ def retrain_chart(rows: Rows, column: str, key: str = "") -> Chart:
     groups: defaultdict[str, defaultdict[Any, list[Any]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         label = str(row["label"])
-        kind = "random cells" if label.startswith("random") else "found cell" if label == "found" else label
+        kind = "random cells" if label.startswith("random-") else KINDS.get(label, label)
         groups[kind][label, row.get("seed")].append(row)
     series: list[Series] = []
     for label, pieces in groups.items():
