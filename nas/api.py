@@ -7,6 +7,7 @@ goes on with the run, if it has a `name`.
 """
 
 import contextlib
+import difflib
 import signal
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -73,11 +74,11 @@ def pipeline(**settings: Any) -> RunResult:
     return _run("pipeline", settings)
 
 
-def latency(models: Sequence[object], **settings: Any) -> RunResult:
+def latency(models: object, **settings: Any) -> RunResult:
     """Times forward passes of models side by side on this device, as `nas latency` does.
 
     Args:
-        models: Runs, their folders, published cells, networks of torchvision; of the latter and of published cells
+        models: One or several: runs, their folders, published cells, networks of torchvision; of the latter two
             `image_shape` and `num_classes` are needed.
         settings: Of `nas latency --help`.
 
@@ -90,7 +91,8 @@ def latency(models: Sequence[object], **settings: Any) -> RunResult:
     >>> [row["model"] for row in run.latencies]
     ['shufflenasnet_a', 'enas']
     """
-    return _run("latency", {"models": list(models), **settings})
+    several = isinstance(models, Sequence) and not isinstance(models, str)
+    return _run("latency", {"models": models if several else [models], **settings})
 
 
 def sweep(**settings: Any) -> RunResult:
@@ -150,7 +152,8 @@ def _words(command: str, settings: Mapping[str, Any]) -> Words:
     settings = {"name": datetime.now().strftime("%Y%m%d-%H%M%S-%f"), **settings}
     choices = {key: str(value) for key, value in settings.items() if isinstance(value, str)}
     known = read_command(command, choices=choices)
-    return read_words(command, [f"{_key(command, key, known)}={_text(value)}" for key, value in settings.items()])
+    texts = {key: _values(value) if command == "sweep" else _text(value) for key, value in settings.items()}
+    return read_words(command, [f"{_key(command, key, known)}={text}" for key, text in texts.items()])
 
 
 def _key(command: str, word: str, known: CommandSettings) -> str:
@@ -162,13 +165,22 @@ def _key(command: str, word: str, known: CommandSettings) -> str:
     own = [one for one in ending if one == f"{command}.{key}"] or ending
     if len(own) > 1:
         raise ValueError(f"{word} could be any of {', '.join(own)}: write it with __ for each dot")
-    return own[0] if own else key  # an unknown one is refused where it is composed
+    if not own:
+        words = {one.rpartition(".")[2] for one in known.settings} | set(known.groups)
+        near = " or ".join(difflib.get_close_matches(word, words, n=2))
+        raise ValueError(f"no setting {word!r}" + (f"; did you mean {near}?" if near else f" of nas {command}"))
+    return own[0]
+
+
+def _values(value: object) -> str:
+    """Returns what is typed for a sweep, in which a tuple is several values."""
+    return ",".join(map(_text, value)) if isinstance(value, tuple) else _text(value)
 
 
 def _text(value: object) -> str:
-    """Returns a value as it is typed; that of a tuple, several values of a sweep."""
-    if isinstance(value, tuple):
-        return ",".join(map(_text, value))
+    """Returns a value as it is typed."""
+    if hasattr(value, "tolist"):  # of NumPy or torch
+        return _text(value.tolist())
     if isinstance(value, RunResult):
         return str(value.folder)
     if isinstance(value, Mapping):

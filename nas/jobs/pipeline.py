@@ -92,6 +92,8 @@ def with_baseline(cfg: DictConfig) -> DictConfig:
     if SAME_COST in asked:
         if OmegaConf.select(cfg, "evaluator") is not None:
             raise ValueError(f"baseline={SAME_COST} needs evaluator=shared_weights")
+        if not cfg.search.finalists:
+            raise ValueError(f"baseline={SAME_COST} needs finals: search.finalists must be at least 2")
         changed["random_search"] = True
     return merged(cfg, {"search": changed})
 

@@ -344,6 +344,7 @@ def test_a_pipeline_holds_its_cell_against_random_cells_of_its_size_and_of_equal
     [
         (("baseline=[random]",), "baseline has random_same_size and random_same_cost to choose from, got random"),
         (("evaluator=stand_alone", "baseline=[random_same_cost]"), "needs evaluator=shared_weights"),
+        (("search.finalists=0", "baseline=[random_same_cost]"), "needs finals: search.finalists must be at least 2"),
     ],
 )
 def test_a_baseline_that_cannot_be_is_refused_before_the_search(overrides, said, tmp_path):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import nas
@@ -64,7 +65,8 @@ def test_a_result_shows_itself_in_a_notebook():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"epohcs": 3}, "no setting 'epohcs'"),
+        ({"epohcs": 3}, "no setting 'epohcs'; did you mean epochs"),
+        ({"quite_another": 3}, "no setting 'quite_another' of nas search"),
         ({"data": "digitts"}, "digitts"),
         ({"epochs": 0}, "search.epochs must be greater than 0, got 0"),
         ({"checkpoint_seconds": 1, "lr": 2, "weight": 3}, "weight could be any of controller.entropy.weight, "),
@@ -96,6 +98,19 @@ def test_ctrl_c_stops_a_job_which_then_goes_on(monkeypatch):
     assert signal.getsignal(signal.SIGTERM) == handler
     assert nas.load_run("results/runs/cut").candidates == []
     assert nas.search(**TOY, name="cut").genotype == nas.search(**TOY, name="whole").genotype
+
+
+@pytest.mark.parametrize("models", ["enas", ["enas"], ("enas",)])
+def test_one_model_or_several_and_values_of_numpy_are_taken(models):
+    shape = {"image_shape": np.array([3, 8, 8]), "num_classes": np.int64(10), "latency__batch_sizes": (1, 2)}
+    run = nas.latency(models, repeats=2, name="times", **shape)
+    assert [(row["model"], row["batch_size"]) for row in run.latencies] == [("enas", 1), ("enas", 2)]
+
+
+def test_a_sweeps_wrong_key_is_an_error_before_anything():
+    with pytest.raises(ValueError, match="no setting 'blcks'; did you mean blocks"):
+        nas.sweep(experiment="toy", blcks=(1, 2))
+    assert not Path("results").exists()
 
 
 def test_a_sweep_that_fails_is_an_error():
