@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from nas.compute.device import Runtime
 from nas.compute.environment import environment, environment_differences
 from nas.jobs.building.config import plain
+from nas.jobs.building.extension import extend, longer_keys
 from nas.models.genotype_files import is_genotype_itself, split_reference
 from nas.runs.checkpoints import file_digest, write_json, write_text
 from nas.runs.configs import check_resumable
@@ -49,7 +50,11 @@ def opened_run(cfg: DictConfig, out: Path, *, runtime: Runtime, command: str) ->
         begun = config.exists()
         try:
             if begun:
-                check_resumable(config, plain(cfg, "the config"), fixed=("device",) if command in OF_A_DEVICE else ())
+                new, fixed = plain(cfg, "the config"), ("device",) if command in OF_A_DEVICE else ()
+                longer = longer_keys(config, new, command)
+                check_resumable(config, new, free=longer, fixed=fixed)
+                if longer:
+                    extend(out, cfg, command, keys=longer)
             else:
                 write_text(config, OmegaConf.to_yaml(cfg, resolve=True))
             found = {"job": command, **environment(runtime, seed=cfg.seed), "inputs": _input_digests(cfg)}
