@@ -72,7 +72,7 @@ def _insight(search: Search[Any], candidates: Rows) -> Insight:
     """Returns what the search has learned; of shared weights a reward is of a batch, else of all reward images."""
     evaluator = search.evaluator
     images = evaluator.settings.batch_size if isinstance(evaluator, SharedWeights) else None
-    return find_insight(search.space.decisions, search.scored, candidates, images=images)
+    return find_insight(search.space.decisions, search.scored, candidates, images=images, warned=search.watch.findings)
 
 
 def _write_down(search: Search[Any], candidates: Rows, out: Path, *, merge: str) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nas.searching.diagnostics.insight import _importance, _op_effects, find_insight
+from nas.searching.diagnostics.watch import Finding
 from search_spaces.genotype import Decision
 
 OPS = ("conv", "pool", "identity")
@@ -95,6 +96,14 @@ def test_pure_noise_is_said_to_be_noise():
     assert find_insight(DECISIONS, scored, trained, images=images).advice == []
     assert np.mean(noise) == pytest.approx(1.0, abs=0.1)
     assert alarms <= 4  # decisions and ops are two families at 5 % each
+
+
+def test_a_policy_that_collapsed_is_named_unless_it_began_anew():
+    scored, candidates = search(lambda ops, actions, random: random.normal())
+    for action, named in (("none", True), ("stop", True), ("restart", False)):
+        warned = [Finding(epoch=7, kind="collapsed", message="the policy has collapsed", action=action)]
+        said = find_insight(DECISIONS, scored, candidates, warned=warned).findings.get("collapsed")
+        assert said == ("since epoch 7 the policy has collapsed" if named else None)
 
 
 def test_candidates_of_one_size_are_named():

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.searching.diagnostics.watch import Finding
 from search_spaces.genotype import Decision
 
 LEVEL = 0.05
@@ -54,7 +55,8 @@ class Insight:
         decisions: The most important first; empty if there are too few cells.
         ops: The most harmful first.
         noise: Share of the rewards' variance within epochs that the choice of images makes; None if it is not known.
-        findings: Sentences by kind: `decisions`, `no_signal`, `harmful_op`, `noise`, `one_size`.
+        findings: Sentences by kind: `decisions`, `no_signal`, `harmful_op`, `noise`, `one_size`, and the kinds of the
+            watch over the policy, such as `collapsed`.
         advice: What to do next, a sentence each.
     """
 
@@ -75,6 +77,7 @@ def find_insight(
     candidates: Sequence[Mapping[str, Any]],
     *,
     images: int | None = None,
+    warned: Sequence[Finding] = (),
 ) -> Insight:
     """Returns what a finished search has learned.
 
@@ -83,8 +86,10 @@ def find_insight(
         scored: The rewarded cells: `epoch`, `reward`, `actions` as text, and `accuracy` where images were looked at.
         candidates: The best cells: `parameters` of each, if known.
         images: Reward images that a cell's `accuracy` is of; None where rewards are exact.
+        warned: What the watch over the policy found; a policy that was begun anew does not count.
     """
     findings, advice = _one_size(candidates)
+    findings |= {one.kind: f"since epoch {one.epoch} {one.message}" for one in warned if one.action != "restart"}
     if len(scored) < LEAST_CELLS:
         return Insight(findings=findings, advice=advice)
     actions = np.array([[int(word) for word in row["actions"].split()] for row in scored])
