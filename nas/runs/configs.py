@@ -21,6 +21,7 @@ LATER = {
     "network.affine": True,
     "search.sampling": "strings",
     "search.calibrate": False,
+    "search.common_images": False,
     "search.keep_every": 0,
     "search.scoring_images": None,
     "search.shortlist": "shared",

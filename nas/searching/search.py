@@ -163,7 +163,8 @@ class Search(Generic[EvaluatorT]):
         num_cells = min(settings.controller_samples, settings.queries - len(self.scored))
         for first in range(0, num_cells, settings.samples_per_update):
             draw = self.asking.draw(min(settings.samples_per_update, num_cells - first))
-            rewards = self._evaluate(epoch, draw.samples.actions, seed=derive_seed(self.seed, "reward", epoch, first))
+            images = derive_seed(self.seed, "reward", epoch, 0 if settings.common_images else first)
+            rewards = self._evaluate(epoch, draw.samples.actions, seed=images)
             if epoch >= settings.warmup_epochs:
                 learned = self.asking.observe(draw.samples.actions, rewards)
             draws.append(draw)

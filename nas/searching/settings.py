@@ -54,6 +54,8 @@ class SearchSettings(LoopSettings, TrainingSettings):
         sampling: What is equally likely in the warm-up: strings (each genotype) or classes (each function, see
             search_spaces.classes).
         controller_samples: Cells rewarded an epoch, one batch each.
+        common_images: Whether that is one batch for all cells of an epoch, so that their rewards differ by the cells
+            alone; else each has a batch of its own [ENAS].
         anneal_controller: The controller's learning rate follows the weights'.
         bn: Batch norm when cells are scored on all reward images: recalibrate or batch.
         calibration_batches: Training batches that batch norm is recalibrated on.
@@ -88,6 +90,7 @@ class SearchSettings(LoopSettings, TrainingSettings):
     warmup: BelowOne = 0.33
     sampling: Literal["strings", "classes"] = "strings"
     controller_samples: PositiveInt = 10
+    common_images: bool = False
     anneal_controller: bool = False
     bn: Literal["recalibrate", "batch"] = "recalibrate"
     calibration_batches: PositiveInt = 4
@@ -170,6 +173,7 @@ class QuerySettings(LoopSettings):
     random_search: ClassVar[bool] = False
     finalists: ClassVar[int] = 0
     anneal_controller: ClassVar[bool] = False
+    common_images: ClassVar[bool] = False
     sampling: ClassVar[str] = "strings"
 
     @property

@@ -100,7 +100,7 @@ class SharedWeights:
         return itertools.cycle(grouped) if whole_epoch else iter(grouped)
 
     def evaluate(self, genotypes: Sequence[Genotype], *, seed: int) -> list[Evaluation]:
-        """Rewards each genotype on one batch of reward images, a different one each until they are used up.
+        """Rewards each genotype on one batch of reward images, of its own unless `settings.common_images`.
 
         Raises:
             ValueError: If a reward is not finite.

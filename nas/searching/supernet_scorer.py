@@ -160,6 +160,7 @@ class SupernetScorer:
         max_images: Reward images that a cell is scored on, rounded up to whole batches; None takes all.
         seed: Draws these where not all are taken; None takes the first.
         calibrate: Whether losses are those after calibration; see `calibrated_losses`.
+        common_images: Whether rewards on single batches are all on the same one.
         autocast: Data type of the forward pass; None stays in float32.
         recorder: Records the forward pass of a path that is scored on many batches; a reward is of one batch, and to
             record that would cost as much as it does.
@@ -175,6 +176,7 @@ class SupernetScorer:
     max_images: int | None = None
     seed: int | None = None
     calibrate: bool = False
+    common_images: bool = False
     autocast: torch.dtype | None = None
     recorder: Recorder | None = None
     ranks: Ranks = ALONE
@@ -187,6 +189,8 @@ class SupernetScorer:
     def batch_scores(self, genotypes: Sequence[Genotype], *, seed: int) -> list[Score]:
         """Scores each genotype on one batch of reward images, a different one each until they are used up.
 
+        With `common_images` all are scored on the first batch.
+
         Args:
             genotypes: N of them.
             seed: Shuffles the images.
@@ -197,7 +201,11 @@ class SupernetScorer:
 
         def scored(numbers: Sequence[int]) -> list[Score]:
             batches = enumerate(_endless(self.reward, batch_size=self.reward_batch_size, seed=seed))
-            own = ((genotypes[number], [_of_number(number, batches)]) for number in numbers)
+            if self.common_images:
+                _, batch = next(batches)
+                own = ((genotypes[number], [batch]) for number in numbers)
+            else:
+                own = ((genotypes[number], [_of_number(number, batches)]) for number in numbers)
             with batch_statistics(self.network):
                 return self._evaluate(own)
 

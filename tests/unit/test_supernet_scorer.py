@@ -57,6 +57,13 @@ def test_every_genotype_gets_a_batch_of_its_own_until_they_are_used_up(network):
     assert scores != [score.loss for score in scorer(network).batch_scores(cells, seed=4)]
 
 
+def test_with_common_images_cells_that_are_alike_have_one_score(network):
+    common = scorer(network, common_images=True)
+    scores = common.batch_scores([GENOTYPE, SPACE.decode([0] * 8), GENOTYPE], seed=3)
+    assert scores[0] == scores[2] != scores[1]
+    assert scores[0] == scorer(network).batch_scores([GENOTYPE], seed=3)[0]
+
+
 def test_all_readouts_of_a_spoilt_network_are_finite_and_worst(network):
     (sound,) = scorer(network).read_out([GENOTYPE])
     network.classifier.weight.data.fill_(float("nan"))

@@ -106,6 +106,7 @@ def _shared_weights(
         calibration_batches=settings.calibration_batches,
         max_images=settings.scoring_images,
         calibrate=settings.calibrate,
+        common_images=settings.common_images,
         autocast=runtime.autocast,
         recorder=recorder,
         ranks=runtime.ranks,
