@@ -26,6 +26,7 @@ from nas.runs.checkpoints import load_json, write_csv, write_json
 from nas.runs.console import Column, Table, header, note, progress
 from nas.runs.listing import FINALS_FOLDER
 from nas.runs.seeds import derive_seed, seed_everything
+from nas.searching.accuracy_predictor import predicted_rewards
 from nas.searching.random_cells import evenly_by_size, random_stream
 from nas.searching.search import Search
 from nas.searching.settings import SearchSettings
@@ -47,6 +48,7 @@ from nas.training.settings import RetrainSettings
 from search_spaces.genotype import Genotype
 
 UNTRAINED_IMAGES = 64  # of a batch on which untrained networks are scored
+PREDICTED_TOGETHER = 4  # finalists between two fits of their predictor
 TIMED = 3  # candidates whose steps are timed for a plan
 SHORTLISTS = {
     "shared": "shared reward",
@@ -157,8 +159,6 @@ def run(
         ranks.from_first(lambda: write_json(effort, known))
     rungs = [Rung(*rung) for rung in known["rungs"]]
     _describe(rungs, candidates, data, settings)
-    for number, candidate in enumerate(candidates[: rungs[0].cells]):
-        candidate["label"] = f"candidate-{number}"
     protocol = Protocol(network=plain(cfg.network, "network"), data=data.record, settings=training)
     table = Table(COLUMNS)
     with (
@@ -173,18 +173,48 @@ def run(
             if not entering:
                 note(f"the finals end with the rung of {epochs_text(rungs[number - 1].epochs)}: {reason}")
                 break
-            results = trainer.train(entering, rung=number, epochs=rung.epochs)
-            for entry, result in zip(entering, results, strict=True):
-                for row in trainer.rows[len(trainer.rows) - len(result["rows"]) :]:
-                    tracker.log(row, step=trainer.epochs - rung.epochs + row["epoch"], section="finals")
-                if trainer.rows:
-                    write_csv(out / "finals.csv", trainer.rows)
-                taken = {"epochs": rung.epochs, "seconds": result["seconds"]}
-                table.row({"stand_alone_accuracy": float("nan"), **entry, **taken})
-                bar.advance()
-            entering = [entry for entry in _reordered(entering) if "diverged" not in entry]
+            batches = [entering] if number else first_rung(candidates, rung.cells, settings.predicted_finalists)
+            entered: list[dict[str, Any]] = []
+            for batch in batches:
+                entered += batch
+                results = trainer.train(batch, rung=number, epochs=rung.epochs)
+                for entry, result in zip(batch, results, strict=True):
+                    for row in trainer.rows[len(trainer.rows) - len(result["rows"]) :]:
+                        tracker.log(row, step=trainer.epochs - rung.epochs + row["epoch"], section="finals")
+                    if trainer.rows:
+                        write_csv(out / "finals.csv", trainer.rows)
+                    taken = {"epochs": rung.epochs, "seconds": result["seconds"]}
+                    table.row({"stand_alone_accuracy": float("nan"), **entry, **taken})
+                    bar.advance()
+            entering = [entry for entry in _reordered(entered) if "diverged" not in entry]
     ranks.from_first(lambda: write_json(effort, {**known, "finals_seconds": trainer.seconds}))
     return in_order(candidates)
+
+
+def first_rung(candidates: Sequence[dict[str, Any]], cells: int, share: float) -> Iterator[list[dict[str, Any]]]:
+    """Yields the cells that enter the first rung, labelled: some in their order, then those that are predicted best.
+
+    Each batch is to be trained before the next is asked for, which is predicted from all before it.
+
+    Args:
+        candidates: In the order of the shortlist.
+        cells: How many enter.
+        share: Of them, those that are predicted; two at least are not.
+    """
+    count = max(2, cells - round(share * cells))
+    left, entered = list(candidates), list[dict[str, Any]]()
+    while left and len(entered) < cells:
+        chosen = left[: min(count, cells - len(entered))]
+        trained = [entry for entry in entered if "stand_alone_reward" in entry]
+        if len(trained) > 1:
+            predictions = predicted_rewards(trained, left)
+            best = sorted(range(len(left)), key=lambda place: -predictions[place])
+            chosen = [left[place] for place in best[: min(PREDICTED_TOGETHER, cells - len(entered))]]
+        for number, entry in enumerate(chosen, start=len(entered)):
+            entry["label"] = f"candidate-{number}"
+        entered += chosen
+        left = [entry for entry in left if "label" not in entry]
+        yield chosen
 
 
 def _reordered(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -262,7 +292,9 @@ def _describe(
     length = f"{epochs_text(rungs[0].epochs)} each {where}"
     drawn = sum("drawn" in entry for entry in candidates[: rungs[0].cells])
     total = sum("drawn" not in entry for entry in candidates)
-    first = f"the best {rungs[0].cells - drawn} of {total} candidates by {SHORTLISTS[settings.shortlist]}"
+    guided = rungs[0].cells - max(2, rungs[0].cells - round(settings.predicted_finalists * rungs[0].cells))
+    first = f"the best {rungs[0].cells - drawn - guided} of {total} candidates by {SHORTLISTS[settings.shortlist]}"
+    first += f", {guided} that are predicted best from the trainings before them" if guided else ""
     first += f" and {drawn} drawn ones, {length}" if drawn else f", {length}"
     header(
         "finals",

@@ -28,6 +28,7 @@ LATER = {
     "search.finals_budget": None,
     "search.finals_start": "scratch",
     "search.random_finalists": 0.0,
+    "search.predicted_finalists": 0.0,
     "search.random_search": False,
     "baseline": [],
     "random_search": None,

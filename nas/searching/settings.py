@@ -73,6 +73,8 @@ class SearchSettings(LoopSettings, TrainingSettings):
             allows, at most search.finalists; null: no bound.
         finals_start: Where finalists start from: scratch, or shared, their shared weights.
         random_finalists: Share of the finalists that are drawn uniformly, from all sizes alike, whatever the shortlist.
+        predicted_finalists: Share of the finalists that are chosen, four at a time, by a predictor of what was trained
+            before them: a ridge regression on their ops, paths and shared scores.
         random_search: Let random cells pass through the finals, too, for the core-seconds of search and finals
             together; baseline=[random_same_cost] does.
         shortlist: What chooses the finalists among the candidates: the shared reward; zero_cost, the ranks by
@@ -104,6 +106,7 @@ class SearchSettings(LoopSettings, TrainingSettings):
     finals_budget: Annotated[str, BeforeValidator(checked_budget)] | None = None
     finals_start: Literal["scratch", "shared"] = "scratch"
     random_finalists: Fraction = 0.0
+    predicted_finalists: BelowOne = 0.0
     random_search: bool = False
     finals_workers: PositiveInt | None = None
 
@@ -115,7 +118,10 @@ class SearchSettings(LoopSettings, TrainingSettings):
             raise ValueError("random_search trains from scratch: finals_start must be scratch")
         if self.finalists == 1:
             raise ValueError("finalists must be 0, or at least 2 to choose from, got 1")
-        of_finals = {"finals_budget": None, "finals_start": "scratch", "random_finalists": 0.0, "random_search": False}
+        of_finals = {
+            **{"finals_budget": None, "finals_start": "scratch", "random_search": False},
+            **{"random_finalists": 0.0, "predicted_finalists": 0.0},
+        }
         asked = [name for name, off in of_finals.items() if getattr(self, name) != off]
         if asked and not self.finalists:
             raise ValueError(f"{asked[0]} is of finals, and there are none: finalists must be at least 2")

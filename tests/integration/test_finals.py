@@ -427,6 +427,27 @@ def test_a_part_of_the_finalists_is_drawn_from_all_sizes(tmp_path):
     assert all("shared_accuracy" in entry for entry in trained)
 
 
+def test_predicted_finalists_are_chosen_after_the_others_whatever_the_workers_or_a_kill(tmp_path, monkeypatch):
+    guided = (*HALVING, "search.final_samples=12", "search.finalists=8", "search.predicted_finalists=0.75")
+    whole = searched(tmp_path / "whole", *guided)
+    assert sum("rung" in entry for entry in whole) == 8
+    searched(tmp_path / "two", *guided, "search.finals_workers=2")
+    train = finals.Trainer.train
+
+    def cut(trainer, entries, *, rung, epochs):
+        yield from train(trainer, entries, rung=rung, epochs=epochs)
+        if len(trainer.rows) > 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(finals.Trainer, "train", cut)
+    with pytest.raises(KeyboardInterrupt):
+        searched(tmp_path / "cut", *guided)
+    monkeypatch.undo()
+    searched(tmp_path / "cut", *guided)
+    for name in ("two", "cut"):
+        assert [one for one in compare_runs(tmp_path / "whole", tmp_path / name) if one.difference is not None] == []
+
+
 def test_finalists_may_start_from_the_shared_weights(tmp_path):
     scratch, warm = (searched(tmp_path / start, f"search.finals_start={start}") for start in ("scratch", "shared"))
     by_cell = [dict(zip(cells(entries), entries, strict=True)) for entries in (scratch, warm)]
