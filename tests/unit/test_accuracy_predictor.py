@@ -66,7 +66,7 @@ def test_a_rung_is_filled_with_what_is_predicted_best(share, sizes):
             left = [entry for entry in candidates if "label" not in entry or entry in batch]
             predictions = predicted_rewards(entered, left)
             worst = min(predictions[left.index(entry)] for entry in batch)
-            assert sum(value > worst for value in predictions) == len(batch) - 1
+            assert sum(value > worst for value in predictions) < len(batch)
         for entry in batch:
             entry["stand_alone_reward"] = truth(entry)
         entered += batch
