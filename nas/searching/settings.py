@@ -118,10 +118,7 @@ class SearchSettings(LoopSettings, TrainingSettings):
             raise ValueError("random_search trains from scratch: finals_start must be scratch")
         if self.finalists == 1:
             raise ValueError("finalists must be 0, or at least 2 to choose from, got 1")
-        of_finals = {
-            **{"finals_budget": None, "finals_start": "scratch", "random_search": False},
-            **{"random_finalists": 0.0, "predicted_finalists": 0.0},
-        }
+        of_finals = {"finals_budget": None, "finals_start": "scratch", "random_search": False}
         asked = [name for name, off in of_finals.items() if getattr(self, name) != off]
         if asked and not self.finalists:
             raise ValueError(f"{asked[0]} is of finals, and there are none: finalists must be at least 2")

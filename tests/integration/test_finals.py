@@ -486,13 +486,7 @@ def test_random_search_ends_where_every_cell_diverges(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [
-        ("finals_budget", "10m"),
-        ("random_finalists", 0.5),
-        ("predicted_finalists", 0.5),
-        ("finals_start", "shared"),
-        ("random_search", True),
-    ],
+    [("finals_budget", "10m"), ("finals_start", "shared"), ("random_search", True)],
 )
 def test_a_setting_of_finals_without_finals_is_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} is of finals, and there are none"):
