@@ -30,6 +30,7 @@ def command_help(command: str, words: Words) -> str:
         _line(group.key, " ".join(f"[{name}]" if name == group.chosen else name for name in group.options))
         for group in found.groups.values()
         if len(group.options) > 1 and not group.key.startswith("settings@")
+        if group.key != "reward" or group.chosen is not None  # else it is there for experiments that choose one
     ]
     return "\n".join(
         [
