@@ -46,7 +46,7 @@ class Bayesian:
         *,
         initial: int = 10,
         candidates: int = 200,
-        parents: int = 5,
+        parents: int = 50,
         paths: bool = True,
     ) -> None:
         for name, value, least in (
