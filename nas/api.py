@@ -9,7 +9,7 @@ goes on with the run, if it has a `name`.
 import contextlib
 import difflib
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -111,7 +111,8 @@ def sweep(**settings: Any) -> RunResult:
 
     words = _words("sweep", settings)
     try:
-        start("sweep", words)
+        with _own_hydra():
+            start("sweep", words)
     except SystemExit as stopped:
         if stopped.code == 130:
             raise KeyboardInterrupt from None
@@ -129,7 +130,7 @@ def _run(command: str, settings: Mapping[str, Any]) -> RunResult:
 
     words = _words(command, settings)
     try:
-        with initialize_config_module("conf", version_base="1.3"):
+        with _own_hydra(), initialize_config_module("conf", version_base="1.3"):
             cfg = compose(command, overrides=hydra_overrides(command, words))
     except Exception as error:
         raise ValueError(explain(error, command, words)) from None
@@ -141,6 +142,20 @@ def _run(command: str, settings: Mapping[str, Any]) -> RunResult:
         with contextlib.suppress(ValueError):  # not in the main thread, where no job has changed it
             signal.signal(signal.SIGTERM, before)
     return RunResult(out)
+
+
+@contextlib.contextmanager
+def _own_hydra() -> Iterator[None]:
+    """Puts aside what a notebook has initialised of Hydra, while the context lasts."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.initialize import get_gh_backup, restore_gh_from_backup
+
+    before = get_gh_backup()
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        restore_gh_from_backup(before)
 
 
 def _words(command: str, settings: Mapping[str, Any]) -> Words:

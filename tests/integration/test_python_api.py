@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_module
 
 import nas
 from nas import api
@@ -79,6 +80,13 @@ def test_a_mistake_is_an_error_of_one_line_and_leaves_no_folder(settings, said):
         nas.search(**settings)
     assert len(str(raised.value).splitlines()) <= 3
     assert not list(Path().glob("results/runs/*"))
+
+
+def test_a_notebook_that_uses_hydra_itself_keeps_what_it_initialised():
+    with initialize_config_module("conf", version_base="1.3"):
+        nas.search(**TOY, name="within")
+        nas.sweep(experiment="toy", blocks=(1,), name="swept", search__epochs=1, retrain__epochs=1)
+        assert compose("search", ["search.epochs=7"]).search.epochs == 7
 
 
 def test_no_run_folder_is_said():
