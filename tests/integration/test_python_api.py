@@ -85,7 +85,7 @@ def test_a_mistake_is_an_error_of_one_line_and_leaves_no_folder(settings, said):
 def test_a_notebook_that_uses_hydra_itself_keeps_what_it_initialised():
     with initialize_config_module("conf", version_base="1.3"):
         nas.search(**TOY, name="within")
-        nas.sweep(experiment="toy", blocks=(1,), name="swept", search__epochs=1, retrain__epochs=1)
+        nas.sweep(experiment="toy", blocks=(1, 2), name="swept", search__epochs=1, retrain__epochs=1)
         assert compose("search", ["search.epochs=7"]).search.epochs == 7
 
 
