@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import compose, initialize_config_dir
 
 import nas
 from nas import api
@@ -82,11 +82,12 @@ def test_a_mistake_is_an_error_of_one_line_and_leaves_no_folder(settings, said):
     assert not list(Path().glob("results/runs/*"))
 
 
-def test_a_notebook_that_uses_hydra_itself_keeps_what_it_initialised():
-    with initialize_config_module("conf", version_base="1.3"):
+def test_a_notebook_that_uses_hydra_itself_keeps_what_it_initialised(tmp_path):
+    (tmp_path / "mine.yaml").write_text("answer: 1\n")
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
         nas.search(**TOY, name="within")
         nas.sweep(experiment="toy", blocks=(1, 2), name="swept", search__epochs=1, retrain__epochs=1)
-        assert compose("search", ["search.epochs=7"]).search.epochs == 7
+        assert compose("mine", ["answer=7"]).answer == 7
 
 
 def test_no_run_folder_is_said():
