@@ -31,8 +31,7 @@ TRACEBACKS = "NAS_TRACEBACKS"
 WITHOUT_RUN_FOLDER = ("show", "report", "table", "runs", "sweep")
 TRACKED = ("search", "retrain", "pipeline", "latency", "predictor")
 """Jobs that log their metrics."""
-BUDGETED = ("search", "retrain", "pipeline")
-"""Jobs that plan by a budget, from the moment when they are started."""
+BUDGETED = ("search", "retrain", "pipeline")  # they plan by a budget, from the moment when they are started
 
 
 class MistakeError(Exception):

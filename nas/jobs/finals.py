@@ -20,9 +20,9 @@ from nas.compute.device import Runtime, busy_cores
 from nas.compute.distributed.ranks import Ranks
 from nas.compute.worker_pool import WorkerPool, num_processes
 from nas.data.named import ImageData
-from nas.jobs.budget import Plan, epoch_seconds
+from nas.jobs.budget import Plan
 from nas.jobs.building.config import plain
-from nas.jobs.building.derived_models import training_pool
+from nas.jobs.building.derived_models import epoch_seconds, training_pool
 from nas.jobs.score import UNTRAINED_IMAGES, untrained_scores
 from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import load_json, write_csv, write_json
@@ -187,6 +187,7 @@ def run(
                 taken = {"epochs": rung.epochs, "seconds": result["seconds"]}
                 table.row({"stand_alone_accuracy": float("nan"), **entry, **taken})
                 bar.advance()
+                time_plan.keep()
             entering = [entry for entry in _reordered(entering) if "diverged" not in entry]
     ranks.from_first(lambda: write_json(effort, {**known, "finals_seconds": trainer.seconds}))
     return in_order(candidates)
@@ -235,8 +236,7 @@ def planned(
     if not math.isinf(seconds):
         by_size = sorted(candidates[:most], key=lambda entry: float(entry.get("parameters", 0)))
         timed = [by_size[round(place * (most - 1) / (TIMED - 1))] for place in range(TIMED)]
-        mean = statistics.fmean(_epoch_seconds(entry, cfg, training, data, runtime) for entry in timed)
-        each = float(search.evaluator.ranks.from_first(lambda: mean))
+        each = statistics.fmean(_epoch_seconds(entry, cfg, training, data, runtime) for entry in timed)
         budget_epochs = min(budget_epochs, seconds * workers / each)
     try:
         rungs = largest_plan(most, settings.rungs, budget=budget_epochs)

@@ -45,7 +45,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None, started: 
     cfg = with_baseline(cfg)
     settings = _checked_settings(cfg)
     runtime = build_runtime(cfg)
-    plan = make_plan(cfg, out, runtime, measure=lambda: pipeline_parts(cfg, out, runtime), started=started)
+    plan = make_plan(cfg, out, runtime, lambda: pipeline_parts(cfg, out, runtime), started=started)
     found = search.run(cfg, out, tracker=tracker, time_plan=plan)
     joined = plan.config(_with_genotype(cfg, out))
     metrics = retrain.run(joined, out, tracker=tracker, time_plan=plan)

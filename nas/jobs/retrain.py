@@ -1,6 +1,8 @@
 """Retrain: train derived models from a found cell, next to random ones at the same budget, and measure them."""
 
+import itertools
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from nas.compute.device import Runtime
 from nas.compute.distributed.ranks import Ranks
 from nas.data.named import ImageData
-from nas.jobs.budget import Part, Plan, epoch_seconds, make_plan
+from nas.jobs.budget import Part, Plan, make_plan
 from nas.jobs.building.config import build
-from nas.jobs.building.derived_models import derived_network_config, derived_sizes, initial_network
+from nas.jobs.building.derived_models import derived_network_config, derived_sizes, epoch_seconds, initial_network
 from nas.jobs.building.parts import (
     build_data,
     build_runtime,
@@ -96,9 +98,13 @@ def run(
 
     if time_plan is None:
         least = 1 / settings.epochs
-        time_plan = make_plan(cfg, out, runtime, measure=lambda: {"retrain": Part(seconds(), least)}, started=started)
+        time_plan = make_plan(cfg, out, runtime, lambda: {"retrain": Part(seconds(), least)}, started=started)
         settings = build(time_plan.config(cfg).retrain, "retrain")
-    settings = replace(settings, **time_plan.decide("retrain", lambda: time_plan.cut("retrain", settings, seconds)))
+    cut = partial(time_plan.cut, "retrain", settings, seconds)
+    settings = replace(settings, **time_plan.decide("retrain", cut))
+    if time_plan.file is not None:  # in turns, so that those that are trained when the time is up can be compared
+        turns = itertools.zip_longest(members[: len(settings.seeds)], members[len(settings.seeds) :])
+        members = [member for turn in turns for member in turn if member is not None]
     members = members[: time_plan.decided.get("trainings", len(members))]
     _describe(members, settings, data, runtime, out)
 
@@ -108,11 +114,10 @@ def run(
     with progress("retraining", total=len(members) * settings.epochs) as bar:
         for number, member in enumerate(members):
             checkpoint = out / "members" / f"{member.name}.pt"
-            begun = ranks.from_first(checkpoint.exists)
-            if number and not begun and time_plan.left("retrain") < sum(row["seconds"] for row in rows) / number:
-                note(
-                    f"the time is up: {time_plan.decide('trainings', lambda: len(results))} of {len(members)} trainings"
-                )
+            each = sum(row["seconds"] for row in rows) / max(1, number)
+            if number and not ranks.from_first(checkpoint.exists) and time_plan.left("retrain") < each:
+                ended = time_plan.decide("trainings", partial(len, results))
+                note(f"the retraining ends after {ended} of {len(members)} trainings: the time is up")
                 break
             network = runtime.place(initial_network(member, network_cfg, data, settings, ranks=ranks))
 
@@ -120,6 +125,7 @@ def run(
                 tracker.log(row, step=offset + row["epoch"], section="retrain")
                 table.row(row)
                 bar.advance()
+                time_plan.keep()
 
             member_rows = train_member(
                 member,

@@ -74,7 +74,7 @@ def run(
     ranks = runtime.ranks
     tracker = tracker or FilesOnly()
     if time_plan is None:
-        time_plan = make_plan(cfg, out, runtime, measure=lambda: search_parts(cfg, out, runtime), started=started)
+        time_plan = make_plan(cfg, out, runtime, lambda: search_parts(cfg, out, runtime), started=started)
     cfg = time_plan.config(cfg)
     search, costs = build_search(cfg, runtime, out=out)
     if search.settings.finalists:
@@ -99,10 +99,10 @@ def _run_epochs(search: Search[Any], cfg: DictConfig, out: Path, *, tracker: Tra
         dashboard("searching", search.rows, total=settings.epochs, best=search.best_cell, merge=merge_name(cfg)) as bar,
         Saves(out / "checkpoint.pt", search.state_dict, seconds=settings.checkpoint_seconds, ranks=ranks) as saves,
     ):
-        ended = search.finished or _time_is_up(search, time_plan)
+        ended = _ended(search, time_plan)
         while not ended:
             row = search.epoch()
-            ended = search.finished or _time_is_up(search, time_plan)
+            ended = _ended(search, time_plan)
             tracker.log(row, step=int(row["epoch"]), section="search")
             if len(search.rows) % every == 0 or ended:
                 write_csv(out / "search.csv", search.rows)
@@ -114,15 +114,13 @@ def _run_epochs(search: Search[Any], cfg: DictConfig, out: Path, *, tracker: Tra
             saves.reached(last=ended)
 
 
-def _time_is_up(search: Search[Any], time_plan: Plan) -> bool:
-    """Whether the search ends before its last epoch, since another one would take more than its share of the budget."""
+def _ended(search: Search[Any], time_plan: Plan) -> bool:
+    """Whether a search is finished, or another epoch would take more time than its share of the budget."""
     done = len(search.rows)
-    if "search epochs" not in time_plan.decided:
-        left = time_plan.left("search")
-        if not done or left >= search.rows[-1].get("seconds", 0.0):
-            return False
-        note(f"the search ends after {done} of {search.settings.epochs} epochs: its share of the time is spent")
-    return done >= time_plan.decide("search epochs", lambda: done)
+    if done and not search.finished and time_plan.left("search") < search.rows[-1].get("seconds", 0.0):
+        ended = time_plan.decide("search epochs", lambda: done)
+        note(f"the search ends after {ended} of {search.settings.epochs} epochs: its share of the time is spent")
+    return search.finished or done >= time_plan.decided.get("search epochs", done + 1)
 
 
 def _describe(search: Search[Any], cfg: DictConfig, out: Path, runtime: Runtime, *, reward: str) -> None:

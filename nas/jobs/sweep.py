@@ -5,7 +5,9 @@ folder, and from the folders alone the summary is made.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,8 +31,11 @@ from nas.reporting.sweeps.summary import read_members
 from nas.runs.checkpoints import load_json
 from nas.runs.configs import may_change
 from nas.runs.console import header, result, shown
+from nas.runs.listing import PLAN_FILE, read_json
+from nas.searching.successive_halving import parse_time
 
 ROOT = Path("results/sweeps")
+REPORT_SECONDS = 10  # of the start and the end of a sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +47,25 @@ class Plan:
         arguments: The arguments that Hydra gets.
         members: Every combination; empty where a sweeper other than Hydra's own chooses them as it goes.
         launcher: Hydra's launcher of the members.
+        budget: Seconds of the whole sweep, if there is one.
+        side_by_side: Members that are known to run at a time.
     """
 
     folder: Path
     arguments: tuple[str, ...]
     members: tuple[Member, ...]
     launcher: str
+    budget: float | None
+    side_by_side: int
+
+    def share(self) -> list[str]:
+        """Returns the override that gives each member that is left to run its part of the budget, if there is one."""
+        left = [one for one in self.members if member_state(self.folder / one.name) != "finished"]
+        if self.budget is None or not left:
+            return []
+        plans = [read_json(self.folder / one.name / PLAN_FILE) or {} for one in self.members]
+        seconds = self.budget - REPORT_SECONDS - sum(plan.get("spent", 0.0) for plan in plans) / self.side_by_side
+        return [f"budget={max(1.0, seconds / math.ceil(len(left) / self.side_by_side)):.0f}s"]
 
 
 def start(arguments: Sequence[str], *, launch: Callable[[Sequence[str]], None]) -> int:
@@ -69,7 +87,7 @@ def start(arguments: Sequence[str], *, launch: Callable[[Sequence[str]], None]) 
     code = 0
     if not plan.members or any(member_state(plan.folder / member.name) != "finished" for member in plan.members):
         try:
-            launch(plan.arguments)
+            launch((*plan.arguments, *plan.share()))
         except SystemExit as stopped:
             code = stopped.code if isinstance(stopped.code, int) else 1
             if code not in (0, 1) or not read_members(plan.folder):  # interrupted, or a mistake before any member
@@ -96,6 +114,9 @@ def make_plan(arguments: Sequence[str]) -> Plan:
     task = {key: found for key, found in values.items() if not is_of_hydra(key)}
     fixed = {key: found[0] for key, found in task.items() if key not in several}
     swept = {key: found for key, found in task.items() if key in several}
+    budget = values.get("budget", ["null"])
+    if "budget" in several or (budget != ["null"] and chosen_otherwise):
+        raise ValueError("budget is the time of the whole sweep: it takes one value, and members that are known before")
     if not swept and not chosen_otherwise:
         raise ValueError("nothing is swept; give a key several values, such as search_space.blocks=2,3,4")
     combinations = [] if chosen_otherwise else itertools.product(*swept.values())
@@ -110,7 +131,17 @@ def make_plan(arguments: Sequence[str]) -> Plan:
         ),
         members=tuple(Member(swept=dict(zip(swept, one, strict=True)), fixed=fixed) for one in combinations),
         launcher=values.get("hydra/launcher", ["basic"])[0],
+        budget=None if budget == ["null"] else parse_time(budget[0].strip("'\"")),
+        side_by_side=_side_by_side(values),
     )
+
+
+def _side_by_side(values: Mapping[str, Sequence[str]]) -> int:
+    """Returns how many members run at a time, as far as the command says; 1 where that is the launcher's business."""
+    if values.get("hydra/launcher") != ["parallel"]:
+        return 1
+    jobs = int(values.get("hydra.launcher.n_jobs", ["2"])[0])
+    return jobs if jobs > 0 else os.cpu_count() or 1
 
 
 def run(cfg: DictConfig, out: Path, *, pipeline: Callable[[DictConfig, Path], Any]) -> float | None:

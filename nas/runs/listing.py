@@ -23,8 +23,7 @@ FAILED_FILE = "failed.json"
 PORTION_FILE = "portion.json"
 DONE_FILE = "digests.json"
 """What every job writes last, whatever it is."""
-PLAN_FILE = "plan.json"
-"""The plan of a run with a budget of time."""
+PLAN_FILE = "plan.json"  # of a run with a budget of time
 FINALS_FOLDER = ".finals"
 """Of a search, while its finals last: hidden, as NAME/finals may be another run."""
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast, and not everywhere
@@ -159,9 +158,7 @@ def progress_of(folder: Path) -> str:
     Of a ranking, or of its portion, it is trainings: `rank 5/24`.
     """
     config = read_config(folder)  # takes longer than all else, and finished runs do without
-    plan = read_json(folder / PLAN_FILE)
-    again = {f"retrain.{key}": value for key, value in (_at(plan, "decided", "retrain") or {}).items()}
-    for key, value in {**(_at(plan, "lengths") or {}), **again}.items():
+    for key, value in (_at(read_json(folder / PLAN_FILE), "lengths") or {}).items():
         group, _, name = key.partition(".")
         config[group] = {**config.get(group, {}), name: value}
     if "rank" in config:

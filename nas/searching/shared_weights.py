@@ -2,7 +2,6 @@
 
 import itertools
 import statistics
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,6 @@ import torch
 from nas.compute.distributed.ranks import Ranks
 from nas.costs.counting import Cost, cost_fields
 from nas.data.named import ImageData
-from nas.data.splits import Batches
 from nas.runs.console import progress
 from nas.runs.seeds import derive_seed
 from nas.searching.evaluators import Evaluation, Propose, RewardFunction, finite_reward
@@ -67,46 +65,33 @@ class SharedWeights:
         """What is known of the images."""
         return self.data.record
 
-    def train(self, epoch: int, propose: Propose) -> dict[str, float]:
+    def train(self, epoch: int, propose: Propose, *, steps: int | None = None) -> dict[str, float]:
         """Trains the shared weights for an epoch: of one proposed cell, or of another one for every batch.
+
+        Args:
+            epoch: Its number, from 0.
+            propose: Proposes cells.
+            steps: Ends the epoch after so many, where they are only timed.
 
         Returns:
             `learning_rate`, `loss`, and `train_accuracy` in [0, 1].
         """
-        settings, num_batches = self.settings, self._batches_per_epoch
-        paths = self._paths(epoch, num_batches, propose)
-        score = self.trainer.train_epoch(self._batches(epoch), paths, epoch=epoch, num_batches=num_batches)
+        settings, train = self.settings, self.data.train
+        num_batches = train.num_batches(settings.batch_size, drop_last=True)
+        batches = train.batches(
+            settings.batch_size,
+            seed=derive_seed(self.seed, "train", epoch),
+            augmentation=replace(self.data.augmentation, cutout=settings.cutout),
+            drop_last=True,
+            share=self.ranks.share,
+        )
+        paths = self._paths(epoch, num_batches if steps is None else steps, propose)
+        score = self.trainer.train_epoch(itertools.islice(batches, steps), paths, epoch=epoch, num_batches=num_batches)
         if settings.keep_every and (epoch + 1) % settings.keep_every == 0:
             weights = self.trainer.network.state_dict()
             self.copies.append({name: value.to("cpu", copy=True) for name, value in weights.items()})
         learning_rate = self.trainer.learning_rate(epoch)
         return {"learning_rate": learning_rate, "loss": score.loss, "train_accuracy": score.accuracy}
-
-    def epoch_seconds(self, propose: Propose, steps: int = 6) -> float:
-        """Returns how long an epoch of training takes, from the time of a few steps, which train the weights."""
-        steps = min(steps, self._batches_per_epoch)
-        for _ in range(2):  # the first warms up
-            started = time.perf_counter()
-            self.trainer.train_epoch(
-                itertools.islice(self._batches(0), steps),
-                self._paths(0, steps, propose),
-                epoch=0,
-                num_batches=self._batches_per_epoch,
-            )
-        return (time.perf_counter() - started) * self._batches_per_epoch / steps
-
-    @property
-    def _batches_per_epoch(self) -> int:
-        return self.data.train.num_batches(self.settings.batch_size, drop_last=True)
-
-    def _batches(self, epoch: int) -> Batches:
-        return self.data.train.batches(
-            self.settings.batch_size,
-            seed=derive_seed(self.seed, "train", epoch),
-            augmentation=replace(self.data.augmentation, cutout=self.settings.cutout),
-            drop_last=True,
-            share=self.ranks.share,
-        )
 
     def _paths(self, epoch: int, num_batches: int, propose: Propose) -> Iterator[Cells]:
         """The cells whose weights an epoch trains, one per batch, or one per batch and rank."""
