@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import monotonic as clock
-from typing import Any, NamedTuple
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -36,13 +36,7 @@ MARGIN = 0.9  # share of the time that shortened parts are planned to take
 FIXED = {"figures": 4.0, "latency": 12.0}  # seconds of what is never shorter; with the latency, report, start and end
 TIMED_STEPS = 6  # of the shared weights
 COUNTED_CELLS = 40  # that are drawn for each random one of the found cell's size
-
-
-class Part(NamedTuple):
-    """A part of a job: its seconds as it was asked for, and the share of them below which it cannot be shortened."""
-
-    seconds: float
-    least: float = 1.0
+Part = tuple[float, float]  # seconds of a part as it was asked for; the share of them below which it is never shortened
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,7 +100,8 @@ class Plan:
         needed = seconds()
         found = shorter(asdict(settings), 1 if needed <= left else MARGIN * max(0.0, left) / needed)
         self.lengths |= {f"{part}.{key}": value for key, value in found.items()}
-        note(f"{part}: {needed:.0f} s, and {left:.0f} s are left{_said(found, asdict(settings))}")
+        said = "".join(f", {part}.{key}={value:g}" for key, value in found.items())
+        note(f"{part}: {needed:.0f} s, and {left:.0f} s are left{said}")
         return found
 
     def config(self, cfg: DictConfig) -> DictConfig:
@@ -148,19 +143,22 @@ def make_plan(
         return made
     measured = measure()
     parts, elapsed = ranks.from_first(lambda: measured), made.elapsed
-    total = elapsed + sum(part.seconds for part in parts.values())
+    total = elapsed + sum(seconds for seconds, _ in parts.values())
     begun = ranks.from_first(lambda: (out / "checkpoint.pt").exists() or (out / "members").exists())
     factor = 1.0 if begun or total <= budget else factor_for([*parts.values()], MARGIN * budget - elapsed)
-    changed = {name: shorter(cfg[name], factor) for name in ("search", "retrain") if name in parts}
-    made.lengths = {f"{group}.{key}": new for group, several in changed.items() for key, new in several.items()}
-    made.parts = {name: part.seconds * max(part.least, factor) for name, part in parts.items()}
+    groups = [name for name in ("search", "retrain") if name in parts]
+    made.lengths = {f"{group}.{key}": new for group in groups for key, new in shorter(cfg[group], factor).items()}
+    made.parts = {name: seconds * max(least, factor) for name, (seconds, least) in parts.items()}
     planned = elapsed + sum(made.parts.values())
-    fields = {
-        "time": f"{planned:.0f} s of {given} are planned; as asked it would take {total:.0f} s",
-        "parts": ", ".join(f"{name} {seconds:.0f} s" for name, seconds in made.parts.items()),
-        "lengths": "".join(f"{name}{_said(several, cfg[name])} " for name, several in changed.items()),
-    }
-    header("budget", {**fields, "plan": shown(file)})
+    header(
+        "budget",
+        {
+            "time": f"{planned:.0f} s of {given} are planned; as asked it would take {total:.0f} s",
+            "parts": ", ".join(f"{name} {seconds:.0f} s" for name, seconds in made.parts.items()),
+            "lengths": " ".join(f"{key}={value:g}" for key, value in made.lengths.items()) or "as asked",
+            "plan": shown(file),
+        },
+    )
     if planned > budget:
         note(f"warning: no plan is so short as budget={given}")
     made.keep()
@@ -170,7 +168,7 @@ def make_plan(
 def factor_for(parts: Sequence[Part], seconds: float) -> float:
     """Returns the largest factor, in steps of 1 %, by which parts fit some seconds together; 0 if there is none."""
     factors = (percent / 100 for percent in range(100, 0, -1))
-    return next((one for one in factors if sum(part.seconds * max(part.least, one) for part in parts) <= seconds), 0.0)
+    return next((one for one in factors if sum(asked * max(least, one) for asked, least in parts) <= seconds), 0.0)
 
 
 def shorter(settings: Mapping[str, Any], factor: float) -> dict[str, Any]:
@@ -191,25 +189,18 @@ def shorter(settings: Mapping[str, Any], factor: float) -> dict[str, Any]:
     return {key: new for key, new in changed.items() if settings.get(key) and new < settings[key]}
 
 
-def _said(changed: Mapping[str, Any], before: Mapping[str, Any]) -> str:
-    """Returns the lengths that changed, such as `: 10 of 15 epochs`, or nothing."""
-    names = {"epochs": "epochs", "queries": "queries", "final_samples": "candidates"}
-    several = [f"{changed[key]} of {before[key]} {name}" for key, name in names.items() if key in changed]
-    return f": {', '.join(several)}" if several else ""
-
-
 def search_parts(cfg: DictConfig, out: Path, runtime: Runtime) -> dict[str, Part]:
     """Measures the parts of a search, on one of its own that is thrown away."""
     search, _ = build_search(cfg, runtime, out=out)
     if search.evaluator.is_instant:
-        return {"figures": Part(FIXED["figures"])}
+        return {"figures": (FIXED["figures"], 1.0)}
     if not search.evaluator.is_exact:
         return _shared_parts(search, cfg, runtime)
     training, queries = search.evaluator.protocol.settings, search.settings.queries
     derived, data = derived_network_config(cfg, training), finals_data(build_data(cfg, runtime))
     each = epoch_seconds(_drawn(search.space, cfg), derived, training, data, runtime, threads=1)
     seconds = queries * training.epochs * each / search.evaluator.pool.workers
-    return {"search": Part(seconds, 1 / queries), "figures": Part(FIXED["figures"])}
+    return {"search": (seconds, 1 / queries), "figures": (FIXED["figures"], 1.0)}
 
 
 def _shared_parts(search: Search[Any], cfg: DictConfig, runtime: Runtime) -> dict[str, Part]:
@@ -228,20 +219,20 @@ def _shared_parts(search: Search[Any], cfg: DictConfig, runtime: Runtime) -> dic
         listed += _timed(lambda: untrained_scores(cfg, next(cells), images, data.kind, runtime))
     epoch = batches * step + settings.controller_samples * rewarded
     parts = {
-        "search": Part(settings.epochs * epoch, 1 / settings.epochs),
-        "scoring": Part(settings.final_samples * listed, min(1, 2 / settings.final_samples)),
+        "search": (settings.epochs * epoch, 1 / settings.epochs),
+        "scoring": (settings.final_samples * listed, min(1.0, 2 / settings.final_samples)),
     }
     if settings.finalists:
         wanted = settings.finals_workers if runtime.ranks.alone else 1
         workers = num_processes(settings.finalists, workers=wanted, device=runtime.device.type)
         each = epoch_seconds(drawn, cfg, finals_settings(settings), data, runtime, threads=1)
         whole, least = (cost(plan(count, settings.rungs)) for count in (settings.finalists, 2))
-        parts["finals"] = Part(whole * each / workers, least / whole)
+        parts["finals"] = (whole * each / workers, least / whole)
     if settings.random_search:  # for the same core-seconds
-        parts["random_search"] = Part(sum(part.seconds for part in parts.values()), parts["finals"].least)
+        parts["random_search"] = (sum(seconds for seconds, _ in parts.values()), parts["finals"][1])
     counted = COUNTED_CELLS * _timed(lambda: evaluator.costs["parameters"](next(cells)))
     sized = scored + (0.0 if settings.random_parameters is None else counted)
-    return {**parts, "figures": Part(FIXED["figures"] + settings.random_cells * sized)}
+    return {**parts, "figures": (FIXED["figures"] + settings.random_cells * sized, 1.0)}
 
 
 def pipeline_parts(cfg: DictConfig, out: Path, runtime: Runtime) -> dict[str, Part]:
@@ -252,8 +243,8 @@ def pipeline_parts(cfg: DictConfig, out: Path, runtime: Runtime) -> dict[str, Pa
     each = epoch_seconds(drawn, derived_network_config(cfg, settings), settings, data, runtime)
     trainings = (2 if "random_search" in parts else 1) * len(settings.seeds)
     trainings += sum(len(settings.seeds_of_random(cell)) for cell in range(cfg.search.random_cells))
-    retrain = Part(trainings * settings.epochs * each, 1 / settings.epochs)
-    return {**parts, "retrain": retrain, "latency": Part(FIXED["latency"])}
+    retrain = (trainings * settings.epochs * each, 1 / settings.epochs)
+    return {**parts, "retrain": retrain, "latency": (FIXED["latency"], 1.0)}
 
 
 def _drawn(space: Any, cfg: DictConfig) -> list[Any]:

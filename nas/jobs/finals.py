@@ -240,9 +240,12 @@ def planned(
         budget_epochs = min(budget_epochs, seconds * workers / each)
     try:
         rungs = largest_plan(most, settings.rungs, budget=budget_epochs)
-    except ValueError as error:  # the search is done, and not to be lost for that
-        note(f"warning: {error}; those two are trained, as far as the time allows")
+    except ValueError:  # the search is done, and not to be lost for that
         rungs = plan(2, settings.rungs)
+        note(
+            f"warning: {budget_epochs:.3g} epochs fit into the time, and the finals of two cells take {cost(rungs)}; "
+            "those two are trained, as far as the time allows"
+        )
     return {"rungs": [[rung.cells, rung.epochs] for rung in rungs], "epoch_seconds": each}
 
 

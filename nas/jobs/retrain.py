@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from nas.compute.device import Runtime
 from nas.compute.distributed.ranks import Ranks
 from nas.data.named import ImageData
-from nas.jobs.budget import Part, Plan, make_plan
+from nas.jobs.budget import Plan, make_plan
 from nas.jobs.building.config import build
 from nas.jobs.building.derived_models import derived_network_config, derived_sizes, epoch_seconds, initial_network
 from nas.jobs.building.parts import (
@@ -98,11 +98,11 @@ def run(
 
     if time_plan is None:
         least = 1 / settings.epochs
-        time_plan = make_plan(cfg, out, runtime, lambda: {"retrain": Part(seconds(), least)}, started=started)
+        time_plan = make_plan(cfg, out, runtime, lambda: {"retrain": (seconds(), least)}, started=started)
         settings = build(time_plan.config(cfg).retrain, "retrain")
     cut = partial(time_plan.cut, "retrain", settings, seconds)
     settings = replace(settings, **time_plan.decide("retrain", cut))
-    if time_plan.file is not None:  # in turns, so that those that are trained when the time is up can be compared
+    if time_plan.lengths:  # in turns, so that those that are trained when the time is up can be compared
         turns = itertools.zip_longest(members[: len(settings.seeds)], members[len(settings.seeds) :])
         members = [member for turn in turns for member in turn if member is not None]
     members = members[: time_plan.decided.get("trainings", len(members))]
@@ -114,7 +114,7 @@ def run(
     with progress("retraining", total=len(members) * settings.epochs) as bar:
         for number, member in enumerate(members):
             checkpoint = out / "members" / f"{member.name}.pt"
-            each = sum(row["seconds"] for row in rows) / max(1, number)
+            each = ranks.from_first(partial(sum, [row["seconds"] for row in rows])) / max(1, number)
             if number and not ranks.from_first(checkpoint.exists) and time_plan.left("retrain") < each:
                 ended = time_plan.decide("trainings", partial(len, results))
                 note(f"the retraining ends after {ended} of {len(members)} trainings: the time is up")

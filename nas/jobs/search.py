@@ -117,7 +117,8 @@ def _run_epochs(search: Search[Any], cfg: DictConfig, out: Path, *, tracker: Tra
 def _ended(search: Search[Any], time_plan: Plan) -> bool:
     """Whether a search is finished, or another epoch would take more time than its share of the budget."""
     done = len(search.rows)
-    if done and not search.finished and time_plan.left("search") < search.rows[-1].get("seconds", 0.0):
+    last = search.evaluator.ranks.from_first(lambda: search.rows[-1].get("seconds", 0.0) if done else 0.0)
+    if done and not search.finished and time_plan.left("search") < last:
         ended = time_plan.decide("search epochs", lambda: done)
         note(f"the search ends after {ended} of {search.settings.epochs} epochs: its share of the time is spent")
     return search.finished or done >= time_plan.decided.get("search epochs", done + 1)

@@ -6,8 +6,7 @@ folder, and from the folders alone the summary is made.
 
 import itertools
 import math
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -114,7 +113,7 @@ def make_plan(arguments: Sequence[str]) -> Plan:
     task = {key: found for key, found in values.items() if not is_of_hydra(key)}
     fixed = {key: found[0] for key, found in task.items() if key not in several}
     swept = {key: found for key, found in task.items() if key in several}
-    budget = values.get("budget", ["null"])
+    budget, launcher = values.get("budget", ["null"]), values.get("hydra/launcher", ["basic"])[0]
     if "budget" in several or (budget != ["null"] and chosen_otherwise):
         raise ValueError("budget is the time of the whole sweep: it takes one value, and members that are known before")
     if not swept and not chosen_otherwise:
@@ -130,18 +129,10 @@ def make_plan(arguments: Sequence[str]) -> Plan:
             common_keys(list(fixed)),
         ),
         members=tuple(Member(swept=dict(zip(swept, one, strict=True)), fixed=fixed) for one in combinations),
-        launcher=values.get("hydra/launcher", ["basic"])[0],
+        launcher=launcher,
         budget=None if budget == ["null"] else parse_time(budget[0].strip("'\"")),
-        side_by_side=_side_by_side(values),
+        side_by_side=max(1, int(values.get("hydra.launcher.n_jobs", ["2"])[0])) if launcher == "parallel" else 1,
     )
-
-
-def _side_by_side(values: Mapping[str, Sequence[str]]) -> int:
-    """Returns how many members run at a time, as far as the command says; 1 where that is the launcher's business."""
-    if values.get("hydra/launcher") != ["parallel"]:
-        return 1
-    jobs = int(values.get("hydra.launcher.n_jobs", ["2"])[0])
-    return jobs if jobs > 0 else os.cpu_count() or 1
 
 
 def run(cfg: DictConfig, out: Path, *, pipeline: Callable[[DictConfig, Path], Any]) -> float | None:
