@@ -102,6 +102,7 @@ class Plan:
         self.lengths |= {f"{part}.{key}": value for key, value in found.items()}
         said = "".join(f", {part}.{key}={value:g}" for key, value in found.items())
         note(f"{part}: {needed:.0f} s, and {left:.0f} s are left{said}")
+        self.keep()
         return found
 
     def config(self, cfg: DictConfig) -> DictConfig:

@@ -6,7 +6,6 @@ Beside them, if asked for, random cells that pass through the same rungs for the
 import itertools
 import math
 import shutil
-import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -230,13 +229,14 @@ def planned(
     """
     settings = search.evaluator.settings
     most = min(settings.finalists, len(candidates))
-    seconds = min(_seconds(settings), within)
+    seconds = max(0.0, min(_seconds(settings), within))
     own = None if settings.finals_budget is None else parse_budget(settings.finals_budget).epochs
     budget_epochs, each = math.inf if own is None else own, None
     if not math.isinf(seconds):
         by_size = sorted(candidates[:most], key=lambda entry: float(entry.get("parameters", 0)))
         timed = [by_size[round(place * (most - 1) / (TIMED - 1))] for place in range(TIMED)]
-        each = statistics.fmean(_epoch_seconds(entry, cfg, training, data, runtime) for entry in timed)
+        genotypes = [Genotype.from_dict(entry["genotype"]) for entry in timed]
+        each = epoch_seconds(genotypes, cfg, training, data, runtime, threads=1)  # as in the pool
         budget_epochs = min(budget_epochs, seconds * workers / each)
     try:
         rungs = largest_plan(most, settings.rungs, budget=budget_epochs)
@@ -247,13 +247,6 @@ def planned(
             "those two are trained, as far as the time allows"
         )
     return {"rungs": [[rung.cells, rung.epochs] for rung in rungs], "epoch_seconds": each}
-
-
-def _epoch_seconds(
-    entry: dict[str, Any], cfg: DictConfig, settings: RetrainSettings, data: ImageData, runtime: Runtime
-) -> float:
-    """Returns the seconds that an epoch of a cell's training takes, on one thread as in the pool."""
-    return epoch_seconds([Genotype.from_dict(entry["genotype"])], cfg, settings, data, runtime, threads=1)
 
 
 def epochs_text(count: int) -> str:

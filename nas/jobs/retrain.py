@@ -100,8 +100,8 @@ def run(
         least = 1 / settings.epochs
         time_plan = make_plan(cfg, out, runtime, lambda: {"retrain": (seconds(), least)}, started=started)
         settings = build(time_plan.config(cfg).retrain, "retrain")
-    cut = partial(time_plan.cut, "retrain", settings, seconds)
-    settings = replace(settings, **time_plan.decide("retrain", cut))
+    if not ranks.from_first((out / "members").exists):  # what is begun keeps its length
+        settings = replace(settings, **time_plan.cut("retrain", settings, seconds))
     if time_plan.lengths:  # in turns, so that those that are trained when the time is up can be compared
         turns = itertools.zip_longest(members[: len(settings.seeds)], members[len(settings.seeds) :])
         members = [member for turn in turns for member in turn if member is not None]

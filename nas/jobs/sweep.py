@@ -62,7 +62,7 @@ class Plan:
         left = [one for one in self.members if member_state(self.folder / one.name) != "finished"]
         if self.budget is None or not left:
             return []
-        plans = [read_json(self.folder / one.name / PLAN_FILE) or {} for one in self.members]
+        plans = [read_json(self.folder / one.name / PLAN_FILE) or {} for one in self.members if one not in left]
         seconds = self.budget - REPORT_SECONDS - sum(plan.get("spent", 0.0) for plan in plans) / self.side_by_side
         return [f"budget={max(1.0, seconds / math.ceil(len(left) / self.side_by_side)):.0f}s"]
 
