@@ -15,6 +15,7 @@ from nas.jobs.building.config import build, chosen_names, plain
 from nas.models.exporting.settings import FORMATS
 from nas.runs.old_names import current_key
 from nas.runs.trust import target_modules
+from nas.searching.successive_halving import parse_time
 from nas.studies.demonstrations import TASKS
 from search_spaces.published import published_names
 
@@ -90,6 +91,8 @@ def check(command: str, cfg: DictConfig, words: Words) -> None:
         FileNotFoundError: If a file or folder is not there.
     """
     _check_values(command, cfg, words)
+    if (budget := OmegaConf.select(cfg, "budget")) is not None:
+        parse_time(budget)
     _check_required(command, cfg)
     check_files(cfg, words)
     _check_settings(command, cfg)

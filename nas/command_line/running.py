@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from functools import partial
@@ -30,6 +31,7 @@ TRACEBACKS = "NAS_TRACEBACKS"
 WITHOUT_RUN_FOLDER = ("show", "report", "table", "runs", "sweep")
 TRACKED = ("search", "retrain", "pipeline", "latency", "predictor")
 """Jobs that log their metrics."""
+BUDGETED = ("search", "retrain", "pipeline")  # they plan by a budget, from the moment when they are started
 
 
 class MistakeError(Exception):
@@ -137,6 +139,7 @@ def _leave_out_weights(cfg: DictConfig, words: Words) -> None:
 
 
 def _run_job(command: str, cfg: DictConfig, out: Path) -> Any:
+    started = time.monotonic()
     import_extensions(cfg)
     job = importlib.import_module(f"nas.jobs.{command}")
     if command == "sweep":
@@ -161,7 +164,8 @@ def _run_job(command: str, cfg: DictConfig, out: Path) -> Any:
         tracker.start(plain(cfg, "the config"), out=out)
         summary: dict[str, Any] | None = None
         try:
-            summary = job.run(cfg, out, tracker=tracker) if command in TRACKED else job.run(cfg, out)
+            given = {"tracker": tracker} if command in TRACKED else {}
+            summary = job.run(cfg, out, **given, **({"started": started} if command in BUDGETED else {}))
         finally:
             tracker.finish(summary or {}, completed=summary is not None)
         return summary

@@ -2,6 +2,7 @@
 
 Modules:
     bench: The speed at which this machine searches and retrains, and how far that is from what it could reach.
+    budget: The plan of a run that is to end in time, made from measured steps, and what is decided by the clock.
     building/: From the composed config to objects; nothing else sees Hydra.
     compare: Several controllers in one table, over many seeds, under the same budget.
     export: A trained model written for use elsewhere, checked to compute the same, with a model card.

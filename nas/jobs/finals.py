@@ -4,23 +4,25 @@ Beside them, if asked for, random cells that pass through the same rungs for the
 """
 
 import itertools
+import math
 import shutil
-import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from nas.compute.device import Runtime, busy_cores, threads_set
+from nas.compute.device import Runtime, busy_cores
 from nas.compute.distributed.ranks import Ranks
 from nas.compute.worker_pool import WorkerPool, num_processes
 from nas.data.named import ImageData
+from nas.jobs.budget import Plan
 from nas.jobs.building.config import plain
-from nas.jobs.building.derived_models import initial_network, training_pool
-from nas.jobs.score import untrained_scores
+from nas.jobs.building.derived_models import epoch_seconds, training_pool
+from nas.jobs.score import UNTRAINED_IMAGES, untrained_scores
 from nas.reporting.trackers import Tracker
 from nas.runs.checkpoints import load_json, write_csv, write_json
 from nas.runs.console import Column, Table, header, note, progress
@@ -43,11 +45,9 @@ from nas.searching.stand_alone import (
 )
 from nas.searching.successive_halving import Rung, cost, fitting, in_order, largest_plan, parse_budget, plan
 from nas.searching.zero_cost import log_rank_sum
-from nas.training.member import Member, MemberTraining
 from nas.training.settings import RetrainSettings
 from search_spaces.genotype import Genotype
 
-UNTRAINED_IMAGES = 64  # of a batch on which untrained networks are scored
 PREDICTED_TOGETHER = 4  # finalists between two fits of their predictor
 TIMED = 3  # candidates whose steps are timed for a plan
 SHORTLISTS = {
@@ -119,7 +119,7 @@ class Trainer:
 
 
 def run(
-    search: Search[SharedWeights], cfg: DictConfig, out: Path, runtime: Runtime, *, tracker: Tracker
+    search: Search[SharedWeights], cfg: DictConfig, out: Path, runtime: Runtime, *, tracker: Tracker, time_plan: Plan
 ) -> list[dict[str, Any]]:
     """Trains the finalists, several side by side, or resumes those not done; writes their epochs to `finals.csv`.
 
@@ -154,8 +154,10 @@ def run(
     workers = num_processes(min(settings.finalists, len(candidates)), workers=wanted, device=runtime.device.type)
     known = ranks.from_first(lambda: load_json(effort, cure=cure))
     if "rungs" not in known:
-        rungs, each = planned(candidates, search, cfg, training, data, runtime, workers=workers)
-        known |= {"rungs": [[rung.cells, rung.epochs] for rung in rungs], "epoch_seconds": each}
+        seconds = time_plan.left("finals")
+        known |= time_plan.decide(
+            "finals", lambda: planned(candidates, search, cfg, training, data, runtime, workers=workers, within=seconds)
+        )
         ranks.from_first(lambda: write_json(effort, known))
     rungs = [Rung(*rung) for rung in known["rungs"]]
     _describe(rungs, candidates, data, settings)
@@ -169,7 +171,9 @@ def run(
         entering = candidates[: rungs[0].cells]
         for number, rung in enumerate(rungs):
             reason = "the time for them is up" if entering else "all finalists diverged"
-            entering = entering[: _allowed(rungs, number, trainer, settings.finals_budget, workers=workers)]
+            seconds = min(_seconds(settings) - trainer.seconds / workers, time_plan.left("finals"))
+            allowed = partial(_allowed, rungs, number, trainer, seconds, workers=workers)
+            entering = entering[: time_plan.decide(f"cells of rung {number}", allowed)]
             if not entering:
                 note(f"the finals end with the rung of {epochs_text(rungs[number - 1].epochs)}: {reason}")
                 break
@@ -186,6 +190,7 @@ def run(
                     taken = {"epochs": rung.epochs, "seconds": result["seconds"]}
                     table.row({"stand_alone_accuracy": float("nan"), **entry, **taken})
                     bar.advance()
+                    time_plan.keep()
             entering = [entry for entry in _reordered(entered) if "diverged" not in entry]
     ranks.from_first(lambda: write_json(effort, {**known, "finals_seconds": trainer.seconds}))
     return in_order(candidates)
@@ -223,13 +228,17 @@ def _reordered(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [by_label[entry["label"]] for entry in in_order(entries)]
 
 
-def _allowed(rungs: Sequence[Rung], number: int, trainer: Trainer, budget: str | None, *, workers: int) -> int:
+def _seconds(settings: SearchSettings) -> float:
+    """Returns the time that finals may take by a budget of their own; infinite without one."""
+    own = None if settings.finals_budget is None else parse_budget(settings.finals_budget).seconds
+    return math.inf if own is None else own
+
+
+def _allowed(rungs: Sequence[Rung], number: int, trainer: Trainer, seconds: float, *, workers: int) -> int:
     """Returns how many cells enter a rung: those that were planned, fewer where the time left would not do."""
-    seconds = None if budget is None else parse_budget(budget).seconds
-    if seconds is None or number == 0:
+    if math.isinf(seconds) or number == 0:
         return rungs[number].cells
-    left = seconds - trainer.seconds / workers
-    return fitting(rungs[number], seconds=left / (len(rungs) - number), each=trainer.each, workers=workers)
+    return fitting(rungs[number], seconds=seconds / (len(rungs) - number), each=trainer.each, workers=workers)
 
 
 def planned(
@@ -241,42 +250,33 @@ def planned(
     runtime: Runtime,
     *,
     workers: int,
-) -> tuple[list[Rung], float | None]:
-    """Plans the rungs: as many cells as the budget allows, where there is one, and two at least.
+    within: float,
+) -> dict[str, Any]:
+    """Plans the rungs: as many cells as the budget and the seconds `within` allow, and two at least.
 
     Returns:
-        The rungs, and the seconds of an epoch if they were measured for it.
+        `rungs`, cells and epochs of each, and `epoch_seconds`, of an epoch if they were measured for it.
     """
     settings = search.evaluator.settings
     most = min(settings.finalists, len(candidates))
-    if settings.finals_budget is None:
-        return plan(most, settings.rungs), None
-    budget = parse_budget(settings.finals_budget)
-    each = None
-    if budget.epochs is None:
-        assert budget.seconds is not None
+    seconds = max(0.0, min(_seconds(settings), within))
+    own = None if settings.finals_budget is None else parse_budget(settings.finals_budget).epochs
+    budget_epochs, each = math.inf if own is None else own, None
+    if not math.isinf(seconds):
         by_size = sorted(candidates[:most], key=lambda entry: float(entry.get("parameters", 0)))
         timed = [by_size[round(place * (most - 1) / (TIMED - 1))] for place in range(TIMED)]
-        with threads_set(1 if runtime.device.type == "cpu" else None):  # as in the pool
-            mean = statistics.fmean(_epoch_seconds(entry, cfg, training, data, runtime) for entry in timed)
-        each = float(search.evaluator.ranks.from_first(lambda: mean))
-        budget_epochs = budget.seconds * workers / each
-    else:
-        budget_epochs = budget.epochs
+        genotypes = [Genotype.from_dict(entry["genotype"]) for entry in timed]
+        each = epoch_seconds(genotypes, cfg, training, data, runtime, threads=1)  # as in the pool
+        budget_epochs = min(budget_epochs, seconds * workers / each)
     try:
-        return largest_plan(most, settings.rungs, budget=budget_epochs), each
-    except ValueError as error:  # the search is done, and not to be lost for that
-        note(f"warning: {error}; those two are trained, as far as the time allows")
-        return plan(2, settings.rungs), each
-
-
-def _epoch_seconds(
-    entry: dict[str, Any], cfg: DictConfig, settings: RetrainSettings, data: ImageData, runtime: Runtime
-) -> float:
-    """Returns the seconds that an epoch of a cell's training takes, from the time of some steps."""
-    member = Member(label="timed", seed=0, genotype=Genotype.from_dict(entry["genotype"]))
-    network = runtime.place(initial_network(member, cfg, data, settings, ranks=runtime.ranks))
-    return MemberTraining(member=member, network=network, data=data, settings=settings, runtime=runtime).epoch_seconds()
+        rungs = largest_plan(most, settings.rungs, budget=budget_epochs)
+    except ValueError:  # the search is done, and not to be lost for that
+        rungs = plan(2, settings.rungs)
+        note(
+            f"warning: {budget_epochs:.3g} epochs fit into the time, and the finals of two cells take {cost(rungs)}; "
+            "those two are trained, as far as the time allows"
+        )
+    return {"rungs": [[rung.cells, rung.epochs] for rung in rungs], "epoch_seconds": each}
 
 
 def epochs_text(count: int) -> str:
@@ -358,7 +358,9 @@ def _trained(pool: WorkerPool[Training], trainings: Sequence[Training], ranks: R
         shown += len(ready)
 
 
-def random_search(search: Search[SharedWeights], cfg: DictConfig, out: Path, runtime: Runtime) -> list[dict[str, Any]]:
+def random_search(
+    search: Search[SharedWeights], cfg: DictConfig, out: Path, runtime: Runtime, *, time_plan: Plan
+) -> list[dict[str, Any]]:
     """Lets random cells pass through the rungs of the finals for the core-seconds of search, scoring and finals.
 
     Every rung gets the same share of them: new cells enter the first, and the best of a rung the next, until its time
@@ -373,6 +375,7 @@ def random_search(search: Search[SharedWeights], cfg: DictConfig, out: Path, run
     data, training = finals_data(search.evaluator.data), finals_settings(settings)
     protocol = Protocol(network=plain(cfg.network, "network"), data=data.record, settings=training)
     workers = num_processes(2**20, workers=settings.finals_workers if ranks.alone else 1, device=runtime.device.type)
+    total = time_plan.decide("random_search", lambda: min(total, workers * time_plan.left("random_search")))
     header("random cells through the same finals", {"core-seconds": f"{total:.1f}, as search and finals"})
     entries: list[dict[str, Any]] = []
     with training_pool(cfg, training, data, runtime, workers=workers) as pool:

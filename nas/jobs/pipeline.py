@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from nas.compute.distributed.joining import leave
 from nas.data.image_data import ImageKind
 from nas.jobs import latency, retrain, search
+from nas.jobs.budget import make_plan, pipeline_parts
 from nas.jobs.building.config import build, merged
 from nas.jobs.building.derived_models import derived_network_config, search_state
 from nas.jobs.building.parts import build_network, build_runtime
@@ -24,8 +25,14 @@ TOLERANCE = 0.05
 ANY_IMAGES = ImageKind((3, 1024, 1024), 2)  # large enough for every network, where only settings are checked
 
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:
+def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None, started: float | None = None) -> dict[str, Any]:
     """Runs the three jobs one after the other; one that is done is not done again.
+
+    Args:
+        cfg: Config of the job.
+        out: The run folder.
+        tracker: Logs metrics.
+        started: When the job began, by the clock of the budget; None: now.
 
     Returns:
         What the jobs returned, by name.
@@ -37,10 +44,12 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     tracker = tracker or FilesOnly()
     cfg = with_baseline(cfg)
     settings = _checked_settings(cfg)
-    found = search.run(cfg, out, tracker=tracker)
-    joined = _with_genotype(cfg, out)
-    metrics = retrain.run(joined, out, tracker=tracker)
-    first = build_runtime(cfg).ranks.first
+    runtime = build_runtime(cfg)
+    plan = make_plan(cfg, out, runtime, lambda: pipeline_parts(cfg, out, runtime), started=started)
+    found = search.run(cfg, out, tracker=tracker, time_plan=plan)
+    joined = plan.config(_with_genotype(cfg, out))
+    metrics = retrain.run(joined, out, tracker=tracker, time_plan=plan)
+    first = runtime.ranks.first
     leave()  # what follows is not done by several
     if not first:
         return {"search": found, "retrain": metrics}

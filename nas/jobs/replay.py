@@ -11,10 +11,11 @@ from nas.jobs.building.config import import_extensions, plain, recorded_config
 from nas.jobs.building.parts import build_runtime
 from nas.jobs.building.run_folder import opened_run, write_report
 from nas.models.genotype_files import split_reference
+from nas.runs.checkpoints import write_json
 from nas.runs.comparison import FileComparison, compare_runs
 from nas.runs.configs import PLACES
 from nas.runs.console import header, note, result, shown, without_next
-from nas.runs.listing import DONE_FILE, read_json
+from nas.runs.listing import DONE_FILE, PLAN_FILE, read_json
 
 REPEATABLE = ("search", "retrain", "pipeline")
 """Jobs whose results follow from config, data and seed; the others measure times."""
@@ -48,6 +49,8 @@ def run(cfg: DictConfig, out: Path) -> dict[str, Any]:
         {"run": shown(source), "job": command, "in": shown(again), "environment": "; ".join(differences) or "the same"},
     )
     with opened_run(repeated, again, runtime=runtime, command=command), without_next():
+        if (plan := read_json(source / PLAN_FILE)) is not None:  # what it decided by the clock is repeated
+            write_json(again / PLAN_FILE, {**plan, "seconds": None})
         importlib.import_module(f"nas.jobs.{command}").run(repeated, again)
     compared = compare_runs(source, again)
     report = {

@@ -1,6 +1,8 @@
 """Retrain: train derived models from a found cell, next to random ones at the same budget, and measure them."""
 
-from dataclasses import asdict
+import itertools
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from nas.compute.device import Runtime
 from nas.compute.distributed.ranks import Ranks
 from nas.data.named import ImageData
+from nas.jobs.budget import Plan, make_plan
 from nas.jobs.building.config import build
-from nas.jobs.building.derived_models import derived_network_config, derived_sizes, initial_network
+from nas.jobs.building.derived_models import derived_network_config, derived_sizes, epoch_seconds, initial_network
 from nas.jobs.building.parts import (
     build_data,
     build_runtime,
@@ -51,8 +54,22 @@ HARDENING = {
 """By name in `metrics.json`, the key of the row of the epoch before which learned mixers were hardened."""
 
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:
+def run(
+    cfg: DictConfig,
+    out: Path,
+    *,
+    tracker: Tracker | None = None,
+    started: float | None = None,
+    time_plan: Plan | None = None,
+) -> dict[str, Any]:
     """Trains every member, or resumes those not done, in the run folder `out`.
+
+    Args:
+        cfg: Config of the job.
+        out: The run folder.
+        tracker: Logs metrics.
+        started: When the job began, by the clock of the budget; None: now.
+        time_plan: Of a job that the retraining is a part of.
 
     Returns:
         What `metrics.json` holds: accuracies with their spread, and the comparison with random cells.
@@ -74,6 +91,21 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
         ranks.from_first(lambda: _keep_genotype(genotype, out, merge=merge_name(cfg)))
     # Before training, since a cell that does not fit the network shows here.
     sizes = {member.label: measure_size(network_cfg, member.genotype, data.kind) for member in members}
+
+    def seconds() -> float:
+        cells = [member.genotype for member in members]
+        return len(members) * settings.epochs * epoch_seconds(cells, network_cfg, settings, data, runtime)
+
+    if time_plan is None:
+        least = 1 / settings.epochs
+        time_plan = make_plan(cfg, out, runtime, lambda: {"retrain": (seconds(), least)}, started=started)
+        settings = build(time_plan.config(cfg).retrain, "retrain")
+    if not ranks.from_first((out / "members").exists):  # what is begun keeps its length
+        settings = replace(settings, **time_plan.cut("retrain", settings, seconds))
+    if time_plan.lengths:  # in turns, so that those that are trained when the time is up can be compared
+        turns = itertools.zip_longest(members[: len(settings.seeds)], members[len(settings.seeds) :])
+        members = [member for turn in turns for member in turn if member is not None]
+    members = members[: time_plan.decided.get("trainings", len(members))]
     _describe(members, settings, data, runtime, out)
 
     rows: list[dict[str, Any]] = []
@@ -81,12 +113,19 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     table = Table(COLUMNS)
     with progress("retraining", total=len(members) * settings.epochs) as bar:
         for number, member in enumerate(members):
+            checkpoint = out / "members" / f"{member.name}.pt"
+            each = ranks.from_first(partial(sum, [row["seconds"] for row in rows])) / max(1, number)
+            if number and not ranks.from_first(checkpoint.exists) and time_plan.left("retrain") < each:
+                ended = time_plan.decide("trainings", partial(len, results))
+                note(f"the retraining ends after {ended} of {len(members)} trainings: the time is up")
+                break
             network = runtime.place(initial_network(member, network_cfg, data, settings, ranks=ranks))
 
             def on_epoch(row: dict[str, Any], offset: int = number * settings.epochs) -> None:
                 tracker.log(row, step=offset + row["epoch"], section="retrain")
                 table.row(row)
                 bar.advance()
+                time_plan.keep()
 
             member_rows = train_member(
                 member,
@@ -94,7 +133,7 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
                 data=data,
                 settings=settings,
                 runtime=runtime,
-                checkpoint=out / "members" / f"{member.name}.pt",
+                checkpoint=checkpoint,
                 on_epoch=on_epoch,
             )
             bar.reach((number + 1) * settings.epochs)

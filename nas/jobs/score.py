@@ -27,6 +27,7 @@ from search_spaces.genotype import Genotype, json_line
 from search_spaces.space import WeightSharingSpace
 
 SCORES = "scores.csv"
+UNTRAINED_IMAGES = 64  # of the batch on which a search scores untrained networks
 COLUMNS = (
     Column("number", "cell", "d"),
     Column("parameters", "parameters", ",d"),

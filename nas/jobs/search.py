@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from controllers.largest_first import LargestFirst
 from nas.compute.device import Runtime
+from nas.jobs.budget import Plan, make_plan, search_parts
 from nas.jobs.building.parts import build_runtime, described_ranks, merge_name
 from nas.jobs.building.run_folder import keep_data
 from nas.jobs.building.search_parts import build_search
@@ -45,8 +46,22 @@ DONE = {"restart": "; the controller begins anew", "stop": "; the search ends he
 """By action of the guard, what follows from a finding."""
 
 
-def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[str, Any]:
+def run(
+    cfg: DictConfig,
+    out: Path,
+    *,
+    tracker: Tracker | None = None,
+    started: float | None = None,
+    time_plan: Plan | None = None,
+) -> dict[str, Any]:
     """Searches, or resumes the search, in the run folder `out`.
+
+    Args:
+        cfg: Config of the job.
+        out: The run folder.
+        tracker: Logs metrics.
+        started: When the job began, by the clock of the budget; None: now.
+        time_plan: Of a job that the search is a part of.
 
     Returns:
         The best candidate: its genotype, score and reward, and its costs; of a table also its key and its report.
@@ -58,6 +73,9 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     runtime = build_runtime(cfg)
     ranks = runtime.ranks
     tracker = tracker or FilesOnly()
+    if time_plan is None:
+        time_plan = make_plan(cfg, out, runtime, lambda: search_parts(cfg, out, runtime), started=started)
+    cfg = time_plan.config(cfg)
     search, costs = build_search(cfg, runtime, out=out)
     if search.settings.finalists:
         check_accuracy_reward(search.evaluator.reward, search.space)
@@ -68,11 +86,11 @@ def run(cfg: DictConfig, out: Path, *, tracker: Tracker | None = None) -> dict[s
     _describe(search, cfg, out, runtime, reward=costs.described())
     costs.write(out)
     with search.evaluator.pool if isinstance(search.evaluator, StandAlone) else contextlib.nullcontext():
-        _run_epochs(search, cfg, out, tracker=tracker)
-        return conclude(search, cfg, out, runtime, costs=costs, tracker=tracker)
+        _run_epochs(search, cfg, out, tracker=tracker, time_plan=time_plan)
+        return conclude(search, cfg, out, runtime, costs=costs, tracker=tracker, time_plan=time_plan)
 
 
-def _run_epochs(search: Search[Any], cfg: DictConfig, out: Path, *, tracker: Tracker) -> None:
+def _run_epochs(search: Search[Any], cfg: DictConfig, out: Path, *, tracker: Tracker, time_plan: Plan) -> None:
     """Runs the epochs that are left, and logs, shows and saves each."""
     settings, ranks = search.settings, search.evaluator.ranks
     every = max(1, settings.epochs // ROWS_OF_A_TABLE_SEARCH) if search.evaluator.is_instant else 1
@@ -81,17 +99,29 @@ def _run_epochs(search: Search[Any], cfg: DictConfig, out: Path, *, tracker: Tra
         dashboard("searching", search.rows, total=settings.epochs, best=search.best_cell, merge=merge_name(cfg)) as bar,
         Saves(out / "checkpoint.pt", search.state_dict, seconds=settings.checkpoint_seconds, ranks=ranks) as saves,
     ):
-        while not search.finished:
+        ended = _ended(search, time_plan)
+        while not ended:
             row = search.epoch()
+            ended = _ended(search, time_plan)
             tracker.log(row, step=int(row["epoch"]), section="search")
-            if len(search.rows) % every == 0 or search.finished:
+            if len(search.rows) % every == 0 or ended:
                 write_csv(out / "search.csv", search.rows)
                 write_csv(out / "scored.csv", search.scored)
                 table = table or Table([one for one in COLUMNS if one.key in row or one.key not in NOT_ALWAYS])
                 table.row(row)
             _report_watch(search.watch, out, tracker=tracker)
             bar.advance()
-            saves.reached(last=search.finished)
+            saves.reached(last=ended)
+
+
+def _ended(search: Search[Any], time_plan: Plan) -> bool:
+    """Whether a search is finished, or another epoch would take more time than its share of the budget."""
+    done = len(search.rows)
+    last = search.evaluator.ranks.from_first(lambda: search.rows[-1].get("seconds", 0.0) if done else 0.0)
+    if done and not search.finished and time_plan.left("search") < last:
+        ended = time_plan.decide("search epochs", lambda: done)
+        note(f"the search ends after {ended} of {search.settings.epochs} epochs: its share of the time is spent")
+    return search.finished or done >= time_plan.decided.get("search epochs", done + 1)
 
 
 def _describe(search: Search[Any], cfg: DictConfig, out: Path, runtime: Runtime, *, reward: str) -> None:

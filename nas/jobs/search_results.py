@@ -14,6 +14,7 @@ from nas.compute.distributed.ranks import Ranks
 from nas.costs.pareto import Point, hypervolume, nondominated
 from nas.costs.settings import FIELDS
 from nas.jobs import finals
+from nas.jobs.budget import Plan
 from nas.jobs.building.costs import SearchCosts
 from nas.jobs.building.parts import command_line, merge_name
 from nas.reporting.cells.drawing import genotype_svg
@@ -41,7 +42,14 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def conclude(
-    search: Search[Any], cfg: DictConfig, out: Path, runtime: Runtime, *, costs: SearchCosts, tracker: Tracker
+    search: Search[Any],
+    cfg: DictConfig,
+    out: Path,
+    runtime: Runtime,
+    *,
+    costs: SearchCosts,
+    tracker: Tracker,
+    time_plan: Plan,
 ) -> dict[str, Any]:
     """Derives the best cells and writes them down, unless that is done; prints and returns the best."""
     ranks: Ranks = search.evaluator.ranks
@@ -50,11 +58,11 @@ def conclude(
         write_csv(out / "scored.csv", search.scored)
         settings = search.settings
         if settings.finalists:
-            candidates = finals.run(search, cfg, out, runtime, tracker=tracker)
+            candidates = finals.run(search, cfg, out, runtime, tracker=tracker, time_plan=time_plan)
         else:
             candidates = search.candidates()
         if settings.random_search:
-            opponents = finals.random_search(search, cfg, out, runtime)
+            opponents = finals.random_search(search, cfg, out, runtime, time_plan=time_plan)
             ranks.from_first(lambda: write_json(out / RANDOM_SEARCH, opponents))
         random_cells = search.random_cells(parameters=candidates[0].get("parameters", 0))
         if ranks.first:

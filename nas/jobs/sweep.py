@@ -5,6 +5,7 @@ folder, and from the folders alone the summary is made.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,8 +30,11 @@ from nas.reporting.sweeps.summary import read_members
 from nas.runs.checkpoints import load_json
 from nas.runs.configs import may_change
 from nas.runs.console import header, result, shown
+from nas.runs.listing import PLAN_FILE, read_json
+from nas.searching.successive_halving import parse_time
 
 ROOT = Path("results/sweeps")
+REPORT_SECONDS = 10  # of the start and the end of a sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +46,25 @@ class Plan:
         arguments: The arguments that Hydra gets.
         members: Every combination; empty where a sweeper other than Hydra's own chooses them as it goes.
         launcher: Hydra's launcher of the members.
+        budget: Seconds of the whole sweep, if there is one.
+        side_by_side: Members that are known to run at a time.
     """
 
     folder: Path
     arguments: tuple[str, ...]
     members: tuple[Member, ...]
     launcher: str
+    budget: float | None
+    side_by_side: int
+
+    def share(self) -> list[str]:
+        """Returns the override that gives each member that is left to run its part of the budget, if there is one."""
+        left = [one for one in self.members if member_state(self.folder / one.name) != "finished"]
+        if self.budget is None or not left:
+            return []
+        plans = [read_json(self.folder / one.name / PLAN_FILE) or {} for one in self.members if one not in left]
+        seconds = self.budget - REPORT_SECONDS - sum(plan.get("spent", 0.0) for plan in plans) / self.side_by_side
+        return [f"budget={max(1.0, seconds / math.ceil(len(left) / self.side_by_side)):.0f}s"]
 
 
 def start(arguments: Sequence[str], *, launch: Callable[[Sequence[str]], None]) -> int:
@@ -69,7 +86,7 @@ def start(arguments: Sequence[str], *, launch: Callable[[Sequence[str]], None]) 
     code = 0
     if not plan.members or any(member_state(plan.folder / member.name) != "finished" for member in plan.members):
         try:
-            launch(plan.arguments)
+            launch((*plan.arguments, *plan.share()))
         except SystemExit as stopped:
             code = stopped.code if isinstance(stopped.code, int) else 1
             if code not in (0, 1) or not read_members(plan.folder):  # interrupted, or a mistake before any member
@@ -96,6 +113,9 @@ def make_plan(arguments: Sequence[str]) -> Plan:
     task = {key: found for key, found in values.items() if not is_of_hydra(key)}
     fixed = {key: found[0] for key, found in task.items() if key not in several}
     swept = {key: found for key, found in task.items() if key in several}
+    budget, launcher = values.get("budget", ["null"]), values.get("hydra/launcher", ["basic"])[0]
+    if "budget" in several or (budget != ["null"] and chosen_otherwise):
+        raise ValueError("budget is the time of the whole sweep: it takes one value, and members that are known before")
     if not swept and not chosen_otherwise:
         raise ValueError("nothing is swept; give a key several values, such as search_space.blocks=2,3,4")
     combinations = [] if chosen_otherwise else itertools.product(*swept.values())
@@ -109,7 +129,9 @@ def make_plan(arguments: Sequence[str]) -> Plan:
             common_keys(list(fixed)),
         ),
         members=tuple(Member(swept=dict(zip(swept, one, strict=True)), fixed=fixed) for one in combinations),
-        launcher=values.get("hydra/launcher", ["basic"])[0],
+        launcher=launcher,
+        budget=None if budget == ["null"] else parse_time(budget[0].strip("'\"")),
+        side_by_side=max(1, int(values.get("hydra.launcher.n_jobs", ["2"])[0])) if launcher == "parallel" else 1,
     )
 
 

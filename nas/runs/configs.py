@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nas.runs.old_names import with_current_names
 
-FREE_TO_CHANGE = ("name", "logger", "runtime", "distributed", "imports", "objective")
+FREE_TO_CHANGE = ("name", "logger", "runtime", "distributed", "imports", "objective", "budget")
 """Top-level keys in which a resumed run may differ from the one it continues."""
 PLACES = ("device", "data.root", "data.path", "data.download", "table.path")
 """Keys that say where a machine has what a run needs, and may differ as well: the data are known by their digest."""

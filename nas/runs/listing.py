@@ -23,6 +23,7 @@ FAILED_FILE = "failed.json"
 PORTION_FILE = "portion.json"
 DONE_FILE = "digests.json"
 """What every job writes last, whatever it is."""
+PLAN_FILE = "plan.json"  # of a run with a budget of time
 FINALS_FOLDER = ".finals"
 """Of a search, while its finals last: hidden, as NAME/finals may be another run."""
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast, and not everywhere
@@ -157,6 +158,9 @@ def progress_of(folder: Path) -> str:
     Of a ranking, or of its portion, it is trainings: `rank 5/24`.
     """
     config = read_config(folder)  # takes longer than all else, and finished runs do without
+    for key, value in (_at(read_json(folder / PLAN_FILE), "lengths") or {}).items():
+        group, _, name = key.partition(".")
+        config[group] = {**config.get(group, {}), name: value}
     if "rank" in config:
         trainings = _count(config, "rank", "architectures") * _count(config, "rank", "seeds")
         own = range(_count(config, "rank", "portion"), trainings, max(1, _count(config, "rank", "portions")))

@@ -65,8 +65,13 @@ class SharedWeights:
         """What is known of the images."""
         return self.data.record
 
-    def train(self, epoch: int, propose: Propose) -> dict[str, float]:
+    def train(self, epoch: int, propose: Propose, *, steps: int | None = None) -> dict[str, float]:
         """Trains the shared weights for an epoch: of one proposed cell, or of another one for every batch.
+
+        Args:
+            epoch: Its number, from 0.
+            propose: Proposes cells.
+            steps: Ends the epoch after so many, where they are only timed.
 
         Returns:
             `learning_rate`, `loss`, and `train_accuracy` in [0, 1].
@@ -80,8 +85,8 @@ class SharedWeights:
             drop_last=True,
             share=self.ranks.share,
         )
-        paths = self._paths(epoch, num_batches, propose)
-        score = self.trainer.train_epoch(batches, paths, epoch=epoch, num_batches=num_batches)
+        paths = self._paths(epoch, num_batches if steps is None else steps, propose)
+        score = self.trainer.train_epoch(itertools.islice(batches, steps), paths, epoch=epoch, num_batches=num_batches)
         if settings.keep_every and (epoch + 1) % settings.keep_every == 0:
             weights = self.trainer.network.state_dict()
             self.copies.append({name: value.to("cpu", copy=True) for name, value in weights.items()})

@@ -82,6 +82,14 @@ def parse_budget(text: str) -> Budget:
     return Budget(amount, None) if match[2] not in SECONDS else Budget(None, amount * SECONDS[match[2]])
 
 
+def parse_time(text: object) -> float:
+    """Reads a time such as `90s`, `10m`, `1.5h` as seconds; raises ValueError for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", str(text).strip())
+    if match is None or not float(match[1]):
+        raise ValueError(f"budget must be a time such as 90s, 10m or 1.5h, got {text!r}")
+    return float(match[1]) * SECONDS[match[2]]
+
+
 def checked_budget(text: object) -> object:
     """Returns the text of a budget, or None; raises ValueError as `parse_budget`."""
     if text is not None:

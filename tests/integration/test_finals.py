@@ -389,7 +389,7 @@ def test_a_budget_of_epochs_takes_fewer_finalists(tmp_path):
 
 
 def test_a_budget_of_time_is_planned_from_measured_steps_and_kept(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("nas.jobs.finals._epoch_seconds", lambda *args: 2.0)
+    monkeypatch.setattr("nas.jobs.finals.epoch_seconds", lambda *args, **more: 2.0)
     entries = searched(tmp_path, *HALVING, "search.finals_budget=14s")  # 7 epochs of 2 seconds
     assert json.loads((tmp_path / "effort.json").read_text())["rungs"] == [[3, 1], [2, 2]]
     assert sum("rung" in entry for entry in entries) == 3
@@ -397,14 +397,14 @@ def test_a_budget_of_time_is_planned_from_measured_steps_and_kept(tmp_path, monk
 
 
 def test_where_the_first_rung_was_slower_than_planned_the_finals_end_in_time(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("nas.jobs.finals._epoch_seconds", lambda *args: 1e-9)
+    monkeypatch.setattr("nas.jobs.finals.epoch_seconds", lambda *args, **more: 1e-9)
     entries = searched(tmp_path, *HALVING, "search.finals_budget=0.01s")
     assert {entry["rung"] for entry in entries if "rung" in entry} == {0}
     assert "the finals end with the rung of 1 epoch: the time for them is up" in capsys.readouterr().err
 
 
 def test_a_time_too_short_for_two_cells_does_not_lose_the_search(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("nas.jobs.finals._epoch_seconds", lambda *args: 10.0)
+    monkeypatch.setattr("nas.jobs.finals.epoch_seconds", lambda *args, **more: 10.0)
     entries = searched(tmp_path, *HALVING, "search.finals_budget=5s")
     assert json.loads((tmp_path / "effort.json").read_text())["rungs"] == [[2, 1], [2, 2]]
     assert sum("rung" in entry for entry in entries) == 2

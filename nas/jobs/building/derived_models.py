@@ -1,13 +1,15 @@
 """Derived models as the config has them: settings, size, the weights they start with, and the pool that trains them."""
 
-from collections.abc import Callable, Collection, Iterator
+import math
+import statistics
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from nas.compute.device import Runtime
+from nas.compute.device import Runtime, threads_set
 from nas.compute.distributed.ranks import ALONE, Ranks
 from nas.compute.worker_pool import WorkerPool, num_processes
 from nas.data.named import ImageData
@@ -18,8 +20,11 @@ from nas.runs.checkpoints import load_checkpoint
 from nas.runs.console import note, progress, shown
 from nas.runs.seeds import derive_seed, seed_everything
 from nas.searching.stand_alone import CellTrainer, Training, finals_data, read_results
-from nas.training.member import Member
+from nas.training.member import Member, MemberTraining
 from nas.training.settings import RetrainSettings
+from search_spaces.genotype import Genotype
+
+TIMED_CELLS = 3
 
 
 def read_scratch_settings(cfg: DictConfig) -> RetrainSettings:
@@ -53,6 +58,35 @@ def initial_network(
         state = partial(search_state, Path(settings.warm_start))
         copy_shared_weights(network, ranks.from_first(lambda: state()["network"]))
     return network
+
+
+def epoch_seconds(
+    cells: Sequence[Genotype | None],
+    cfg: DictConfig,
+    settings: RetrainSettings,
+    data: ImageData,
+    runtime: Runtime,
+    *,
+    threads: int | None = None,
+) -> float:
+    """Returns the mean seconds that an epoch of a training takes, from the time of some steps of up to three cells.
+
+    Args:
+        cells: What is trained.
+        cfg: Config of the networks.
+        settings: Of a training.
+        data: Trained on `full`.
+        runtime: Where and how; the first rank's time counts.
+        threads: Of a training on a CPU; None: as many as torch has.
+    """
+    found = []
+    with threads_set(threads if runtime.device.type == "cpu" else None):
+        for cell in cells[:: math.ceil(len(cells) / TIMED_CELLS)]:
+            member = Member(label="timed", seed=0, genotype=cell)
+            network = runtime.place(initial_network(member, cfg, data, settings, ranks=runtime.ranks))
+            training = MemberTraining(member=member, network=network, data=data, settings=settings, runtime=runtime)
+            found.append(training.epoch_seconds())
+    return runtime.ranks.from_first(lambda: statistics.fmean(found))
 
 
 def search_state(run: Path) -> dict[str, Any]:

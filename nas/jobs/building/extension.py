@@ -23,9 +23,9 @@ LOGS = {"search": "search.csv", "retrain": "retrain.csv"}
 RESULTS = {
     "search": (
         *("candidates.json", "genotype.json", "cells.svg", "random.json", "random_search.json", "pareto.json"),
-        *("pareto.svg", "insight.json", "effort.json", "finals.csv", DONE_FILE),
+        *("pareto.svg", "insight.json", "effort.json", "finals.csv", "plan.json", DONE_FILE),
     ),
-    "retrain": ("metrics.json", DONE_FILE),
+    "retrain": ("metrics.json", "plan.json", DONE_FILE),
 }
 """By command, what a longer run makes anew; the first file says that the run is finished."""
 MIXERS, FIXED_MIXERS = ("mixer", "mixers"), ("channel_shuffle", "identity", "conv1x1")

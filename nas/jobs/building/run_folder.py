@@ -17,9 +17,9 @@ from nas.models.genotype_files import is_genotype_itself, split_reference
 from nas.runs.checkpoints import file_digest, write_json, write_text
 from nas.runs.configs import check_resumable
 from nas.runs.console import note
-from nas.runs.listing import DONE_FILE, read_json
+from nas.runs.listing import DONE_FILE, PLAN_FILE, read_json
 
-SETUP_FILES = {".lock", "config.yaml", "environment.json", "data.json", "genotype.json", "cells.svg"}
+SETUP_FILES = {".lock", "config.yaml", "environment.json", "data.json", "genotype.json", "cells.svg", PLAN_FILE}
 OF_A_DEVICE = ("latency", "bench", "predictor", "permutations")
 """Jobs that measure a device, so that they do not go on with another."""
 RESULTS = ("genotype.json", "candidates.json", "weights.safetensors")

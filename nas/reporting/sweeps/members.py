@@ -19,11 +19,11 @@ from typing import Any, TextIO
 
 from nas.runs.checkpoints import write_json
 from nas.runs.console import note, shown
-from nas.runs.listing import FAILED_FILE, State, is_held, read_json, state_of
+from nas.runs.listing import FAILED_FILE, PLAN_FILE, State, is_held, read_json, state_of
 
 MEMBER_FILE, OUTPUT_FILE = "member.json", "output.txt"
 LONGEST_NAME = 100
-SETUP_FILES = ("config.yaml", "environment.json", "data.json")
+SETUP_FILES = ("config.yaml", "environment.json", "data.json", PLAN_FILE)
 
 
 @dataclass(frozen=True, slots=True)
