@@ -11,7 +11,7 @@ from nas.jobs.building.config import build, plain
 from nas.runs.checkpoints import write_json, write_text
 from nas.runs.configs import flatten, read_config_file
 from nas.runs.console import note
-from nas.runs.listing import DONE_FILE, FINALS_FOLDER, count_rows, read_json
+from nas.runs.listing import DONE_FILE, FINALS_FOLDER, PLAN_FILE, count_rows, read_json
 from nas.searching.settings import SearchSettings
 from nas.training.settings import RetrainSettings
 
@@ -23,9 +23,9 @@ LOGS = {"search": "search.csv", "retrain": "retrain.csv"}
 RESULTS = {
     "search": (
         *("candidates.json", "genotype.json", "cells.svg", "random.json", "random_search.json", "pareto.json"),
-        *("pareto.svg", "insight.json", "effort.json", "finals.csv", "plan.json", DONE_FILE),
+        *("pareto.svg", "insight.json", "effort.json", "finals.csv", PLAN_FILE, DONE_FILE),
     ),
-    "retrain": ("metrics.json", "plan.json", DONE_FILE),
+    "retrain": ("metrics.json", PLAN_FILE, DONE_FILE),
 }
 """By command, what a longer run makes anew; the first file says that the run is finished."""
 MIXERS, FIXED_MIXERS = ("mixer", "mixers"), ("channel_shuffle", "identity", "conv1x1")
