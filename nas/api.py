@@ -126,8 +126,10 @@ def _run(command: str, settings: Mapping[str, Any]) -> RunResult:
     from nas.cli import hydra_overrides
     from nas.command_line.mistakes import explain
     from nas.command_line.running import run_composed
+    from nas.command_line.search_path import register_own_configs
 
     words = _words(command, settings)
+    register_own_configs()
     try:
         with initialize_config_module("conf", version_base="1.3"):
             cfg = compose(command, overrides=hydra_overrides(command, words))
