@@ -78,8 +78,8 @@ def latency(models: object, **settings: Any) -> RunResult:
     """Times forward passes of models side by side on this device, as `nas latency` does.
 
     Args:
-        models: One or several: runs, their folders, published cells, networks of torchvision; of the latter two
-            `image_shape` and `num_classes` are needed.
+        models: One or several: runs, their folders, published cells, networks of torchvision or, as
+            `timm:NAME`, of timm; of the latter three `image_shape` and `num_classes` are needed.
         settings: Of `nas latency --help`.
 
     Returns:
