@@ -41,9 +41,8 @@ def own_configs() -> Path | None:
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {named}, which {CONFIG_DIR} names")
     found = [path.relative_to(folder) for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}*.yaml")]
-    for file in found:
-        if (CONF / file).exists():
-            raise ValueError(f"{CONFIG_DIR}={named} has {file}, and so has this package; give yours another name")
+    if hidden := [str(file) for file in found if (CONF / file).exists()]:
+        raise ValueError(f"{CONFIG_DIR}={named} has {hidden[0]}, and so has this package; give yours another name")
     return folder
 
 

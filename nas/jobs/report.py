@@ -36,9 +36,7 @@ def run(cfg: DictConfig, out: Path) -> dict[str, Any]:  # noqa: ARG001
     place = default if cfg.out is None else Path(cfg.out)
     write = partial(write_report, out=place, title=settings.title, png=settings.png)
     if cfg.watch:
-        watch = Watch(folders, lambda begun, status: write(begun, live=status))
-        watch.follow()
-        folders = watch.begun
+        folders = Watch(folders, lambda begun, status: write(begun, live=status)).follow()
     report = write(folders)
     for problem in report.problems:
         note(f"left out {problem.file}: {problem.reason}")

@@ -76,8 +76,7 @@ class TensorBoardTracker(Tracker):
         hparams: Any = summary.hparams  # has no annotations
         settings = {key: value for key, value in flatten(self._config).items() if isinstance(value, int | float | str)}
         writer = self._writer("hparams", 0)
-        _, begun, ended = hparams(settings, {})
-        for record in (begun, ended):
+        for record in hparams(settings, {})[1:]:
             writer.file_writer.add_summary(record)
         for key, value in figures.items():
             writer.add_scalar(f"final/{key}", value, 0)

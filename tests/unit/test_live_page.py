@@ -182,6 +182,21 @@ def test_between_two_members_of_a_sweep_the_watch_goes_on(follow, tmp_path):
     assert "2 runs" in page()
 
 
+def test_a_pause_is_counted_from_when_it_is_seen_however_long_a_page_takes(follow, tmp_path, monkeypatch):
+    monkeypatch.setattr(live, "POLL_SECONDS", 6 * live.IDLE_SECONDS)
+    first, second = (tmp_path / "sweep" / name for name in ("a", "b"))
+    locks = [at_work(write_run(first, some_genotype())), at_work(second)]
+
+    def begin() -> None:
+        locks[1].__enter__()
+        (second / "config.yaml").write_text(CONFIG)
+
+    locks[0].__enter__()
+    ends = [lambda lock=lock: lock.__exit__(None, None, None) for lock in locks]
+    follow("sweep", steps=[ends[0], begin, ends[1], *[lambda: None] * 9])
+    assert "2 runs" in page()
+
+
 def test_ctrl_c_leaves_a_whole_page_that_does_not_load_itself(follow, tmp_path, capsys):
     run = write_run(tmp_path / "four", some_genotype())
     with at_work(run):

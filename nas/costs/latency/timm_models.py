@@ -37,8 +37,8 @@ def build_timm(
         near = difflib.get_close_matches(name, timm.list_models(), n=4)
         hint = f"near it: {', '.join(near)}" if near else "timm.list_models() lists them"
         raise FileNotFoundError(f"models: timm has no model {name!r}; {hint}")
-    arguments = {"in_chans": image_shape[0], "num_classes": num_classes, **settings}
-    make = partial(timm.create_model, name, pretrained=False, **arguments)
+    sizes = {"in_chans": image_shape[0], "num_classes": num_classes, **settings}
+    make = partial(timm.create_model, name, pretrained=False, **sizes)
     network = tried(PREFIX + name, make, image_shape=image_shape)
     _part_activations(network)
     return network

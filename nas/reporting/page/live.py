@@ -1,5 +1,6 @@
 """Keeps the page of runs up to date while they are at work."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -13,7 +14,7 @@ from nas.runs.listing import read_run, state_of
 POLL_SECONDS = 3.0
 IDLE_SECONDS = 10.0
 """How long no process may be at work before the watch ends: there is none between two members of a sweep."""
-SHARE = 0.2
+SHARE = 0.3
 """Of the time, at most, that writing pages takes, which the runs may need."""
 READ = (".json", ".csv", ".yaml", ".safetensors")
 """Suffixes of the files that a page is made of."""
@@ -33,18 +34,19 @@ class Watch:
 
     def __init__(self, folders: Sequence[Path], write: Callable[[Sequence[Path], str], Report]) -> None:
         self.folders, self.begun, self.runs = list(folders), list[Path](), list[Path]()
-        self._write = write
+        self._write, self._idle_since = write, math.inf
         self._shown: object = None
-        self._last_at_work = time.monotonic()
 
-    def follow(self) -> None:
+    def follow(self) -> list[Path]:
         """Writes the page whenever files of the runs change, until no process is at work on them, or Ctrl-C.
+
+        Returns:
+            The folders in which a run has begun.
 
         Raises:
             KeyboardInterrupt: If Ctrl-C comes before any run has begun.
         """
-        waiting = [shown(folder) for folder in self.folders if not runs_in(folder)]
-        if waiting:
+        if waiting := [shown(folder) for folder in self.folders if not runs_in(folder)]:
             note(f"waiting for a run to begin in {', '.join(waiting)}; `nas runs` lists those that there are")
         try:
             while not self._ended():
@@ -56,21 +58,20 @@ class Watch:
             if not self.begun:
                 raise
             note("\nno longer watched; the page is of this moment")
-            return
+            return self.begun
         for run in map(read_run, self.runs):
             if run.state != "finished":
-                reason = run.error or "no process is at work on it"
-                note(f"{shown(run.folder)} is not finished, {run.state}: {reason}")
+                note(f"{shown(run.folder)} is not finished, {run.state}: {run.error or 'no process is at work on it'}")
+        return self.begun
 
     def _ended(self) -> bool:
         self.begun = [folder for folder in self.folders if runs_in(folder)]
         self.runs = [run for folder in self.begun for run in runs_in(folder)]
-        states = set(map(state_of, self.runs))
-        now = time.monotonic()
-        if "running" in states or self.begun != self.folders:
-            self._last_at_work = now
+        states, now = set(map(state_of, self.runs)), time.monotonic()
+        expected = "running" in states or self.begun != self.folders
+        self._idle_since = math.inf if expected else min(self._idle_since, now)
         all_done = states == {"finished"} and self.runs == self.folders  # else another member may come
-        return all_done or now - self._last_at_work > IDLE_SECONDS
+        return all_done or now - self._idle_since > IDLE_SECONDS
 
     def _update(self) -> None:
         working = [read_run(run) for run in self.runs if state_of(run) == "running"]
