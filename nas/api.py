@@ -78,8 +78,8 @@ def latency(models: object, **settings: Any) -> RunResult:
     """Times forward passes of models side by side on this device, as `nas latency` does.
 
     Args:
-        models: One or several: runs, their folders, published cells, networks of torchvision; of the latter two
-            `image_shape` and `num_classes` are needed.
+        models: One or several: runs, their folders, published cells, networks of torchvision or, as
+            `timm:NAME`, of timm; of the latter three `image_shape` and `num_classes` are needed.
         settings: Of `nas latency --help`.
 
     Returns:
@@ -127,8 +127,10 @@ def _run(command: str, settings: Mapping[str, Any]) -> RunResult:
     from nas.cli import hydra_overrides
     from nas.command_line.mistakes import explain
     from nas.command_line.running import run_composed
+    from nas.command_line.search_path import register_own_configs
 
     words = _words(command, settings)
+    register_own_configs()
     try:
         with _own_hydra(), initialize_config_module("conf", version_base="1.3"):
             cfg = compose(command, overrides=hydra_overrides(command, words))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from nas import __version__
-from nas.command_line.commands import COMMANDS, usage
+from nas.command_line.commands import COMMANDS, own_configs, usage
 from nas.command_line.words import COMPLETION, HELP, MULTIRUN, Words, quote, read_words
 from nas.compute.distributed.launch import check_command, let_first_speak, own_place, read_launch
 
@@ -85,6 +85,7 @@ def hydra_overrides(command: str, words: Words) -> list[str]:
 
 def start(command: str, words: Words) -> None:
     """Has Hydra compose the config and run the job, or answer a question about it."""
+    own_configs()  # a folder that is not there is said before anything is done
     if read_launch() is not None:
         check_command(command, words.several, named="name" in words.values)
     overrides = hydra_overrides(command, words)
@@ -115,6 +116,7 @@ def _run_hydra(command: str, words: Words, arguments: Sequence[str]) -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     from nas.command_line.running import MistakeError, errors_raised, run_job, wants_traceback
+    from nas.command_line.search_path import register_own_configs
     from nas.jobs.failures import explained
 
     begun: list[bool] = []
@@ -124,6 +126,7 @@ def _run_hydra(command: str, words: Words, arguments: Sequence[str]) -> None:
         begun.append(True)
         return run_job(command, cfg, words, failed=failed)
 
+    register_own_configs()
     with own_place(read_launch()) as place, errors_raised():
         sys.argv = [f"nas {command}", *arguments, *place]
         try:

@@ -8,5 +8,6 @@ Modules:
     help: The text of `nas COMMAND --help`, made from the YAML files alone.
     mistakes: Mistakes that show without torch: unknown keys and options, values out of range, absent files.
     running: One job in its run folder, from the composed config on; a mistake of the user's becomes a few lines.
+    search_path: Hydra's search path, with the folder of configs that the environment names.
     words: The words of a command line: options, and overrides in the form that Hydra's grammar takes.
 """

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from nas.command_line.commands import CONF
+from nas.command_line.commands import CONF, own_configs
 from nas.runs.listing import LOADER
 from nas.settings import CLASSES, GROUP, config_node, descriptions, parts, settings_class, summary
 
@@ -96,12 +96,12 @@ def read_command(
     Args:
         command: Such as `search`.
         choices: Option by config group, as typed; those of other keys are ignored.
-        folders: Further folders of configs, before the package's own.
+        folders: Further folders of configs, beside the package's own and that of the environment.
 
     Raises:
         FileNotFoundError: If a chosen option has no file.
     """
-    places = [*map(Path, folders), CONF]
+    places = _places(folders)
     chosen = {key: value for key, value in (choices or {}).items() if value not in ("null", "")}
     for group in OVERRIDING:
         if group in chosen:
@@ -117,7 +117,7 @@ def lacking_for(command: str, experiment: str, *, folders: Iterable[str] = ()) -
     A command must have every config group whose option the experiment sets; if it sets none, one of its keys: an
     experiment may have settings of several commands.
     """
-    file = _find([*map(Path, folders), CONF], "experiment", experiment)
+    file = _find(_places(folders), "experiment", experiment)
     found = read_command(command, folders=folders)
     groups = [key for key in _overrides(file) if not key.startswith("hydra/")]
     lacking = [group for group in groups if group not in found.groups]
@@ -208,6 +208,12 @@ def _read_option(places: list[Path], group: str, option: str) -> ConfigFile:
     settings = settings_class(option)
     titles = {name: summary(nested) for name, nested in parts(settings)}
     return ConfigFile(summary(settings), False, [], config_node(settings), descriptions(settings), titles)
+
+
+def _places(folders: Iterable[str]) -> list[Path]:
+    """Returns all folders of configs; as with Hydra, the first that has a file counts."""
+    own = own_configs()
+    return [CONF, *([] if own is None else [own]), *map(Path, folders)]
 
 
 def _find(places: list[Path], group: str, option: str) -> Path:

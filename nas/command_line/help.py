@@ -12,7 +12,8 @@ OPTIONS = """\
 options, before or after settings:
   -m, --multirun    one run for each value of KEY=A,B, for each combination of several
   --cfg job         print the composed config and do nothing
-  --config-dir DIR  a folder of your own configs, laid out like conf/
+  --config-dir DIR  a folder of your own configs, laid out like conf/;
+                    NAS_CONFIG_DIR=DIR in the environment has every command read one
   -sc install=bash  print what completes commands and keys in a shell: eval "$(nas -sc install=bash)"
 """
 

@@ -136,11 +136,12 @@ def check_files(cfg: DictConfig, words: Words) -> None:
     Raises:
         FileNotFoundError: If there is one.
     """
+    awaited = ("runs",) if OmegaConf.select(cfg, "watch", throw_on_missing=False) is True else ()
     for key, hint in FILES.items():
         named = OmegaConf.select(cfg, key, throw_on_missing=False) if key in words.values else None
         several: list[Any] = [named] if not OmegaConf.is_list(named) else list(named or ())
         for one in (one for one in several if one is not None):
-            if one != "search" and not Path(str(one)).exists():
+            if one != "search" and key not in awaited and not Path(str(one)).exists():
                 raise FileNotFoundError(f"{key}={one} is not there; {hint}")
     target, root, path, name = (
         OmegaConf.select(cfg, f"data.{key}", throw_on_missing=False) for key in ("_target_", "root", "path", "name")

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nas.jobs.building.config import build
 from nas.jobs.building.settings import ReportSettings
+from nas.reporting.page.live import Watch
 from nas.reporting.page.report import write_report
 from nas.runs.console import note, result, shown
 
@@ -16,7 +18,7 @@ LONGEST_NAME = 80
 
 
 def run(cfg: DictConfig, out: Path) -> dict[str, Any]:  # noqa: ARG001
-    """Writes the report of `cfg.runs` into the folder `cfg.out`.
+    """Writes the report of `cfg.runs` into the folder `cfg.out`; with `cfg.watch` also while the runs are at work.
 
     Returns:
         `page`, `runs` and `problems`.
@@ -31,9 +33,11 @@ def run(cfg: DictConfig, out: Path) -> dict[str, Any]:  # noqa: ARG001
     if not folders:
         raise ValueError("runs is not set; add runs=RUN, runs=SWEEP or runs=[RUN,RUN] to the command")
     default = folders[0] if len(folders) == 1 else Path("results/reports") / _joint_name(folders)
-    report = write_report(
-        folders, default if cfg.out is None else Path(cfg.out), title=settings.title, png=settings.png
-    )
+    place = default if cfg.out is None else Path(cfg.out)
+    write = partial(write_report, out=place, title=settings.title, png=settings.png)
+    if cfg.watch:
+        folders = Watch(folders, lambda begun, status: write(begun, live=status)).follow()
+    report = write(folders)
     for problem in report.problems:
         note(f"left out {problem.file}: {problem.reason}")
     kinds = "SVG, PNG and CSV" if settings.png else "SVG and CSV"

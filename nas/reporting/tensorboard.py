@@ -16,7 +16,8 @@ import yaml
 from PIL import Image
 
 from nas.reporting.figures.drawing import write_cells_png
-from nas.reporting.trackers import Tracker
+from nas.reporting.trackers import Tracker, final_figures
+from nas.runs.configs import flatten
 
 
 class TensorBoardTracker(Tracker):
@@ -32,12 +33,12 @@ class TensorBoardTracker(Tracker):
     def __init__(self) -> None:
         if find_spec("tensorboard") is None:
             raise ValueError("logger=tensorboard needs the package: pip install 'shufflenas[tensorboard]'")
-        self._out = Path()
+        self._out, self._config = Path(), dict[str, Any]()
         self._writers: dict[str, Any] = {}
 
     def start(self, config: Mapping[str, Any], *, out: Path) -> None:
         """Begins or resumes the run of a folder; the config is written at once, as text."""
-        self._out = out
+        self._out, self._config = out, dict(config)
         self._text("config", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
     def log(self, values: Mapping[str, Any], *, step: int, section: str) -> None:
@@ -49,8 +50,9 @@ class TensorBoardTracker(Tracker):
         writer.flush()
 
     def finish(self, summary: Mapping[str, Any], *, completed: bool) -> None:
-        """Writes, if completed, the summary and the drawing of the cells; closes the files."""
+        """Writes, if completed, the summary, the settings with the figures, and the drawing of the cells."""
         if completed:
+            self._hyperparameters(final_figures(self._out))
             self._text("summary", json.dumps(summary, indent=2, ensure_ascii=False, default=str))
             drawing = self._out / "cells.svg"
             if drawing.exists():
@@ -62,6 +64,22 @@ class TensorBoardTracker(Tracker):
         for writer in self._writers.values():
             writer.close()
         self._writers = {}
+
+    def _hyperparameters(self, figures: Mapping[str, float]) -> None:
+        """Writes the scalar settings of the run, and what they came to, for the tab HParams.
+
+        The summary `experiment` of torch's `add_hparams` is left out: of several runs TensorBoard would show the
+        settings of the first alone, and without it shows those of all.
+        """
+        from torch.utils.tensorboard import summary
+
+        hparams: Any = summary.hparams  # has no annotations
+        settings = {key: value for key, value in flatten(self._config).items() if isinstance(value, int | float | str)}
+        writer = self._writer("hparams", 0)
+        for record in hparams(settings, {})[1:]:
+            writer.file_writer.add_summary(record)
+        for key, value in figures.items():
+            writer.add_scalar(f"final/{key}", value, 0)
 
     def _text(self, name: str, text: str) -> None:
         """Writes a text as it is, in a frame."""

@@ -14,9 +14,14 @@ from typing import Any, TextIO
 
 from nas.reporting.figures.drawing import write_cells_png
 from nas.runs.checkpoints import write_json, write_text
+from nas.runs.listing import read_run
 
 WANDB_MODES = ("online", "offline", "disabled")
 FLUSH_SECONDS = 0.5  # what wandb may hold back before it is in the run folder
+FINAL = ("best_reward", "shared_accuracy", "test_accuracy", "parameters", "latency_ms")
+"""What a run came to: fields of `nas.runs.listing.RunSummary`."""
+ARTIFACTS = {"genotype.json": ("genotype", "genotype"), "weights.safetensors": ("weights", "model")}
+"""By file of a run, the name and the type of wandb's artifact of it."""
 
 
 class Tracker:
@@ -30,6 +35,13 @@ class Tracker:
 
     def finish(self, summary: Mapping[str, Any], *, completed: bool) -> None:
         """Ends the run with what it found."""
+
+
+def final_figures(out: Path) -> dict[str, float]:
+    """Returns the figures that a run folder has come to, such as the found cell's test accuracy in [0, 1]."""
+    found = read_run(out)
+    figures = {name: getattr(found, name) for name in FINAL}
+    return {name: value for name, value in figures.items() if value is not None}
 
 
 class FilesOnly(Tracker):
@@ -101,20 +113,37 @@ class WandbTracker(Tracker):
         self._send(row)
 
     def finish(self, summary: Mapping[str, Any], *, completed: bool) -> None:
-        """Writes the summary and, if completed, the drawing of the cells; closes the run, failed unless completed."""
+        """Writes the summary and closes the run, failed unless completed; if it is, with its figures, cell and weights.
+
+        The cell is there as a drawing and as an artifact, the weights are one. Files of artifacts are not copied:
+        offline, `wandb sync` reads them where they lie.
+        """
         if self._run is None:
             return
-        self._run.summary.update(dict(summary))
+        figures = final_figures(self._out) if completed else {}
+        self._run.summary.update({**summary, **figures})
         drawing = self._out / "cells.svg"
         if completed and drawing.exists():
             import wandb
 
             write_cells_png(drawing.with_suffix(".png"), drawing.read_text(encoding="utf-8"))
             self._run.summary["cells"] = wandb.Image(str(drawing.with_suffix(".png")))
+        for file in ARTIFACTS if completed else ():
+            self._keep(self._out / file, metadata=figures)
         self._run.finish(exit_code=0 if completed else 1)
         self._run = None
         if self._journal is not None:
             self._journal.close()
+
+    def _keep(self, file: Path, *, metadata: Mapping[str, float]) -> None:
+        """Logs a file of the run as an artifact, if it is there."""
+        if file.exists():
+            import wandb
+
+            name, kind = ARTIFACTS[file.name]
+            artifact = wandb.Artifact(f"{name}-{self._run.id}", type=kind, metadata=dict(metadata))
+            artifact.add_file(str(file.resolve()), policy="immutable", skip_cache=True)
+            self._run.log_artifact(artifact)
 
     def _begun(self, config: Mapping[str, Any], run_id: str | None) -> Any:
         """Returns wandb's run, a new one or the one of that id."""

@@ -125,7 +125,7 @@ def state_of(folder: Path) -> State:
 def is_held(folder: Path) -> bool:
     """Whether a process is at work in a run folder.
 
-    To ask is to take a shared lock for a moment; a run that starts in just that moment is refused and can start again.
+    To ask is to take a shared lock for a moment; a run that starts in just that moment tries again.
     """
     try:
         with (folder / ".lock").open() as lock:

@@ -6,11 +6,13 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from nas.jobs.building.run_folder import _taken
 from tests.commands import ENVIRONMENT, nas, started
 
 SMALL = ("experiment=toy", "search_space.blocks=2", "network.stages=2")
@@ -209,6 +211,19 @@ def test_a_second_process_leaves_the_first_ones_folder_alone(tmp_path):
     assert done.returncode != 0
     assert "another process is at work" in done.stderr
     assert (run / "config.yaml").read_text() == "seed: 0\n"
+
+
+def test_a_look_at_a_folder_does_not_keep_a_run_from_starting(tmp_path):
+    """Whoever asks whether a run is at work holds its lock for a moment."""
+    lock = (tmp_path / "lock").open("w")
+    with (tmp_path / "lock").open() as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)
+        threading.Timer(0.05, asking.close).start()
+        assert _taken(lock)
+    lock.close()
+    with (tmp_path / "lock").open("w") as first, (tmp_path / "lock").open("w") as second:
+        assert _taken(first)
+        assert not _taken(second)
 
 
 def test_wandb_offline_writes_a_run_into_the_folder(tmp_path):

@@ -1,7 +1,11 @@
 """`nas report` as a user starts it, and its page in a browser where there is one."""
 
+import fcntl
+import os
 import shutil
+import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,7 @@ from omegaconf import OmegaConf
 from nas.jobs.report import run
 from nas.reporting.figures.drawing import bundle
 from nas.reporting.page.report import write_report
-from tests.commands import nas
+from tests.commands import nas, started
 from tests.figures import DRAWN
 from tests.reporting import EVIL, write_run
 from tests.unit.test_reporting import some_genotype
@@ -241,6 +245,64 @@ def test_paper_shows_all_runs_and_no_buttons(page):
     page.execute_script("dispatchEvent(new Event('afterprint'))")
     assert not page.execute_script("return document.querySelector('details.run').open")
     assert len(page.execute_cdp_cmd("Page.printToPDF", {})["data"]) > 10_000
+
+
+def test_a_page_that_follows_a_run_keeps_the_readers_place_until_its_last_version(browser, tmp_path, monkeypatch):
+    """The figure that the reader looks at stays where it is while others come above it, and nothing is asked for."""
+    monkeypatch.setattr("nas.reporting.page.report.RELOAD_SECONDS", 1)
+    vl_convert.javascript_bundle = DRAWN["javascript_bundle"]
+    bundle.cache_clear()
+    write_run(tmp_path / "runs" / "b", some_genotype())
+    file = write_report([tmp_path / "runs"], tmp_path / "out", live="b search 8/9").page
+    resize(browser, 1440)
+    opened(browser, file)
+    top = "return document.getElementById('b--loss').getBoundingClientRect().top"
+    stamp, live = "window.isSame = true", "document.querySelector('header').innerText.includes('at work: b search 8/9')"
+    mark = f"return [window.isSame ?? false, document.documentElement.dataset.drawn, {live}]"
+    browser.execute_script("scrollBy({top: arguments[0] + 40, behavior: 'instant'})", browser.execute_script(top))
+    place, scrolled = browser.execute_script(top), browser.execute_script("return scrollY")
+
+    def loaded(*, at_work: bool) -> None:
+        wait_for(lambda: browser.execute_script(mark) == [False, "all", at_work])
+        time.sleep(0.2)
+
+    browser.execute_script(stamp)
+    loaded(at_work=True)
+    assert browser.execute_script(top) == pytest.approx(place, abs=2)
+    write_run(tmp_path / "runs" / "a", some_genotype(), shift=0.01)
+    write_report([tmp_path / "runs"], tmp_path / "out")  # the last version
+    loaded(at_work=False)
+    assert browser.execute_script(top) == pytest.approx(place, abs=2)
+    assert browser.execute_script("return scrollY") > scrolled + 500
+    browser.execute_script(stamp)
+    time.sleep(2.5)
+    assert browser.execute_script(mark) == [True, "all", False]
+    fetched = "return performance.getEntriesByType('resource').filter(e => !e.name.startsWith('data:')).length"
+    assert browser.execute_script(fetched) == 0
+    assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_watch_begins_before_the_run_and_ctrl_c_ends_it_plainly(tmp_path):
+    with started("report", "runs=results/runs/four", "watch=true", cwd=tmp_path) as command:
+        wait_for(lambda: "waiting for a run to begin in results/runs/four" in command.stderr)
+        folder = write_run(tmp_path / "results" / "runs" / "four", some_genotype())
+        with (folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            wait_for((folder / "report.html").exists)
+            assert "location.reload" in (folder / "report.html").read_text()
+            os.kill(command.process.pid, signal.SIGINT)
+            done = command.wait()
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "report of 1 run: results/runs/four/report.html" in done.stdout
+    assert "location.reload" not in (folder / "report.html").read_text()
 
 
 def test_the_command_writes_beside_the_run_and_names_what_is_broken(tmp_path):

@@ -1,15 +1,20 @@
 """Naming models to compare: every kind of source, sizes, names, and what is said of unknown ones."""
 
 import json
+import sys
+from types import ModuleType
 
 import pytest
 import torch
 from hydra import compose, initialize_config_module
+from torch import Tensor, nn
 
 from nas.costs.latency.model_entries import ModelEntry, read_entries, read_entry
 from nas.costs.latency.torchvision_models import build_torchvision
 from nas.data.image_data import ImageKind
-from nas.jobs.building.compared_models import build_compared, published_model
+from nas.jobs.building.compared_models import ComparedModel, build_compared, published_model
+from nas.jobs.building.parts import build_runtime
+from nas.jobs.latency import ready_for_inference
 from nas.runs.checkpoints import save_weights
 from search_spaces.published import PUBLISHED
 
@@ -247,3 +252,101 @@ def test_a_model_that_cannot_be_made_is_named():
 def test_torchvision_refuses_in_one_line(name, shape, settings, message):
     with pytest.raises(ValueError, match=message):
         build_torchvision(name, image_shape=shape, num_classes=5, settings=settings)
+
+
+class NormAct(nn.BatchNorm2d):
+    """Batch norm with an activation in it, as timm's."""
+
+    def __init__(self, channels: int, act: nn.Module) -> None:
+        super().__init__(channels)
+        self.drop, self.act = nn.Identity(), act
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.drop(super().forward(x)))
+
+
+class TimmModel(nn.Module):
+    """A network as timm makes them; images must be of 8 pixels at least."""
+
+    def __init__(self, in_chans: int, num_classes: int, width: int = 4) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(in_chans, width, 8), NormAct(width, nn.ReLU())
+        self.conv, self.last = nn.Conv2d(width, width, 1), NormAct(width, nn.Identity())
+        self.head = nn.Linear(width, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.last(self.conv(self.norm(self.stem(x)))).mean((2, 3)))
+
+
+@pytest.fixture
+def timm(monkeypatch) -> ModuleType:
+    """Stands for the package timm; `asked` is what was made."""
+    module = ModuleType("timm")
+    module.asked = []
+
+    def create_model(name: str, *, pretrained: bool, **settings: object) -> nn.Module:
+        module.asked.append((name, pretrained, settings))
+        return TimmModel(**settings)
+
+    module.create_model = create_model
+    module.list_models = lambda: ["tinynet_a", "tinynet_b", "vit_tiny"]
+    module.is_model = lambda name: name in module.list_models()
+    monkeypatch.setitem(sys.modules, "timm", module)
+    return module
+
+
+def test_a_model_of_timm_is_made_with_random_weights_for_the_images(timm):
+    made = built("timm:tinynet_a@width:6")
+    assert timm.asked == [("tinynet_a", False, {"in_chans": 3, "num_classes": 5, "width": 6})]
+    assert (made.name, made.facts["reference"]) == ("timm:tinynet_a@width:6", "timm tinynet_a")
+    assert (made.facts["weights"], made.facts["network"], made.genotype) == ("random", {"width": 6}, None)
+    assert made.facts["parameters"] == 6 * (3 * 64 + 1) + 6 * 7 + 4 * 6 + 5 * 7
+    assert made.network(torch.zeros(2, 3, 16, 16)).shape == (2, 5)
+
+
+def test_batch_norm_with_an_activation_in_it_is_folded_as_any_and_computes_the_same(timm):
+    made = built("timm:tinynet_a")
+    theirs = TimmModel(3, 5)
+    ours = {key.replace("norm.0.", "norm.").replace("last.0.", "last."): value for key, value in statistics(made)}
+    theirs.load_state_dict(ours)
+    images = torch.randn(2, 3, 16, 16)
+    expected = theirs.eval()(images)
+    torch.testing.assert_close(made.network(images), expected)
+    with initialize_config_module("conf", version_base="1.3"):
+        runtime = build_runtime(compose("latency"))
+    ready = ready_for_inference(made, images, runtime=runtime)
+    assert made.facts["batch_norms_folded"] == 2
+    torch.testing.assert_close(ready.model(images), expected)
+
+
+def statistics(made: ComparedModel) -> list[tuple[str, Tensor]]:
+    """The weights of a model, which are none that batch norm begins with."""
+    for norm in (one for one in made.network.modules() if isinstance(one, nn.BatchNorm2d)):
+        nn.init.normal_(norm.weight, 1, 0.5)
+        nn.init.normal_(norm.bias)
+    return [(key.removeprefix("network."), value) for key, value in made.network.state_dict().items()]
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "message"),
+    [
+        ("timm:tinynet_c", FileNotFoundError, "timm has no model 'tinynet_c'; near it: tinynet_[ab], tinynet_[ab]"),
+        ("timm:qqq", FileNotFoundError, r"timm has no model 'qqq'; timm\.list_models\(\) lists them"),
+        ("timm:vit_tiny@depth:3", ValueError, "timm:vit_tiny cannot be made for images of 3x16x16: .*'depth'"),
+    ],
+)
+def test_a_model_that_timm_does_not_make_is_refused_in_a_line(given, kind, message, timm):
+    with pytest.raises(kind, match=f"^models: {message}") as refused:
+        built(given)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_images_too_small_for_a_model_of_timm_are_refused_in_a_line(timm):
+    with pytest.raises(ValueError, match="timm:tinynet_a cannot be made for images of 3x4x4: "):
+        built("timm:tinynet_a", size=4)
+
+
+def test_without_timm_a_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ValueError, match=r"^models: timm:resnet18 needs the package: pip install timm$"):
+        built("timm:resnet18")

@@ -1,5 +1,6 @@
 """Trackers: what they leave on the disk, after a kill too, is read back with the formats' own means."""
 
+import json
 import os
 import signal
 import struct
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -15,6 +17,7 @@ import yaml
 from nas.reporting.cells.drawing import genotype_svg
 from nas.reporting.tensorboard import TensorBoardTracker
 from nas.reporting.trackers import WandbTracker, _read_journal
+from nas.runs.checkpoints import write_json
 
 KEY = "0123456789abcdef" * 2 + "deadbeef"  # of the form of an account's
 KILLED = """
@@ -77,8 +80,18 @@ def wandb_run(tmp_path_factory) -> Path:
         tracker.start({"seed": 7, "search": {"epochs": 5}}, out=out)
         for step in range(1, 6):
             tracker.log({"reward": step / 10, "start": 1}, step=step, section="search")
-        tracker.finish({"shared_accuracy": 0.5}, completed=True)
+        put_results(out)
+        tracker.finish({"shared_accuracy": 0.5, "search": {"reward": 0.25}}, completed=True)
     return out
+
+
+def put_results(out: Path) -> None:
+    """Writes what a finished run has: figures, a cell and its weights."""
+    write_json(out / "candidates.json", [{"shared_accuracy": 0.5, "parameters": 12}])
+    write_json(out / "metrics.json", {"found": {"test_accuracy": {"mean": 0.75}, "parameters": 34}})
+    write_json(out / "latency.json", {"latency": [{"median_ms": 1.25, "batch_size": 1}]})
+    (out / "genotype.json").write_text('{"space": "some"}')
+    (out / "weights.safetensors").write_bytes(b"weights")
 
 
 def history(records: list) -> list[dict[str, str]]:
@@ -107,6 +120,40 @@ def test_wandb_offline_goes_on_as_the_same_run_with_every_step_once_and_none_los
     assert begun(records).run_id == begun(list(wandb_records(killed))).run_id
     rows = [(row["search/step"], row["search/start"]) for row in history(records)]
     assert rows == [("0", "0"), ("1", "0"), ("2", "0"), ("3", "0"), ("4", "1"), ("5", "1")]
+
+
+def test_wandb_has_the_final_figures_and_artifacts_of_cell_and_weights_without_a_network(wandb_run):
+    (file,) = wandb_run.glob("wandb/offline-run-*/*.wandb")
+    records = list(wandb_records(file))
+    items = [
+        item for record in records if record.WhichOneof("record_type") == "summary" for item in record.summary.update
+    ]
+    summary = {item.key or "/".join(item.nested_key): item.value_json for item in items}
+    figures = {"test_accuracy": 0.75, "parameters": 34, "latency_ms": 1.25, "shared_accuracy": 0.5}
+    assert {key: float(summary[key]) for key in figures} == figures
+    artifacts = [record.artifact for record in records if record.WhichOneof("record_type") == "artifact"]
+    run_id = begun(records).run_id
+    assert [(one.name, one.type) for one in artifacts] == [
+        (f"genotype-{run_id}", "genotype"),
+        (f"weights-{run_id}", "model"),
+    ]
+    for artifact, name in zip(artifacts, ("genotype.json", "weights.safetensors"), strict=True):
+        (entry,) = artifact.manifest.contents
+        assert (entry.path, Path(entry.local_path)) == (name, wandb_run / name)
+        assert json.loads(artifact.metadata) == figures
+
+
+def test_wandb_of_a_run_that_failed_has_no_artifacts(tmp_path):
+    put_results(tmp_path)
+    tracker = WandbTracker(mode="offline")
+    tracker.start({}, out=tmp_path)
+    tracker.finish({}, completed=False)
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    deadline, kinds = time.monotonic() + 60, []
+    while "exit" not in kinds and time.monotonic() < deadline:  # its service writes what is left of the file
+        kinds = [record.WhichOneof("record_type") for record in wandb_records(file)]
+    assert "run" in kinds
+    assert "artifact" not in kinds
 
 
 def test_wandb_leaves_no_key_in_the_run_folder(wandb_run):
@@ -187,6 +234,43 @@ def test_tensorboard_gets_the_found_cells_as_an_image_and_the_config_as_text(tmp
     config.Reload()
     (text,) = config.Tensors("config/text_summary")
     assert b"    search:\n      epochs: 5\n" in text.tensor_proto.string_val[0].replace(b"\n        ", b"\n      ")
+
+
+def test_tensorboard_has_the_settings_of_all_runs_with_their_figures_under_hparams(tmp_path):
+    """Asked as its page asks it: of every run, also where runs have different settings."""
+    from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+    from tensorboard.context import RequestContext
+    from tensorboard.plugins.hparams.backend_context import Context
+
+    for name, settings in {
+        "a": {"search": {"epochs": 5, "cost": None, "warm": [1]}},
+        "b": {"retrain": {"lr": 0.1}},
+    }.items():
+        put_results(tmp_path / name)
+        tracker = TensorBoardTracker()
+        tracker.start({"seed": 3, "device": "cpu", **settings}, out=tmp_path / name)
+        tracker.finish({}, completed=True)
+    events = EventMultiplexer().AddRunsFromDirectory(str(tmp_path))
+    events.Reload()
+    provider, request = MultiplexerDataProvider(events, str(tmp_path)), RequestContext()
+    backend = Context(SimpleNamespace(data_provider=provider, flags=None))
+    metadata = backend.hparams_metadata(request, "")
+    experiment = backend.experiment_from_metadata(
+        request, "", True, metadata, backend.hparams_from_data_provider(request, "", None)
+    )
+    assert {info.name for info in experiment.hparam_infos} == {"seed", "device", "search.epochs", "retrain.lr"}
+    figures = {"final/test_accuracy", "final/parameters", "final/latency_ms", "final/shared_accuracy"}
+    assert {info.name.tag for info in experiment.metric_infos} == figures
+    assert scalars(tmp_path / "a/tensorboard/hparams", "final/test_accuracy") == [(0, 0.75)]
+
+
+def test_tensorboard_of_a_run_that_failed_has_no_hparams(tmp_path):
+    put_results(tmp_path)
+    tracker = TensorBoardTracker()
+    tracker.start({"seed": 3}, out=tmp_path)
+    tracker.finish({}, completed=False)
+    assert not (tmp_path / "tensorboard/hparams").exists()
 
 
 def test_tensorboard_says_what_to_install(monkeypatch):

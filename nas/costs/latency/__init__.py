@@ -7,5 +7,6 @@ Modules:
     model_entries: The entries by which a user names models to compare: a reference, sizes, a name.
     peak_memory: The most memory that a model needs for a pass.
     settings: Settings of `nas latency`.
+    timm_models: Models of the package timm as networks to compare with ours.
     torchvision_models: Torchvision's classification models as networks to compare with ours.
 """

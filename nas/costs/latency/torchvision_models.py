@@ -1,7 +1,8 @@
 """Torchvision's classification models as networks to compare with ours."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,16 +51,32 @@ def build_torchvision(
     """
     from torchvision import models
 
-    size = "x".join(map(str, image_shape))
     if image_shape[0] != 3:
+        size = "x".join(map(str, image_shape))
         raise ValueError(
             f"models: torchvision's {name} reads images of 3 channels, these are {size}; "
             "set latency.image_shape=[3,HEIGHT,WIDTH] and latency.num_classes"
         )
+    make = partial(models.get_model, name, weights=None, num_classes=num_classes, **settings)
+    return tried(name, make, image_shape=image_shape)
+
+
+def tried(name: str, make: Callable[[], nn.Module], *, image_shape: tuple[int, int, int]) -> PlainModel:
+    """Makes a network in evaluation mode and has it classify an image.
+
+    Args:
+        name: For messages.
+        make: Makes the network.
+        image_shape: (C, H, W) of the image.
+
+    Raises:
+        ValueError: If one or the other fails, with what is said of it in a line.
+    """
+    size = "x".join(map(str, image_shape))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of two models that will draw their weights otherwise
-            network = PlainModel(models.get_model(name, weights=None, num_classes=num_classes, **settings)).eval()
+            warnings.simplefilter("ignore")  # how others draw weights or look things up is not for a user of ours
+            network = PlainModel(make()).eval()
         network(torch.zeros((1, *image_shape)))
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,6 +1,6 @@
-"""The models that `nas latency` compares: made from run folders, files, published names and torchvision's."""
+"""The models that `nas latency` compares: made from run folders, files, published names, torchvision's and timm's."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from nas.costs.latency.model_entries import ModelEntry
-from nas.costs.latency.torchvision_models import build_torchvision, torchvision_names
+from nas.costs.latency.timm_models import PREFIX, build_timm
+from nas.costs.latency.torchvision_models import PlainModel, build_torchvision, torchvision_names
 from nas.data.image_data import ImageKind
 from nas.jobs.building.config import named_modules, plain
 from nas.jobs.building.parts import build_derived, measure_size
@@ -57,8 +58,10 @@ def build_compared(entry: ModelEntry, cfg: DictConfig, images: ImageKind) -> Com
     """
     is_name = not is_genotype_itself(entry.reference) and not Path(entry.reference).exists()
     if is_name and entry.reference not in (*PUBLISHED, *WITHOUT_CELLS):
+        if entry.reference.startswith(PREFIX):
+            return _plain_model(entry, images, source="timm", build=build_timm)
         if entry.reference in torchvision_names():
-            return _torchvision_model(entry, images)
+            return _plain_model(entry, images, source="torchvision", build=build_torchvision)
         _check_known(entry.reference)
     genotype = None if is_name and entry.reference in WITHOUT_CELLS else load_genotype(entry.reference)
     try:
@@ -160,14 +163,16 @@ def _calibrate(network: nn.Module, genotype: Genotype | None, *, image_shape: tu
     recalibrate_batch_norm(network.eval(), [(images, torch.empty(0))], genotype)
 
 
-def _torchvision_model(entry: ModelEntry, images: ImageKind) -> ComparedModel:
-    network = build_torchvision(
-        entry.reference, image_shape=images.shape, num_classes=images.num_classes, settings=entry.settings
-    )
+def _plain_model(
+    entry: ModelEntry, images: ImageKind, *, source: str, build: Callable[..., PlainModel]
+) -> ComparedModel:
+    """Makes a model of another package, with random weights."""
+    name = entry.reference.removeprefix(PREFIX)
+    network = build(name, image_shape=images.shape, num_classes=images.num_classes, settings=entry.settings)
     _calibrate(network, None, image_shape=images.shape)
     facts = {
         "name": entry.name,
-        "reference": f"torchvision {entry.reference}",
+        "reference": f"{source} {name}",
         "genotype": None,
         "weights": "random",
         "network": dict(entry.settings),

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -147,13 +148,22 @@ def _locked(out: Path) -> Iterator[None]:
                 raise
             continue  # somebody has just removed the folder, which was there a moment ago
         with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ValueError(f"another process is at work in {out}; wait for it or choose another name") from None
+            if not _taken(lock):
+                raise ValueError(f"another process is at work in {out}; wait for it or choose another name")
             if _is_at(lock, out / ".lock"):  # else its holder has removed the folder meanwhile
                 yield
                 return
+
+
+def _taken(lock: IO[str]) -> bool:
+    """Takes a lock, unless another process holds it for longer than it takes to look whether it is held."""
+    for wait in (0.01, 0.1, 0.0):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            time.sleep(wait)
+    return False
 
 
 def _is_at(file: IO[str], path: Path) -> bool:

@@ -101,4 +101,27 @@ addEventListener("afterprint", () => {
   for (const details of opened) details.open = false;
 });
 
+// Where the reader was before a page that follows a run loaded itself; sections above that place may have come or grown.
+async function findPlaceAgain(place) {
+  for (const [id, open] of place.open) {
+    const details = document.querySelector(`#${CSS.escape(id)} > details`);
+    if (details) details.open = open;
+  }
+  let done = false;
+  for (const kind of ["wheel", "touchmove", "keydown", "pointerdown"]) addEventListener(kind, () => (done = true), { once: true });
+  while (!done) {
+    done = document.documentElement.dataset.drawn; // until then figures move what is below them
+    const above = place.id && document.getElementById(place.id);
+    const top = above ? scrollY + above.getBoundingClientRect().top - place.offset : place.y;
+    scrollTo({ top, behavior: "instant" });
+    await new Promise((resume) => setTimeout(resume, 30));
+  }
+  history.scrollRestoration = "auto";
+}
+
+const { place } = history.state || {};
+if (place) {
+  history.replaceState(null, "");
+  findPlaceAgain(place);
+}
 drawAll();

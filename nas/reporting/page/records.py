@@ -142,7 +142,7 @@ def find_runs(folders: Sequence[Path]) -> list[RunRecord]:
     for folder in folders:
         if not folder.is_dir():
             raise FileNotFoundError(f"no run folder at {folder}; `nas runs` lists those that there are")
-        runs = list(runs_below(folder, is_run=_is_run))
+        runs = runs_in(folder)
         if not runs:
             raise ValueError(f"{folder} holds no run: none of {', '.join(RUN_FILES)} is in it or in the folders below")
         for run in runs:
@@ -152,6 +152,14 @@ def find_runs(folders: Sequence[Path]) -> list[RunRecord]:
     return [
         RunRecord(folder=path, name=_unused(name, names), key=_unused(slug(name), keys)) for path, name in found.items()
     ]
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """Returns the runs that a folder is or that lie below it; none where it is not there or none has begun."""
+    try:
+        return list(runs_below(folder, is_run=_is_run))
+    except (FileNotFoundError, NotADirectoryError):  # also of one below that has just been removed
+        return []
 
 
 def slug(text: str) -> str:

@@ -23,6 +23,7 @@ from nas.reporting.page.summary import summary_row
 from nas.runs.checkpoints import write_csv, write_json, write_text
 
 PAGE, FILES = "report.html", "report_files"
+RELOAD_SECONDS = 10  # of a page that is still being written
 MAX_NAVIGATION = 16  # links in the line at the top
 KINDS = {"table": DataTable, "paragraph": Paragraph, "code": Code, "cells": Cells, "chart": Chart}
 
@@ -44,7 +45,9 @@ class Report:
     problems: tuple[Problem, ...]
 
 
-def write_report(folders: Sequence[Path], out: Path, *, title: str | None = None, png: bool = False) -> Report:
+def write_report(
+    folders: Sequence[Path], out: Path, *, title: str | None = None, png: bool = False, live: str | None = None
+) -> Report:
     """Writes `report.html`, one page that needs no other file, and its figures and tables in `report_files/`.
 
     Equal files give an equal page. A file that is broken is named in the page and does not stop it.
@@ -54,6 +57,8 @@ def write_report(folders: Sequence[Path], out: Path, *, title: str | None = None
         out: The folder to write into.
         title: Heading of the page; None makes one of the runs' names.
         png: Whether figures are written as PNG next to the SVG.
+        live: How far runs at work are: the page says it and loads itself; no file beside it is written. None: it is
+            written once.
 
     Raises:
         FileNotFoundError: If a folder is not there.
@@ -64,13 +69,16 @@ def write_report(folders: Sequence[Path], out: Path, *, title: str | None = None
     sections = report_sections(runs, rows)
     problems = tuple(sorted({problem for run in runs for problem in run.problems}))
     files = out / FILES
-    _write_files(sections, files, png=png)
-    write_json(files / "summary.json", {"runs": rows, "problems": [f"{one.file}: {one.reason}" for one in problems]})
+    if live is None:
+        _write_files(sections, files, png=png)
+        reasons = [f"{one.file}: {one.reason}" for one in problems]
+        write_json(files / "summary.json", {"runs": rows, "problems": reasons})
     text = page(
         sections,
         title=title or ", ".join(folder.resolve().name for folder in folders[:4]) + (" …" if len(folders) > 4 else ""),
         subtitle=_subtitle(runs, rows),
         problems=[f"{problem.file}: {problem.reason}" for problem in problems],
+        live=live,
     )
     write_text(out / PAGE, text)
     return Report(page=out / PAGE, files=files, runs=tuple(run.name for run in runs), problems=problems)
@@ -102,7 +110,9 @@ def _subtitle(runs: Sequence[RunRecord], rows: Sequence[dict[str, Any]]) -> str:
     return " · ".join(parts)
 
 
-def page(sections: Sequence[Section], *, title: str, subtitle: str, problems: Sequence[str]) -> str:
+def page(
+    sections: Sequence[Section], *, title: str, subtitle: str, problems: Sequence[str], live: str | None = None
+) -> str:
     """Returns the text of the page.
 
     Args:
@@ -110,6 +120,7 @@ def page(sections: Sequence[Section], *, title: str, subtitle: str, problems: Se
         title: Heading of the report.
         subtitle: Below it.
         problems: Sentences on files that could not be used.
+        live: How far runs at work are, of a page that loads itself.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
@@ -121,10 +132,13 @@ def page(sections: Sequence[Section], *, title: str, subtitle: str, problems: Se
     constants = {"CONFIG": {**CONFIG, "background": None}, "COLUMNS": COLUMNS}
     ours = "".join(f"const {name} = {embedded_json(value)};\n" for name, value in constants.items())
     scripts = [bundle(), ours + _resource("page.js")]
+    if live is not None:
+        scripts.append(f"const RELOAD_MS = {1000 * RELOAD_SECONDS};\n{_resource('live.js')}")
     named = [section for section in sections if section.title]
     return environment.from_string(_resource("page.html")).render(
         title=title,
         subtitle=subtitle,
+        live=None if live is None else f"at work: {live} · loads itself every {RELOAD_SECONDS} s",
         light=variables(dark=False),
         dark=variables(dark=True),
         style=Markup(_resource("page.css") + recoloured(variable=True)),
