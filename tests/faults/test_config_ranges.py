@@ -21,7 +21,7 @@ from search_spaces.cells import genotype_candidates
 TABLE = """
 search,retrain     [1,inf] epochs batch_size cycle_factor  (0,inf] first_cycle max_grad_norm  [0,1) momentum drop_path
 search,retrain     [0,inf] weight_decay mixer_penalty cutout mixer_lr_scale max_bad_steps
-search             [0.0005,inf] lr_max  [0,0.05] lr_min  [0,1) warmup  [0,inf] finalists
+search             [0.0005,inf] lr_max  [0,0.05] lr_min  [0,1) warmup  [0,1) predicted_finalists  [0,inf] finalists
 search             [0,inf] keep_every  [1,inf] scoring_images  [0,1] random_finalists
 search             [1,inf] controller_samples final_samples finalist_epochs calibration_batches finals_workers
 search,queries     [1,inf] samples_per_update top_k  [0,inf] checkpoint_seconds random_cells random_parameters
