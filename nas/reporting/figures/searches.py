@@ -17,7 +17,7 @@ INSIGHT = (
     "important above; lines are 95 % intervals. One whose line begins at 0 is not shown to matter."
 )
 COLOURS = {"found cell": BLUE, "random cells": GREY, "random search": ORANGE}
-KINDS = {"found": "found cell", "random_search": "random search"}
+KINDS = {"found": "found cell", "random": "random cells", "random_search": "random search"}
 """How the charts call the cells of a label."""
 JUMPS = (
     "On the training images, an epoch of one sampled cell (or one a batch) each: cells differ, so it jumps from epoch "
