@@ -79,6 +79,13 @@ def test_one_cycle_cannot_become_longer(tmp_path):
     assert (tmp_path / "metrics.json").read_bytes() == before
 
 
+def test_a_run_that_a_budget_shortened_had_the_schedule_of_its_plan(tmp_path):
+    ran(tmp_path, "search", "search.epochs=2", "search.first_cycle=2")
+    (tmp_path / "plan.json").write_text('{"lengths": {"search.first_cycle": 1.0}}')
+    with pytest.raises(ValueError, match="the learning rate of the epochs that are done would have been another"):
+        ran(tmp_path, "search", "search.epochs=4", "search.first_cycle=2")
+
+
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [

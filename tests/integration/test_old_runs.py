@@ -80,8 +80,10 @@ def test_it_is_repeated_and_compared(folder):
 
 def test_its_command_again_changes_nothing_of_what_is_done(folder):
     before = (folder / "results/runs/old/candidates.json").read_bytes()
-    settings = ("experiment=toy", "network.stages=2", "search_space.blocks=2", "baseline=[]", "name=old")
-    assert run_nas("pipeline", *settings, cwd=folder).returncode == 0
+    settings = ("experiment=toy", "network.stages=2", "search_space.blocks=2", "name=old")
+    refused = run_nas("pipeline", *settings, cwd=folder)  # what it was not asked for then is not done now
+    assert "set back:\n  baseline (was [], is ['random_same_size'])" in refused.stderr
+    assert run_nas("pipeline", *settings, "baseline=[]", cwd=folder).returncode == 0
     assert (folder / "results/runs/old/candidates.json").read_bytes() == before
 
 

@@ -295,7 +295,7 @@ def test_a_watch_begins_before_the_run_and_ctrl_c_ends_it_plainly(tmp_path):
         folder = write_run(tmp_path / "results" / "runs" / "four", some_genotype())
         with (folder / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            wait_for(lambda: "follows the runs until they end" in command.stderr)
+            wait_for((folder / "report.html").exists)
             assert "location.reload" in (folder / "report.html").read_text()
             os.kill(command.process.pid, signal.SIGINT)
             done = command.wait()

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from nas.jobs.building.config import build, plain
+from nas.jobs.building.config import build, merged, plain
 from nas.runs.checkpoints import write_json, write_text
 from nas.runs.configs import flatten, read_config_file
 from nas.runs.console import note
@@ -54,7 +54,9 @@ def extend(out: Path, cfg: DictConfig, command: str, *, keys: list[str]) -> None
         ValueError: If the learning rate of the epochs that are done would have been another.
     """
     old = OmegaConf.create(read_config_file(out / "config.yaml"))
-    before, after = (build(config[command], command) for config in (old, cfg))
+    planned = (read_json(out / PLAN_FILE) or {"lengths": {}})["lengths"]  # of a run that a budget shortened
+    ran = merged(old, OmegaConf.from_dotlist([f"{key}={value}" for key, value in planned.items()]))
+    before, after = (build(config[command], command) for config in (ran, cfg))
     done = count_rows(out / LOGS[command]) if command == "search" else before.epochs
     lengths = ", ".join(f"{key} from {OmegaConf.select(old, key)} to {OmegaConf.select(cfg, key)}" for key in keys)
     if any(_at(before, "learning_rate", epoch) != _at(after, "learning_rate", epoch) for epoch in range(done)):
