@@ -13,7 +13,10 @@ Imports go up this list, never down:
     studies: Experiments about the method.
     jobs: One `run(cfg, out)` for each command.
     command_line: The words of a command line, its help and its mistakes.
+    cli: The command line.
     api: The jobs from Python.
+
+Beside the list stands `settings`: dataclasses in which each setting has one default, range and description.
 
 What `nas` offers is imported when it is first used, so that the command line starts without torch.
 """

@@ -1,6 +1,7 @@
 """Heavy packages are imported only where they are needed; which package imports which is for import-linter."""
 
 import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +24,18 @@ def test_packages_that_few_need_are_imported_where_they_are_used():
     found = {str(path.relative_to(ROOT)): {name.split(".")[0] for name in imported(path)} & HEAVY for path in SOURCES}
     assert len(found) > 200
     assert not {path: names for path, names in found.items() if names}
+
+
+def test_every_package_has_a_table_of_its_contents():
+    for top in ("search_spaces", "controllers", "nas"):
+        for contents in (ROOT / top).rglob("__init__.py"):
+            text, folder = contents.read_text(), contents.parent
+            parts = {path.stem for path in folder.glob("*.py")} | {
+                path.parent.name for path in folder.glob("*/__init__.py")
+            }
+            named = set(re.findall(r"^ +(\w+)/?:|`(\w+)`:", text, re.MULTILINE))
+            lacking = parts - {"__init__", "__main__"} - {name for pair in named for name in pair}
+            assert not lacking, f"{contents.relative_to(ROOT)} does not tell of {lacking}"
 
 
 def test_the_command_line_starts_without_torch_or_hydra():

@@ -2,7 +2,8 @@
 
 Rewards are compared within an epoch, since those of an epoch rest on the same weights. A decision is said to matter
 only if an F-test rejects at 5 % divided by the number of decisions tested (Bonferroni), and an op to be harmful only if
-it is as clearly worse than the second worst: of searches without anything to find, one in twenty says either.
+it is as clearly worse than the second worst: of searches without anything to find, one in twenty says the
+one, and one in twenty the other.
 """
 
 from collections.abc import Mapping, Sequence
