@@ -4,7 +4,7 @@ import fcntl
 import re
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,6 @@ from omegaconf import OmegaConf
 
 from nas.command_line.mistakes import check_files
 from nas.command_line.words import read_words
-from nas.jobs import report as report_module
 from nas.jobs.report import run as report
 from nas.reporting.page import live
 from nas.runs.checkpoints import write_csv, write_json
@@ -210,18 +209,15 @@ def test_ctrl_c_leaves_a_whole_page_that_does_not_load_itself(follow, tmp_path, 
     assert said.out == "report of 1 run: out/report.html\n"
 
 
-def test_a_ctrl_c_that_the_drawing_swallows_ends_the_watch_all_the_same(follow, tmp_path, monkeypatch, capsys):
-    run = write_run(tmp_path / "four", some_genotype())
-    write = report_module.write_report
-    monkeypatch.setattr(report_module, "write_report", lambda *folders, **how: (swallowed(), write(*folders, **how))[1])
-
-    def swallowed():
-        with suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-
-    with at_work(run):
-        clock = follow("four", steps=[lambda: pytest.fail("went on")])
-    assert clock.now == 0
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_watch_in_the_background_where_ctrl_c_is_ignored_is_ended_by_signals(number, follow, tmp_path, capsys):
+    run, before = write_run(tmp_path / "four", some_genotype()), signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with at_work(run):
+            follow("four", steps=[lambda: signal.raise_signal(number), lambda: pytest.fail("went on")])
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "no longer watched" in capsys.readouterr().err
     assert SCRIPT not in page()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from nas.compute.stopping import Stopped, signals_to
+from nas.compute.stopping import signals_to, stop_at_once
 from nas.reporting.page.records import runs_in
 from nas.reporting.page.report import Report
 from nas.runs.console import note, shown
@@ -50,13 +50,12 @@ class Watch:
         if waiting := [shown(folder) for folder in self.folders if not runs_in(folder)]:
             note(f"waiting for a run to begin in {', '.join(waiting)}; `nas runs` lists those that there are")
         try:
-            while not self._ended():
-                before, asked = time.monotonic(), list[int]()
-                with signals_to(asked.append), suppress(FileNotFoundError):  # of what has just been replaced or removed
-                    self._update()
-                if asked:  # the code that draws may swallow what a signal raises within it
-                    raise Stopped(asked[0])
-                time.sleep(max(POLL_SECONDS, (time.monotonic() - before) / SHARE))
+            with signals_to(stop_at_once):  # also SIGTERM, and in the background of a script, where Ctrl-C is ignored
+                while not self._ended():
+                    before = time.monotonic()
+                    with suppress(FileNotFoundError):  # of a file or folder that has just been replaced or removed
+                        self._update()
+                    time.sleep(max(POLL_SECONDS, (time.monotonic() - before) / SHARE))
         except KeyboardInterrupt:
             if not self.begun:
                 raise
